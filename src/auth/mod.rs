@@ -1,0 +1,164 @@
+//! Who may log in, and what they get.
+//!
+//! *Logging in yields the user's file system*: an [`Authenticator`] turns
+//! [`Credentials`] into a [`User`] that carries rights, limits and an
+//! `Arc<dyn FileSystem>`. Both protocols log in through the same door.
+
+pub mod password;
+mod perms;
+mod public_key;
+mod user_file;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{FileSystem, VirtualPath};
+
+pub use perms::{Perms, Right};
+pub use public_key::PublicKey;
+pub use user_file::UserFile;
+
+/// Decides who may log in.
+pub trait Authenticator: Send + Sync {
+    /// Checks the credentials and yields the user.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LoginRefused`] for a wrong name, a wrong secret or a user
+    /// who may not log in; it must not matter to the time taken which of
+    /// these it was. Any other kind means that nobody can be checked now.
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User>;
+
+    /// Reads again what it was made from; on failure the old data stay in force.
+    fn reload(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What somebody who wants to log in has shown.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub struct Credentials<'a> {
+    /// The name given.
+    pub name: &'a str,
+    /// The proof given.
+    pub secret: Secret<'a>,
+    /// The address of the client.
+    pub peer: IpAddr,
+    /// Whether the connection is encrypted.
+    pub secure: bool,
+}
+
+impl<'a> Credentials<'a> {
+    /// Credentials of a client at `peer` on a connection in the clear.
+    pub fn new(name: &'a str, secret: Secret<'a>, peer: IpAddr) -> Self {
+        Credentials {
+            name,
+            secret,
+            peer,
+            secure: false,
+        }
+    }
+}
+
+/// The proof that goes with a name.
+#[derive(Clone, Copy)]
+#[non_exhaustive]
+pub enum Secret<'a> {
+    /// A password, as bytes.
+    Password(&'a [u8]),
+    /// A public key whose signature the transport has verified (or will verify
+    /// before anything is opened with the answer).
+    PublicKey(&'a PublicKey),
+    /// A client certificate that the TLS layer has verified; the subject.
+    Certificate(&'a str),
+}
+
+/// A logged-in user: who, what they may do, and where.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct User {
+    /// The name, for logs, limits and hooks.
+    pub name: String,
+    /// Whether anybody may be this user.
+    pub anonymous: bool,
+    /// What the user may do where no line of `directories` says otherwise.
+    pub perms: Perms,
+    /// Rights of directories and all below them; the longest match counts.
+    pub directories: Vec<(VirtualPath, Perms)>,
+    /// The user's files; `/` is the home.
+    pub file_system: Arc<dyn FileSystem>,
+    /// Sessions, rates, quotas.
+    pub limits: UserLimits,
+    /// Whom the session's thread acts as on the operating system's files;
+    /// `None` is the daemon itself.
+    pub identity: Option<Identity>,
+    /// Permission bits of new files, instead of the server's.
+    pub file_mode: Option<u32>,
+    /// Permission bits of new directories, instead of the server's.
+    pub dir_mode: Option<u32>,
+}
+
+impl User {
+    /// A named user with all rights on `file_system` and no limits.
+    pub fn new(name: impl Into<String>, file_system: Arc<dyn FileSystem>) -> Self {
+        User {
+            name: name.into(),
+            anonymous: false,
+            perms: Perms::ALL,
+            directories: Vec::new(),
+            file_system,
+            limits: UserLimits::default(),
+            identity: None,
+            file_mode: None,
+            dir_mode: None,
+        }
+    }
+
+    /// The same user with other rights.
+    pub fn with_perms(mut self, perms: Perms) -> Self {
+        self.perms = perms;
+        self
+    }
+
+    /// What the user may do at `path`.
+    pub fn perms_at(&self, path: &VirtualPath) -> Perms {
+        self.directories
+            .iter()
+            .filter(|(directory, _)| path.starts_with(directory))
+            .max_by_key(|(directory, _)| directory.as_bytes().len())
+            .map_or(self.perms, |(_, perms)| *perms)
+    }
+}
+
+/// Limits of one user; `0` is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UserLimits {
+    /// Sessions at the same time.
+    pub max_sessions: u32,
+    /// Bytes a second to the client, for each session.
+    pub rate_down: u64,
+    /// Bytes a second from the client, for each session.
+    pub rate_up: u64,
+    /// Bytes that all files of the home may take.
+    pub quota_bytes: u64,
+    /// Files that the home may hold.
+    pub quota_files: u64,
+}
+
+/// Whom a session's thread acts as on the operating system's files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// User number.
+    pub uid: u32,
+    /// Main group's number.
+    pub gid: u32,
+    /// All groups' numbers.
+    pub groups: Vec<u32>,
+}
+
+/// The error of a refused login; the cause is for the log alone.
+pub fn refused(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(ErrorKind::LoginRefused, why)
+}

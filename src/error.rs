@@ -1,0 +1,219 @@
+//! The one error type of the core.
+//!
+//! An [`Error`] says *what kind* of thing went wrong, *what was being done*
+//! and, for the log, the cause. It carries no protocol numbers: only
+//! `ftp::reply` and `sftp::status` turn a kind into something a client sees,
+//! so that the core never has to ask which protocol it serves.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+/// The result of every fallible operation in the core.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of thing went wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No such file or directory.
+    NotFound,
+    /// The target exists and must not be replaced.
+    Exists,
+    /// A directory was needed and something else is there.
+    NotDirectory,
+    /// A file was needed and a directory is there.
+    IsDirectory,
+    /// A directory to be removed still has entries.
+    NotEmpty,
+    /// The user or the operating system does not allow it.
+    Denied,
+    /// The file system is mounted read-only.
+    ReadOnly,
+    /// A name is too long, empty, or has bytes that are not allowed.
+    NameInvalid,
+    /// The disk is full.
+    NoSpace,
+    /// The user's quota, or the largest size of a file, would be exceeded.
+    Quota,
+    /// The back-end, or this build, can't do it.
+    Unsupported,
+    /// An offset or a range lies outside what is there.
+    BadOffset,
+    /// A value that was given is wrong.
+    Invalid,
+    /// The resource is in use; trying again later may work.
+    Busy,
+    /// Name and secret do not fit, or this user may not log in here and now.
+    LoginRefused,
+    /// A limit on sessions, commands or handles is reached.
+    TooMany,
+    /// Nothing happened for longer than the limit.
+    Timeout,
+    /// The peer is gone.
+    Disconnected,
+    /// The transfer was cut short by the client's wish or by the server's end.
+    Aborted,
+    /// The peer broke the rules of the protocol.
+    Protocol,
+    /// A bug, or a failure nobody expects, such as EIO.
+    Internal,
+}
+
+/// An error of the core: kind, what was being done, and the cause.
+#[derive(Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    doing: Cow<'static, str>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` that happened while `doing` (a present participle:
+    /// "opening the file").
+    pub fn new(kind: ErrorKind, doing: impl Into<Cow<'static, str>>) -> Self {
+        Error {
+            kind,
+            doing: doing.into(),
+            source: None,
+        }
+    }
+
+    /// The same with the cause, which goes to the log and never to a client.
+    pub fn with_source(
+        kind: ErrorKind,
+        doing: impl Into<Cow<'static, str>>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Error {
+            kind,
+            doing: doing.into(),
+            source: Some(source.into()),
+        }
+    }
+
+    /// What kind of thing went wrong.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// Replaces what was being done, keeping kind and cause.
+    pub fn doing(mut self, doing: impl Into<Cow<'static, str>>) -> Self {
+        self.doing = doing.into();
+        self
+    }
+}
+
+/// Adds what was being done to any error that can become an [`Error`].
+pub trait Doing<T> {
+    /// Maps the error, naming what was being done.
+    fn doing(self, doing: impl Into<Cow<'static, str>>) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Doing<T> for std::result::Result<T, E> {
+    fn doing(self, doing: impl Into<Cow<'static, str>>) -> Result<T> {
+        self.map_err(|error| error.into().doing(doing))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.doing)?;
+        match &self.source {
+            Some(source) => write!(f, ": {source}"),
+            None if self.doing.is_empty() => write!(f, "{:?}", self.kind),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.source {
+            Some(source) => Some(source.as_ref()),
+            None => None,
+        }
+    }
+}
+
+impl From<ErrorKind> for Error {
+    fn from(kind: ErrorKind) -> Self {
+        Error::new(kind, "")
+    }
+}
+
+/// The only mapping from operating-system errors to kinds.
+impl From<io::Error> for Error {
+    fn from(error: io::Error) -> Self {
+        use ErrorKind::*;
+        let kind = match error.raw_os_error() {
+            Some(number) => kind_of_errno(number),
+            None => match error.kind() {
+                io::ErrorKind::NotFound => NotFound,
+                io::ErrorKind::AlreadyExists => Exists,
+                io::ErrorKind::PermissionDenied => Denied,
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Timeout,
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::BrokenPipe
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::NotConnected => Disconnected,
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => Invalid,
+                io::ErrorKind::Unsupported => Unsupported,
+                io::ErrorKind::StorageFull | io::ErrorKind::WriteZero => NoSpace,
+                io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Quota,
+                _ => Internal,
+            },
+        };
+        Error::with_source(kind, "", error)
+    }
+}
+
+impl From<rustix::io::Errno> for Error {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Error::from(io::Error::from(errno))
+    }
+}
+
+fn kind_of_errno(number: i32) -> ErrorKind {
+    use ErrorKind::*;
+    match number {
+        libc::ENOENT => NotFound,
+        libc::EEXIST => Exists,
+        libc::ENOTDIR => NotDirectory,
+        libc::EISDIR => IsDirectory,
+        libc::ENOTEMPTY => NotEmpty,
+        // ELOOP: a link chain without end. EXDEV: openat2 refused an escape.
+        libc::EACCES | libc::EPERM | libc::ELOOP | libc::EXDEV => Denied,
+        libc::EROFS => ReadOnly,
+        libc::ENAMETOOLONG | libc::EILSEQ => NameInvalid,
+        libc::ENOSPC => NoSpace,
+        libc::EDQUOT | libc::EFBIG => Quota,
+        libc::EOPNOTSUPP | libc::ENOSYS => Unsupported,
+        libc::EINVAL => Invalid,
+        libc::EBUSY | libc::ETXTBSY | libc::EMFILE | libc::ENFILE | libc::ENOMEM => Busy,
+        libc::EAGAIN | libc::ETIMEDOUT => Timeout,
+        libc::EPIPE | libc::ECONNRESET | libc::ECONNABORTED | libc::ENOTCONN => Disconnected,
+        _ => Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operating_system_errors_keep_their_meaning() {
+        for (errno, want) in [
+            (libc::ENOENT, ErrorKind::NotFound),
+            (libc::ENOSPC, ErrorKind::NoSpace),
+            (libc::EDQUOT, ErrorKind::Quota),
+            (libc::EROFS, ErrorKind::ReadOnly),
+            (libc::EIO, ErrorKind::Internal),
+            (libc::EAGAIN, ErrorKind::Timeout),
+        ] {
+            let error = Error::from(io::Error::from_raw_os_error(errno));
+            assert_eq!(error.kind(), want, "errno {errno}");
+        }
+    }
+}

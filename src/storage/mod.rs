@@ -1,0 +1,332 @@
+//! File systems that a session works on.
+//!
+//! [`FileSystem`] is the one door to files: [`LocalFs`] is a jail on the
+//! operating system's files, [`MemoryFs`] lives in memory, and an embedding
+//! program may bring its own. Every path that reaches a file system is a
+//! [`VirtualPath`]: absolute, normal, bytes. Rights, logging and counting are
+//! not here but in `session::Files`; listing formats are not here either.
+
+mod local;
+mod memory;
+mod path;
+
+use std::os::fd::BorrowedFd;
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+
+pub use local::LocalFs;
+pub use memory::MemoryFs;
+pub use path::VirtualPath;
+
+/// A user's file system.
+///
+/// Implementations are shared between threads and keep no notion of a
+/// session. Every method takes paths that are already normal; an
+/// implementation must make sure by itself that nothing outside its root is
+/// reached, also while somebody else changes links in it. The provided
+/// methods answer [`ErrorKind::Unsupported`], so a back-end brings only what
+/// it can do.
+pub trait FileSystem: Send + Sync {
+    /// What is known about a path; `follow` says what a link in the last
+    /// component means.
+    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata>;
+
+    /// Opens a regular file. Anything else (directory, FIFO, device) is an
+    /// error and never blocks.
+    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>>;
+
+    /// Opens a directory for listing.
+    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>>;
+
+    /// Makes one directory.
+    fn make_dir(&self, _path: &VirtualPath, _mode: u32) -> Result<()> {
+        unsupported()
+    }
+
+    /// Removes a file or a link (never what the link points to).
+    fn remove_file(&self, _path: &VirtualPath) -> Result<()> {
+        unsupported()
+    }
+
+    /// Removes an empty directory.
+    fn remove_dir(&self, _path: &VirtualPath) -> Result<()> {
+        unsupported()
+    }
+
+    /// Renames a file, link or directory in one step.
+    fn rename(&self, _from: &VirtualPath, _to: &VirtualPath, _existing: Existing) -> Result<()> {
+        unsupported()
+    }
+
+    /// Changes mode, times, owner or size; fields that are `None` stay.
+    fn set_attributes(
+        &self,
+        _path: &VirtualPath,
+        _attributes: &Attributes,
+        _follow: Follow,
+    ) -> Result<()> {
+        unsupported()
+    }
+
+    /// The text of a symbolic link.
+    fn read_link(&self, _path: &VirtualPath) -> Result<Vec<u8>> {
+        unsupported()
+    }
+
+    /// Makes a symbolic link at `path` that says `target`.
+    fn symlink(&self, _target: &[u8], _path: &VirtualPath) -> Result<()> {
+        unsupported()
+    }
+
+    /// Makes `new` another name of the file `path`.
+    fn hard_link(&self, _path: &VirtualPath, _new: &VirtualPath) -> Result<()> {
+        unsupported()
+    }
+
+    /// Room on the device that holds `path`.
+    fn space(&self, _path: &VirtualPath) -> Result<Space> {
+        unsupported()
+    }
+}
+
+fn unsupported<T>() -> Result<T> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "the file system can't do this",
+    ))
+}
+
+/// An open regular file. Offsets are explicit, so that one handle serves
+/// pipelined requests; dropping it closes it without a word, [`File::close`]
+/// reports what the last write-back said.
+pub trait File: Send {
+    /// Reads into `buffer` from `offset`; 0 is the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize>;
+
+    /// Writes all of `data` at `offset`. A file opened with
+    /// [`Write::Append`] ignores the offset and writes at the end.
+    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()>;
+
+    /// What is known about the open file.
+    fn metadata(&self) -> Result<Metadata>;
+
+    /// Changes mode, times, owner or size of the open file.
+    fn set_attributes(&self, attributes: &Attributes) -> Result<()>;
+
+    /// Makes the data, and the name in its directory, survive a power cut.
+    fn sync(&self) -> Result<()>;
+
+    /// Closes the file and reports a late write error.
+    fn close(self: Box<Self>) -> Result<()>;
+
+    /// The descriptor, where there is one: lets a transfer use `sendfile`.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// An open directory. Entries come in the order of the back-end, without
+/// `.` and `..`, and nothing is collected: a listing of any length takes
+/// constant memory.
+pub trait Directory: Send {
+    /// Puts the next name into `name` (which is cleared first) and says what
+    /// it is, if that is known without another look; `None` at the end.
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>>;
+
+    /// What is known about an entry of this directory.
+    fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata>;
+
+    /// The text of a link in this directory.
+    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// What a symbolic link in the last component of a path means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Follow {
+    /// The link stands for what it points to.
+    Yes,
+    /// The link itself is meant.
+    No,
+}
+
+/// What a rename does to an existing target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced in one step, as POSIX does.
+    Replace,
+    /// It stays, and the rename fails with [`ErrorKind::Exists`].
+    Keep,
+}
+
+/// How [`FileSystem::open`] opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Whether the file will be read.
+    pub read: bool,
+    /// Whether and how it will be written.
+    pub write: Write,
+    /// What happens when the file exists, or does not.
+    pub create: Create,
+    /// Permission bits of a new file, exactly (no umask on top).
+    pub mode: u32,
+}
+
+impl OpenOptions {
+    /// Opens an existing file for reading.
+    pub fn read() -> Self {
+        OpenOptions {
+            read: true,
+            write: Write::No,
+            create: Create::Never,
+            mode: 0,
+        }
+    }
+
+    /// Opens for writing as `write` and `create` say, with `mode` for a new file.
+    pub fn write(write: Write, create: Create, mode: u32) -> Self {
+        OpenOptions {
+            read: false,
+            write,
+            create,
+            mode,
+        }
+    }
+}
+
+/// How a file will be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// Not at all.
+    No,
+    /// At the offsets given.
+    At,
+    /// At the offsets given, after the old contents are thrown away.
+    Truncate,
+    /// Always at the end.
+    Append,
+}
+
+/// What opening does about existence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Create {
+    /// The file must exist.
+    Never,
+    /// It is made if it does not exist.
+    IfMissing,
+    /// It must not exist and is made, in one step.
+    New,
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Link,
+    /// A device, FIFO or socket: shown, never opened.
+    Other,
+}
+
+/// What is known about a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// What it is.
+    pub kind: FileKind,
+    /// Size in bytes.
+    pub size: u64,
+    /// Permission bits, `0o7777` at most.
+    pub mode: u32,
+    /// Owner's number.
+    pub uid: u32,
+    /// Group's number.
+    pub gid: u32,
+    /// Number of names.
+    pub links: u64,
+    /// Time of the last change of the contents: seconds since 1970, UTC.
+    pub modified: i64,
+    /// Nanoseconds of `modified`.
+    pub modified_nanos: u32,
+    /// Time of the last access: seconds since 1970, UTC.
+    pub accessed: i64,
+    /// Device and inode, or whatever tells two files apart.
+    pub id: (u64, u64),
+}
+
+impl Metadata {
+    /// Metadata of `kind` with a size, for back-ends that know little more:
+    /// mode 0644 or 0755, owner 0, one name, time 0.
+    pub fn new(kind: FileKind, size: u64) -> Self {
+        Metadata {
+            kind,
+            size,
+            mode: if kind == FileKind::Directory {
+                0o755
+            } else {
+                0o644
+            },
+            uid: 0,
+            gid: 0,
+            links: 1,
+            modified: 0,
+            modified_nanos: 0,
+            accessed: 0,
+            id: (0, 0),
+        }
+    }
+
+    /// Whether it is a directory.
+    pub fn is_dir(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+}
+
+/// Attributes to change; `None` leaves one as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Attributes {
+    /// Permission bits (`0o7777` at most).
+    pub mode: Option<u32>,
+    /// Last change of the contents.
+    pub modified: Option<SystemTime>,
+    /// Last access.
+    pub accessed: Option<SystemTime>,
+    /// Owner and group, each on its own.
+    pub uid: Option<u32>,
+    /// See `uid`.
+    pub gid: Option<u32>,
+    /// Size in bytes: cut, or filled with zeros.
+    pub size: Option<u64>,
+}
+
+/// Room on a device, in bytes and files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Size of a block that the other numbers of blocks count.
+    pub block_size: u64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Free blocks.
+    pub blocks_free: u64,
+    /// Blocks free for users without privileges.
+    pub blocks_available: u64,
+    /// Files (inodes) in all.
+    pub files: u64,
+    /// Free files.
+    pub files_free: u64,
+    /// Longest name.
+    pub name_max: u64,
+    /// Whether nothing can be written.
+    pub read_only: bool,
+}
+
+impl Space {
+    /// Bytes that a user without privileges can still write.
+    pub fn available(&self) -> u64 {
+        self.blocks_available.saturating_mul(self.block_size)
+    }
+}

@@ -1,0 +1,2 @@
+//! The only `unsafe`: what rustix can't do.
+#![allow(unsafe_code)]

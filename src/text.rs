@@ -1,0 +1,61 @@
+//! Text of peers made harmless: the one way in which bytes from a client, a
+//! file name or a user's file reach a log line or a message.
+
+use std::fmt::{self, Write};
+
+/// Shows bytes as UTF-8 with control characters, line breaks of every kind,
+/// backslashes and invalid bytes escaped (`\n`, `\x1b`, `\u{85}`), so that
+/// nothing a peer sends can forge or hide a line (landscape.md, attack 20).
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for chunk in self.0.utf8_chunks() {
+            for character in chunk.valid().chars() {
+                match character {
+                    '\\' => f.write_str("\\\\")?,
+                    '\n' => f.write_str("\\n")?,
+                    '\r' => f.write_str("\\r")?,
+                    '\t' => f.write_str("\\t")?,
+                    character if (character as u32) < 0x20 || character == '\x7f' => {
+                        write!(f, "\\x{:02x}", character as u32)?
+                    }
+                    // C1 controls, line and paragraph separators, and the marks
+                    // that turn the direction of what follows.
+                    '\u{80}'..='\u{9f}'
+                    | '\u{2028}'
+                    | '\u{2029}'
+                    | '\u{200e}'
+                    | '\u{200f}'
+                    | '\u{202a}'..='\u{202e}'
+                    | '\u{2066}'..='\u{2069}' => write!(f, "\\u{{{:x}}}", character as u32)?,
+                    character => f.write_char(character)?,
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_can_forge_a_line() {
+        for (bytes, want) in [
+            (&b"plain name.txt"[..], "plain name.txt"),
+            (b"a\r\nb\tc", "a\\r\\nb\\tc"),
+            (b"\x1b[2J\x00\x7f", "\\x1b[2J\\x00\\x7f"),
+            (b"\xff\xc3", "\\xff\\xc3"),
+            ("\u{202e}x\u{2028}".as_bytes(), "\\u{202e}x\\u{2028}"),
+            ("größe".as_bytes(), "größe"),
+            (b"back\\slash", "back\\\\slash"),
+        ] {
+            assert_eq!(Escaped(bytes).to_string(), want);
+        }
+    }
+}
