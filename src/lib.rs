@@ -4,6 +4,7 @@
 
 pub mod auth;
 pub mod error;
+mod net;
 pub mod storage;
 mod sys;
 mod text;
