@@ -1,0 +1,203 @@
+//! A plain connected socket, TCP or UNIX: what TLS runs on, and what a data
+//! transfer hands to `sendfile`.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// A connected socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP, over IPv4 or IPv6.
+    Tcp(TcpStream),
+    /// A UNIX stream socket: tests and local proxies.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Limits how long one read blocks; `None` is for ever.
+    pub fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_read_timeout(at_least_a_moment(timeout)),
+            Socket::Unix(socket) => socket.set_read_timeout(at_least_a_moment(timeout)),
+        }
+    }
+
+    /// Limits how long one write blocks; `None` is for ever.
+    pub fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.set_write_timeout(at_least_a_moment(timeout)),
+            Socket::Unix(socket) => socket.set_write_timeout(at_least_a_moment(timeout)),
+        }
+    }
+
+    /// Whether reads and writes wait, or answer `WouldBlock` at once.
+    pub fn set_blocking(&self, blocking: Blocking) -> io::Result<()> {
+        let nonblocking = blocking == Blocking::No;
+        match self {
+            Socket::Tcp(socket) => socket.set_nonblocking(nonblocking),
+            Socket::Unix(socket) => socket.set_nonblocking(nonblocking),
+        }
+    }
+
+    /// Ends one or both directions.
+    pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+        match self {
+            Socket::Tcp(socket) => socket.shutdown(how),
+            Socket::Unix(socket) => socket.shutdown(how),
+        }
+    }
+
+    /// The address of the other end; `None` for a UNIX socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(socket) => socket.peer_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// The address of this end; `None` for a UNIX socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
+    }
+
+    /// A second handle on the same socket.
+    pub fn try_clone(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
+        })
+    }
+}
+
+/// Whether a socket's calls wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blocking {
+    /// They wait, for as long as the timeouts say.
+    Yes,
+    /// They answer `WouldBlock` instead.
+    No,
+}
+
+/// A timeout of zero means "for ever" to the kernel and is an error to std.
+fn at_least_a_moment(timeout: Option<Duration>) -> Option<Duration> {
+    timeout.map(|timeout| timeout.max(Duration::from_millis(1)))
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Self {
+        Socket::Tcp(socket)
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(socket: UnixStream) -> Self {
+        Socket::Unix(socket)
+    }
+}
+
+impl From<Socket> for OwnedFd {
+    fn from(socket: Socket) -> Self {
+        match socket {
+            Socket::Tcp(socket) => socket.into(),
+            Socket::Unix(socket) => socket.into(),
+        }
+    }
+}
+
+impl Read for &Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&mut &*socket).read(buffer),
+            Socket::Unix(socket) => (&mut &*socket).read(buffer),
+        }
+    }
+}
+
+impl Write for &Socket {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Socket::Tcp(socket) => (&mut &*socket).write(data),
+            Socket::Unix(socket) => (&mut &*socket).write(data),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&mut &*self).read(buffer)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        (&mut &*self).write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What to wait for on a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// Bytes, a connection, or the end of the stream.
+    Read,
+    /// Room to write.
+    Write,
+}
+
+/// Waits until one of `descriptors` is ready or `deadline` has passed; says
+/// for each whether it is. An error on a descriptor counts as ready: the next
+/// call on it tells.
+pub fn wait<const N: usize>(
+    descriptors: [(BorrowedFd<'_>, Interest); N],
+    deadline: Option<Instant>,
+) -> io::Result<[bool; N]> {
+    let mut entries: [PollFd<'_>; N] = std::array::from_fn(|at| {
+        let (descriptor, interest) = descriptors[at];
+        PollFd::from_borrowed_fd(
+            descriptor,
+            match interest {
+                Interest::Read => PollFlags::IN,
+                Interest::Write => PollFlags::OUT,
+            },
+        )
+    });
+    loop {
+        let timeout = deadline.map(|deadline| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            Timespec {
+                tv_sec: left.as_secs().min(i32::MAX as u64) as _,
+                tv_nsec: left.subsec_nanos() as _,
+            }
+        });
+        match poll(&mut entries, timeout.as_ref()) {
+            Ok(_) => return Ok(std::array::from_fn(|at| !entries[at].revents().is_empty())),
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
