@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+mod address;
 pub mod auth;
 pub mod error;
 mod net;
