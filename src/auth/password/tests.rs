@@ -1,0 +1,208 @@
+//! Known answers: made with libxcrypt 4.4.33 (Debian 12) unless said.
+
+use super::*;
+
+/// Password, how often it is repeated, and its hash: lengths around the sizes
+/// of sums and blocks, up to the longest.
+const SHA: &[(&str, usize, &str)] = &[
+    (
+        "",
+        1,
+        "$6$saltstring$kyGrqt6gmjAdtFLPrflEFifSYLCWWq1pyx95SvqinLDy2UHmj0sTF0MSLMwxPFZc3tu5kQckI8fks0zOPda3n1",
+    ),
+    (
+        "",
+        1,
+        "$6$$/chiBau24cE26QQVW3IfIe68Xu5.JQ4E8Ie7lcRLwqxO5cxGuBhqF2HmTL.zWJ9zjChg3yJYFXeGBQ2y3Ba1d1",
+    ),
+    (
+        "",
+        1,
+        "$5$rounds=1000$s$cdjvTno7yp4OJ1Yyxn95LrCQTyxHsv3TK6lXb48P4L1",
+    ),
+    (
+        "a",
+        1,
+        "$6$rounds=1000$roundstoolow$oIV5bgCNA.rU2Q7YjaL7WLTvU1X.dbTXWNrKFqCpWVh01SO02.zNb9Br3ghH5ZLObKkJiRBTLQ4GUEcYCcCWB/",
+    ),
+    (
+        "a",
+        1,
+        "$5$saltstring$7cz4bTeQ7MnNssphNhFVrITtuJYY/1tdvLL2uzLvOk8",
+    ),
+    (
+        "a",
+        1,
+        "$5$rounds=77777$short$OZIIImCpOEscdGTMlgp4SbfaPcFHMvkvT2vciQgE4W5",
+    ),
+    (
+        "Hello world!",
+        1,
+        "$6$rounds=1400$anotherlongsalts$5FGyu8c4BZDX4wJgs0Un26YOw2XibT5eTkHF1I1aP3QqStoJI9BHD2YPJYsAjEePVGUyBjdZxcNqMWlrrbIOC.",
+    ),
+    (
+        "Hello world!",
+        1,
+        "$5$rounds=1000$s$v8DMx/7t0/H1zYj41VNdi6eQ/F1frpRoHaqbgo1/KvA",
+    ),
+    (
+        "Hello world!",
+        1,
+        "$5$$mAwMsDaqjtxAtGqstEIf7OBR15rgcx.jSKGM94IKRj/",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$6$$yMPkfzGcFCffodHeXboZ4HGPGQiYmdKy1.x85l1lf44q/wjyBJ6/pGh7oocpx9.A0iIaD6/1nWIik8lDzE97s0",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$5$rounds=77777$short$6gMfaDydU7lRaRNK6XyLJ4IsBK/nqCo1V4qZjPW6ax3",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$6$saltstring$6PSVl254uv0cWCoUS0qzSX5NenRA/YFCwPzGA9ONu.MmmxqXTWHerEzD8WyuBl3ukfIZZU9uxLD6Bn6p7S3rG.",
+    ),
+    (
+        "x",
+        63,
+        "$5$saltstring$fernEzaopR8itK2bFyWX.tP5L.hQYW4/i5YFMRY4gsA",
+    ),
+    ("x", 63, "$5$$bD1vTtsSvGwGU0z3yIE6WKrOkY7eJNmrXrmc4dIp2Q0"),
+    (
+        "x",
+        63,
+        "$6$rounds=1000$roundstoolow$ltSNUbSRoAmhM.dIh/BUE0atReMdTHkLxt0oZphJju3ntvmjUihDebYhxlgZ.Gk8FApsGIgkknnDw8Rn1wNqZ0",
+    ),
+    (
+        "x",
+        64,
+        "$5$rounds=1000$s$KIt7xq80LRDWx/Lea5BsoTm2hbJA9SSKnJmieEQPbl4",
+    ),
+    (
+        "x",
+        64,
+        "$6$saltstring$SSoAqlzjEXraQ.dDguxosFViX0Mfw4O.kEQXNqWn2FWfLIsQUWxK3xUguKKWh/yPYlb6YCK5MTl1eAQTuZtVf.",
+    ),
+    (
+        "x",
+        64,
+        "$6$rounds=1400$anotherlongsalts$hluZWqDm0Vk0i/S960Zi4ANqKt2r0mTC5jiKLjmX8ru5fUbAIFNRGelEGYSjFBZMEqrwD7qMXP46OxRpfJumD1",
+    ),
+    (
+        "y",
+        200,
+        "$5$rounds=77777$short$RgCwxbkeSMnJTJeSFpOFHET/xMRZRbgS.BIlWW5G8u5",
+    ),
+    (
+        "y",
+        200,
+        "$6$rounds=1000$roundstoolow$vRd2584q9eqpU/DRQ4pIUtyXXFxoVrhQoxymiJmOPN1PYPzIHJqaSRn7j1dHDaShhyNubdq4AlEsk.KvnCP5f.",
+    ),
+    (
+        "y",
+        200,
+        "$6$$JqZJlll.HLzKcxAi2Sf02gY58PhR/hETmBG7zgUk9jEZJhnbolQM6LLvaZGpvOkvk7daqxHkWeLtNd7RL/GOG.",
+    ),
+    ("z", 511, "$5$$XfIw0qNqYd54Tkm34PzU0sLLuirR1ug8CLcaUDR2Jm6"),
+    (
+        "z",
+        511,
+        "$6$rounds=1400$anotherlongsalts$CfVgB.BRIk8bRBAEKM3wRM/plpOYkE5Ca44efcthllyk181FWZu5lKmaGvRrI7px5P02Gnj7GHGHO/GFCO.in/",
+    ),
+    (
+        "z",
+        511,
+        "$5$saltstring$.1YN8rZDkpBFhrJjD7VaUjeyGKcxzyJz7LxIuvQp7GD",
+    ),
+];
+
+#[test]
+fn known_answers_of_sha_crypt_match() {
+    known_answers_match(SHA);
+}
+
+fn known_answers_match(rows: &[(&str, usize, &str)]) {
+    for (password, times, hash) in rows {
+        let password = password.repeat(*times);
+        assert!(verify(hash, password.as_bytes()).unwrap(), "{hash}");
+        let other = format!("{}!", &password[..password.len().min(60)]);
+        assert!(!verify(hash, other.as_bytes()).unwrap(), "{hash}");
+        // The last character counts as well.
+        let end = if hash.ends_with('.') { '/' } else { '.' };
+        let changed = format!("{}{end}", &hash[..hash.len() - 1]);
+        if check(&changed).is_ok() {
+            assert!(!verify(&changed, password.as_bytes()).unwrap(), "{hash}");
+        }
+    }
+}
+
+#[test]
+fn fields_without_a_password_never_match() {
+    for hash in ["", "*", "!", "!!", "x", "!$6$saltstring$x", "*LK*"] {
+        for password in ["", "x", "*", "!"] {
+            assert!(!verify(hash, password.as_bytes()).unwrap(), "{hash}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_hash_or_costs_too_much_is_an_error_that_keeps_the_secret() {
+    let sum = ".".repeat(86);
+    for hash in [
+        "secret",
+        "$1$secret$abc",
+        "$6$secret",
+        "$6$rounds=999$secret$",
+        &format!("$6$rounds=999$secret${sum}"),
+        &format!("$6$rounds=05000$secret${sum}"),
+        &format!("$6$rounds=+5000$secret${sum}"),
+        &format!("$6$rounds=5000001$secret${sum}"),
+        &format!("$6$rounds=99999999999999999999$secret${sum}"),
+        &format!("$6$secretsecretsecret${sum}"),
+        &format!("$6$secret${sum}."),
+        &format!("$6$secret${}", "!".repeat(86)),
+    ] {
+        let error = verify(hash, b"secret").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{hash}");
+        assert!(!error.to_string().contains("secret"), "{error}");
+        assert!(check(hash).is_err());
+    }
+}
+
+#[test]
+fn a_new_hash_fits_its_password_alone_and_never_repeats() {
+    let hash = hash_with_rounds(b"Tr0ub4dor", 1000).unwrap();
+    assert!(hash.starts_with("$6$rounds=1000$"), "{hash}");
+    assert!(verify(&hash, b"Tr0ub4dor").unwrap());
+    assert!(!verify(&hash, b"Tr0ub4dor ").unwrap());
+    assert_ne!(hash, hash_with_rounds(b"Tr0ub4dor", 1000).unwrap());
+    for password in [&b""[..], b"a\0b", &[b'a'; 512]] {
+        assert!(hash_with_rounds(password, 1000).is_err());
+        assert!(!verify(&hash, password).unwrap());
+    }
+}
+
+#[test]
+fn the_cost_class_is_all_before_the_salt() {
+    for (hash, want) in [
+        ("$6$salt$sum", "$6$"),
+        ("$6$rounds=1000$salt$sum", "$6$rounds=1000$"),
+        ("$5$salt$sum", "$5$"),
+        ("$2b$10$saltsum", "$2b$10$"),
+        ("$y$j9T$salt$sum", "$y$j9T$"),
+        ("*", ""),
+        ("", ""),
+    ] {
+        assert_eq!(cost_class(hash), want, "{hash}");
+    }
+}
+
+#[test]
+fn the_dummy_is_a_hash_of_the_default_cost() {
+    assert!(check(DUMMY).is_ok());
+    assert_eq!(cost_class(DUMMY), format!("$6$rounds={ROUNDS}$"));
+    dummy_verify(b"x", "*");
+}
