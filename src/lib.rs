@@ -4,6 +4,7 @@
 
 mod address;
 pub mod auth;
+pub mod config;
 pub mod error;
 mod net;
 pub mod storage;

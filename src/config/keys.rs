@@ -1,0 +1,189 @@
+//! The one table of names: a row is a flag (`--idle-timeout`), an environment
+//! variable (`WHARFD_IDLE_TIMEOUT`), a line of the file (`idle-timeout 300`)
+//! and an entry of wharfd.conf(5).
+
+use super::value::Setting;
+use super::{Config, Mode};
+
+/// One row.
+pub struct Key {
+    /// The name, in words with hyphens.
+    pub name: &'static str,
+    /// What it takes, for the help; empty for yes or no.
+    pub takes: &'static str,
+    /// Where it stands in help and man page.
+    pub section: Section,
+    /// What it does, in one line.
+    pub help: &'static str,
+    field: fn(&mut Config) -> &mut dyn Setting,
+    repeats: Repeats,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeats {
+    No,
+    Yes,
+}
+
+/// Groups of the help and the man page, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Section {
+    /// Ports and greeting.
+    Serving,
+    /// Users and logins.
+    Users,
+    /// Passive and active data connections.
+    Data,
+    /// Files and uploads.
+    Files,
+    /// Limits and timeouts.
+    Limits,
+    /// Logs.
+    Logging,
+}
+
+impl Key {
+    /// Sets the field from text.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn set(&self, config: &mut Config, text: &str) -> Result<(), String> {
+        (self.field)(config).accept(text)
+    }
+
+    /// The values in force, as text.
+    pub fn shown(&self, config: &Config) -> Vec<String> {
+        (self.field)(&mut config.clone()).shown()
+    }
+
+    /// Empties a list.
+    pub fn clear(&self, config: &mut Config) {
+        (self.field)(config).clear();
+    }
+
+    /// Whether it is yes or no, and so needs no value on the command line.
+    pub fn is_switch(&self) -> bool {
+        self.takes.is_empty()
+    }
+
+    /// Whether it may be given several times.
+    pub fn repeats(&self) -> bool {
+        self.repeats == Repeats::Yes
+    }
+
+    /// The row called `name`.
+    pub fn find(name: &str) -> Option<&'static Key> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+}
+
+macro_rules! keys {
+    ($($section:ident { $($name:literal $takes:literal $field:ident $($repeats:ident)?, $help:literal;)+ })+) => {
+        /// Every setting.
+        pub const KEYS: &[Key] = &[$($(
+            Key {
+                name: $name,
+                takes: $takes,
+                section: Section::$section,
+                help: $help,
+                field: |config| &mut config.$field,
+                repeats: keys!(@ $($repeats)?),
+            },
+        )+)+];
+    };
+    (@) => { Repeats::No };
+    (@ repeats) => { Repeats::Yes };
+}
+
+keys! {
+    Serving {
+        "listen" "[ADDR:]PORT" listen repeats, "serve FTP there; a port alone is every address, IPv4 and IPv6";
+        "banner" "TEXT" banner, "text of the 220 greeting, one line";
+        "threads" "N" threads, "threads, and so sessions, at the same time";
+        "drain-seconds" "N" drain, "how long SIGTERM lets transfers finish";
+    }
+    Users {
+        "users" "FILE" users, "the users file, see wharfd-users(5)";
+        "anonymous" "DIR" anonymous, "serve DIR to anonymous users";
+        "anonymous-rights" "RIGHTS" anonymous_rights, "what anonymous users may do";
+        "login-tries" "N" login_tries, "failed logins that close the connection";
+        "login-delay" "SECONDS" login_delay, "wait after a failed login";
+        "login-timeout" "SECONDS" login_timeout, "how long a login may take";
+        "ban-after" "N" ban_after, "failed logins from one address that ban it";
+        "ban-seconds" "N" ban_time, "how long a ban holds";
+        "allow" "NETWORK" allow repeats, "only these networks may connect";
+        "deny" "NETWORK" deny repeats, "these networks may not connect";
+    }
+    Data {
+        "passive-ports" "A-B" passive_ports, "ports of passive data connections";
+        "passive-address" "ADDR|NAME" passive_address, "address told to clients outside";
+        "passive-local-networks" "NETWORK" passive_local_networks repeats, "clients told the address they connected to";
+        "active-mode" "" active_mode, "allow PORT and EPRT";
+        "data-peer" "WHO" data_peer, "data connections from same-address, same-network or any";
+        "data-peer-allow" "NETWORK" data_peer_allow repeats, "data connections also from there";
+        "data-connect-timeout" "SECONDS" data_connect_timeout, "wait for a data connection";
+    }
+    Files {
+        "atomic-uploads" "" atomic_uploads, "uploads appear when they are whole";
+        "fsync-uploads" "" fsync_uploads, "acknowledge an upload when the disk has it";
+        "delete-broken-uploads" "" delete_broken_uploads, "delete uploads that were cut off";
+        "file-mode" "OCTAL" file_mode, "permission bits of uploaded files";
+        "dir-mode" "OCTAL" dir_mode, "permission bits of new directories";
+        "dot-files" "show|hide|deny" dot_files, "names that begin with a dot";
+        "deny-names" "PATTERN" deny_names repeats, "names nobody may see or use";
+        "deny-commands" "VERB" deny_commands repeats, "commands that are refused";
+        "site-symlink" "" site_symlink, "allow SITE SYMLINK";
+        "max-recursion" "N" max_recursion, "entries one recursive command may visit";
+    }
+    Limits {
+        "max-per-address" "N" max_per_address, "sessions of one address";
+        "max-per-user" "N" max_per_user, "sessions of one user";
+        "max-unauthenticated" "N" max_unauthenticated, "sessions that have not logged in";
+        "max-unauthenticated-per-address" "N" max_unauthenticated_per_address, "the same, of one address";
+        "max-commands-per-second" "N" max_commands_per_second, "commands a second of one session";
+        "idle-timeout" "SECONDS" idle_timeout, "end a session that is silent";
+        "stall-timeout" "SECONDS" stall_timeout, "end a transfer that stands still";
+        "session-timeout" "SECONDS" session_timeout, "end a session that lasts";
+        "rate-down" "BYTES" rate_down, "bytes a second to all clients together";
+        "rate-up" "BYTES" rate_up, "bytes a second from all clients together";
+        "session-rate-down" "BYTES" session_rate_down, "bytes a second to one session";
+        "session-rate-up" "BYTES" session_rate_up, "bytes a second from one session";
+    }
+    Logging {
+        "transfer-log" "FILE" transfer_log, "write transfers there in xferlog format";
+    }
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        Mode(0o644)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_be_read_again() {
+        let config = Config::default();
+        for key in KEYS {
+            for value in key.shown(&config) {
+                let mut other = Config::default();
+                key.clear(&mut other);
+                assert_eq!(key.set(&mut other, &value), Ok(()), "{} {value}", key.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (at, key) in KEYS.iter().enumerate() {
+            assert!(
+                KEYS[at + 1..].iter().all(|other| other.name != key.name),
+                "{}",
+                key.name
+            );
+        }
+    }
+}

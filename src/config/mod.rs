@@ -1,0 +1,204 @@
+//! What a server is told: [`Config`], plain fields with safe defaults.
+//!
+//! `keys` is the one table of names: a row is a flag, an environment
+//! variable, a line of the configuration file and an entry of the man page.
+//! `source` reads those three into a `Config`. Embedding programs set fields.
+
+mod keys;
+mod source;
+mod value;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::address::Network;
+use crate::auth::Perms;
+
+pub use keys::{KEYS, Key, Section};
+pub use source::{Mistake, Source, environment_name, nearest, read_file};
+pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
+
+/// Everything a server can be told. Times of zero and counts of `0` mean
+/// "no limit" wherever a limit is meant.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Config {
+    /// Where FTP is served.
+    pub listen: Vec<Endpoint>,
+    /// The directory that anonymous users see; `None`: no anonymous users.
+    pub anonymous: Option<PathBuf>,
+    /// What anonymous users may do there.
+    pub anonymous_rights: Perms,
+    /// The users file; `None`: no named users.
+    pub users: Option<PathBuf>,
+    /// Greeting of FTP in the 220 reply; one line, because scanners and
+    /// cameras stumble over more.
+    pub banner: String,
+    /// Passive data ports.
+    pub passive_ports: PortRange,
+    /// The address that the 227 reply names to clients outside the local
+    /// networks; `None`: the address that the client has connected to.
+    pub passive_address: Option<ExternalAddress>,
+    /// Clients from these networks are told the address they have connected
+    /// to, whatever `passive_address` says.
+    pub passive_local_networks: Vec<Network>,
+    /// Whether PORT and EPRT are allowed.
+    pub active_mode: bool,
+    /// Who may open a data connection.
+    pub data_peer: DataPeer,
+    /// Addresses that may open a data connection besides those of `data_peer`.
+    pub data_peer_allow: Vec<Network>,
+    /// Threads, and so sessions, at the same time.
+    pub threads: u32,
+    /// Sessions of one address (IPv6: of one /64).
+    pub max_per_address: u32,
+    /// Sessions of one user.
+    pub max_per_user: u32,
+    /// Sessions that have not logged in.
+    pub max_unauthenticated: u32,
+    /// Sessions of one address that have not logged in.
+    pub max_unauthenticated_per_address: u32,
+    /// Only these networks may connect; empty: all.
+    pub allow: Vec<Network>,
+    /// These networks may not connect.
+    pub deny: Vec<Network>,
+    /// How long a login may take from the connection on.
+    pub login_timeout: Duration,
+    /// Failed logins after which the connection is closed.
+    pub login_tries: u32,
+    /// Wait after a failed login.
+    pub login_delay: Duration,
+    /// Failed logins of one address that ban it.
+    pub ban_after: u32,
+    /// How long a ban holds, and failures are remembered.
+    pub ban_time: Duration,
+    /// How long a session may be silent; does not run during a transfer.
+    pub idle_timeout: Duration,
+    /// How long a transfer may stand still.
+    pub stall_timeout: Duration,
+    /// How long to wait for a data connection.
+    pub data_connect_timeout: Duration,
+    /// How long a session may last.
+    pub session_timeout: Duration,
+    /// Commands a second, averaged over ten seconds.
+    pub max_commands_per_second: u32,
+    /// Bytes a second to all clients together.
+    pub rate_down: u64,
+    /// Bytes a second from all clients together.
+    pub rate_up: u64,
+    /// Bytes a second to one session.
+    pub session_rate_down: u64,
+    /// Bytes a second from one session.
+    pub session_rate_up: u64,
+    /// Uploads appear under their name when they are whole.
+    pub atomic_uploads: bool,
+    /// An upload is acknowledged when the disk has it.
+    pub fsync_uploads: bool,
+    /// Broken uploads that are not atomic are deleted.
+    pub delete_broken_uploads: bool,
+    /// Permission bits of uploaded files.
+    pub file_mode: Mode,
+    /// Permission bits of new directories.
+    pub dir_mode: Mode,
+    /// Names beginning with a dot: shown and used, or not.
+    pub dot_files: DotFiles,
+    /// Names that nobody may see or use: patterns with `*` and `?`.
+    pub deny_names: Vec<String>,
+    /// Commands that are refused, such as `DELE` or `SITE CHMOD`.
+    pub deny_commands: Vec<String>,
+    /// SITE SYMLINK is allowed.
+    pub site_symlink: bool,
+    /// Entries that one listing, RMDA or DSIZ may visit below its start.
+    pub max_recursion: u64,
+    /// How long SIGTERM lets transfers finish.
+    pub drain: Duration,
+    /// The transfer log in xferlog format.
+    pub transfer_log: Option<PathBuf>,
+}
+
+/// Who may open a data connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataPeer {
+    /// The address of the control connection.
+    SameAddress,
+    /// The /24 (IPv4) or /64 (IPv6) of the control connection.
+    SameNetwork,
+    /// Anybody. Opens the door to stolen transfers and to FXP.
+    Any,
+}
+
+/// What is done with names that begin with a dot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DotFiles {
+    /// Like any name; a listing shows them when asked (`LIST -a`) and MLSD always.
+    Show,
+    /// Never listed, but there for those who know the name.
+    Hide,
+    /// Neither listed nor usable.
+    Deny,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Config {
+            listen: Vec::new(),
+            anonymous: None,
+            anonymous_rights: Perms::READ_ONLY,
+            users: None,
+            banner: "wharf ready".into(),
+            // The dynamic ports of RFC 6335, section 6.
+            passive_ports: PortRange {
+                first: 49152,
+                last: 65535,
+            },
+            passive_address: None,
+            passive_local_networks: [
+                "10.0.0.0/8",
+                "172.16.0.0/12",
+                "192.168.0.0/16",
+                "127.0.0.0/8",
+                "169.254.0.0/16",
+            ]
+            .iter()
+            .filter_map(|network| Network::parse(network).ok())
+            .collect(),
+            active_mode: true,
+            data_peer: DataPeer::SameAddress,
+            data_peer_allow: Vec::new(),
+            threads: 200,
+            max_per_address: 50,
+            max_per_user: 0,
+            max_unauthenticated: 0,
+            max_unauthenticated_per_address: 32,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            login_timeout: seconds(60),
+            login_tries: 5,
+            login_delay: seconds(1),
+            ban_after: 20,
+            ban_time: seconds(600),
+            idle_timeout: seconds(300),
+            stall_timeout: seconds(60),
+            data_connect_timeout: seconds(30),
+            session_timeout: seconds(0),
+            max_commands_per_second: 0,
+            rate_down: 0,
+            rate_up: 0,
+            session_rate_down: 0,
+            session_rate_up: 0,
+            atomic_uploads: false,
+            fsync_uploads: false,
+            delete_broken_uploads: false,
+            file_mode: Mode(0o644),
+            dir_mode: Mode(0o755),
+            dot_files: DotFiles::Show,
+            deny_names: Vec::new(),
+            deny_commands: Vec::new(),
+            site_symlink: false,
+            max_recursion: 1_000_000,
+            drain: seconds(30),
+            transfer_log: None,
+        }
+    }
+}

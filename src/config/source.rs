@@ -1,0 +1,248 @@
+//! Settings from text: a file's lines, environment variables, flags; each
+//! source is stronger than the one before, and a mistake says where it is
+//! and which key may have been meant.
+
+use std::fmt;
+use std::path::Path;
+
+use super::{Config, KEYS, Key};
+
+/// Largest configuration file.
+const FILE_MAX: u64 = 1 << 20;
+
+/// What was wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// `FILE:LINE`, the flag, or the environment variable.
+    pub place: String,
+    /// What is wrong and what was expected.
+    pub what: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+/// Settings of one source, applied together: its values replace those of
+/// weaker sources, lists too.
+#[derive(Debug, Default)]
+pub struct Source {
+    settings: Vec<(&'static Key, String, String)>,
+    mistakes: Vec<Mistake>,
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Source {
+    /// A source without settings.
+    pub fn new() -> Self {
+        Source::default()
+    }
+
+    /// Adds a setting that was found at `place`.
+    pub fn add(&mut self, name: &str, value: &str, place: String) {
+        match Key::find(name) {
+            None => {
+                let nearest = nearest(name, KEYS.iter().map(|key| key.name));
+                let what = format!(
+                    "unknown key '{}'; did you mean '{nearest}'?",
+                    name.escape_debug()
+                );
+                self.mistakes.push(Mistake { place, what });
+            }
+            Some(key)
+                if !key.repeats()
+                    && self
+                        .settings
+                        .iter()
+                        .any(|(other, ..)| other.name == key.name) =>
+            {
+                self.mistakes.push(Mistake {
+                    place,
+                    what: format!("'{name}' is given twice"),
+                });
+            }
+            Some(key) => self.settings.push((key, value.into(), place)),
+        }
+    }
+
+    /// The lines of a configuration file, called `name` in messages.
+    pub fn from_lines(text: &str, name: &str) -> Self {
+        let mut source = Source::new();
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let (key, value) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+            let value = match value.trim() {
+                "" if Key::find(key).is_some_and(Key::is_switch) => "yes",
+                value => value,
+            };
+            source.add(key, value, format!("{name}:{}", number + 1));
+        }
+        source
+    }
+
+    /// Variables called `WHARFD_` and a key; lists are separated by blanks.
+    pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Self {
+        let mut source = Source::new();
+        let mut variables: Vec<_> = variables
+            .filter(|(name, _)| name.starts_with("WHARFD_"))
+            .collect();
+        variables.sort();
+        for (variable, value) in variables {
+            let name = variable["WHARFD_".len()..]
+                .to_ascii_lowercase()
+                .replace('_', "-");
+            let known = Key::find(&name);
+            if known.is_some_and(Key::repeats) {
+                for value in value.split_whitespace() {
+                    source.add(&name, value, variable.clone());
+                }
+            } else {
+                source.add(&name, &value, variable);
+            }
+        }
+        source
+    }
+
+    /// Puts the settings into `config`; collects every mistake.
+    pub fn apply(self, config: &mut Config, mistakes: &mut Vec<Mistake>) {
+        mistakes.extend(self.mistakes);
+        let mut cleared: Vec<&str> = Vec::new();
+        for (key, value, place) in self.settings {
+            if key.repeats() && !cleared.contains(&key.name) {
+                key.clear(config);
+                cleared.push(key.name);
+            }
+            if let Err(what) = key.set(config, &value) {
+                mistakes.push(Mistake {
+                    place,
+                    what: format!("{}: {what}", key.name),
+                });
+            }
+        }
+    }
+}
+
+/// Reads a configuration file.
+///
+/// # Errors
+/// The file can't be read, is too large or is not UTF-8.
+pub fn read_file(path: &Path) -> Result<Source, Mistake> {
+    let name = path.display().to_string();
+    let mistake = |what: String| Mistake {
+        place: name.clone(),
+        what,
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| mistake(error.to_string()))?
+        .len();
+    if size > FILE_MAX {
+        return Err(mistake(format!("larger than {FILE_MAX} bytes")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| mistake(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count()
+            + 1;
+        Mistake {
+            place: format!("{name}:{line}"),
+            what: "not UTF-8".into(),
+        }
+    })?;
+    Ok(Source::from_lines(&text, &name))
+}
+
+/// The environment variable of a key.
+pub fn environment_name(key: &str) -> String {
+    format!("WHARFD_{}", key.to_ascii_uppercase().replace('-', "_"))
+}
+
+/// The candidate that is nearest to `text` by edits.
+pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
+    candidates
+        .min_by_key(|candidate| distance(text, candidate))
+        .unwrap_or("")
+}
+
+/// Edits (insert, delete, replace) between two words, bounded in length.
+fn distance(one: &str, two: &str) -> usize {
+    let one: Vec<u8> = one.bytes().take(64).collect();
+    let two: Vec<u8> = two.bytes().take(64).collect();
+    let mut row: Vec<usize> = (0..=two.len()).collect();
+    for (i, a) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, b) in two.iter().enumerate() {
+            let replace = diagonal + usize::from(a != b);
+            diagonal = row[j + 1];
+            row[j + 1] = replace.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[two.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> (Config, Vec<String>) {
+        let mut config = Config::default();
+        let mut mistakes = Vec::new();
+        Source::from_lines(text, "f").apply(&mut config, &mut mistakes);
+        (config, mistakes.iter().map(Mistake::to_string).collect())
+    }
+
+    #[test]
+    fn lines_set_fields() {
+        let (config, mistakes) =
+            read("# c\n\nlisten 21\nlisten [::1]:2121\natomic-uploads\n idle-timeout \t 5m \n");
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(config.listen.len(), 2);
+        assert!(config.atomic_uploads);
+        assert_eq!(config.idle_timeout.as_secs(), 300);
+    }
+
+    #[test]
+    fn mistakes_say_where_and_what() {
+        let (_, mistakes) = read("idle-timout 5\nthreads many\nthreads 5\nthreads 6\nlisten\n");
+        assert_eq!(
+            mistakes,
+            [
+                "f:1: unknown key 'idle-timout'; did you mean 'idle-timeout'?",
+                "f:3: 'threads' is given twice",
+                "f:4: 'threads' is given twice",
+                "f:2: threads: expected a whole number from 0 to 4294967295, not 'many'",
+                "f:5: listen: expected [ADDRESS:]PORT, such as 2121, 127.0.0.1:2121 or [::]:2121, not ''",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_stronger_source_replaces_lists() {
+        let mut config = Config::default();
+        let mut mistakes = Vec::new();
+        Source::from_lines("deny 10.0.0.0/8\ndeny 11.0.0.0/8", "f")
+            .apply(&mut config, &mut mistakes);
+        let variables = [
+            ("WHARFD_DENY", "12.0.0.0/8 13.0.0.0/8 14.0.0.0/8"),
+            ("PATH", "x"),
+        ];
+        let variables = variables
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        Source::from_environment(variables).apply(&mut config, &mut mistakes);
+        assert!(mistakes.is_empty());
+        assert_eq!(config.deny.len(), 3);
+    }
+}

@@ -1,0 +1,417 @@
+//! The types of settings: how each is read from text and shown as text.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{DataPeer, DotFiles};
+use crate::address::Network;
+use crate::auth::Perms;
+
+/// A field of the configuration that text can be read into.
+pub trait Setting {
+    /// Takes one value; a list takes it as one more.
+    ///
+    /// # Errors
+    /// What was expected, as one sentence.
+    fn accept(&mut self, text: &str) -> Result<(), String>;
+
+    /// The value or values as text that [`Setting::accept`] reads.
+    fn shown(&self) -> Vec<String>;
+
+    /// Forgets the values of a list, before a stronger source sets its own.
+    fn clear(&mut self) {}
+}
+
+/// A type with one value in text form.
+pub(super) trait Word: Sized {
+    fn read(text: &str) -> Result<Self, String>;
+    fn show(&self) -> String;
+}
+
+impl<W: Word> Setting for W {
+    fn accept(&mut self, text: &str) -> Result<(), String> {
+        *self = W::read(text)?;
+        Ok(())
+    }
+
+    fn shown(&self) -> Vec<String> {
+        vec![self.show()]
+    }
+}
+
+impl<W: Word> Setting for Option<W> {
+    fn accept(&mut self, text: &str) -> Result<(), String> {
+        *self = Some(W::read(text)?);
+        Ok(())
+    }
+
+    fn shown(&self) -> Vec<String> {
+        self.iter().map(Word::show).collect()
+    }
+}
+
+impl<W: Word> Setting for Vec<W> {
+    fn accept(&mut self, text: &str) -> Result<(), String> {
+        self.push(W::read(text)?);
+        Ok(())
+    }
+
+    fn shown(&self) -> Vec<String> {
+        self.iter().map(Word::show).collect()
+    }
+
+    fn clear(&mut self) {
+        Vec::clear(self);
+    }
+}
+
+fn expected<T>(what: &str, text: &str) -> Result<T, String> {
+    Err(format!("expected {what}, not '{}'", text.escape_debug()))
+}
+
+impl Word for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "yes" => Ok(true),
+            "no" => Ok(false),
+            _ => expected("yes or no", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        if *self { "yes" } else { "no" }.into()
+    }
+}
+
+impl Word for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse()
+            .or_else(|_| expected("a whole number from 0 to 4294967295", text))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Bytes, or bytes a second, with K, M, G or T for powers of 1024.
+impl Word for u64 {
+    fn read(text: &str) -> Result<Self, String> {
+        let (digits, shift) = match text.as_bytes().last() {
+            Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
+            Some(b'M' | b'm') => (&text[..text.len() - 1], 20),
+            Some(b'G' | b'g') => (&text[..text.len() - 1], 30),
+            Some(b'T' | b't') => (&text[..text.len() - 1], 40),
+            _ => (text, 0),
+        };
+        match digits
+            .parse::<u64>()
+            .ok()
+            .and_then(|number| number.checked_mul(1 << shift))
+        {
+            Some(number) => Ok(number),
+            None => expected("a number, with K, M, G or T for powers of 1024", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        for (shift, letter) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
+            if *self != 0 && *self % (1 << shift) == 0 {
+                return format!("{}{letter}", self >> shift);
+            }
+        }
+        self.to_string()
+    }
+}
+
+/// Seconds, with fractions, or with `m`, `h` or `d`.
+impl Word for Duration {
+    fn read(text: &str) -> Result<Self, String> {
+        let (digits, factor) = match text.as_bytes().last() {
+            Some(b's') => (&text[..text.len() - 1], 1.0),
+            Some(b'm') => (&text[..text.len() - 1], 60.0),
+            Some(b'h') => (&text[..text.len() - 1], 3600.0),
+            Some(b'd') => (&text[..text.len() - 1], 86400.0),
+            _ => (text, 1.0),
+        };
+        match digits.parse::<f64>() {
+            Ok(number)
+                if digits.starts_with(|first: char| first.is_ascii_digit())
+                    && number * factor <= 315_360_000.0 =>
+            {
+                Ok(Duration::from_secs_f64(number * factor))
+            }
+            _ => expected("seconds, or a number with m, h or d, up to ten years", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.as_secs_f64().to_string()
+    }
+}
+
+impl Word for String {
+    fn read(text: &str) -> Result<Self, String> {
+        match text.chars().find(|character| character.is_control()) {
+            Some(_) => expected("text without control characters", text),
+            None => Ok(text.into()),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl Word for PathBuf {
+    fn read(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            expected("a path", text)
+        } else {
+            Ok(text.into())
+        }
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Word for Perms {
+    fn read(text: &str) -> Result<Self, String> {
+        Perms::parse(text)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Word for Network {
+    fn read(text: &str) -> Result<Self, String> {
+        Network::parse(text)
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Types with a few words, each with its meaning, in one line each.
+macro_rules! words {
+    ($type:ty: $($word:literal => $value:path),+ $(,)?) => {
+        impl Word for $type {
+            fn read(text: &str) -> Result<Self, String> {
+                match text {
+                    $($word => Ok($value),)+
+                    _ => expected(concat!("one of", $(" ", $word),+), text),
+                }
+            }
+
+            fn show(&self) -> String {
+                match self { $($value => $word.into(),)+ }
+            }
+        }
+    };
+}
+
+words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => DataPeer::SameNetwork, "any" => DataPeer::Any);
+words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
+
+/// Permission bits, written in octal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode(pub u32);
+
+impl Word for Mode {
+    fn read(text: &str) -> Result<Self, String> {
+        match u32::from_str_radix(text, 8) {
+            Ok(mode) if mode <= 0o777 => Ok(Mode(mode)),
+            _ => expected("permission bits from 000 to 777 in octal", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        format!("{:03o}", self.0)
+    }
+}
+
+/// A range of ports, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The lowest port.
+    pub first: u16,
+    /// The highest port.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// How many ports there are.
+    pub fn count(&self) -> u32 {
+        u32::from(self.last) - u32::from(self.first) + 1
+    }
+}
+
+impl Word for PortRange {
+    fn read(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (first.trim().parse(), last.trim().parse()) {
+            (Ok(first), Ok(last)) if 0 < first && first <= last => Ok(PortRange { first, last }),
+            _ => expected("ports such as 50000-50100", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        format!("{}-{}", self.first, self.last)
+    }
+}
+
+/// A port to listen on, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Address or host name; empty for every address of the machine.
+    pub host: String,
+    /// Port; 0 lets the system choose.
+    pub port: u16,
+}
+
+impl Endpoint {
+    /// The addresses to bind. Every address of the machine is one dual-stack
+    /// socket, with IPv4 alone as the second choice.
+    ///
+    /// # Errors
+    /// A host name that does not resolve.
+    pub fn resolve(&self) -> std::io::Result<Vec<SocketAddr>> {
+        if self.host.is_empty() {
+            return Ok(vec![
+                (Ipv6Addr::UNSPECIFIED, self.port).into(),
+                (Ipv4Addr::UNSPECIFIED, self.port).into(),
+            ]);
+        }
+        Ok((self.host.as_str(), self.port).to_socket_addrs()?.collect())
+    }
+}
+
+impl Word for Endpoint {
+    fn read(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            expected(
+                "[ADDRESS:]PORT, such as 2121, 127.0.0.1:2121 or [::]:2121",
+                text,
+            )
+        };
+        let (host, port) = match text.rsplit_once(':') {
+            None => ("", text),
+            Some((host, port)) => match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
+                Some(Some(host)) => (host, port),
+                Some(None) => return wrong(),
+                None if host.contains(':') => return wrong(),
+                None if host == "*" => ("", port),
+                None if host.is_empty() => return wrong(),
+                None => (host, port),
+            },
+        };
+        match port.parse() {
+            Ok(port) => Ok(Endpoint {
+                host: host.into(),
+                port,
+            }),
+            Err(_) => wrong(),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.as_str() {
+            "" => write!(f, "{}", self.port),
+            host if host.contains(':') => write!(f, "[{host}]:{}", self.port),
+            host => write!(f, "{host}:{}", self.port),
+        }
+    }
+}
+
+/// The address that clients outside are told in the 227 reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExternalAddress {
+    /// This one.
+    Fixed(Ipv4Addr),
+    /// Whatever the name resolves to, asked again every minute, because
+    /// addresses of home lines change.
+    Name(String),
+}
+
+impl Word for ExternalAddress {
+    fn read(text: &str) -> Result<Self, String> {
+        if let Ok(address) = text.parse::<Ipv4Addr>() {
+            return match address.is_unspecified() {
+                // A camera that was told 0.0.0.0 wrote files of 0 bytes.
+                true => expected("an address that clients can reach", text),
+                false => Ok(ExternalAddress::Fixed(address)),
+            };
+        }
+        let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        match !text.is_empty()
+            && text.bytes().all(name)
+            && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        {
+            true => Ok(ExternalAddress::Name(text.into())),
+            false => expected("an IPv4 address or a host name", text),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            ExternalAddress::Fixed(address) => address.to_string(),
+            ExternalAddress::Name(name) => name.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round<W: Word>(text: &str) -> Option<String> {
+        W::read(text).ok().map(|value| value.show())
+    }
+
+    #[test]
+    fn values_are_read_and_shown() {
+        assert_eq!(round::<u64>("10M").as_deref(), Some("10M"));
+        assert_eq!(round::<u64>("18446744073709551615T"), None);
+        assert_eq!(round::<u64>("-1"), None);
+        assert_eq!(round::<Duration>("0.2").as_deref(), Some("0.2"));
+        assert_eq!(round::<Duration>("5m").as_deref(), Some("300"));
+        assert_eq!(round::<Duration>("inf"), None);
+        assert_eq!(round::<Duration>("-1"), None);
+        assert_eq!(round::<Mode>("640").as_deref(), Some("640"));
+        assert_eq!(round::<Mode>("4755"), None);
+        assert_eq!(
+            round::<PortRange>("50000-50100").as_deref(),
+            Some("50000-50100")
+        );
+        assert_eq!(round::<PortRange>("5-4"), None);
+        assert_eq!(round::<PortRange>("0-4"), None);
+        assert_eq!(round::<Endpoint>("2121").as_deref(), Some("2121"));
+        assert_eq!(round::<Endpoint>("[::1]:0").as_deref(), Some("[::1]:0"));
+        assert_eq!(
+            round::<Endpoint>("127.0.0.1:21").as_deref(),
+            Some("127.0.0.1:21")
+        );
+        for wrong in ["", "x", "::1:21", "[::1:21", ":21", "1.2.3.4:65536"] {
+            assert_eq!(round::<Endpoint>(wrong), None, "{wrong}");
+        }
+        assert_eq!(round::<ExternalAddress>("0.0.0.0"), None);
+        assert_eq!(
+            round::<ExternalAddress>("nas.example.org").as_deref(),
+            Some("nas.example.org")
+        );
+        assert_eq!(round::<bool>("true"), None);
+    }
+}
