@@ -7,8 +7,10 @@ pub mod auth;
 pub mod config;
 pub mod error;
 mod net;
+pub mod session;
 pub mod storage;
 mod sys;
 mod text;
+mod time;
 
 pub use error::{Error, ErrorKind, Result};

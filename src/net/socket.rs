@@ -3,20 +3,22 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// A connected socket.
-#[derive(Debug)]
+/// A connected socket. A clone is the same socket, for whoever must be able to
+/// wake a session that waits on it; it costs no descriptor.
+#[derive(Debug, Clone)]
 pub enum Socket {
     /// TCP, over IPv4 or IPv6.
-    Tcp(TcpStream),
+    Tcp(Arc<TcpStream>),
     /// A UNIX stream socket: tests and local proxies.
-    Unix(UnixStream),
+    Unix(Arc<UnixStream>),
 }
 
 impl Socket {
@@ -68,14 +70,6 @@ impl Socket {
             Socket::Unix(_) => None,
         }
     }
-
-    /// A second handle on the same socket.
-    pub fn try_clone(&self) -> io::Result<Socket> {
-        Ok(match self {
-            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
-            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
-        })
-    }
 }
 
 /// Whether a socket's calls wait.
@@ -103,30 +97,21 @@ impl AsFd for Socket {
 
 impl From<TcpStream> for Socket {
     fn from(socket: TcpStream) -> Self {
-        Socket::Tcp(socket)
+        Socket::Tcp(Arc::new(socket))
     }
 }
 
 impl From<UnixStream> for Socket {
     fn from(socket: UnixStream) -> Self {
-        Socket::Unix(socket)
-    }
-}
-
-impl From<Socket> for OwnedFd {
-    fn from(socket: Socket) -> Self {
-        match socket {
-            Socket::Tcp(socket) => socket.into(),
-            Socket::Unix(socket) => socket.into(),
-        }
+        Socket::Unix(Arc::new(socket))
     }
 }
 
 impl Read for &Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(socket) => (&mut &*socket).read(buffer),
-            Socket::Unix(socket) => (&mut &*socket).read(buffer),
+            Socket::Tcp(socket) => (&mut &**socket).read(buffer),
+            Socket::Unix(socket) => (&mut &**socket).read(buffer),
         }
     }
 }
@@ -134,8 +119,8 @@ impl Read for &Socket {
 impl Write for &Socket {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(socket) => (&mut &*socket).write(data),
-            Socket::Unix(socket) => (&mut &*socket).write(data),
+            Socket::Tcp(socket) => (&mut &**socket).write(data),
+            Socket::Unix(socket) => (&mut &**socket).write(data),
         }
     }
 

@@ -106,7 +106,7 @@ impl VirtualPath {
     }
 
     /// The components from the root on.
-    pub fn components(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
         self.0
             .split(|&byte| byte == b'/')
             .filter(|part| !part.is_empty())

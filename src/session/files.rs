@@ -1,0 +1,538 @@
+//! The only caller of a user's file system: may I, do it, tell it.
+//!
+//! Every operation of both protocols goes through [`Files`], so that a right
+//! is checked in one place, a name that is denied is denied everywhere, and
+//! nothing happens without its event.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::Services;
+use super::events::{Event, Who};
+use super::names;
+use super::registry::Live;
+use super::transfer::{Bucket, Opened, Transfer};
+use crate::auth::{Perms, Right, User};
+use crate::config::{Config, DotFiles};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{
+    Attributes, Create, Directory, Existing, FileKind, FileSystem, Follow, Metadata, OpenOptions,
+    Space, VirtualPath, Write,
+};
+
+/// Names of uploads that are not whole yet begin so.
+pub const TEMPORARY_PREFIX: &[u8] = b".wharf-upload-";
+
+/// A logged-in user's files.
+#[derive(Clone)]
+pub struct Files(Arc<Inner>);
+
+struct Inner {
+    services: Arc<Services>,
+    config: Arc<Config>,
+    live: Arc<Live>,
+    user: User,
+    down: Bucket,
+    up: Bucket,
+}
+
+/// How an upload treats what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The file is replaced, or made.
+    Replace,
+    /// The file must not exist.
+    New,
+    /// The file keeps its contents, or is made; the client says where it writes.
+    Keep,
+    /// The same, but writes always go to the end.
+    Append,
+    /// The file must exist and keeps its contents.
+    Existing,
+}
+
+impl Files {
+    pub(super) fn new(
+        services: Arc<Services>,
+        config: Arc<Config>,
+        live: Arc<Live>,
+        user: User,
+    ) -> Self {
+        let stricter = |one: u64, two: u64| match (one, two) {
+            (0, rate) | (rate, 0) => rate,
+            (one, two) => one.min(two),
+        };
+        Files(Arc::new(Inner {
+            down: Bucket::new(stricter(config.session_rate_down, user.limits.rate_down)),
+            up: Bucket::new(stricter(config.session_rate_up, user.limits.rate_up)),
+            services,
+            config,
+            live,
+            user,
+        }))
+    }
+
+    /// The user whose files these are.
+    pub fn user(&self) -> &User {
+        &self.0.user
+    }
+
+    /// The configuration of the session.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(super) fn live(&self) -> &Live {
+        &self.0.live
+    }
+
+    pub(super) fn file_system(&self) -> &dyn FileSystem {
+        self.0.user.file_system.as_ref()
+    }
+
+    /// Tells everybody who listens.
+    pub fn emit(&self, event: &Event<'_>) {
+        let who = Who {
+            session: self.0.live.id,
+            user: Some(&self.0.user.name),
+            anonymous: self.0.user.anonymous,
+            peer: self.0.live.peer,
+            protocol: self.0.live.protocol,
+        };
+        self.0.services.emit(&who, event);
+    }
+
+    pub(super) fn pace(&self, bytes: u64, up: bool) -> Duration {
+        let (own, all) = match up {
+            true => (&self.0.up, &self.0.services.rate_up),
+            false => (&self.0.down, &self.0.services.rate_down),
+        };
+        own.take(bytes).max(all.take(bytes))
+    }
+
+    pub(super) fn is_paced(&self, up: bool) -> bool {
+        match up {
+            true => self.0.up.is_limited() || self.0.services.rate_up.is_limited(),
+            false => self.0.down.is_limited() || self.0.services.rate_down.is_limited(),
+        }
+    }
+
+    /// What the user may do at `path`.
+    pub fn perms_at(&self, path: &VirtualPath) -> Perms {
+        self.0.user.perms_at(path)
+    }
+
+    /// Whether the user has `right` at `path`, and may know of the name at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] or, for names nobody may use, [`ErrorKind::NotFound`].
+    pub fn may(&self, path: &VirtualPath, right: Right) -> Result<()> {
+        self.may_name(path)?;
+        match self.perms_at(path).has(right) {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Denied,
+                format!("no right {right:?} at {path}"),
+            )),
+        }
+    }
+
+    /// A pattern is held against the path after links are followed, or
+    /// `x -> a.key` would show what `*.key` denies (CVE-2015-1419).
+    fn may_name(&self, path: &VirtualPath) -> Result<()> {
+        let config = &self.0.config;
+        if config.deny_names.is_empty() && config.dot_files != DotFiles::Deny {
+            return Ok(());
+        }
+        let denied =
+            |path: &VirtualPath| path.components().any(|name| names::is_denied(name, config));
+        if denied(path) || denied(&names::resolve(self.file_system(), path)?) {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("a denied name: {path}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// What is known about a path.
+    pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
+        self.may(path, Right::List)?;
+        self.file_system().metadata(path, follow)
+    }
+
+    /// Checks that a user may stand in a directory.
+    pub fn enter(&self, path: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Enter)?;
+        match self.file_system().metadata(path, Follow::Yes)?.is_dir() {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::NotDirectory,
+                "changing the directory",
+            )),
+        }
+    }
+
+    /// Opens a directory for listing; names nobody may see are left out.
+    pub fn list(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
+        self.may(path, Right::List)?;
+        let directory = self.file_system().read_dir(path)?;
+        Ok(Box::new(names::Visible::new(
+            directory,
+            Arc::clone(&self.0.config),
+        )))
+    }
+
+    /// Opens a file that will be sent.
+    pub fn get(&self, path: &VirtualPath) -> Result<Transfer> {
+        self.may(path, Right::Read)?;
+        let file = self.file_system().open(path, &OpenOptions::read())?;
+        Ok(self.transfer(Opened {
+            file,
+            path: path.clone(),
+            temporary: None,
+            delete_if_broken: false,
+            writes: false,
+        }))
+    }
+
+    fn transfer(&self, opened: Opened) -> Transfer {
+        Transfer::new(self.clone(), opened)
+    }
+
+    /// Opens a file that will be received; `read` also allows reading it
+    /// back through the same handle (SFTP).
+    pub fn put(&self, path: &VirtualPath, put: Put, read: Readable) -> Result<Transfer> {
+        self.put_with_mode(path, put, read, None)
+    }
+
+    /// The same with permission bits for a new file, which the client wishes.
+    pub fn put_with_mode(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+        read: Readable,
+        mode: Option<u32>,
+    ) -> Result<Transfer> {
+        self.may_name(path)?;
+        let perms = self.perms_at(path);
+        if read == Readable::Yes && !perms.has(Right::Read) {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "no right to read what is written",
+            ));
+        }
+        let (write, create) = how_to_open(put, perms)
+            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
+        let mode = mode
+            .or(self.0.user.file_mode)
+            .unwrap_or(self.0.config.file_mode.0);
+        let mut options = OpenOptions::write(write, create, mode);
+        options.read = read == Readable::Yes;
+        if self.0.config.atomic_uploads && write == Write::Truncate {
+            return self.put_atomic(path, create, options);
+        }
+        let file = self
+            .file_system()
+            .open(path, &options)
+            .map_err(|error| match create {
+                // The user may store but not replace.
+                Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
+                    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
+                }
+                _ => error,
+            })?;
+        Ok(self.transfer(Opened {
+            file,
+            path: path.clone(),
+            temporary: None,
+            delete_if_broken: self.0.config.delete_broken_uploads && write == Write::Truncate,
+            writes: true,
+        }))
+    }
+
+    fn put_atomic(
+        &self,
+        path: &VirtualPath,
+        create: Create,
+        mut options: OpenOptions,
+    ) -> Result<Transfer> {
+        let existing = match create {
+            Create::New => Existing::Keep,
+            _ => Existing::Replace,
+        };
+        // What can be known to fail is told before the first byte is sent.
+        match self.file_system().metadata(path, Follow::Yes) {
+            Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsDirectory.into()),
+            Ok(metadata) if metadata.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
+            Ok(_) if existing == Existing::Keep => {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("no right to replace {path}"),
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        options.create = Create::New;
+        let temporary = path.parent().join(&temporary_name(self.0.live.id))?;
+        let file = self.file_system().open(&temporary, &options)?;
+        Ok(self.transfer(Opened {
+            file,
+            path: path.clone(),
+            temporary: Some((temporary, existing)),
+            delete_if_broken: false,
+            writes: true,
+        }))
+    }
+
+    /// Makes a directory; `mode` instead of the configured bits.
+    pub fn make_dir(&self, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
+        self.may(path, Right::MakeDir)?;
+        let mode = mode
+            .or(self.0.user.dir_mode)
+            .unwrap_or(self.0.config.dir_mode.0);
+        self.file_system().make_dir(path, mode)?;
+        self.emit(&Event::DirectoryMade(path));
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Delete)?;
+        self.file_system().remove_dir(path)?;
+        self.emit(&Event::DirectoryRemoved(path));
+        Ok(())
+    }
+
+    /// Deletes a file or a link.
+    pub fn delete(&self, path: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Delete)?;
+        self.file_system().remove_file(path)?;
+        self.emit(&Event::Deleted(path));
+        Ok(())
+    }
+
+    /// Whether a rename may begin with `path`: it exists and may be renamed.
+    pub fn may_rename(&self, path: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Rename)?;
+        self.file_system().metadata(path, Follow::No).map(drop)
+    }
+
+    /// Renames. The target needs the right to rename too, and replacing
+    /// something there is storing and deleting.
+    pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
+        self.may(from, Right::Rename)?;
+        self.may(to, Right::Rename)?;
+        let perms = self.perms_at(to);
+        let existing = match perms.has(Right::Delete) && perms.has(Right::Write) {
+            true => existing,
+            false => Existing::Keep,
+        };
+        self.file_system().rename(from, to, existing)?;
+        self.emit(&Event::Renamed(from, to));
+        Ok(())
+    }
+
+    pub(super) fn may_set(&self, path: &VirtualPath, attributes: &Attributes) -> Result<()> {
+        if attributes.mode.is_some() || attributes.uid.is_some() || attributes.gid.is_some() {
+            self.may(path, Right::Mode)?;
+        }
+        if attributes.modified.is_some() || attributes.accessed.is_some() {
+            self.may(path, Right::Time)?;
+        }
+        if attributes.size.is_some() {
+            self.may(path, Right::Write)?;
+            self.may(path, Right::Delete)?;
+        }
+        Ok(())
+    }
+
+    /// Changes attributes, each by its own right. The bits that let a program
+    /// act as its owner never pass.
+    pub fn set_attributes(
+        &self,
+        path: &VirtualPath,
+        attributes: &Attributes,
+        follow: Follow,
+    ) -> Result<()> {
+        self.may_set(path, attributes)?;
+        let mut attributes = *attributes;
+        attributes.mode = attributes.mode.map(|mode| mode & 0o1777);
+        self.file_system().set_attributes(path, &attributes, follow)
+    }
+
+    /// The text of a link.
+    pub fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
+        self.may(path, Right::List)?;
+        self.file_system().read_link(path)
+    }
+
+    /// Makes a symbolic link.
+    pub fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Write)?;
+        self.may_name(&path.parent().join(target)?)?;
+        self.file_system().symlink(target, path)
+    }
+
+    /// Makes another name of a file: reading the old, storing the new.
+    pub fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
+        self.may(path, Right::Read)?;
+        self.may(new, Right::Write)?;
+        self.file_system().hard_link(path, new)
+    }
+
+    /// Room where `path` lies.
+    pub fn space(&self, path: &VirtualPath) -> Result<Space> {
+        self.may(path, Right::List)?;
+        self.file_system().space(path)
+    }
+
+    /// Copies a file on the server. `pause` is asked between pieces and stops
+    /// the copy with its error.
+    pub fn copy(
+        &self,
+        from: &VirtualPath,
+        to: &VirtualPath,
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<u64> {
+        let mut source = self.get(from)?;
+        if from == to {
+            return Err(Error::new(ErrorKind::Exists, "copying a file onto itself"));
+        }
+        let mut target = self.put(to, Put::Replace, Readable::No)?;
+        let mut buffer = vec![0; 128 * 1024];
+        let mut offset = 0;
+        loop {
+            let length = source.read_at(&mut buffer, offset)?;
+            if length == 0 {
+                break;
+            }
+            target.write_all_at(&buffer[..length], offset)?;
+            offset += length as u64;
+            pause()?;
+        }
+        source.finish()?;
+        target.finish()?;
+        Ok(offset)
+    }
+
+    /// Visits everything below a directory, contents before their directory
+    /// and never through a link; `visit` gets path and kind. At most
+    /// `max-recursion` entries.
+    pub fn walk(
+        &self,
+        top: &VirtualPath,
+        visit: &mut dyn FnMut(&VirtualPath, &Metadata) -> Result<()>,
+    ) -> Result<()> {
+        let mut left = self.0.config.max_recursion;
+        let mut stack = vec![(top.clone(), None::<Metadata>)];
+        // Each directory stands on the stack twice: to be opened, and, with its
+        // metadata, to be visited when everything in it has been.
+        while let Some((path, opened)) = stack.pop() {
+            if let Some(metadata) = opened {
+                visit(&path, &metadata)?;
+                continue;
+            }
+            let metadata = self.file_system().metadata(&path, Follow::No)?;
+            if !metadata.is_dir() {
+                return Err(ErrorKind::NotDirectory.into());
+            }
+            stack.push((path.clone(), Some(metadata)));
+            let mut directory = self.list(&path)?;
+            let mut name = Vec::new();
+            while directory.next(&mut name)?.is_some() {
+                left = left.checked_sub(1).ok_or_else(|| {
+                    Error::new(ErrorKind::TooMany, "max-recursion entries are visited")
+                })?;
+                let entry = path.join(&name)?;
+                let metadata = directory.metadata(&name, Follow::No)?;
+                match metadata.is_dir() {
+                    true => stack.push((entry, None)),
+                    false => visit(&entry, &metadata)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an uploaded file can be read through the same handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+}
+
+/// How to open so that the rights hold without a look beforehand, which
+/// another process could make stale.
+fn how_to_open(put: Put, perms: Perms) -> Option<(Write, Create)> {
+    let store = perms.has(Right::Write);
+    let replace = store && perms.has(Right::Delete);
+    let go_on = perms.has(Right::Append) || replace;
+    let create = |allowed: bool| match (allowed, store) {
+        (true, true) => Some(Create::IfMissing),
+        (true, false) => Some(Create::Never),
+        (false, true) => Some(Create::New),
+        (false, false) => None,
+    };
+    match put {
+        Put::Replace => create(replace).map(|create| (Write::Truncate, create)),
+        Put::New => store.then_some((Write::Truncate, Create::New)),
+        Put::Keep => create(go_on).map(|create| (Write::At, create)),
+        Put::Append => create(go_on).map(|create| (Write::Append, create)),
+        Put::Existing => go_on.then_some((Write::At, Create::Never)),
+    }
+}
+
+/// A name no other upload has: on many nodes with one tree, too.
+fn temporary_name(session: u64) -> Vec<u8> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut random = [0; 8];
+    // Without randomness the count, the process and the session must do.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let mut name = TEMPORARY_PREFIX.to_vec();
+    let unique = format!(
+        "{:x}-{session:x}-{:x}-{:016x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Relaxed),
+        u64::from_le_bytes(random)
+    );
+    name.extend_from_slice(unique.as_bytes());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_decide_how_a_file_is_opened() {
+        let perms = |letters| Perms::parse(letters).unwrap();
+        for (put, letters, want) in [
+            (
+                Put::Replace,
+                "wd",
+                Some((Write::Truncate, Create::IfMissing)),
+            ),
+            (Put::Replace, "w", Some((Write::Truncate, Create::New))),
+            (Put::Replace, "a", None),
+            (Put::Replace, "d", None),
+            (Put::New, "w", Some((Write::Truncate, Create::New))),
+            (Put::New, "ad", None),
+            (Put::Keep, "wa", Some((Write::At, Create::IfMissing))),
+            (Put::Keep, "a", Some((Write::At, Create::Never))),
+            (Put::Keep, "w", Some((Write::At, Create::New))),
+            (Put::Append, "wa", Some((Write::Append, Create::IfMissing))),
+            (Put::Append, "r", None),
+            (Put::Existing, "a", Some((Write::At, Create::Never))),
+            (Put::Existing, "w", None),
+        ] {
+            assert_eq!(how_to_open(put, perms(letters)), want, "{put:?} {letters}");
+        }
+    }
+}

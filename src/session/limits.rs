@@ -1,0 +1,309 @@
+//! Who gets in: counts of sessions in all, of an address and of a user, and
+//! the memory of failed logins. A [`Ticket`] is a place; dropping it gives the
+//! place back, whatever way the session ended.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crate::address::Network;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Addresses whose failed logins are remembered. At 100 bytes each a flood
+/// from many addresses costs 400 KiB; the oldest memory gives way.
+const FAILURES_MAX: usize = 4096;
+
+/// Counts and memories of one server.
+#[derive(Default)]
+pub struct Limits {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    sessions: u32,
+    strangers: u32,
+    addresses: HashMap<Network, Counts>,
+    users: HashMap<String, u32>,
+    failures: HashMap<Network, Failures>,
+}
+
+#[derive(Default, Clone, Copy)]
+struct Counts {
+    sessions: u32,
+    strangers: u32,
+}
+
+struct Failures {
+    count: u32,
+    last: Instant,
+}
+
+impl Limits {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while counting can't leave the counts half done in a way
+        // that matters more than going on.
+        self.state
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A place for a connection from `peer`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooMany`] or [`ErrorKind::Denied`], with the reason for the log.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, config: &Config) -> Result<Ticket> {
+        let denied = |why| Err(Error::new(ErrorKind::Denied, why));
+        let too_many = |why| Err(Error::new(ErrorKind::TooMany, why));
+        if config.deny.iter().any(|network| network.contains(peer)) {
+            return denied("the address is in deny");
+        }
+        if !config.allow.is_empty() && !config.allow.iter().any(|network| network.contains(peer)) {
+            return denied("the address is not in allow");
+        }
+        if self.is_banned(peer, config) {
+            return denied("the address is banned for failed logins");
+        }
+        let network = Network::of_peer(peer);
+        let mut state = self.state();
+        let counts = state.addresses.get(&network).copied().unwrap_or_default();
+        let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
+        if reached(state.sessions, config.threads) {
+            return too_many("all threads are in use");
+        }
+        if reached(counts.sessions, config.max_per_address) {
+            return too_many("max-per-address is reached");
+        }
+        // However the limits are set, strangers of one address never take more
+        // than half of the threads (landscape.md, attack 13).
+        if reached(counts.strangers, config.max_unauthenticated_per_address)
+            || reached(counts.strangers, (config.threads / 2).max(1))
+        {
+            return too_many("max-unauthenticated-per-address is reached");
+        }
+        if reached(state.strangers, config.max_unauthenticated) {
+            return too_many("max-unauthenticated is reached");
+        }
+        state.sessions += 1;
+        state.strangers += 1;
+        let counts = state.addresses.entry(network).or_default();
+        counts.sessions += 1;
+        counts.strangers += 1;
+        Ok(Ticket {
+            limits: Arc::clone(self),
+            network,
+            user: None,
+        })
+    }
+
+    /// Remembers a failed login.
+    pub fn failed(&self, peer: IpAddr, config: &Config) {
+        let network = Network::of_peer(peer);
+        let now = Instant::now();
+        let mut state = self.state();
+        state
+            .failures
+            .retain(|_, failures| now.duration_since(failures.last) < config.ban_time);
+        if state.failures.len() >= FAILURES_MAX && !state.failures.contains_key(&network) {
+            let oldest = state
+                .failures
+                .iter()
+                .min_by_key(|(_, failures)| failures.last);
+            if let Some(oldest) = oldest.map(|(network, _)| *network) {
+                state.failures.remove(&oldest);
+            }
+        }
+        let failures = state.failures.entry(network).or_insert(Failures {
+            count: 0,
+            last: now,
+        });
+        failures.count = failures.count.saturating_add(1);
+        failures.last = now;
+    }
+
+    /// Forgets the failed logins of an address that has logged in.
+    pub fn succeeded(&self, peer: IpAddr) {
+        self.state().failures.remove(&Network::of_peer(peer));
+    }
+
+    /// Whether too many logins from `peer` have failed of late.
+    pub fn is_banned(&self, peer: IpAddr, config: &Config) -> bool {
+        config.ban_after != 0
+            && self
+                .state()
+                .failures
+                .get(&Network::of_peer(peer))
+                .is_some_and(|failures| {
+                    failures.count >= config.ban_after && failures.last.elapsed() < config.ban_time
+                })
+    }
+
+    /// The banned addresses, and how long each ban still holds.
+    pub fn bans(&self, config: &Config) -> Vec<(Network, Duration)> {
+        if config.ban_after == 0 {
+            return Vec::new();
+        }
+        self.state()
+            .failures
+            .iter()
+            .filter(|(_, failures)| failures.count >= config.ban_after)
+            .map(|(network, failures)| {
+                (
+                    *network,
+                    config.ban_time.saturating_sub(failures.last.elapsed()),
+                )
+            })
+            .filter(|(_, left)| !left.is_zero())
+            .collect()
+    }
+
+    /// Lifts the ban of one network, or all bans.
+    pub fn unban(&self, network: Option<Network>) {
+        match network {
+            Some(network) => drop(self.state().failures.remove(&network)),
+            None => self.state().failures.clear(),
+        }
+    }
+
+    /// Sessions in all.
+    pub fn sessions(&self) -> u32 {
+        self.state().sessions
+    }
+}
+
+/// A place in the counts.
+pub struct Ticket {
+    limits: Arc<Limits>,
+    network: Network,
+    user: Option<String>,
+}
+
+impl Ticket {
+    /// Counts the session as `user`'s.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooMany`] when the user has `max` sessions already; 0 is no limit.
+    pub fn log_in(&mut self, user: &str, max: u32) -> Result<()> {
+        self.log_out();
+        let mut state = self.limits.state();
+        let count = state.users.entry(user.into()).or_default();
+        if max != 0 && *count >= max {
+            return Err(Error::new(
+                ErrorKind::TooMany,
+                "the user has max-sessions sessions",
+            ));
+        }
+        *count += 1;
+        state.strangers -= 1;
+        if let Some(counts) = state.addresses.get_mut(&self.network) {
+            counts.strangers -= 1;
+        }
+        drop(state);
+        self.user = Some(user.into());
+        Ok(())
+    }
+
+    /// Counts the session as a stranger's again (REIN).
+    pub fn log_out(&mut self) {
+        let Some(user) = self.user.take() else { return };
+        let mut state = self.limits.state();
+        state.strangers += 1;
+        if let Some(counts) = state.addresses.get_mut(&self.network) {
+            counts.strangers += 1;
+        }
+        if let Some(count) = state.users.get_mut(&user) {
+            *count -= 1;
+            if *count == 0 {
+                state.users.remove(&user);
+            }
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.log_out();
+        let mut state = self.limits.state();
+        state.sessions -= 1;
+        state.strangers -= 1;
+        if let Some(counts) = state.addresses.get_mut(&self.network) {
+            counts.sessions -= 1;
+            counts.strangers -= 1;
+            if counts.sessions == 0 {
+                state.addresses.remove(&self.network);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            threads: 8,
+            max_per_address: 6,
+            ban_after: 2,
+            ..Config::default()
+        }
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn strangers_of_one_address_never_take_all_places() {
+        let (limits, config) = (Arc::new(Limits::default()), config());
+        let mut held: Vec<Ticket> = (0..4)
+            .map(|_| limits.admit(address("10.0.0.1"), &config).unwrap())
+            .collect();
+        assert!(limits.admit(address("10.0.0.1"), &config).is_err());
+        let other = limits.admit(address("10.0.0.2"), &config).unwrap();
+        held[0].log_in("ann", 0).unwrap();
+        held.push(limits.admit(address("10.0.0.1"), &config).unwrap());
+        drop((held, other));
+        let state = limits.state();
+        assert_eq!((state.sessions, state.strangers), (0, 0));
+        assert!(state.addresses.is_empty() && state.users.is_empty());
+    }
+
+    #[test]
+    fn a_user_has_so_many_sessions() {
+        let (limits, config) = (Arc::new(Limits::default()), config());
+        let mut one = limits.admit(address("10.0.0.1"), &config).unwrap();
+        let mut two = limits.admit(address("10.0.0.2"), &config).unwrap();
+        one.log_in("ann", 1).unwrap();
+        assert_eq!(two.log_in("ann", 1).unwrap_err().kind(), ErrorKind::TooMany);
+        one.log_out();
+        two.log_in("ann", 1).unwrap();
+    }
+
+    #[test]
+    fn failures_ban_and_success_forgives() {
+        let (limits, config) = (Arc::new(Limits::default()), config());
+        let peer = address("2001:db8::1");
+        limits.failed(peer, &config);
+        assert!(limits.admit(peer, &config).is_ok());
+        limits.failed(address("2001:db8::2"), &config);
+        assert_eq!(
+            limits.admit(peer, &config).err().map(|error| error.kind()),
+            Some(ErrorKind::Denied)
+        );
+        assert_eq!(limits.bans(&config).len(), 1);
+        limits.succeeded(peer);
+        assert!(limits.admit(peer, &config).is_ok());
+    }
+
+    #[test]
+    fn the_memory_of_failures_is_bounded() {
+        let (limits, config) = (Limits::default(), config());
+        for number in 0..FAILURES_MAX as u32 + 100 {
+            limits.failed(IpAddr::V4(number.into()), &config);
+        }
+        assert_eq!(limits.state().failures.len(), FAILURES_MAX);
+    }
+}

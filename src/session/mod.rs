@@ -1,0 +1,315 @@
+//! What both protocols share: who is there ([`Session`]), what they may do
+//! ([`Files`]), and one open file in use ([`Transfer`]). Never asks which
+//! protocol it serves.
+
+pub mod events;
+pub mod files;
+pub mod limits;
+mod names;
+pub mod registry;
+pub mod transfer;
+pub mod transfer_log;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crate::auth::{Authenticator, Credentials, Secret, User};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::text::Escaped;
+use events::{Event, Events, Who};
+use limits::{Limits, Ticket};
+use registry::{Live, Registry, Wake};
+use transfer::Bucket;
+
+pub use files::{Files, Put, Readable};
+pub use names::matches;
+pub use transfer::Transfer;
+
+/// What all sessions of one server share.
+pub struct Services {
+    config: RwLock<Arc<Config>>,
+    authenticator: Arc<dyn Authenticator>,
+    events: Vec<Arc<dyn Events>>,
+    /// Counts of sessions, and failed logins.
+    pub limits: Arc<Limits>,
+    /// Sessions that are alive.
+    pub registry: Registry,
+    rate_down: Bucket,
+    rate_up: Bucket,
+    phase: AtomicU8,
+}
+
+/// How far the end of the server has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Phase {
+    /// Serving.
+    Running,
+    /// No new sessions and no new commands; transfers may finish.
+    Draining,
+    /// Everything ends now.
+    Stopping,
+}
+
+impl Services {
+    /// Services of a server.
+    pub fn new(
+        config: Config,
+        authenticator: Arc<dyn Authenticator>,
+        events: Vec<Arc<dyn Events>>,
+    ) -> Self {
+        Services {
+            rate_down: Bucket::new(config.rate_down),
+            rate_up: Bucket::new(config.rate_up),
+            config: RwLock::new(Arc::new(config)),
+            authenticator,
+            events,
+            limits: Arc::default(),
+            registry: Registry::default(),
+            phase: AtomicU8::new(Phase::Running as u8),
+        }
+    }
+
+    /// The configuration for a session that begins now.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts another configuration in force for sessions that begin from now on.
+    pub fn set_config(&self, config: Config) {
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    }
+
+    /// Who decides about logins.
+    pub fn authenticator(&self) -> &dyn Authenticator {
+        self.authenticator.as_ref()
+    }
+
+    /// How far the end has come.
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Running,
+            1 => Phase::Draining,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// Goes on towards the end, never back, and wakes the sessions that wait
+    /// for a command.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::SeqCst);
+        for live in self.registry.all() {
+            live.wake(match phase {
+                Phase::Stopping => Wake::AtOnce,
+                _ => Wake::Gently,
+            });
+        }
+    }
+
+    fn emit(&self, who: &Who<'_>, event: &Event<'_>) {
+        for listener in &self.events {
+            listener.event(who, event);
+        }
+    }
+}
+
+/// One client, from the connection to its end.
+pub struct Session {
+    services: Arc<Services>,
+    config: Arc<Config>,
+    live: Arc<Live>,
+    local: SocketAddr,
+    ticket: Ticket,
+    files: Option<Files>,
+    tries: u32,
+    started: Instant,
+}
+
+impl Session {
+    /// A session of a client that has been admitted. `protocol` is the word
+    /// for logs: `ftp`, `ftps` or `sftp`.
+    pub fn new(
+        services: &Arc<Services>,
+        ticket: Ticket,
+        peer: SocketAddr,
+        local: SocketAddr,
+        protocol: &'static str,
+    ) -> Self {
+        let config = services.config();
+        Session {
+            live: services.registry.enter(peer, protocol),
+            services: Arc::clone(services),
+            config,
+            local,
+            ticket,
+            files: None,
+            tries: 0,
+            started: Instant::now(),
+        }
+    }
+
+    /// The configuration in force when the session began.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What all sessions share.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
+    /// What others see of this session.
+    pub fn live(&self) -> &Arc<Live> {
+        &self.live
+    }
+
+    /// The client's address.
+    pub fn peer(&self) -> SocketAddr {
+        self.live.peer
+    }
+
+    /// The address that the client has connected to.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// When a stranger must have logged in.
+    pub fn login_deadline(&self) -> Option<Instant> {
+        deadline(self.started, self.config.login_timeout)
+    }
+
+    /// When the session ends, whatever it does.
+    pub fn end_deadline(&self) -> Option<Instant> {
+        deadline(self.started, self.config.session_timeout)
+    }
+
+    /// Logs in. A failure is remembered, told to the log in one stable line,
+    /// and answered only after the login delay.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LoginRefused`]; [`ErrorKind::TooMany`] when the tries are
+    /// used up or a limit of sessions is reached: the session must end then.
+    pub fn login(&mut self, name: &str, secret: Secret<'_>, secure: Encrypted) -> Result<()> {
+        self.logout();
+        let mut credentials = Credentials::new(name, secret, self.peer().ip());
+        credentials.secure = secure == Encrypted::Yes;
+        let outcome = self.services.authenticator.authenticate(&credentials);
+        let user = match outcome {
+            Ok(user) => user,
+            Err(error) => return Err(self.refuse(name, error)),
+        };
+        let max = match user.limits.max_sessions {
+            0 => self.config.max_per_user,
+            max => max,
+        };
+        if let Err(error) = self.ticket.log_in(&user.name, max) {
+            log::warn!(
+                "session {}: {} from {}: {error}",
+                self.live.id,
+                Escaped(name.as_bytes()),
+                self.peer().ip()
+            );
+            return Err(error);
+        }
+        if !user.anonymous {
+            self.services.limits.succeeded(self.peer().ip());
+        }
+        self.live.words().user = user.name.clone();
+        log::info!(
+            "session {}: {} from {} logged in ({})",
+            self.live.id,
+            Escaped(user.name.as_bytes()),
+            self.peer().ip(),
+            self.live.protocol
+        );
+        let files = Files::new(
+            Arc::clone(&self.services),
+            Arc::clone(&self.config),
+            Arc::clone(&self.live),
+            user,
+        );
+        files.emit(&Event::LoggedIn);
+        self.files = Some(files);
+        Ok(())
+    }
+
+    fn refuse(&mut self, name: &str, error: Error) -> Error {
+        let peer = self.peer().ip();
+        if error.kind() != ErrorKind::LoginRefused {
+            log::error!("session {}: nobody can be checked: {error}", self.live.id);
+            return error;
+        }
+        self.tries += 1;
+        self.services.limits.failed(peer, &self.config);
+        // One stable line with the numeric address, for fail2ban.
+        log::warn!(
+            "login refused: user \"{}\" from {peer} ({}): {error}",
+            Escaped(name.as_bytes()),
+            self.live.protocol
+        );
+        let who = Who {
+            session: self.live.id,
+            user: None,
+            anonymous: false,
+            peer: self.peer(),
+            protocol: self.live.protocol,
+        };
+        self.services.emit(&who, &Event::LoginRefused(name));
+        let last = self.tries >= self.config.login_tries && self.config.login_tries != 0;
+        if self.services.phase() == Phase::Running {
+            std::thread::sleep(self.config.login_delay);
+        }
+        match last {
+            true => Error::with_source(ErrorKind::TooMany, "login tries are used up", error),
+            false => error,
+        }
+    }
+
+    /// Ends the login; the connection goes on as a stranger's.
+    pub fn logout(&mut self) {
+        if let Some(files) = self.files.take() {
+            files.emit(&Event::LoggedOut);
+            self.live.words().user.clear();
+            self.ticket.log_out();
+        }
+    }
+
+    /// The user's files.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LoginRefused`] when nobody is logged in.
+    pub fn files(&self) -> Result<&Files> {
+        self.files
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::LoginRefused, "not logged in"))
+    }
+
+    /// The user, if logged in.
+    pub fn user(&self) -> Option<&User> {
+        self.files.as_ref().map(Files::user)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.logout();
+        self.services.registry.leave(self.live.id);
+    }
+}
+
+/// Whether the connection that a login came over is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encrypted {
+    /// Under TLS or SSH.
+    Yes,
+    /// In the clear.
+    No,
+}
+
+/// `start` plus a time where zero means "no limit".
+pub fn deadline(start: Instant, time: Duration) -> Option<Instant> {
+    (!time.is_zero()).then(|| start + time)
+}

@@ -1,0 +1,173 @@
+//! Names that nobody may see or use, and the matcher of patterns.
+
+use std::sync::Arc;
+
+use super::files::TEMPORARY_PREFIX;
+use crate::config::{Config, DotFiles};
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Directory, FileKind, FileSystem, Follow, Metadata, VirtualPath};
+
+/// Links followed on one path, as in the kernel.
+const LINKS_MAX: u32 = 40;
+
+/// Whether the configuration denies a name.
+pub fn is_denied(name: &[u8], config: &Config) -> bool {
+    (config.dot_files == DotFiles::Deny && name.first() == Some(&b'.'))
+        // Without regard to case and to blanks and dots at the end, which some
+        // clients and file systems drop.
+        || config.deny_names.iter().any(|pattern| {
+            let kept = name.iter().rposition(|byte| !matches!(byte, b' ' | b'.')).map_or(0, |at| at + 1);
+            matches(pattern.to_ascii_lowercase().as_bytes(), &name[..kept].to_ascii_lowercase())
+                || matches(pattern.to_ascii_lowercase().as_bytes(), &name.to_ascii_lowercase())
+        })
+}
+
+/// Whether `name` fits a pattern of `*`, `?` and plain bytes. Goes back to
+/// the last `*` alone, so that the time is at most the product of the lengths
+/// whatever the pattern (CVE-2010-2632 and its kin).
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut here) = (0, 0);
+    let mut star = None;
+    while here < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, here));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == name[here] => {
+                at += 1;
+                here += 1;
+            }
+            _ => match star {
+                Some((star_at, tried)) => {
+                    star = Some((star_at, tried + 1));
+                    at = star_at + 1;
+                    here = tried + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+/// Where a path leads when all links are followed; what does not exist stays.
+pub fn resolve(file_system: &dyn FileSystem, path: &VirtualPath) -> Result<VirtualPath> {
+    let mut resolved = VirtualPath::root();
+    let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
+    let mut links = 0;
+    while let Some(name) = rest.pop() {
+        let next = resolved.join(&name)?;
+        match file_system.metadata(&next, Follow::No) {
+            Ok(metadata) if metadata.kind == FileKind::Link => {
+                links += 1;
+                if links > LINKS_MAX {
+                    return Err(Error::new(
+                        ErrorKind::Denied,
+                        "a chain of links without end",
+                    ));
+                }
+                let target = file_system.read_link(&next)?;
+                if target.first() == Some(&b'/') {
+                    resolved = VirtualPath::root();
+                }
+                rest.extend(
+                    target
+                        .split(|byte| *byte == b'/')
+                        .rev()
+                        .filter(|part| !part.is_empty())
+                        .map(<[u8]>::to_vec),
+                );
+            }
+            _ => resolved = next,
+        }
+    }
+    Ok(resolved)
+}
+
+/// A directory without the names that nobody may see.
+pub struct Visible {
+    directory: Box<dyn Directory>,
+    config: Arc<Config>,
+}
+
+impl Visible {
+    /// `directory` as `config` lets it be seen.
+    pub fn new(directory: Box<dyn Directory>, config: Arc<Config>) -> Self {
+        Visible { directory, config }
+    }
+
+    fn shows(&self, name: &[u8]) -> bool {
+        let hidden = name.first() == Some(&b'.')
+            && (self.config.dot_files != DotFiles::Show || name.starts_with(TEMPORARY_PREFIX));
+        !hidden && (self.config.deny_names.is_empty() || !is_denied(name, &self.config))
+    }
+}
+
+impl Directory for Visible {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+        loop {
+            match self.directory.next(name)? {
+                Some(_) if !self.shows(name) => continue,
+                entry => return Ok(entry),
+            }
+        }
+    }
+
+    fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
+        self.directory.metadata(name, follow)
+    }
+
+    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.directory.read_link(name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match() {
+        for (pattern, name, want) in [
+            ("*", "", true),
+            ("*", "x", true),
+            ("*.key", "a.key", true),
+            ("*.key", "a.keys", false),
+            ("a?c", "abc", true),
+            ("a?c", "ac", false),
+            ("", "", true),
+            ("", "x", false),
+            ("**a**", "bab", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+        ] {
+            assert_eq!(
+                matches(pattern.as_bytes(), name.as_bytes()),
+                want,
+                "{pattern} {name}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_pattern_takes_exponential_time() {
+        let pattern = b"a*".repeat(200);
+        let name = b"a".repeat(255);
+        let started = std::time::Instant::now();
+        assert!(!matches(&[&pattern[..], b"b"].concat(), &name));
+        assert!(started.elapsed() < std::time::Duration::from_millis(50));
+    }
+
+    #[test]
+    fn denied_names_are_denied_in_every_spelling() {
+        let config = Config {
+            deny_names: vec!["*.key".into()],
+            ..Config::default()
+        };
+        for name in ["a.key", "A.KEY", "a.key ", "a.key."] {
+            assert!(is_denied(name.as_bytes(), &config), "{name}");
+        }
+        assert!(!is_denied(b"a.keys", &config));
+    }
+}

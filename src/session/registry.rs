@@ -1,0 +1,124 @@
+//! The sessions that are alive, for `who`, for limits and for the end of the
+//! server. A session writes into its own [`Live`]; others read.
+
+use std::collections::BTreeMap;
+use std::net::{Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use crate::net::socket::Socket;
+
+/// All live sessions of one server.
+#[derive(Default)]
+pub struct Registry {
+    next: AtomicU64,
+    live: Mutex<BTreeMap<u64, Arc<Live>>>,
+}
+
+/// What is known about one session.
+pub struct Live {
+    /// Number, unique in this process.
+    pub id: u64,
+    /// The client's address.
+    pub peer: SocketAddr,
+    /// `ftp`, `ftps` or `sftp`.
+    pub protocol: &'static str,
+    /// Begin of the session.
+    pub since: Instant,
+    /// Bytes of the running transfer.
+    pub bytes: AtomicU64,
+    /// Size of the file being sent, 0 if unknown.
+    pub size: AtomicU64,
+    words: Mutex<Words>,
+    control: Mutex<Option<Socket>>,
+}
+
+/// The changing words about a session.
+#[derive(Debug, Clone, Default)]
+pub struct Words {
+    /// User, once logged in.
+    pub user: String,
+    /// What runs now, such as `RETR`; empty when idle.
+    pub command: String,
+    /// The file of the running transfer, escaped.
+    pub file: String,
+    /// Begin of the running transfer.
+    pub transfer_since: Option<Instant>,
+}
+
+impl Live {
+    /// The words, to read or to change.
+    pub fn words(&self) -> MutexGuard<'_, Words> {
+        self.words
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Lets others wake the session through its control connection.
+    pub fn set_control(&self, socket: Option<Socket>) {
+        *self
+            .control
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = socket;
+    }
+
+    /// Ends the session's wait for a command: it reads the end of the stream,
+    /// looks at the server's phase and says goodbye.
+    pub fn wake(&self, how: Wake) {
+        let control = self
+            .control
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        if let Some(socket) = &*control {
+            // The peer may be gone already; then there is nobody to wake.
+            let _ = socket.shutdown(match how {
+                Wake::Gently => Shutdown::Read,
+                Wake::AtOnce => Shutdown::Both,
+            });
+        }
+    }
+}
+
+/// How a session is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wake {
+    /// It can still say goodbye.
+    Gently,
+    /// Its connection is gone.
+    AtOnce,
+}
+
+impl Registry {
+    fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Live>>> {
+        self.live
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Enters a new session.
+    pub fn enter(&self, peer: SocketAddr, protocol: &'static str) -> Arc<Live> {
+        let live = Arc::new(Live {
+            id: self.next.fetch_add(1, Relaxed) + 1,
+            peer,
+            protocol,
+            since: Instant::now(),
+            bytes: AtomicU64::new(0),
+            size: AtomicU64::new(0),
+            words: Mutex::default(),
+            control: Mutex::default(),
+        });
+        self.live().insert(live.id, Arc::clone(&live));
+        live
+    }
+
+    /// Takes a session out.
+    pub fn leave(&self, id: u64) {
+        self.live().remove(&id);
+    }
+
+    /// All sessions, the oldest first.
+    pub fn all(&self) -> Vec<Arc<Live>> {
+        self.live().values().cloned().collect()
+    }
+}

@@ -1,0 +1,280 @@
+//! One open file in use by a client: counts, paces, and on its end renames an
+//! atomic upload, asks the disk, and tells what happened. FTP has one at a
+//! time, SFTP has one a handle.
+
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use super::events::{Event, Transferred};
+use super::files::Files;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Attributes, Existing, File, Metadata, VirtualPath};
+
+/// An open file in use by a client.
+///
+/// [`Transfer::finish`] is the proper end. Dropping it without is a broken
+/// transfer: an atomic upload vanishes, and the log says incomplete.
+pub struct Transfer {
+    file: Option<Box<dyn File>>,
+    files: Files,
+    path: VirtualPath,
+    /// Where the bytes really go until the upload is whole, and what the
+    /// final rename may replace.
+    temporary: Option<(VirtualPath, Existing)>,
+    delete_if_broken: bool,
+    started: Instant,
+    read: u64,
+    written: u64,
+    writes: bool,
+    ascii: bool,
+}
+
+/// What a transfer needs to know when it begins.
+pub(super) struct Opened {
+    pub(super) file: Box<dyn File>,
+    pub(super) path: VirtualPath,
+    pub(super) temporary: Option<(VirtualPath, Existing)>,
+    pub(super) delete_if_broken: bool,
+    pub(super) writes: bool,
+}
+
+impl Transfer {
+    pub(super) fn new(files: Files, opened: Opened) -> Self {
+        let live = files.live();
+        live.bytes.store(0, Relaxed);
+        live.size.store(0, Relaxed);
+        let mut words = live.words();
+        words.file = opened.path.to_string();
+        words.transfer_since = Some(Instant::now());
+        drop(words);
+        Transfer {
+            file: Some(opened.file),
+            files,
+            path: opened.path,
+            temporary: opened.temporary,
+            delete_if_broken: opened.delete_if_broken,
+            started: Instant::now(),
+            read: 0,
+            written: 0,
+            writes: opened.writes,
+            ascii: false,
+        }
+    }
+
+    /// The open file.
+    pub fn file(&self) -> Result<&dyn File> {
+        self.file
+            .as_deref()
+            .ok_or_else(|| Error::new(ErrorKind::Internal, "a transfer that has ended"))
+    }
+
+    /// The path that the client has named.
+    pub fn path(&self) -> &VirtualPath {
+        &self.path
+    }
+
+    /// Notes that line ends are converted, for the log.
+    pub fn set_ascii(&mut self) {
+        self.ascii = true;
+    }
+
+    /// Reads from the file and counts.
+    pub fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        let length = self.file()?.read_at(buffer, offset)?;
+        self.sent(length as u64);
+        Ok(length)
+    }
+
+    /// Writes to the file and counts.
+    pub fn write_all_at(&mut self, data: &[u8], offset: u64) -> Result<()> {
+        self.file()?.write_all_at(data, offset)?;
+        self.received(data.len() as u64);
+        Ok(())
+    }
+
+    /// Counts bytes that went to the client by another way (`sendfile`).
+    pub fn sent(&mut self, bytes: u64) {
+        self.read += bytes;
+        self.files.live().bytes.store(self.read, Relaxed);
+    }
+
+    /// Counts bytes that came from the client by another way (`splice`).
+    pub fn received(&mut self, bytes: u64) {
+        self.written += bytes;
+        self.files.live().bytes.store(self.written, Relaxed);
+    }
+
+    /// Bytes moved so far.
+    pub fn bytes(&self) -> u64 {
+        self.read + self.written
+    }
+
+    /// Changes attributes of the open file, if the user may.
+    pub fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
+        self.files.may_set(&self.path, attributes)?;
+        self.file()?.set_attributes(attributes)
+    }
+
+    /// What is known about the open file.
+    pub fn metadata(&self) -> Result<Metadata> {
+        self.file()?.metadata()
+    }
+
+    /// Makes what was written survive a power cut.
+    pub fn sync(&self) -> Result<()> {
+        self.file()?.sync()
+    }
+
+    /// How long to wait before `bytes` more may be moved, by the rates of
+    /// session, user and server; zero is at once.
+    pub fn pace(&self, bytes: u64) -> Duration {
+        self.files.pace(bytes, self.writes)
+    }
+
+    /// Whether a rate is set at all; if not, nobody needs to ask [`Transfer::pace`].
+    pub fn is_paced(&self) -> bool {
+        self.files.is_paced(self.writes)
+    }
+
+    /// The proper end: the file is closed, synced if the server is told so,
+    /// and appears under its name. Only after this the client may be told
+    /// that all is well.
+    ///
+    /// # Errors
+    /// What closing, syncing or renaming said; the upload is broken then.
+    pub fn finish(mut self) -> Result<()> {
+        let outcome = self.close();
+        if outcome.is_ok() {
+            self.tell(Outcome::Complete);
+        } else {
+            self.broken();
+        }
+        outcome
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some(file) = self.file.take() else {
+            return Ok(());
+        };
+        if self.writes && self.files.config().fsync_uploads {
+            file.sync()?;
+        }
+        file.close()?;
+        if let Some((temporary, existing)) = &self.temporary {
+            let file_system = self.files.file_system();
+            file_system.rename(temporary, &self.path, *existing)?;
+            self.temporary = None;
+        }
+        Ok(())
+    }
+
+    fn broken(&mut self) {
+        drop(self.file.take());
+        let remove = match self.temporary.take() {
+            Some((temporary, _)) => Some(temporary),
+            None if self.delete_if_broken => Some(self.path.clone()),
+            None => None,
+        };
+        if let Some(path) = remove
+            && let Err(error) = self.files.file_system().remove_file(&path)
+        {
+            log::warn!("a broken upload stays as {path}: {error}");
+        }
+        self.tell(Outcome::Incomplete);
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        let mut words = self.files.live().words();
+        words.file.clear();
+        words.transfer_since = None;
+        drop(words);
+        let transferred = Transferred {
+            path: &self.path,
+            bytes: if self.writes { self.written } else { self.read },
+            time: self.started.elapsed(),
+            complete: outcome == Outcome::Complete,
+            ascii: self.ascii,
+        };
+        if self.writes {
+            self.files.emit(&Event::Upload(&transferred));
+        } else {
+            self.files.emit(&Event::Download(&transferred));
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Outcome {
+    Complete,
+    Incomplete,
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            self.broken();
+        }
+    }
+}
+
+/// A token bucket that allows debt: whoever takes more than there is waits
+/// until it is paid. A tenth of a second of the rate may be saved up.
+pub struct Bucket {
+    rate: u64,
+    paid_until: Mutex<Option<Instant>>,
+}
+
+impl Bucket {
+    /// A bucket of `rate` bytes a second; 0 is no limit.
+    pub fn new(rate: u64) -> Self {
+        Bucket {
+            rate,
+            paid_until: Mutex::new(None),
+        }
+    }
+
+    /// Whether there is a limit.
+    pub fn is_limited(&self) -> bool {
+        self.rate != 0
+    }
+
+    /// Takes `bytes`; says how long to wait before they may be moved.
+    pub fn take(&self, bytes: u64) -> Duration {
+        if self.rate == 0 {
+            return Duration::ZERO;
+        }
+        let now = Instant::now();
+        let mut paid_until = self
+            .paid_until
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let saved = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
+        let begin = paid_until.unwrap_or(saved).max(saved);
+        let end = begin + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        *paid_until = Some(end);
+        end.saturating_duration_since(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_makes_the_average_rate() {
+        let bucket = Bucket::new(1000);
+        assert_eq!(bucket.take(100), Duration::ZERO);
+        let wait = bucket.take(1000);
+        assert!(
+            wait > Duration::from_millis(900) && wait <= Duration::from_millis(1000),
+            "{wait:?}"
+        );
+        let wait = bucket.take(1000);
+        assert!(
+            wait > Duration::from_millis(1900) && wait <= Duration::from_millis(2000),
+            "{wait:?}"
+        );
+        assert_eq!(Bucket::new(0).take(u64::MAX), Duration::ZERO);
+    }
+}
