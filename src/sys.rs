@@ -1,2 +1,49 @@
 //! The only `unsafe`: what rustix can't do.
 #![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
+/// Closes a descriptor and says what the last write-back said, which dropping
+/// it does not. Whatever is said, the descriptor is gone (Linux, close(2)).
+pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
+    // SAFETY: `into_raw_fd` gives up ownership, so it is closed exactly once.
+    match unsafe { libc::close(fd.into_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// fchmodat2(2) with AT_SYMLINK_NOFOLLOW, Linux 6.6 and later.
+pub(crate) fn change_mode_no_follow(
+    directory: impl AsFd,
+    name: &[u8],
+    mode: Mode,
+) -> Result<(), Errno> {
+    const FCHMODAT2: libc::c_long = if cfg!(target_arch = "mips") {
+        4452
+    } else if cfg!(target_arch = "mips64") {
+        5452
+    } else {
+        452
+    };
+    let name = std::ffi::CString::new(name).map_err(|_| Errno::INVAL)?;
+    // SAFETY: the descriptor is open, the name ends with NUL, and the kernel
+    // only reads it.
+    let result = unsafe {
+        libc::syscall(
+            FCHMODAT2,
+            directory.as_fd().as_raw_fd(),
+            name.as_ptr(),
+            mode.bits() as libc::c_uint,
+            libc::AT_SYMLINK_NOFOLLOW,
+        )
+    };
+    match result {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}

@@ -9,13 +9,15 @@
 mod local;
 mod memory;
 mod path;
+mod time;
+mod trail;
 
 use std::os::fd::BorrowedFd;
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use local::LocalFs;
+pub use local::{LocalFs, Resolver};
 pub use memory::MemoryFs;
 pub use path::VirtualPath;
 
@@ -111,10 +113,18 @@ pub trait File: Send {
     /// What is known about the open file.
     fn metadata(&self) -> Result<Metadata>;
 
+    /// What was known when the file was opened. Back-ends that looked then
+    /// answer without another look, which saves a download a system call.
+    fn metadata_at_open(&self) -> Result<Metadata> {
+        self.metadata()
+    }
+
     /// Changes mode, times, owner or size of the open file.
     fn set_attributes(&self, attributes: &Attributes) -> Result<()>;
 
-    /// Makes the data, and the name in its directory, survive a power cut.
+    /// Makes the data, and the names in the directory that the file was
+    /// opened in, survive a power cut. An upload that is renamed to its final
+    /// name in the same directory calls this before (data) and after (name).
     fn sync(&self) -> Result<()>;
 
     /// Closes the file and reports a late write error.

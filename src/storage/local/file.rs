@@ -1,0 +1,145 @@
+//! Open files of a [`LocalFs`](super::LocalFs).
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::fs::{self, Mode, OFlags};
+use rustix::io::{self, Errno};
+
+use super::super::{Attributes, File, Metadata, OpenOptions, VirtualPath, Write};
+use super::attributes::{self, metadata};
+use super::jail::{Jail, retry};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::sys;
+
+/// An open regular file.
+pub(super) struct LocalFile {
+    fd: OwnedFd,
+    opened: Metadata,
+    options: OpenOptions,
+    /// For [`File::sync`], which is the only one to look at the directory.
+    jail: Arc<Jail>,
+    path: VirtualPath,
+}
+
+impl LocalFile {
+    pub(super) fn new(
+        fd: OwnedFd,
+        opened: Metadata,
+        options: OpenOptions,
+        jail: Arc<Jail>,
+        path: VirtualPath,
+    ) -> Self {
+        LocalFile {
+            fd,
+            opened,
+            options,
+            jail,
+            path,
+        }
+    }
+
+    fn writable(&self) -> Result<()> {
+        if self.options.write == Write::No {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "writing to a file opened for reading",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes the names in the directory of the file survive a power cut.
+    fn sync_directory(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = self.jail.home_of(&self.path)?;
+        match fs::openat(&place.directory, ".", flags, Mode::empty()) {
+            Ok(directory) => match retry(|| fs::fsync(&directory)) {
+                // File systems that can't sync a directory have nothing to sync.
+                Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+                result => result,
+            },
+            // A drop box: one may write there, not read. Sync everything then.
+            Err(Errno::ACCESS) => fs::syncfs(&self.fd),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl File for LocalFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        if !self.options.read {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "reading from a file opened for writing",
+            ));
+        }
+        retry(|| io::pread(&self.fd, &mut *buffer, offset))
+            .map_err(offset_error)
+            .doing("reading from a file")
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.writable()?;
+        let mut rest = data;
+        let mut offset = offset;
+        while !rest.is_empty() {
+            let written = retry(|| match self.options.write {
+                Write::Append => io::write(&self.fd, rest),
+                _ => io::pwrite(&self.fd, rest, offset),
+            })
+            .map_err(offset_error)
+            .doing("writing to a file")?;
+            if written == 0 {
+                return Err(Error::new(
+                    ErrorKind::NoSpace,
+                    "writing to a file: no byte taken",
+                ));
+            }
+            offset = offset.saturating_add(written as u64);
+            rest = rest.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        let stat = retry(|| fs::fstat(&self.fd)).doing("looking at an open file")?;
+        Ok(metadata(&stat))
+    }
+
+    fn metadata_at_open(&self) -> Result<Metadata> {
+        Ok(self.opened)
+    }
+
+    fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
+        if let Some(size) = wanted.size {
+            self.writable()?;
+            retry(|| fs::ftruncate(&self.fd, size))
+                .map_err(attributes::size_error)
+                .doing("changing the size of an open file")?;
+        }
+        attributes::apply_open(self.fd.as_fd(), wanted).doing("changing attributes of an open file")
+    }
+
+    fn sync(&self) -> Result<()> {
+        retry(|| fs::fsync(&self.fd)).doing("writing a file to the disk")?;
+        retry(|| self.sync_directory()).doing("writing a directory to the disk")
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        sys::close(self.fd).doing("closing a file")
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+}
+
+/// pread and pwrite know offsets up to 2^63 - 1; regular files give EINVAL
+/// for nothing else.
+fn offset_error(errno: Errno) -> Error {
+    match errno {
+        Errno::INVAL => Error::with_source(ErrorKind::BadOffset, "", std::io::Error::from(errno)),
+        errno => errno.into(),
+    }
+}

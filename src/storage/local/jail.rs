@@ -1,0 +1,258 @@
+//! The jail: a directory descriptor, and how paths below it are resolved.
+//!
+//! Nothing here ever hands a path of more than one component to a call that
+//! would follow links by the rules of the host: it is either `openat2` with
+//! `RESOLVE_IN_ROOT`, or the component walk. Absolute links and `..` mean the
+//! jail's root, as they would after chroot(2).
+
+use std::borrow::Cow;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::{Errno, Result};
+
+use super::super::{Create, Follow, VirtualPath};
+use super::walk::Walk;
+
+/// How paths below the root of a [`LocalFs`](super::LocalFs) are resolved.
+///
+/// [`LocalFs::open`](super::LocalFs::open) finds out which one the kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolver {
+    /// `openat2` with `RESOLVE_IN_ROOT`: one call a path, Linux 5.6 and later.
+    OpenAt2,
+    /// One `openat` a component, on every kernel.
+    Walk,
+}
+
+/// Attempts of `openat2` before the walk takes over. The kernel says EAGAIN
+/// when any rename or mount on the machine raced with a `..`.
+const AGAIN_MAX: usize = 16;
+/// New looks at a path whose handle an NFS server has forgotten.
+const STALE_MAX: usize = 2;
+
+/// A directory that nothing leads out of.
+pub(super) struct Jail {
+    root: OwnedFd,
+    resolver: Resolver,
+}
+
+/// An open directory: the root itself, which costs no call, or another one.
+pub(super) enum Base<'a> {
+    Root(BorrowedFd<'a>),
+    Open(OwnedFd),
+}
+
+/// A name in an open directory: what the `*at` calls want.
+pub(super) struct Place<'a> {
+    pub(super) directory: Base<'a>,
+    pub(super) name: Cow<'a, [u8]>,
+}
+
+impl Jail {
+    /// Opens the root, by the rules of the host: it is the administrator's path.
+    pub(super) fn open(root: &Path, resolver: Option<Resolver>) -> Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = retry(|| fs::open(root, flags, Mode::empty()))?;
+        // ENOSYS before Linux 5.6; EPERM, EACCES or EINVAL from sandboxes
+        // that don't know the call. The root is open, so nothing else fails.
+        let resolver =
+            resolver.unwrap_or_else(|| match openat2(&root, b".", flags, Mode::empty()) {
+                Ok(_) => Resolver::OpenAt2,
+                Err(_) => Resolver::Walk,
+            });
+        Ok(Jail { root, resolver })
+    }
+
+    pub(super) fn resolver(&self) -> Resolver {
+        self.resolver
+    }
+
+    /// Opens `path` (relative to the root, `.` for the root), following links
+    /// inside the jail. `flags` must not have `CREATE` without `EXCL`.
+    fn resolve(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+        let flags = flags | OFlags::CLOEXEC;
+        if self.resolver == Resolver::OpenAt2 {
+            for _ in 0..AGAIN_MAX {
+                match openat2(&self.root, path, flags, mode) {
+                    Err(Errno::AGAIN | Errno::INTR) => {}
+                    result => return result,
+                }
+            }
+        }
+        Walk::new(self.root.as_fd(), path).open(flags, mode)
+    }
+
+    /// Opens an existing path.
+    pub(super) fn open_at(&self, path: &VirtualPath, flags: OFlags) -> Result<OwnedFd> {
+        self.resolve(relative(path), flags, Mode::empty())
+    }
+
+    /// Opens a file and says whether this call made it.
+    pub(super) fn open_file(
+        &self,
+        path: &VirtualPath,
+        flags: OFlags,
+        create: Create,
+        mode: Mode,
+    ) -> Result<(OwnedFd, bool)> {
+        let path = relative(path);
+        let existing = |fd| (fd, false);
+        let new = flags | OFlags::CREATE | OFlags::EXCL;
+        match create {
+            Create::Never => self.resolve(path, flags, Mode::empty()).map(existing),
+            Create::New => self.resolve(path, new, mode).map(|fd| (fd, true)),
+            Create::IfMissing if self.resolver == Resolver::OpenAt2 => {
+                // New first: most uploads are new files, and only O_EXCL
+                // tells for certain who made the file.
+                match self.resolve(path, new, mode) {
+                    Err(Errno::EXIST) => {}
+                    result => return result.map(|fd| (fd, true)),
+                }
+                match self.resolve(path, flags, Mode::empty()) {
+                    // A dangling link, or removed just now.
+                    Err(Errno::NOENT) => self.create_by_walk(path, flags, mode),
+                    result => result.map(existing),
+                }
+            }
+            Create::IfMissing => self.create_by_walk(path, flags, mode),
+        }
+    }
+
+    fn create_by_walk(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<(OwnedFd, bool)> {
+        Walk::new(self.root.as_fd(), path).create(flags | OFlags::CLOEXEC, mode)
+    }
+
+    /// The directory that holds `path`, open, and the last component, whose
+    /// links are not followed. The root is `.` in itself.
+    pub(super) fn place<'a>(&'a self, path: &'a VirtualPath) -> Result<Place<'a>> {
+        let name = path.name();
+        if name.is_empty() {
+            return Ok(Place::new(self.root(), b"."));
+        }
+        let parent = parent(path);
+        if parent.is_empty() {
+            return Ok(Place::new(self.root(), name));
+        }
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        let directory = self.resolve(parent, flags, Mode::empty())?;
+        Ok(Place::new(Base::Open(directory), name))
+    }
+
+    /// The same, with links in the last component followed if `follow` says so.
+    pub(super) fn place_of<'a>(
+        &'a self,
+        path: &'a VirtualPath,
+        follow: Follow,
+    ) -> Result<Place<'a>> {
+        let place = self.place(path)?;
+        if follow == Follow::Yes && file_type(&place.stat()?) == FileType::Symlink {
+            return self.locate(path).map(|(place, _)| place);
+        }
+        Ok(place)
+    }
+
+    /// The place of a file that was opened as `path`, which may have another
+    /// name by now; the directory is the one meant if that was not moved.
+    pub(super) fn home_of<'a>(&'a self, path: &'a VirtualPath) -> Result<Place<'a>> {
+        match self.place_of(path, Follow::Yes) {
+            Err(Errno::NOENT) => self.place(path),
+            result => result,
+        }
+    }
+
+    fn locate<'a>(&'a self, path: &'a VirtualPath) -> Result<(Place<'a>, Option<Stat>)> {
+        Walk::new(self.root.as_fd(), relative(path)).locate()
+    }
+
+    /// What is there.
+    pub(super) fn stat(&self, path: &VirtualPath, follow: Follow) -> Result<Stat> {
+        // Below a directory a call of the kernel's resolver is as good as
+        // opening the parent first; in the root one fstatat is all it takes.
+        let direct = follow == Follow::Yes && self.resolver == Resolver::OpenAt2;
+        if !direct || parent(path).is_empty() {
+            let stat = self.place(path)?.stat()?;
+            if follow == Follow::No || file_type(&stat) != FileType::Symlink {
+                return Ok(stat);
+            }
+        }
+        match self.resolver {
+            Resolver::OpenAt2 => fs::fstat(self.open_at(path, OFlags::PATH)?),
+            Resolver::Walk => self.locate(path)?.1.ok_or(Errno::NOENT),
+        }
+    }
+
+    fn root(&self) -> Base<'_> {
+        Base::Root(self.root.as_fd())
+    }
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(directory: Base<'a>, name: impl Into<Cow<'a, [u8]>>) -> Self {
+        Place {
+            directory,
+            name: name.into(),
+        }
+    }
+
+    /// What is there, links not followed.
+    pub(super) fn stat(&self) -> Result<Stat> {
+        fs::statat(
+            &self.directory,
+            self.name.as_ref(),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )
+    }
+}
+
+impl AsFd for Base<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Base::Root(fd) => *fd,
+            Base::Open(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// Runs an operation again when a signal cut it short or an NFS server has
+/// forgotten a handle: it begins at the root's descriptor each time.
+pub(super) fn retry<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut stale = 0;
+    loop {
+        match operation() {
+            Err(Errno::INTR) => {}
+            Err(Errno::STALE) if stale < STALE_MAX => stale += 1,
+            result => return result,
+        }
+    }
+}
+
+/// The text of the link `name`; EINVAL when it is no link.
+pub(super) fn link_text(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    fs::readlinkat(directory, name, Vec::new()).map(|text| text.into_bytes())
+}
+
+pub(super) fn file_type(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn openat2(root: &OwnedFd, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    fs::openat2(root, path, flags, mode, resolve)
+}
+
+/// The path as seen from the root's descriptor.
+fn relative(path: &VirtualPath) -> &[u8] {
+    match path.as_bytes().get(1..) {
+        None | Some([]) => b".",
+        Some(relative) => relative,
+    }
+}
+
+/// The parent as seen from the root's descriptor; empty for the root.
+fn parent(path: &VirtualPath) -> &[u8] {
+    let path = path.as_bytes();
+    let slash = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    path.get(1..slash).unwrap_or_default()
+}
