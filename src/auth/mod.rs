@@ -4,10 +4,12 @@
 //! [`Credentials`] into a [`User`] that carries rights, limits and an
 //! `Arc<dyn FileSystem>`. Both protocols log in through the same door.
 
+mod anonymous;
+mod home;
 pub mod password;
 mod perms;
 mod public_key;
-mod user_file;
+pub mod user_file;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,9 +17,10 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{FileSystem, VirtualPath};
 
+pub use anonymous::Anonymous;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
-pub use user_file::UserFile;
+pub use user_file::{UserDefaults, UserFile};
 
 /// Decides who may log in.
 pub trait Authenticator: Send + Sync {
@@ -82,6 +85,9 @@ pub struct User {
     pub name: String,
     /// Whether anybody may be this user.
     pub anonymous: bool,
+    /// What a guest gave as password, by custom a mail address: cut and
+    /// escaped, for the transfer log.
+    pub contact: Option<String>,
     /// What the user may do where no line of `directories` says otherwise.
     pub perms: Perms,
     /// Rights of directories and all below them; the longest match counts.
@@ -105,6 +111,7 @@ impl User {
         User {
             name: name.into(),
             anonymous: false,
+            contact: None,
             perms: Perms::ALL,
             directories: Vec::new(),
             file_system,
@@ -161,4 +168,26 @@ pub struct Identity {
 /// The error of a refused login; the cause is for the log alone.
 pub fn refused(why: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(ErrorKind::LoginRefused, why)
+}
+
+/// A file system that can do nothing, for tests that only log in.
+#[cfg(test)]
+pub(crate) fn test_file_system() -> Arc<dyn FileSystem> {
+    use crate::storage::{Directory, File, Follow, Metadata, OpenOptions};
+    struct Nothing;
+    fn nothing<T>() -> Result<T> {
+        Err(ErrorKind::Unsupported.into())
+    }
+    impl FileSystem for Nothing {
+        fn metadata(&self, _: &VirtualPath, _: Follow) -> Result<Metadata> {
+            nothing()
+        }
+        fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {
+            nothing()
+        }
+        fn read_dir(&self, _: &VirtualPath) -> Result<Box<dyn Directory>> {
+            nothing()
+        }
+    }
+    Arc::new(Nothing)
 }

@@ -1,3 +1,410 @@
-//! Stub.
-/// Stub.
-pub struct UserFile;
+//! Users from a file, one a line: `name:hash:home:rights:options`.
+//!
+//! The text is kept as it is and an index by name beside it, four bytes a
+//! user; a line is read again when its user logs in. So a hundred thousand
+//! users take little more memory than their file.
+
+mod options;
+mod parse;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Authenticator, Credentials, Perms, Secret, User, UserLimits};
+use super::{home, password, refused};
+use crate::error::{Error, ErrorKind, Result};
+
+pub use options::{OPTIONS, OptionRow, Options, Repeat};
+pub use parse::{Entry, FILE_MAX, LINE_MAX, Mistake, encoded, parse, parse_line};
+
+/// How often the file is looked at, at most.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a read is tried that another writer, or NFS, disturbed.
+const READ_TRIES: u32 = 4;
+
+/// What users have where their line says nothing.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct UserDefaults {
+    /// Rights of users whose rights field is empty.
+    pub perms: Perms,
+    /// Limits.
+    pub limits: UserLimits,
+}
+
+impl Default for UserDefaults {
+    /// Read only, no limits.
+    fn default() -> Self {
+        UserDefaults {
+            perms: Perms::READ_ONLY,
+            limits: UserLimits::default(),
+        }
+    }
+}
+
+/// The users of a file, which is read again when it changes.
+pub struct UserFile {
+    path: PathBuf,
+    defaults: UserDefaults,
+    look_every: Duration,
+    table: RwLock<Arc<Table>>,
+    watch: Mutex<Watch>,
+}
+
+impl UserFile {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// What the operating system said, or [`ErrorKind::Invalid`] with one line
+    /// for each mistake: file, line, column and what was expected.
+    pub fn open(path: impl Into<PathBuf>, defaults: UserDefaults) -> Result<Self> {
+        let path = path.into();
+        let (table, stamp) = load(&path)?;
+        Ok(UserFile {
+            path,
+            defaults,
+            look_every: LOOK_EVERY,
+            table: RwLock::new(Arc::new(table)),
+            watch: Mutex::new(Watch {
+                looked: Instant::now(),
+                stamp: Some(stamp),
+                complained: false,
+            }),
+        })
+    }
+
+    /// How many users the file has.
+    pub fn len(&self) -> usize {
+        self.table().lines.len()
+    }
+
+    /// Whether the file has no user.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn table(&self) -> Arc<Table> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&table)
+    }
+
+    /// Reads the file again if it has changed, looking once a second at most.
+    /// While one thread reads, the others go on with the old users.
+    fn look(&self) {
+        let mut watch = match self.watch.try_lock() {
+            Ok(watch) => watch,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if watch.looked.elapsed() < self.look_every {
+            return;
+        }
+        watch.looked = Instant::now();
+        let stamp = match retried(|| std::fs::metadata(&self.path)) {
+            Ok(metadata) => Stamp::of(&metadata),
+            Err(error) => {
+                if !std::mem::replace(&mut watch.complained, true) {
+                    log::error!(
+                        "{}: {error}; the users read before stay in force",
+                        self.path.display()
+                    );
+                }
+                return;
+            }
+        };
+        if watch.stamp == Some(stamp) {
+            watch.complained = false;
+            return;
+        }
+        if let Err(error) = self.replace(&mut watch, stamp) {
+            log::error!("{error}; the users read before stay in force");
+        }
+    }
+
+    /// Reads the file and puts its users in force. A broken file is not read
+    /// again before it changes, so that its mistakes are logged once.
+    fn replace(&self, watch: &mut Watch, seen: Stamp) -> Result<()> {
+        watch.complained = false;
+        watch.stamp = Some(seen);
+        let (table, stamp) = load(&self.path)?;
+        watch.stamp = Some(stamp);
+        log::info!(
+            "{}: read again, {} users",
+            self.path.display(),
+            table.lines.len()
+        );
+        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        Ok(())
+    }
+
+    /// Whether the secret is the entry's. An absent entry, or one that can't
+    /// log in with a password, takes the time of a wrong password.
+    fn proven(&self, entry: Option<&Entry>, table: &Table, with: &Credentials<'_>) -> Result<bool> {
+        match with.secret {
+            Secret::Password(given) => match entry {
+                Some(entry) if !password::never_matches(&entry.hash) => {
+                    password::verify(&entry.hash, given)
+                }
+                _ => {
+                    password::dummy_verify(given, &table.like);
+                    Ok(false)
+                }
+            },
+            // Nothing asks yet; the keys= file is read where SSH comes in.
+            Secret::PublicKey(_) => Ok(false),
+            Secret::Certificate(subject) => Ok(entry.is_some_and(|entry| {
+                let known = &entry.options.certificates;
+                known.iter().any(|known| known == subject)
+            })),
+        }
+    }
+
+    fn user(&self, entry: Entry) -> Result<User> {
+        let options = &entry.options;
+        let identity = options.identity();
+        let missing = match options.create_home {
+            true => home::Missing::Create {
+                mode: options.dir_mode,
+                owner: identity.as_ref(),
+            },
+            false => home::Missing::Refuse,
+        };
+        let file_system = home::open(&entry.home, missing)?;
+        let limits = &self.defaults.limits;
+        let mut user = User::new(entry.name, file_system)
+            .with_perms(entry.perms.unwrap_or(self.defaults.perms));
+        user.limits = UserLimits {
+            max_sessions: options.max_sessions.unwrap_or(limits.max_sessions),
+            rate_down: options.rate_down.unwrap_or(limits.rate_down),
+            rate_up: options.rate_up.unwrap_or(limits.rate_up),
+            quota_bytes: options.quota_bytes.unwrap_or(limits.quota_bytes),
+            quota_files: options.quota_files.unwrap_or(limits.quota_files),
+        };
+        user.identity = identity;
+        user.file_mode = options.file_mode;
+        user.dir_mode = options.dir_mode;
+        user.directories = entry.options.directories;
+        Ok(user)
+    }
+}
+
+impl Authenticator for UserFile {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
+        self.look();
+        let table = self.table();
+        let entry = table.find(credentials.name);
+        // First the work, then all reasons to refuse: none shows in the time.
+        let proven = self.proven(entry.as_ref(), &table, credentials)?;
+        let entry = entry.ok_or_else(|| refused("no such user"))?;
+        if !proven {
+            return Err(refused("wrong secret"));
+        }
+        may_log_in(&entry, credentials, SystemTime::now())?;
+        self.user(entry)
+    }
+
+    fn reload(&self) -> Result<()> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.looked = Instant::now();
+        let stamp = retried(|| std::fs::metadata(&self.path))
+            .map(|metadata| Stamp::of(&metadata))
+            .map_err(|error| unreadable(&self.path, error))?;
+        self.replace(&mut watch, stamp)
+    }
+}
+
+/// The conditions of the line, once the secret is shown.
+fn may_log_in(entry: &Entry, credentials: &Credentials<'_>, now: SystemTime) -> Result<()> {
+    let options = &entry.options;
+    let holds = |networks: &[crate::address::Network]| {
+        let mut networks = networks.iter();
+        networks.any(|network| network.contains(credentials.peer))
+    };
+    if entry.is_locked() {
+        return Err(refused("the user is locked"));
+    }
+    if holds(&options.deny) {
+        return Err(refused("the address is denied to the user"));
+    }
+    if !options.allow.is_empty() && !holds(&options.allow) {
+        return Err(refused("the address is not allowed to the user"));
+    }
+    if options.tls_required && !credentials.secure {
+        return Err(refused("the user needs an encrypted connection"));
+    }
+    let days = match now.duration_since(UNIX_EPOCH) {
+        Ok(since) => (since.as_secs() / 86_400) as i64,
+        Err(_) => 0,
+    };
+    if options.expires.is_some_and(|day| days >= day) {
+        return Err(refused("the user has expired"));
+    }
+    Ok(())
+}
+
+/// What is known about the file on disk.
+struct Watch {
+    looked: Instant,
+    stamp: Option<Stamp>,
+    complained: bool,
+}
+
+/// Tells two states of a file apart, also when it is replaced by a rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    fn of(metadata: &std::fs::Metadata) -> Self {
+        Stamp {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// The users in force.
+struct Table {
+    text: Vec<u8>,
+    /// Offsets of the lines, ordered by name.
+    lines: Vec<u32>,
+    /// A hash with the most common cost: what an unknown name costs.
+    like: String,
+}
+
+impl Table {
+    fn new(text: Vec<u8>) -> Result<Self, Vec<Mistake>> {
+        let mut classes: HashMap<String, (u32, String)> = HashMap::new();
+        let lines = parse::scan(&text, |_, entry| {
+            if password::never_matches(&entry.hash) {
+                return;
+            }
+            let class = password::cost_class(&entry.hash);
+            match classes.get_mut(class) {
+                Some((count, _)) => *count += 1,
+                None => {
+                    let class = class.to_owned();
+                    classes.insert(class, (1, entry.hash));
+                }
+            }
+        })?;
+        let like = classes
+            .into_values()
+            .max_by(|a, b| a.cmp(b))
+            .map_or_else(String::new, |(_, hash)| hash);
+        Ok(Table { text, lines, like })
+    }
+
+    fn find(&self, name: &str) -> Option<Entry> {
+        let found = self
+            .lines
+            .binary_search_by(|&offset| parse::name_at(&self.text, offset).cmp(name.as_bytes()));
+        parse::entry_at(&self.text, *self.lines.get(found.ok()?)?)
+    }
+}
+
+/// Reads and checks the file.
+fn load(path: &Path) -> Result<(Table, Stamp)> {
+    let (text, stamp, mode) = retried(|| read(path)).map_err(|error| unreadable(path, error))?;
+    match Table::new(text) {
+        Ok(table) => {
+            // Hashes that anybody can read will be guessed on a fast machine.
+            if mode & 0o004 != 0 {
+                log::warn!("{}: everybody can read it; chmod o-r", path.display());
+            }
+            if mode & 0o002 != 0 {
+                log::warn!("{}: everybody can write it; chmod o-w", path.display());
+            }
+            Ok((table, stamp))
+        }
+        Err(mistakes) => Err(Error::with_source(
+            ErrorKind::Invalid,
+            "reading the users' file",
+            Mistakes {
+                path: path.to_path_buf(),
+                mistakes,
+            },
+        )),
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Error {
+    Error::from(error).doing(format!("reading the users' file '{}'", path.display()))
+}
+
+/// The contents, and what the file was when they were read.
+fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
+    for _ in 1..READ_TRIES {
+        let read = read_once(path)?;
+        if Stamp::of(&retried(|| std::fs::metadata(path))?) == read.1 {
+            return Ok(read);
+        }
+        // Somebody writes it in place, or has just renamed a new one here.
+    }
+    read_once(path)
+}
+
+fn read_once(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
+    // O_NONBLOCK: opening a FIFO would wait for a writer for ever.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    let mut text = Vec::new();
+    // One byte more, so that a file past the bound is seen as one.
+    file.take(FILE_MAX as u64 + 1).read_to_end(&mut text)?;
+    Ok((text, Stamp::of(&metadata), metadata.mode()))
+}
+
+/// Tries again when NFS says that the file behind a name has been replaced.
+fn retried<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..READ_TRIES {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
+            result => return result,
+        }
+    }
+    attempt()
+}
+
+/// All mistakes of a file, one a line.
+#[derive(Debug)]
+struct Mistakes {
+    path: PathBuf,
+    mistakes: Vec<Mistake>,
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, mistake) in self.mistakes.iter().enumerate() {
+            let end = if at == 0 { "" } else { "\n" };
+            write!(f, "{end}{}:{mistake}", self.path.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+#[cfg(test)]
+mod tests;

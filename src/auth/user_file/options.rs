@@ -1,0 +1,469 @@
+//! The options of a line in the users' file: one table, which the parser,
+//! the messages and the man page wharfd-users(5) are made from.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use crate::address::Network;
+use crate::auth::{Identity, Perms};
+use crate::storage::VirtualPath;
+use crate::text::Escaped;
+
+/// One option: a row of [`OPTIONS`].
+pub struct OptionRow {
+    /// The word before the `=`.
+    pub key: &'static str,
+    /// What stands after it, for messages and the man page.
+    pub takes: &'static str,
+    /// What it does, one sentence.
+    pub help: &'static str,
+    /// Whether it may stand several times.
+    pub repeat: Repeat,
+    set: fn(&mut Options, &[u8]) -> Result<(), String>,
+}
+
+impl OptionRow {
+    /// Sets the option from its value; the error says what was expected.
+    pub(super) fn apply(&self, options: &mut Options, value: &[u8]) -> Result<(), String> {
+        (self.set)(options, value)
+    }
+}
+
+/// How often an option may stand in one line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// Once.
+    Once,
+    /// Each one adds to those before.
+    Adds,
+}
+
+/// What the options of a line say; `None` and empty where they say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// `uid=`
+    pub uid: Option<u32>,
+    /// `gid=`
+    pub gid: Option<u32>,
+    /// `groups=`
+    pub groups: Vec<u32>,
+    /// `max-sessions=`
+    pub max_sessions: Option<u32>,
+    /// `rate-down=`, bytes a second
+    pub rate_down: Option<u64>,
+    /// `rate-up=`, bytes a second
+    pub rate_up: Option<u64>,
+    /// `quota-bytes=`
+    pub quota_bytes: Option<u64>,
+    /// `quota-files=`
+    pub quota_files: Option<u64>,
+    /// `keys=`
+    pub keys: Option<PathBuf>,
+    /// `certificate=`
+    pub certificates: Vec<String>,
+    /// `create-home=`
+    pub create_home: bool,
+    /// `allow=`
+    pub allow: Vec<Network>,
+    /// `deny=`
+    pub deny: Vec<Network>,
+    /// `expires=`, as days since 1970-01-01
+    pub expires: Option<i64>,
+    /// `tls=required`
+    pub tls_required: bool,
+    /// `file-mode=`
+    pub file_mode: Option<u32>,
+    /// `dir-mode=`
+    pub dir_mode: Option<u32>,
+    /// `dir=`
+    pub directories: Vec<(VirtualPath, Perms)>,
+}
+
+impl Options {
+    /// Whom the session acts as, if the line says it.
+    pub fn identity(&self) -> Option<Identity> {
+        let (uid, gid) = (self.uid?, self.gid?);
+        Some(Identity {
+            uid,
+            gid,
+            groups: self.groups.clone(),
+        })
+    }
+
+    /// What is wrong with the options as a whole.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        match (self.uid, self.gid) {
+            (Some(_), None) => Some("uid= needs gid= beside it"),
+            (None, Some(_)) => Some("gid= needs uid= beside it"),
+            (None, None) if !self.groups.is_empty() => Some("groups= needs uid= and gid="),
+            _ => None,
+        }
+    }
+}
+
+/// All options, in the order of the man page.
+pub const OPTIONS: &[OptionRow] = &[
+    OptionRow {
+        key: "uid",
+        takes: "NUMBER",
+        help: "act as this user number on files; needs gid= and a server started as root",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.uid, uid(value)),
+    },
+    OptionRow {
+        key: "gid",
+        takes: "NUMBER",
+        help: "act as this group number on files; needs uid=",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.gid, id(value)),
+    },
+    OptionRow {
+        key: "groups",
+        takes: "NUMBER[+NUMBER...]",
+        help: "further group numbers of the user",
+        repeat: Repeat::Adds,
+        set: |options, value| add(&mut options.groups, value, id),
+    },
+    OptionRow {
+        key: "max-sessions",
+        takes: "NUMBER",
+        help: "sessions at the same time, 0 for no limit",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.max_sessions, number(value)),
+    },
+    OptionRow {
+        key: "rate-down",
+        takes: "BYTES[K|M|G|T]",
+        help: "bytes a second to the client in each session, 0 for no limit",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.rate_down, size(value)),
+    },
+    OptionRow {
+        key: "rate-up",
+        takes: "BYTES[K|M|G|T]",
+        help: "bytes a second from the client in each session, 0 for no limit",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.rate_up, size(value)),
+    },
+    OptionRow {
+        key: "quota-bytes",
+        takes: "BYTES[K|M|G|T]",
+        help: "bytes that all files of the home may take, 0 for no limit",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.quota_bytes, size(value)),
+    },
+    OptionRow {
+        key: "quota-files",
+        takes: "NUMBER",
+        help: "files that the home may hold, 0 for no limit",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.quota_files, number(value)),
+    },
+    OptionRow {
+        key: "keys",
+        takes: "FILE",
+        help: "public keys for SFTP in the format of authorized_keys; a relative name \
+               is looked for beside the users' file",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.keys, file(value)),
+    },
+    OptionRow {
+        key: "certificate",
+        takes: "SUBJECT",
+        help: "the subject of a TLS client certificate that is proof enough",
+        repeat: Repeat::Adds,
+        set: |options, value| {
+            options.certificates.push(text(value, "a subject")?);
+            Ok(())
+        },
+    },
+    OptionRow {
+        key: "create-home",
+        takes: "yes|no",
+        help: "make the home at the first login; the directory above it must exist",
+        repeat: Repeat::Once,
+        set: |options, value| {
+            options.create_home = match value {
+                b"yes" => true,
+                b"no" => false,
+                _ => return Err("expected yes or no".into()),
+            };
+            Ok(())
+        },
+    },
+    OptionRow {
+        key: "allow",
+        takes: "NETWORK[+NETWORK...]",
+        help: "log in only from these networks, such as 192.168.0.0/16",
+        repeat: Repeat::Adds,
+        set: |options, value| add(&mut options.allow, value, network),
+    },
+    OptionRow {
+        key: "deny",
+        takes: "NETWORK[+NETWORK...]",
+        help: "never log in from these networks, whatever allow= says",
+        repeat: Repeat::Adds,
+        set: |options, value| add(&mut options.deny, value, network),
+    },
+    OptionRow {
+        key: "expires",
+        takes: "YYYY-MM-DD",
+        help: "from this day on (UTC) the user can't log in",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.expires, date(value)),
+    },
+    OptionRow {
+        key: "tls",
+        takes: "required|optional",
+        help: "whether the user may log in on encrypted connections only",
+        repeat: Repeat::Once,
+        set: |options, value| {
+            options.tls_required = match value {
+                b"required" => true,
+                b"optional" => false,
+                _ => return Err("expected required or optional".into()),
+            };
+            Ok(())
+        },
+    },
+    OptionRow {
+        key: "file-mode",
+        takes: "OCTAL",
+        help: "permission bits of new files, instead of the server's",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.file_mode, mode(value)),
+    },
+    OptionRow {
+        key: "dir-mode",
+        takes: "OCTAL",
+        help: "permission bits of new directories, instead of the server's",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.dir_mode, mode(value)),
+    },
+    OptionRow {
+        key: "dir",
+        takes: "/PATH=RIGHTS",
+        help: "other rights in this directory and all below it; the longest path counts",
+        repeat: Repeat::Adds,
+        set: |options, value| {
+            options.directories.push(directory(value)?);
+            Ok(())
+        },
+    },
+];
+
+fn set<T>(field: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
+    *field = Some(value?);
+    Ok(())
+}
+
+/// Adds what stands between the `+` signs.
+fn add<T>(
+    field: &mut Vec<T>,
+    value: &[u8],
+    read: fn(&[u8]) -> Result<T, String>,
+) -> Result<(), String> {
+    for part in value.split(|&byte| byte == b'+') {
+        field.push(read(part)?);
+    }
+    Ok(())
+}
+
+/// Plain decimal digits: `str::parse` would take a sign as well.
+fn number<T: std::str::FromStr>(value: &[u8]) -> Result<T, String> {
+    value
+        .first()
+        .filter(|first| first.is_ascii_digit())
+        .and_then(|_| std::str::from_utf8(value).ok()?.parse().ok())
+        .ok_or_else(|| expected("a number", value))
+}
+
+/// A user or group number; the highest one means "no change" to the kernel.
+fn id(value: &[u8]) -> Result<u32, String> {
+    number(value)
+        .ok()
+        .filter(|id| *id != u32::MAX)
+        .ok_or_else(|| expected("a user or group number", value))
+}
+
+/// SECURITY: a user of the file that acts as root could change the file itself.
+fn uid(value: &[u8]) -> Result<u32, String> {
+    match id(value)? {
+        0 => Err("expected a user number other than that of root".into()),
+        uid => Ok(uid),
+    }
+}
+
+/// Bytes, with a suffix that stands for a power of 1024.
+fn size(value: &[u8]) -> Result<u64, String> {
+    let (digits, shift) = match value.split_last() {
+        Some((b'K' | b'k', digits)) => (digits, 10),
+        Some((b'M' | b'm', digits)) => (digits, 20),
+        Some((b'G' | b'g', digits)) => (digits, 30),
+        Some((b'T' | b't', digits)) => (digits, 40),
+        _ => (value, 0),
+    };
+    number::<u64>(digits)
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift))
+        .ok_or_else(|| expected("a number of bytes such as 500M", value))
+}
+
+fn text(value: &[u8], what: &str) -> Result<String, String> {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(text.into()),
+        _ => Err(expected(what, value)),
+    }
+}
+
+fn file(value: &[u8]) -> Result<PathBuf, String> {
+    if value.is_empty() || value.contains(&0) {
+        return Err(expected("the name of a file", value));
+    }
+    Ok(PathBuf::from(OsString::from_vec(value.to_vec())))
+}
+
+fn network(value: &[u8]) -> Result<Network, String> {
+    std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| Network::parse(text).ok())
+        .ok_or_else(|| expected("a network such as 192.168.0.0/16", value))
+}
+
+fn mode(value: &[u8]) -> Result<u32, String> {
+    std::str::from_utf8(value)
+        .ok()
+        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
+        .and_then(|text| u32::from_str_radix(text, 8).ok())
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| expected("octal permission bits such as 0640", value))
+}
+
+fn directory(value: &[u8]) -> Result<(VirtualPath, Perms), String> {
+    let wanted = "a directory and rights such as /incoming=drop";
+    // The last '=': rights have none, a path may.
+    let at = value
+        .iter()
+        .rposition(|&byte| byte == b'=')
+        .filter(|_| value.first() == Some(&b'/'))
+        .ok_or_else(|| expected(wanted, value))?;
+    let path = VirtualPath::root()
+        .join(&value[..at])
+        .map_err(|error| error.to_string())?;
+    let rights = std::str::from_utf8(&value[at + 1..]).map_err(|_| expected(wanted, value))?;
+    Ok((path, Perms::parse(rights)?))
+}
+
+/// A date of the Gregorian calendar as days since 1970-01-01.
+fn date(value: &[u8]) -> Result<i64, String> {
+    let wrong = || expected("a date such as 2030-12-31", value);
+    let [year @ .., b'-', m1, m2, b'-', d1, d2] = value else {
+        return Err(wrong());
+    };
+    if year.len() != 4 {
+        return Err(wrong());
+    }
+    let year: i64 = number(year).map_err(|_| wrong())?;
+    let month: i64 = number(&[*m1, *m2]).map_err(|_| wrong())?;
+    let day: i64 = number(&[*d1, *d2]).map_err(|_| wrong())?;
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return Err(wrong()),
+    };
+    if !(1970..=9999).contains(&year) || !(1..=days).contains(&day) {
+        return Err(wrong());
+    }
+    // Years that begin in March, so that the leap day comes last.
+    let (year, month) = match month {
+        1 | 2 => (year - 1, month + 9),
+        _ => (year, month - 3),
+    };
+    let before = year * 365 + year / 4 - year / 100 + year / 400;
+    Ok(before + (month * 153 + 2) / 5 + day - 1 - 719_468)
+}
+
+fn expected(what: &str, value: &[u8]) -> String {
+    // A value that was pasted wrongly must not fill the screen.
+    let shown = &value[..value.len().min(64)];
+    format!("expected {what}, found '{}'", Escaped(shown))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn apply(key: &str, value: &str) -> Result<Options, String> {
+        let mut options = Options::default();
+        let row = OPTIONS.iter().find(|row| row.key == key).unwrap();
+        row.apply(&mut options, value.as_bytes())?;
+        Ok(options)
+    }
+
+    #[test]
+    fn values_are_read_or_refused_with_what_was_expected() {
+        for (key, value, want) in [
+            ("uid", "1000", None),
+            ("uid", "0", Some("root")),
+            ("uid", "4294967295", Some("number")),
+            ("uid", "+1", Some("number")),
+            ("groups", "10+20", None),
+            ("groups", "10++20", Some("number")),
+            ("rate-down", "500K", None),
+            ("rate-down", "500X", Some("500M")),
+            ("rate-up", "99999999999999G", Some("500M")),
+            ("quota-bytes", "", Some("500M")),
+            ("quota-files", "-1", Some("number")),
+            ("allow", "10.0.0.0/8+::1", None),
+            ("allow", "10.0.0.0/33", Some("network")),
+            ("expires", "2024-02-29", None),
+            ("expires", "2023-02-29", Some("date")),
+            ("expires", "2023-00-10", Some("date")),
+            ("expires", "23-01-10", Some("date")),
+            ("file-mode", "0640", None),
+            ("file-mode", "10000", Some("octal")),
+            ("file-mode", "0x1", Some("octal")),
+            ("dir", "/incoming=drop", None),
+            ("dir", "incoming=drop", Some("directory")),
+            ("dir", "/incoming", Some("directory")),
+            ("dir", "/incoming=dropp", Some("rights")),
+            ("create-home", "maybe", Some("yes or no")),
+            ("tls", "yes", Some("required")),
+            ("keys", "", Some("file")),
+        ] {
+            match (apply(key, value), want) {
+                (Ok(_), None) => {}
+                (Err(message), Some(part)) => assert!(message.contains(part), "{message}"),
+                (got, want) => panic!("{key}={value}: {got:?}, want {want:?}"),
+            }
+        }
+        assert_eq!(apply("rate-up", "2M").unwrap().rate_up, Some(2 << 20));
+        assert_eq!(apply("groups", "1+2").unwrap().groups, [1, 2]);
+    }
+
+    #[test]
+    fn dates_become_days() {
+        for (text, want) in [
+            ("1970-01-01", 0),
+            ("1970-03-01", 59),
+            ("2000-02-29", 11016),
+            ("2000-03-01", 11017),
+            ("2026-12-31", 20818),
+            ("9999-12-31", 2_932_896),
+        ] {
+            assert_eq!(date(text.as_bytes()), Ok(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_row_is_complete_and_once() {
+        for (at, row) in OPTIONS.iter().enumerate() {
+            assert!(!row.takes.is_empty() && !row.help.is_empty());
+            assert!(OPTIONS[..at].iter().all(|other| other.key != row.key));
+        }
+    }
+}

@@ -1,0 +1,537 @@
+//! The text of the users' file: lines into entries, or a list of mistakes.
+//! Pure: no file is opened here, so it can be fuzzed.
+//!
+//! `name:hash:home:rights:options`, one user a line; the options and the
+//! colon before them may be left out. Lines that begin with `#` and blank
+//! lines are skipped. In homes and in the values of options `%` and two
+//! hexadecimal digits stand for a byte: `%3a` a colon, `%2c` a comma, `%25`
+//! a per cent sign; all other bytes are taken as they are.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use super::options::{OPTIONS, Options, Repeat};
+use crate::auth::{Perms, password};
+use crate::text::Escaped;
+
+/// Largest file in bytes: a hundred thousand users fit.
+pub const FILE_MAX: usize = 16 << 20;
+/// Longest line in bytes.
+pub const LINE_MAX: usize = 4096;
+/// Longest name in bytes.
+const NAME_MAX: usize = 255;
+/// Mistakes that are listed before the rest is left unread.
+const MISTAKES_MAX: usize = 50;
+
+/// One user as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The name.
+    pub name: String,
+    /// The password's hash, checked to be one; `*` for no password.
+    pub hash: String,
+    /// The home, absolute.
+    pub home: PathBuf,
+    /// The rights; `None` where the field is empty.
+    pub perms: Option<Perms>,
+    /// The options.
+    pub options: Options,
+}
+
+impl Entry {
+    /// Whether the line keeps the user out, whatever is shown: the hash begins
+    /// with `!`, as `passwd -l` writes it.
+    pub fn is_locked(&self) -> bool {
+        self.hash.starts_with('!')
+    }
+}
+
+/// One mistake in the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1.
+    pub column: usize,
+    /// What was expected. Never contains a hash.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+/// Reads a whole file.
+///
+/// # Errors
+/// All mistakes, up to fifty.
+pub fn parse(text: &[u8]) -> Result<Vec<Entry>, Vec<Mistake>> {
+    let mut entries = Vec::new();
+    scan(text, |_, entry| entries.push(entry))?;
+    Ok(entries)
+}
+
+/// Reads a whole file, hands each entry with its offset to `each` and returns
+/// the offsets of all entries' lines, ordered by name.
+pub(super) fn scan(
+    text: &[u8],
+    mut each: impl FnMut(usize, Entry),
+) -> Result<Vec<u32>, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let mut offsets: Vec<u32> = Vec::new();
+    if text.len() > FILE_MAX {
+        mistakes.push(Mistake {
+            line: 1,
+            column: 1,
+            message: format!("the file is larger than {} MiB", FILE_MAX >> 20),
+        });
+        return Err(mistakes);
+    }
+    let mut offset = 0;
+    for (index, line) in text.split(|&byte| byte == b'\n').enumerate() {
+        if let Some(entry) = parse_line(line, index + 1, &mut mistakes) {
+            // Fits: the file is at most FILE_MAX.
+            offsets.push(offset as u32);
+            each(offset, entry);
+        }
+        offset += line.len() + 1;
+        if mistakes.len() >= MISTAKES_MAX {
+            mistakes.truncate(MISTAKES_MAX);
+            return Err(mistakes);
+        }
+    }
+    // Stable: among equal names the first in the file stays first.
+    offsets.sort_by(|a, b| name_at(text, *a).cmp(name_at(text, *b)));
+    mistakes.extend(duplicates(text, &offsets));
+    mistakes.truncate(MISTAKES_MAX);
+    if mistakes.is_empty() {
+        Ok(offsets)
+    } else {
+        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        Err(mistakes)
+    }
+}
+
+/// The name of the line that begins at `offset`.
+pub(super) fn name_at(text: &[u8], offset: u32) -> &[u8] {
+    let line = text.get(offset as usize..).unwrap_or_default();
+    let end = line.iter().position(|&byte| byte == b':');
+    let name = &line[..end.unwrap_or(line.len())];
+    if offset == 0 {
+        without_mark(name)
+    } else {
+        name
+    }
+}
+
+/// The entry of the line that begins at `offset`.
+pub(super) fn entry_at(text: &[u8], offset: u32) -> Option<Entry> {
+    let line = text.get(offset as usize..)?;
+    let end = line.iter().position(|&byte| byte == b'\n');
+    // Only whether it is the first line matters here.
+    let number = if offset == 0 { 1 } else { 2 };
+    parse_line(&line[..end.unwrap_or(line.len())], number, &mut Vec::new())
+}
+
+fn duplicates(text: &[u8], offsets: &[u32]) -> Vec<Mistake> {
+    let line_of = |offset: u32| 1 + newlines(&text[..offset as usize]);
+    let mut first = None;
+    let mut found = Vec::new();
+    for pair in offsets.windows(2) {
+        if name_at(text, pair[0]) != name_at(text, pair[1]) {
+            first = None;
+            continue;
+        }
+        let first = *first.get_or_insert(pair[0]);
+        found.push(Mistake {
+            line: line_of(pair[1]),
+            column: 1,
+            message: format!(
+                "the user '{}' stands in line {} already",
+                Escaped(name_at(text, first)),
+                line_of(first)
+            ),
+        });
+        if found.len() >= MISTAKES_MAX {
+            break;
+        }
+    }
+    found
+}
+
+fn newlines(text: &[u8]) -> usize {
+    text.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// Some editors begin a file with the byte order mark of UTF-8.
+fn without_mark(line: &[u8]) -> &[u8] {
+    line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line)
+}
+
+/// Reads one line without its line feed; `None` for a line without a user and
+/// for one with a mistake, which is added to `mistakes`.
+pub fn parse_line(line: &[u8], number: usize, mistakes: &mut Vec<Mistake>) -> Option<Entry> {
+    let had = mistakes.len();
+    let mut wrong = |column: usize, message: String| {
+        mistakes.push(Mistake {
+            line: number,
+            column: column + 1,
+            message,
+        });
+    };
+    let whole = line.len();
+    let line = if number == 1 {
+        without_mark(line)
+    } else {
+        line
+    };
+    let mark = whole - line.len();
+    // Editors that write CR LF.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let first = line.trim_ascii_start().first();
+    if first.is_none() || first == Some(&b'#') {
+        return None;
+    }
+    if whole > LINE_MAX {
+        wrong(
+            LINE_MAX,
+            format!("expected a line of at most {LINE_MAX} bytes"),
+        );
+        return None;
+    }
+    // Fields and where they begin.
+    let mut fields: [(usize, &[u8]); 5] = [(0, b""); 5];
+    let mut found = 0;
+    let mut start = 0;
+    // At most five: a colon in the fifth field is seen below.
+    for field in line.splitn(5, |&byte| byte == b':') {
+        fields[found] = (mark + start, field);
+        found += 1;
+        start += field.len() + 1;
+    }
+    if found < 4 {
+        wrong(
+            mark + line.len(),
+            format!("expected name:hash:home:rights:options, found {found} of these fields"),
+        );
+        return None;
+    }
+    let [name, hash, home, rights, options] = fields;
+    let entry = Entry {
+        name: parse_name(name.1).unwrap_or_else(|message| {
+            wrong(name.0, message);
+            String::new()
+        }),
+        hash: parse_hash(hash.1).unwrap_or_else(|message| {
+            wrong(hash.0, message);
+            String::new()
+        }),
+        home: parse_home(home.1).unwrap_or_else(|message| {
+            wrong(home.0, message);
+            PathBuf::new()
+        }),
+        perms: parse_rights(rights.1).unwrap_or_else(|message| {
+            wrong(rights.0, message);
+            None
+        }),
+        options: parse_options(options.1, |column, message| {
+            wrong(options.0 + column, message)
+        }),
+    };
+    (mistakes.len() == had).then_some(entry)
+}
+
+fn parse_name(field: &[u8]) -> Result<String, String> {
+    match std::str::from_utf8(field) {
+        Ok("") => Err("expected a name before the first colon".into()),
+        Ok(name) if name.len() > NAME_MAX => {
+            Err(format!("expected a name of at most {NAME_MAX} bytes"))
+        }
+        Ok(name) if name.trim() != name || name.contains(char::is_control) => {
+            Err("expected a name without control characters or blanks around it".into())
+        }
+        Ok(name) => Ok(name.into()),
+        Err(_) => Err("expected a name in UTF-8".into()),
+    }
+}
+
+fn parse_hash(field: &[u8]) -> Result<String, String> {
+    let hash = std::str::from_utf8(field)
+        .map_err(|_| "expected a password hash; make one with wharfd passwd".to_string())?;
+    if hash.is_empty() {
+        // In /etc/passwd this would let everybody in; nobody may be misled.
+        return Err("expected a password hash, or * for no password".into());
+    }
+    password::check(hash).map_err(|error| format!("{error} (wharfd passwd makes one)"))?;
+    Ok(hash.into())
+}
+
+fn parse_home(field: &[u8]) -> Result<PathBuf, String> {
+    let bytes = decoded(field)?;
+    let home = Path::new(OsStr::from_bytes(&bytes));
+    if !home.is_absolute() || bytes.contains(&0) {
+        // Not shown: with a colon too few this may be the hash.
+        return Err("expected a home that begins with '/'".into());
+    }
+    if home.components().any(|part| part == Component::ParentDir) {
+        return Err("expected a home without '..'".into());
+    }
+    Ok(home.to_path_buf())
+}
+
+fn parse_rights(field: &[u8]) -> Result<Option<Perms>, String> {
+    if field.is_empty() {
+        return Ok(None);
+    }
+    match std::str::from_utf8(field) {
+        // A hash in the wrong place must not reach the log.
+        Ok(text) if !text.contains('$') => Perms::parse(text).map(Some),
+        _ => Err("unknown rights: expected letters of elradfmwMT or the name of a set".into()),
+    }
+}
+
+/// Reads the comma-separated options; mistakes go to `wrong` with their column.
+fn parse_options(field: &[u8], mut wrong: impl FnMut(usize, String)) -> Options {
+    let mut options = Options::default();
+    let mut seen = HashMap::new();
+    let mut column = 0;
+    let had_mistake = std::cell::Cell::new(false);
+    let mut wrong = |column, message| {
+        had_mistake.set(true);
+        wrong(column, message);
+    };
+    // Colons are plain here: the options are the last field, and an IPv6
+    // network is full of them.
+    for option in field.split(|&byte| byte == b',') {
+        let start = column;
+        column += option.len() + 1;
+        // A comma at the end, or two in a row, are no harm.
+        if option.is_empty() {
+            continue;
+        }
+        let equals = option.iter().position(|&byte| byte == b'=');
+        let key = &option[..equals.unwrap_or(option.len())];
+        let Some(row) = OPTIONS.iter().find(|row| row.key.as_bytes() == key) else {
+            let known: Vec<_> = OPTIONS.iter().map(|row| row.key).collect();
+            let shown = match key.contains(&b'$') {
+                true => &b"..."[..],
+                false => &key[..key.len().min(64)],
+            };
+            wrong(
+                start,
+                format!(
+                    "unknown option '{}': expected one of {}",
+                    Escaped(shown),
+                    known.join(", ")
+                ),
+            );
+            continue;
+        };
+        let Some(equals) = equals else {
+            wrong(start, format!("expected {}={}", row.key, row.takes));
+            continue;
+        };
+        if seen.insert(row.key, ()).is_some() && row.repeat == Repeat::Once {
+            wrong(start, format!("{}= stands twice", row.key));
+            continue;
+        }
+        let result =
+            decoded(&option[equals + 1..]).and_then(|value| row.apply(&mut options, &value));
+        if let Err(message) = result {
+            wrong(start + equals + 1, format!("{}=: {message}", row.key));
+        }
+    }
+    if !had_mistake.get()
+        && let Some(message) = options.contradiction()
+    {
+        wrong(0, message.into());
+    }
+    options
+}
+
+/// `%` and two hexadecimal digits as the byte they stand for.
+fn decoded(field: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !field.contains(&b'%') {
+        return Ok(Cow::Borrowed(field));
+    }
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = after.get(..2).and_then(|digits| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            Some((digit(digits[0])? << 4 | digit(digits[1])?) as u8)
+        });
+        let Some(digits) = digits else {
+            return Err(
+                "expected two hexadecimal digits after '%' (%25 is the sign itself)".into(),
+            );
+        };
+        bytes.push(digits);
+        rest = &after[2..];
+    }
+    Ok(Cow::Owned(bytes))
+}
+
+/// Bytes as a field of the file: what would end a field, a list or a line is
+/// written as `%` and two hexadecimal digits.
+pub fn encoded(bytes: &[u8]) -> Vec<u8> {
+    let mut field = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b':' | b',' | b'%' | 0..=0x20 | 0x7f => {
+                field.extend_from_slice(format!("%{byte:02x}").as_bytes());
+            }
+            byte => field.push(byte),
+        }
+    }
+    field
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$6$rounds=1000$roundstoolow$oIV5bgCNA.rU2Q7YjaL7WLTvU1X.dbTXWNrKFqCpWVh01SO02.zNb9Br3ghH5ZLObKkJiRBTLQ4GUEcYCcCWB/";
+
+    #[test]
+    fn lines_become_entries() {
+        let text = format!(
+            "\u{feff}ann:{HASH}:/srv/ann:read-write:max-sessions=3,dir=/in%2cbox=drop,\r\n\
+             # a comment\n\n   \n  # another\n\
+             bob:*:/srv/b%3ab:elr\n\
+             übel:!:/:: \n\
+             net:*:/:none:allow=2001:db8::/32+10.0.0.1"
+        );
+        let entries = parse(text.replace(":: \n", "::\n").as_bytes()).unwrap();
+        assert_eq!(entries.len(), 4);
+        assert_eq!(entries[0].name, "ann");
+        assert_eq!(entries[0].hash, HASH);
+        assert_eq!(entries[0].perms, Some(Perms::ALL));
+        assert_eq!(entries[0].options.max_sessions, Some(3));
+        assert_eq!(entries[0].options.directories[0].0.as_bytes(), b"/in,box");
+        assert_eq!(entries[1].home, Path::new("/srv/b:b"));
+        assert_eq!(entries[2].perms, None);
+        assert!(entries[2].is_locked() && !entries[1].is_locked());
+        assert_eq!(entries[3].options.allow.len(), 2);
+    }
+
+    #[test]
+    fn mistakes_have_line_column_and_what_was_expected() {
+        for (text, line, column, part) in [
+            ("# c\nann", 2, 4, "found 1 of these"),
+            ("ann:*:/home", 1, 12, "found 3 of these"),
+            (":*:/:elr", 1, 1, "expected a name"),
+            (" ann:*:/:elr", 1, 1, "blanks"),
+            ("ann:secret:/:elr", 1, 5, "wharfd passwd"),
+            ("ann::/:elr", 1, 5, "* for no password"),
+            ("ann:*:home:elr", 1, 7, "begins with '/'"),
+            ("ann:*:/a/../b:elr", 1, 7, "'..'"),
+            ("ann:*:/a%zz:elr", 1, 7, "%25"),
+            ("ann:*:/a%00:elr", 1, 7, "begins with '/'"),
+            ("ann:*:/:elq", 1, 9, "elradfmwMT"),
+            ("ann:*:/:elr:colour=red", 1, 13, "unknown option 'colour'"),
+            ("ann:*:/:elr:uid=1,gid", 1, 19, "gid=NUMBER"),
+            ("ann:*:/:elr:uid=1,gid=x", 1, 23, "number"),
+            ("ann:*:/:elr:uid=1", 1, 13, "needs gid="),
+            ("ann:*:/:elr:tls=required,tls=optional", 1, 26, "twice"),
+            (
+                "ann:*:/:elr\nbob:*:/:\nann:*:/:",
+                3,
+                1,
+                "'ann' stands in line 1",
+            ),
+        ] {
+            let mistakes = parse(text.as_bytes()).unwrap_err();
+            let mistake = &mistakes[0];
+            assert_eq!(
+                (mistake.line, mistake.column),
+                (line, column),
+                "{text}: {mistake}"
+            );
+            assert!(mistake.message.contains(part), "{text}: {mistake}");
+            assert!(!mistake.message.contains("secret"), "{mistake}");
+        }
+    }
+
+    #[test]
+    fn all_mistakes_are_listed_up_to_a_bound() {
+        let mistakes = parse(b"a:b:c:q:e=\nf\nok:*:/:\n\xff:*:/:").unwrap_err();
+        let lines: Vec<_> = mistakes.iter().map(|mistake| mistake.line).collect();
+        assert_eq!(lines, [1, 1, 1, 1, 2, 4]);
+        assert_eq!(parse(&b"x\n".repeat(1000)).unwrap_err().len(), MISTAKES_MAX);
+        let same = b"a:*:/:\n".repeat(1000);
+        assert_eq!(parse(&same).unwrap_err().len(), MISTAKES_MAX);
+        let long = [b"a:*:/", [b'x'; LINE_MAX].as_slice(), b":elr"].concat();
+        assert!(parse(&long).unwrap_err()[0].message.contains("4096"));
+        assert!(parse(&vec![b'\n'; FILE_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn any_home_survives_the_way_through_the_file() {
+        for byte in 1..=255u8 {
+            let home = [b"/srv/", [byte].as_slice(), b"x"].concat();
+            let line = [b"ann:*:", encoded(&home).as_slice(), b":elr"].concat();
+            let entries = parse(&line).unwrap();
+            assert_eq!(entries[0].home.as_os_str().as_bytes(), home);
+        }
+    }
+
+    /// A fixed sequence of noise: pieces of valid lines cut, doubled and
+    /// sprinkled with bytes. Nothing may panic, and what is accepted must be
+    /// found again by name.
+    #[test]
+    fn noise_never_panics_and_what_is_read_is_found() {
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        let mut random = move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let pieces: [&[u8]; 14] = [
+            b"ann",
+            b":",
+            b"*",
+            b"/srv",
+            b"elr",
+            b"\n",
+            b"uid=1",
+            b",",
+            b"gid=",
+            b"%3",
+            b"\xff",
+            b"dir=/=",
+            b"allow=::/0",
+            b"\r\n",
+        ];
+        for _ in 0..20_000 {
+            let mut text = Vec::new();
+            for _ in 0..random() % 24 {
+                text.extend_from_slice(pieces[(random() % 14) as usize]);
+            }
+            let Ok(offsets) = scan(&text, |_, _| {}) else {
+                continue;
+            };
+            for (entry, offset) in parse(&text).unwrap().iter().zip({
+                let mut offsets = offsets.clone();
+                offsets.sort_unstable();
+                offsets
+            }) {
+                assert_eq!(entry_at(&text, offset).as_ref(), Some(entry));
+                assert_eq!(name_at(&text, offset), entry.name.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+use super::*;
+use crate::auth::Right;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+
+/// `$6$` of "secret", 1000 rounds.
+fn secret_hash() -> String {
+    password::hash_with_rounds(b"secret", 1000).unwrap()
+}
+
+/// A directory of the test's own, removed at the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("wharf-users-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        Place(path)
+    }
+
+    /// Puts `text` in place as an administrator's tool does: by a rename.
+    fn write(&self, text: &str) -> PathBuf {
+        let path = self.0.join("users");
+        let new = self.0.join("users.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::set_permissions(&new, PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        path
+    }
+
+    fn open(&self, text: &str) -> UserFile {
+        let mut file = UserFile::open(self.write(text), UserDefaults::default()).unwrap();
+        file.look_every = Duration::ZERO;
+        file
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn login(file: &UserFile, name: &str, password: &str) -> Result<User> {
+    login_from(file, name, password, "192.0.2.1")
+}
+
+fn login_from(file: &UserFile, name: &str, password: &str, peer: &str) -> Result<User> {
+    let peer: IpAddr = peer.parse().unwrap();
+    let secret = Secret::Password(password.as_bytes());
+    file.authenticate(&Credentials::new(name, secret, peer))
+}
+
+fn kind(result: Result<User>) -> ErrorKind {
+    result.err().expect("the login must fail").kind()
+}
+
+#[test]
+fn a_line_yields_its_user() {
+    let place = Place::new("yields");
+    let home = place.0.display();
+    let file = place.open(&format!(
+        "ann:{}:{home}:upload-only:uid=1000,gid=100,groups=4+5,max-sessions=2,rate-up=1M,\
+         file-mode=640,dir=/in=drop\nbob:{}:{home}::\n",
+        secret_hash(),
+        secret_hash()
+    ));
+    assert_eq!(file.len(), 2);
+    let ann = login(&file, "ann", "secret").unwrap();
+    assert_eq!(ann.name, "ann");
+    assert!(ann.perms.has(Right::Write) && !ann.perms.has(Right::Read));
+    let identity = ann.identity.clone().unwrap();
+    assert_eq!((identity.uid, identity.gid), (1000, 100));
+    assert_eq!(identity.groups, [4, 5]);
+    assert_eq!(ann.limits.max_sessions, 2);
+    assert_eq!(ann.limits.rate_up, 1 << 20);
+    assert_eq!(ann.file_mode, Some(0o640));
+    let inside = VirtualPath::root().join(b"in/x").unwrap();
+    assert_eq!(ann.perms_at(&inside).to_string(), "ew");
+    let bob = login(&file, "bob", "secret").unwrap();
+    assert_eq!(bob.perms, Perms::READ_ONLY);
+    assert_eq!(bob.identity, None);
+}
+
+use crate::storage::VirtualPath;
+
+#[test]
+fn everybody_else_is_refused() {
+    let place = Place::new("refused");
+    let home = place.0.display();
+    let hash = secret_hash();
+    let file = place.open(&format!(
+        "ann:{hash}:{home}:elr\n\
+         locked:!{hash}:{home}:elr\n\
+         keyonly:*:{home}:elr\n\
+         lan:{hash}:{home}:elr:allow=10.0.0.0/8+fd00::/8,deny=10.9.0.0/16\n\
+         old:{hash}:{home}:elr:expires=2020-01-01\n\
+         new:{hash}:{home}:elr:expires=9999-01-01\n\
+         tls:{hash}:{home}:elr:tls=required\n"
+    ));
+    for (name, password, peer, want) in [
+        ("ann", "secret", "192.0.2.1", true),
+        ("ann", "wrong", "192.0.2.1", false),
+        ("ann", "", "192.0.2.1", false),
+        ("Ann", "secret", "192.0.2.1", false),
+        ("", "secret", "192.0.2.1", false),
+        ("ann:", "secret", "192.0.2.1", false),
+        ("nobody", "secret", "192.0.2.1", false),
+        ("locked", "secret", "192.0.2.1", false),
+        ("keyonly", "*", "192.0.2.1", false),
+        ("lan", "secret", "192.0.2.1", false),
+        ("lan", "secret", "10.1.1.1", true),
+        ("lan", "secret", "::ffff:10.1.1.1", true),
+        ("lan", "secret", "10.9.1.1", false),
+        ("lan", "secret", "fd00::1", true),
+        ("old", "secret", "192.0.2.1", false),
+        ("new", "secret", "192.0.2.1", true),
+        ("tls", "secret", "192.0.2.1", false),
+    ] {
+        let result = login_from(&file, name, password, peer);
+        assert_eq!(result.is_ok(), want, "{name} {password} {peer}");
+        if !want {
+            assert_eq!(kind(result), ErrorKind::LoginRefused, "{name}");
+        }
+    }
+    let mut secure = Credentials::new("tls", Secret::Password(b"secret"), [192, 0, 2, 1].into());
+    secure.secure = true;
+    assert!(file.authenticate(&secure).is_ok());
+}
+
+#[test]
+fn a_certificate_is_matched_by_its_subject() {
+    let place = Place::new("certificate");
+    let home = place.0.display();
+    let file = place.open(&format!(
+        "cam:*:{home}:elr:certificate=CN%3dcam1%2cO%3dfleet,certificate=CN=cam2\nann:*:{home}:elr\n"
+    ));
+    for (name, subject, want) in [
+        ("cam", "CN=cam1,O=fleet", true),
+        ("cam", "CN=cam2", true),
+        ("cam", "CN=cam", false),
+        ("ann", "CN=cam2", false),
+        ("nobody", "CN=cam2", false),
+    ] {
+        let shown = Credentials::new(name, Secret::Certificate(subject), [127, 0, 0, 1].into());
+        assert_eq!(file.authenticate(&shown).is_ok(), want, "{name} {subject}");
+    }
+}
+
+#[test]
+fn a_broken_file_is_refused_with_every_mistake() {
+    let place = Place::new("broken");
+    let path = place.write("ann:secret:/:elr\n\nbob:*:home:elr:colour=red\n");
+    let error = UserFile::open(&path, UserDefaults::default())
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    let text = error.to_string();
+    for part in ["users:1:5: ", "users:3:7: ", "users:3:16: "] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert!(!text.contains("secret"), "{text}");
+    let missing = UserFile::open(place.0.join("none"), UserDefaults::default());
+    assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
+    let directory = UserFile::open(&place.0, UserDefaults::default());
+    assert!(directory.is_err());
+}
+
+#[test]
+fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+    let place = Place::new("changed");
+    let home = place.0.display();
+    let hash = secret_hash();
+    let file = place.open(&format!("ann:{hash}:{home}:elr\n"));
+    assert!(login(&file, "bob", "secret").is_err());
+    place.write(&format!("ann:{hash}:{home}:elr\nbob:{hash}:{home}:elr\n"));
+    assert!(login(&file, "bob", "secret").is_ok());
+
+    place.write("bob:secret");
+    assert!(login(&file, "bob", "secret").is_ok());
+    assert_eq!(file.reload().unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(login(&file, "ann", "secret").is_ok());
+
+    std::fs::remove_file(place.0.join("users")).unwrap();
+    assert!(login(&file, "ann", "secret").is_ok());
+    assert_eq!(file.reload().unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(login(&file, "ann", "secret").is_ok());
+
+    place.write(&format!("bob:{hash}:{home}:elr\n"));
+    assert!(login(&file, "ann", "secret").is_err());
+    assert!(login(&file, "bob", "secret").is_ok());
+}
+
+#[test]
+fn a_home_is_made_only_when_the_line_says_so() {
+    let place = Place::new("home");
+    let hash = secret_hash();
+    let home = place.0.join("homes");
+    std::fs::create_dir(&home).unwrap();
+    let shown = home.display();
+    let file = place.open(&format!(
+        "ann:{hash}:{shown}/ann:elr\n\
+         bob:{hash}:{shown}/bob:elr:create-home=yes\n\
+         cid:{hash}:{shown}/cid:elr:create-home=yes,dir-mode=0777\n\
+         deep:{hash}:{shown}/no/deep:elr:create-home=yes\n"
+    ));
+    assert_eq!(kind(login(&file, "ann", "secret")), ErrorKind::Internal);
+    assert_eq!(kind(login(&file, "deep", "secret")), ErrorKind::Internal);
+    // Not for somebody with a wrong password.
+    assert_eq!(kind(login(&file, "bob", "wrong")), ErrorKind::LoginRefused);
+    assert!(!home.join("bob").exists());
+    for (name, mode) in [("bob", 0o700), ("cid", 0o777)] {
+        for _ in 0..2 {
+            assert!(login(&file, name, "secret").is_ok(), "{name}");
+        }
+        let metadata = std::fs::metadata(home.join(name)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o7777, mode, "{name}");
+    }
+}
+
+#[test]
+fn unknown_names_cost_what_most_users_cost() {
+    let cheap = secret_hash();
+    let dear = password::hash_with_rounds(b"secret", 1500).unwrap();
+    let line = |name: &str, hash: &str| format!("{name}:{hash}:/:elr\n");
+    for (text, want) in [
+        (
+            line("a", &cheap) + &line("b", &dear) + &line("c", &dear),
+            "$6$rounds=1500$",
+        ),
+        (line("a", &cheap) + &line("b", "*"), "$6$rounds=1000$"),
+        (line("a", "*") + &line("b", "!"), ""),
+        (String::new(), ""),
+    ] {
+        let table = Table::new(text.clone().into_bytes()).unwrap();
+        assert_eq!(password::cost_class(&table.like), want, "{text}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_users_are_found_by_name() {
+    let mut text = String::new();
+    for number in (0..100_000).rev() {
+        text += &format!("user{number}:*:/srv/{number}:elr:max-sessions={number}\n");
+    }
+    let table = Table::new(text.into_bytes()).unwrap();
+    for number in [0, 1, 77_777, 99_999] {
+        let entry = table.find(&format!("user{number}")).unwrap();
+        assert_eq!(entry.options.max_sessions, Some(number));
+    }
+    assert!(table.find("user100000").is_none());
+    assert!(table.find("user").is_none());
+}
