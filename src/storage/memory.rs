@@ -214,8 +214,9 @@ impl Shared {
     fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let number = tree.look_up(path, Follow::No)?;
+        let old = tree.find(path, Follow::No)?;
         let spot = tree.find(new, Follow::No)?;
+        let number = tree.number(&old)?.ok_or(ErrorKind::NotFound)?;
         if tree.number(&spot)?.is_some() {
             return Err(ErrorKind::Exists);
         }
@@ -324,6 +325,9 @@ impl FileSystem for MemoryFs {
         if from.is_root() || (to.is_root() && existing == Existing::Replace) {
             return Err(Error::new(ErrorKind::Denied, "changing the root"));
         }
+        if to.is_root() {
+            return Err(Error::new(ErrorKind::Exists, "renaming"));
+        }
         self.shared
             .rename(from, to, existing)
             .map_err(|kind| Error::new(kind, "renaming"))
@@ -369,6 +373,12 @@ impl FileSystem for MemoryFs {
     }
 
     fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
+        if path.is_root() {
+            return Err(Error::new(ErrorKind::Denied, "changing the root"));
+        }
+        if new.is_root() {
+            return Err(Error::new(ErrorKind::Exists, "making a hard link"));
+        }
         self.shared
             .hard_link(path, new)
             .map_err(|kind| Error::new(kind, "making a hard link"))

@@ -3,8 +3,8 @@
 //!
 //! Each component is opened relative to the directory before it and never
 //! through a link (`O_NOFOLLOW`); the text of a link is read and walked in the
-//! same way. `..` walks again from the root through the names that are left
-//! instead of asking the kernel, so a directory that is moved meanwhile can't
+//! same way. After `..` it walks again from the root through the names that are
+//! left instead of asking the kernel, so a directory that is moved meanwhile can't
 //! lead out, and only two descriptors are open however deep the path is.
 
 use std::ops::Range;
@@ -27,6 +27,8 @@ pub(super) struct Walk<'r> {
     current: Option<OwnedFd>,
     /// The names that led there, each after a `/`, without links.
     above: Vec<u8>,
+    /// Whether `..` shortened `above` since then.
+    went_up: bool,
     trail: Trail,
     steps: usize,
 }
@@ -45,6 +47,7 @@ impl<'r> Walk<'r> {
             root,
             current: None,
             above: Vec::new(),
+            went_up: false,
             trail: Trail::new(path),
             steps: 0,
         }
@@ -129,14 +132,21 @@ impl<'r> Walk<'r> {
             .union(OFlags::CLOEXEC);
         loop {
             match self.trail.step() {
-                Step::End => return Ok(Stop::Here),
-                Step::Last(range) => return Ok(Stop::Name(range)),
                 Step::Up => {
                     let last = self.above.iter().rposition(|&byte| byte == b'/');
                     self.above.truncate(last.unwrap_or(0));
+                    self.went_up = true;
+                }
+                // Only now, so that `../../..` walks again once.
+                step if self.went_up => {
+                    if let Step::Through(range) | Step::Last(range) = step {
+                        self.trail.again(&range);
+                    }
                     self.trail.restart(&self.above);
                     self.return_to_root();
                 }
+                Step::End => return Ok(Stop::Here),
+                Step::Last(range) => return Ok(Stop::Name(range)),
                 Step::Through(range) => {
                     self.count()?;
                     let name = self.trail.bytes(&range);
@@ -186,6 +196,7 @@ impl<'r> Walk<'r> {
     fn return_to_root(&mut self) {
         self.current = None;
         self.above.clear();
+        self.went_up = false;
     }
 
     fn open_here(&self, flags: OFlags) -> Result<OwnedFd> {
