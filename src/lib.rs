@@ -5,6 +5,7 @@
 mod address;
 pub mod auth;
 pub mod config;
+mod digest;
 pub mod error;
 mod net;
 pub mod session;
