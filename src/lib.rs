@@ -9,6 +9,8 @@ mod digest;
 pub mod error;
 mod net;
 pub mod session;
+#[cfg(feature = "sftp")]
+pub mod ssh;
 pub mod storage;
 mod sys;
 mod text;

@@ -1,0 +1,533 @@
+//! The connection protocol (RFC 4254) as far as SFTP needs it: one session
+//! channel at a time, the subsystem "sftp" in it, and a polite no to the rest.
+
+use std::io::{self, Read, Write};
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::Door;
+use super::fault::Fault;
+use super::link::Link;
+use super::transport::Need;
+use super::wire::{Put, Reader, message};
+use crate::text::Escaped;
+
+/// The number by which clients call our only channel.
+const OUR_NUMBER: u32 = 0;
+/// A client that takes smaller packets than this can't use SFTP.
+const LEAST_PACKET: u32 = 256;
+/// How long a client may take to close a channel that is done.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// Reasons of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4250, section 4.3).
+const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
+const UNKNOWN_CHANNEL_TYPE: u32 = 3;
+const RESOURCE_SHORTAGE: u32 = 4;
+
+/// What a channel has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Open; nothing runs in it.
+    Fresh,
+    /// The subsystem was asked for and granted.
+    Granted,
+    /// The subsystem runs.
+    Running,
+    /// Our CLOSE is sent, the client's is awaited.
+    Closing,
+}
+
+/// The session channel.
+struct Session {
+    stage: Stage,
+    /// The client's number for it.
+    recipient: u32,
+    /// What the client still takes, and the most in a packet.
+    send_window: u64,
+    send_packet: usize,
+    /// What the client may still send, and what it has sent that was used but
+    /// not yet granted again. Granting only what was used is the back pressure
+    /// against a flood of requests.
+    receive_window: u32,
+    owed: u32,
+    /// Data not read yet: first `queue` from `read` on, then the part of the
+    /// transport's last packet that `fresh` names.
+    queue: Vec<u8>,
+    read: usize,
+    fresh: Range<usize>,
+    /// No more data will come.
+    ended: bool,
+    /// The client's CLOSE has come.
+    closed: bool,
+}
+
+/// The connection after login.
+pub(super) struct Connection<'l, 'a> {
+    link: &'l mut Link<'a>,
+    session: Option<Session>,
+    /// What went wrong while the subsystem ran; it only sees an `io::Error`.
+    fault: Option<Fault>,
+}
+
+impl<'l, 'a> Connection<'l, 'a> {
+    pub(super) fn new(link: &'l mut Link<'a>) -> Self {
+        Connection {
+            link,
+            session: None,
+            fault: None,
+        }
+    }
+
+    /// Serves channels until the client leaves.
+    pub(super) fn run(&mut self, door: &mut dyn Door) -> Result<(), Fault> {
+        loop {
+            self.pump()?;
+            if let Some(session) = &mut self.session
+                && session.stage == Stage::Granted
+            {
+                session.stage = Stage::Running;
+                let status = door.sftp(&mut Pipe { connection: self });
+                if let Some(fault) = self.fault.take() {
+                    return Err(fault);
+                }
+                self.end(status)?;
+            }
+        }
+    }
+
+    /// Waits for one packet and acts on it.
+    fn pump(&mut self) -> Result<(), Fault> {
+        self.keep_fresh();
+        if let Some(payload) = self.link.next(Need::Packet)? {
+            self.act(payload)?;
+        }
+        Ok(())
+    }
+
+    /// Sends all output.
+    fn drain(&mut self) -> Result<(), Fault> {
+        self.keep_fresh();
+        while let Some(payload) = self.link.next(Need::Drained)? {
+            self.act(payload)?;
+            self.keep_fresh();
+        }
+        Ok(())
+    }
+
+    /// Data that lie in the transport's buffer are lost at its next turn.
+    fn keep_fresh(&mut self) {
+        if let Some(session) = &mut self.session
+            && !session.fresh.is_empty()
+        {
+            let fresh = std::mem::take(&mut session.fresh);
+            if session.read == session.queue.len() {
+                session.queue.clear();
+                session.read = 0;
+            }
+            session.queue.put_bytes(self.link.transport.payload(fresh));
+        }
+    }
+
+    // ---- what the client sends ----
+
+    fn act(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let bytes = self.link.transport.payload(payload.clone());
+        let mut reader = Reader::new(bytes);
+        let number = reader.byte()?;
+        match number {
+            message::CHANNEL_OPEN => return self.open(payload),
+            // RFC 4252, section 5.1: logins after login are ignored.
+            message::USERAUTH_REQUEST => return Ok(()),
+            message::SERVICE_REQUEST => {
+                return Err(Fault::protocol("a service request after login"));
+            }
+            _ => {}
+        }
+        let recipient = reader.u32()?;
+        let Some(session) = &mut self.session else {
+            return Err(Fault::protocol("a message for a channel that is not open"));
+        };
+        if recipient != OUR_NUMBER {
+            return Err(Fault::protocol("a message for a channel that is not open"));
+        }
+        match number {
+            message::CHANNEL_DATA => {
+                let data = reader.string()?;
+                let end = payload.end - reader.rest().len();
+                let start = end - data.len();
+                session.arrived(data.len())?;
+                if session.stage == Stage::Closing {
+                    return Ok(());
+                }
+                session.fresh = start..end;
+                Ok(())
+            }
+            message::CHANNEL_EXTENDED_DATA => {
+                reader.u32()?;
+                let count = reader.string()?.len();
+                session.arrived(count)?;
+                self.used(count)
+            }
+            message::CHANNEL_WINDOW_ADJUST => {
+                session.send_window += u64::from(reader.u32()?);
+                if session.send_window > u64::from(u32::MAX) {
+                    return Err(Fault::protocol("a window of more than 2^32-1 bytes"));
+                }
+                Ok(())
+            }
+            message::CHANNEL_EOF => {
+                session.ended = true;
+                Ok(())
+            }
+            message::CHANNEL_CLOSE => {
+                session.ended = true;
+                session.closed = true;
+                match session.stage {
+                    // The subsystem will notice and return.
+                    Stage::Running => Ok(()),
+                    Stage::Closing => {
+                        self.session = None;
+                        self.link.transport.deadline = None;
+                        Ok(())
+                    }
+                    Stage::Fresh | Stage::Granted => {
+                        self.close()?;
+                        self.session = None;
+                        Ok(())
+                    }
+                }
+            }
+            message::CHANNEL_REQUEST => self.request(payload),
+            // Answers to requests; we make none that wants one.
+            message::CHANNEL_SUCCESS | message::CHANNEL_FAILURE => Ok(()),
+            _ => Err(Fault::protocol("a channel message out of order")),
+        }
+    }
+
+    fn open(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let mut reader = Reader::new(self.link.transport.payload(payload));
+        reader.byte()?;
+        let kind = reader.string()?;
+        let recipient = reader.u32()?;
+        let window = reader.u32()?;
+        let packet = reader.u32()?;
+        let settings = self.link.settings;
+        let refusal = match kind {
+            b"session" if self.session.is_some() => Some((
+                RESOURCE_SHORTAGE,
+                "one session at a time; open another connection",
+            )),
+            b"session" if packet < LEAST_PACKET => {
+                Some((RESOURCE_SHORTAGE, "the maximum packet size is too small"))
+            }
+            b"session" => None,
+            b"direct-tcpip"
+            | b"forwarded-tcpip"
+            | b"direct-streamlocal@openssh.com"
+            | b"forwarded-streamlocal@openssh.com"
+            | b"tun@openssh.com"
+            | b"x11"
+            | b"auth-agent@openssh.com" => {
+                Some((ADMINISTRATIVELY_PROHIBITED, "this server only speaks SFTP"))
+            }
+            _ => Some((UNKNOWN_CHANNEL_TYPE, "no such type of channel")),
+        };
+        let mut answer = Vec::new();
+        if let Some((reason, text)) = refusal {
+            log::debug!("SSH channel {} refused", Escaped(kind));
+            answer.put_byte(message::CHANNEL_OPEN_FAILURE);
+            answer.put_u32(recipient);
+            answer.put_u32(reason);
+            answer.put_string(text.as_bytes());
+            answer.put_string(b"");
+        } else {
+            let receive_window = settings.window;
+            self.session = Some(Session {
+                stage: Stage::Fresh,
+                recipient,
+                send_window: window.into(),
+                send_packet: (packet as usize).min(settings.max_packet as usize),
+                receive_window,
+                owed: 0,
+                queue: Vec::new(),
+                read: 0,
+                fresh: 0..0,
+                ended: false,
+                closed: false,
+            });
+            answer.put_byte(message::CHANNEL_OPEN_CONFIRMATION);
+            answer.put_u32(recipient);
+            answer.put_u32(OUR_NUMBER);
+            answer.put_u32(receive_window);
+            answer.put_u32(settings.max_packet);
+        }
+        self.link.send(&answer)
+    }
+
+    fn request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let mut reader = Reader::new(self.link.transport.payload(payload));
+        reader.take(5)?;
+        let kind = reader.string()?;
+        let wants_reply = reader.boolean()?;
+        let fresh = session.stage == Stage::Fresh;
+        let mut farewell = None;
+        let granted = match kind {
+            b"subsystem" if fresh && reader.string()? == b"sftp" => {
+                session.stage = Stage::Granted;
+                true
+            }
+            b"exec" if fresh => {
+                let command = reader.string()?;
+                log::debug!("SSH command {} refused", Escaped(command));
+                farewell = Some(if is_scp(command) {
+                    "this server speaks SFTP only; use scp without -O\n"
+                } else {
+                    "this server speaks SFTP only; commands are not run\n"
+                });
+                true
+            }
+            b"shell" if fresh => {
+                farewell = Some("this server speaks SFTP only; there is no shell\n");
+                true
+            }
+            // pty-req, env, x11-req, auth-agent-req@openssh.com, signal, ...
+            _ => {
+                log::debug!("SSH channel request {} refused", Escaped(kind));
+                false
+            }
+        };
+        let recipient = session.recipient;
+        // Nothing may follow our CLOSE.
+        if wants_reply && session.stage != Stage::Closing {
+            let mut answer = vec![if granted {
+                message::CHANNEL_SUCCESS
+            } else {
+                message::CHANNEL_FAILURE
+            }];
+            answer.put_u32(recipient);
+            self.link.send(&answer)?;
+        }
+        match farewell {
+            Some(text) => self.refuse(text),
+            None => Ok(()),
+        }
+    }
+
+    /// Tells a person on standard error why nothing runs, with exit status 1.
+    fn refuse(&mut self, text: &str) -> Result<(), Fault> {
+        if let Some(session) = &mut self.session
+            && session.send_window >= text.len() as u64
+        {
+            session.send_window -= text.len() as u64;
+            let mut words = vec![message::CHANNEL_EXTENDED_DATA];
+            words.put_u32(session.recipient);
+            words.put_u32(1); // SSH_EXTENDED_DATA_STDERR
+            words.put_string(text.as_bytes());
+            self.link.send(&words)?;
+        }
+        self.end(1)
+    }
+
+    // ---- the end of a channel ----
+
+    /// Exit status, EOF and CLOSE, behind all data: scp, pscp and psftp exit
+    /// with 1 when one of them is missing.
+    fn end(&mut self, status: u32) -> Result<(), Fault> {
+        if let Some(session) = &self.session {
+            let recipient = session.recipient;
+            if !session.closed {
+                let mut request = vec![message::CHANNEL_REQUEST];
+                request.put_u32(recipient);
+                request.put_string(b"exit-status");
+                request.put_boolean(false);
+                request.put_u32(status);
+                self.link.send(&request)?;
+                let mut eof = vec![message::CHANNEL_EOF];
+                eof.put_u32(recipient);
+                self.link.send(&eof)?;
+            }
+        }
+        self.close()
+    }
+
+    fn close(&mut self) -> Result<(), Fault> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        let mut close = vec![message::CHANNEL_CLOSE];
+        close.put_u32(session.recipient);
+        if session.closed {
+            self.session = None;
+        } else {
+            session.stage = Stage::Closing;
+            session.queue = Vec::new();
+            session.read = 0;
+            session.fresh = 0..0;
+            let end = Instant::now() + CLOSING;
+            self.link.transport.deadline = Some((end, "waiting for the channel's CLOSE"));
+        }
+        self.link.send(&close)
+    }
+
+    // ---- flow ----
+
+    /// Data were used: the window opens again, an eighth at a time.
+    fn used(&mut self, count: usize) -> Result<(), Fault> {
+        let Some(session) = &mut self.session else {
+            return Ok(());
+        };
+        session.owed += count as u32;
+        if session.owed < self.link.settings.window / 8 || session.ended {
+            return Ok(());
+        }
+        let mut adjust = vec![message::CHANNEL_WINDOW_ADJUST];
+        adjust.put_u32(session.recipient);
+        adjust.put_u32(session.owed);
+        session.receive_window += session.owed;
+        session.owed = 0;
+        self.link.send(&adjust)
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let Some(session) = &mut self.session else {
+                return Ok(0);
+            };
+            let count = session.take(buffer, self.link.transport.payload(session.fresh.clone()));
+            if count > 0 {
+                self.link.transport.active();
+                self.used(count)?;
+                return Ok(count);
+            }
+            if session.ended {
+                return Ok(0);
+            }
+            self.pump()?;
+        }
+    }
+
+    /// Takes bytes into the packet being gathered; waits for the client's
+    /// window and for the end of a key exchange. `None`: the client has closed.
+    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        if bytes.is_empty() {
+            return Ok(Some(0));
+        }
+        loop {
+            self.link.rekey_if_due()?;
+            let Some(session) = self.session.as_mut().filter(|session| !session.closed) else {
+                return Ok(None);
+            };
+            if session.send_window == 0 || self.link.transport.holding() {
+                self.pump()?;
+                continue;
+            }
+            let most = bytes.len().min(session.send_window as usize);
+            let count =
+                self.link
+                    .transport
+                    .data(session.recipient, &bytes[..most], session.send_packet)?;
+            session.send_window -= count as u64;
+            self.link.transport.active();
+            if self.link.transport.batch_is_full() {
+                self.drain()?;
+            }
+            return Ok(Some(count));
+        }
+    }
+
+    /// Runs a step for the subsystem, which sees faults as `io::Error`; the
+    /// fault itself is kept for [`Connection::run`].
+    fn shield<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Fault>) -> io::Result<T> {
+        if self.fault.is_some() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        step(self).map_err(|fault| {
+            let kind = match &fault {
+                Fault::Timeout(_) => io::ErrorKind::TimedOut,
+                Fault::Left(_) => io::ErrorKind::ConnectionReset,
+                Fault::Io(error) => error.kind(),
+                Fault::Disconnect(..) | Fault::Crypto(_) => io::ErrorKind::ConnectionAborted,
+            };
+            self.fault = Some(fault);
+            kind.into()
+        })
+    }
+}
+
+impl Session {
+    /// Counts data against the window.
+    fn arrived(&mut self, count: usize) -> Result<(), Fault> {
+        if self.ended && self.stage != Stage::Closing {
+            return Err(Fault::protocol("channel data after EOF"));
+        }
+        match u32::try_from(count)
+            .ok()
+            .and_then(|count| self.receive_window.checked_sub(count))
+        {
+            Some(left) => {
+                self.receive_window = left;
+                Ok(())
+            }
+            None => Err(Fault::protocol("more channel data than the window allows")),
+        }
+    }
+
+    /// Moves bytes out of the queue, or out of the last packet.
+    fn take(&mut self, buffer: &mut [u8], fresh: &[u8]) -> usize {
+        let queued = &self.queue[self.read..];
+        if queued.is_empty() {
+            if self.read > 0 {
+                // Given back rather than kept for the next burst.
+                self.queue = Vec::new();
+                self.read = 0;
+            }
+            let count = fresh.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&fresh[..count]);
+            self.fresh.start += count;
+            return count;
+        }
+        let count = queued.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&queued[..count]);
+        self.read += count;
+        count
+    }
+}
+
+/// `scp -t` and `scp -f` are how the old protocol of scp starts its other end.
+fn is_scp(command: &[u8]) -> bool {
+    let mut words = command.split(|byte| *byte == b' ');
+    let program = words.next().unwrap_or_default();
+    let name = program.rsplit(|byte| *byte == b'/').next();
+    name == Some(b"scp")
+}
+
+/// The channel as the subsystem sees it.
+struct Pipe<'c, 'l, 'a> {
+    connection: &'c mut Connection<'l, 'a>,
+}
+
+impl super::Channel for Pipe<'_, '_, '_> {}
+
+impl Read for Pipe<'_, '_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.connection.shield(|connection| connection.read(buffer))
+    }
+}
+
+impl Write for Pipe<'_, '_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.connection
+            .shield(|connection| connection.write(bytes))?
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.connection.shield(Connection::drain)
+    }
+}

@@ -1,0 +1,265 @@
+//! Key exchange: KEXINIT, the shared secret, the exchange hash and the keys
+//! made from it (RFC 4253, sections 7 and 8; RFC 5656; RFC 8731).
+
+use openssl::bn::BigNumContext;
+use openssl::derive::Deriver;
+use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
+use openssl::nid::Nid;
+use openssl::pkey::{Id, PKey, Private, Public};
+use openssl::sha::Sha256;
+
+use super::algorithms::{self, Algorithms, Chosen, KexKind, Protection, choose};
+use super::cipher::{Keys, key_lengths};
+use super::fault::{Fault, Reason};
+use super::host_key::HostKeys;
+use super::wire::{Put, Reader, message};
+use crate::text::Escaped;
+
+/// The marks of strict key exchange, against CVE-2023-48795 (Terrapin).
+const STRICT_SERVER: &str = "kex-strict-s-v00@openssh.com";
+const STRICT_CLIENT: &str = "kex-strict-c-v00@openssh.com";
+/// The client wants EXT_INFO (RFC 8308).
+const EXT_INFO_CLIENT: &str = "ext-info-c";
+
+/// Our KEXINIT message.
+pub(super) fn our_init(allowed: &Algorithms, keys: &HostKeys) -> Result<Vec<u8>, Fault> {
+    let mut cookie = [0; 16];
+    openssl::rand::rand_bytes(&mut cookie)?;
+    let names = |list: &'_ [String]| -> Vec<String> { list.to_vec() };
+    let mut payload = vec![message::KEXINIT];
+    payload.put_bytes(&cookie);
+    let mut kex = names(&allowed.kex);
+    kex.push(STRICT_SERVER.into());
+    payload.put_names(kex.iter().map(String::as_str));
+    payload.put_names(our_host_keys(allowed, keys));
+    for list in [&allowed.ciphers, &allowed.macs] {
+        for _direction in 0..2 {
+            payload.put_names(list.iter().map(String::as_str));
+        }
+    }
+    for _direction in 0..2 {
+        payload.put_string(b"none"); // compression
+    }
+    for _direction in 0..2 {
+        payload.put_string(b""); // languages
+    }
+    payload.put_boolean(false); // no guess
+    payload.put_u32(0);
+    Ok(payload)
+}
+
+/// The host key algorithms for which there is a key, in the allow-list's order.
+fn our_host_keys<'a>(allowed: &'a Algorithms, keys: &'a HostKeys) -> impl Iterator<Item = &'a str> {
+    allowed.host_keys.iter().map(String::as_str).filter(|name| {
+        algorithms::HOST_KEYS
+            .iter()
+            .any(|(known, kind)| known == name && keys.find(kind.key_type()).is_some())
+    })
+}
+
+/// What a client's KEXINIT says.
+#[derive(Debug)]
+pub(super) struct ClientInit {
+    pub(super) chosen: Chosen,
+    pub(super) strict: bool,
+    pub(super) wants_ext_info: bool,
+    /// A packet follows that was made on a wrong guess and must be dropped.
+    pub(super) drop_next: bool,
+}
+
+/// Reads a client's KEXINIT and chooses.
+pub(super) fn read_init(
+    payload: &[u8],
+    allowed: &Algorithms,
+    keys: &HostKeys,
+) -> Result<ClientInit, Fault> {
+    let mut reader = Reader::new(payload);
+    reader.take(17)?; // message number and cookie
+    let kex = reader.text()?;
+    let host_key = reader.text()?;
+    let ciphers = [reader.text()?, reader.text()?];
+    let macs = [reader.text()?, reader.text()?];
+    let compression = [reader.text()?, reader.text()?];
+    let _languages = [reader.text()?, reader.text()?];
+    let guessed = reader.boolean()?;
+    reader.u32()?;
+
+    let ours: Vec<String> = our_host_keys(allowed, keys).map(String::from).collect();
+    let chosen_kex =
+        choose(kex, &allowed.kex, algorithms::KEX).ok_or_else(|| none("key exchange", kex))?;
+    let chosen_host_key = choose(host_key, &ours, algorithms::HOST_KEYS)
+        .ok_or_else(|| none("host key algorithm", host_key))?;
+    let protection = |direction: usize| -> Result<Protection, Fault> {
+        let cipher = choose(ciphers[direction], &allowed.ciphers, algorithms::CIPHERS)
+            .ok_or_else(|| none("cipher", ciphers[direction]))?;
+        let mac = if cipher.1.is_aead() {
+            None
+        } else {
+            Some(
+                choose(macs[direction], &allowed.macs, algorithms::MACS)
+                    .ok_or_else(|| none("MAC", macs[direction]))?,
+            )
+        };
+        if !compression[direction].split(',').any(|name| name == "none") {
+            return Err(none("compression", compression[direction]));
+        }
+        Ok(Protection { cipher, mac })
+    };
+    let first = |list: &str| list.split(',').next().unwrap_or_default().to_owned();
+    let right_guess =
+        allowed.kex.first() == Some(&first(kex)) && ours.first() == Some(&first(host_key));
+    Ok(ClientInit {
+        chosen: Chosen {
+            kex: chosen_kex,
+            host_key: chosen_host_key,
+            receive: protection(0)?,
+            send: protection(1)?,
+        },
+        strict: kex.split(',').any(|name| name == STRICT_CLIENT),
+        wants_ext_info: kex.split(',').any(|name| name == EXT_INFO_CLIENT),
+        drop_next: guessed && !right_guess,
+    })
+}
+
+/// The message an administrator needs when an old client can't connect.
+fn none(class: &str, offered: &str) -> Fault {
+    let offered = offered.as_bytes();
+    let offered = Escaped(&offered[..offered.len().min(200)]);
+    Fault::Disconnect(
+        Reason::KeyExchangeFailed,
+        format!("no common {class}; the client offers {offered}").into(),
+    )
+}
+
+/// A key exchange as far as both public keys.
+pub(super) struct Shared {
+    /// Our ephemeral public key, as it goes on the wire.
+    pub(super) ours: Vec<u8>,
+    /// The secret, big-endian.
+    secret: Vec<u8>,
+}
+
+/// Makes our ephemeral key and the secret shared with the client's.
+pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<Shared, Fault> {
+    let bad = || {
+        // What OpenSSL says about a peer's bad point is of no use to anybody.
+        drop(openssl::error::ErrorStack::get());
+        Fault::Disconnect(
+            Reason::KeyExchangeFailed,
+            "the client's ephemeral key is not valid".into(),
+        )
+    };
+    match kind {
+        KexKind::X25519 => {
+            if theirs.len() != 32 {
+                return Err(bad());
+            }
+            let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519)?;
+            let key = PKey::generate_x25519()?;
+            // RFC 8731, section 3: an all-zero secret must end the exchange.
+            let secret = derive(&key, &peer).map_err(|_| bad())?;
+            if secret.iter().all(|byte| *byte == 0) {
+                return Err(bad());
+            }
+            Ok(Shared {
+                ours: key.raw_public_key()?,
+                secret,
+            })
+        }
+        KexKind::Nistp256 => {
+            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+            let mut context = BigNumContext::new()?;
+            // Uncompressed points only; from_bytes refuses what is not on the
+            // curve, check_key what is no proper point (RFC 5656, section 4).
+            if theirs.len() != 65 || theirs[0] != 4 {
+                return Err(bad());
+            }
+            let point = EcPoint::from_bytes(&group, theirs, &mut context).map_err(|_| bad())?;
+            let peer = EcKey::from_public_key(&group, &point)?;
+            peer.check_key().map_err(|_| bad())?;
+            let key = EcKey::generate(&group)?;
+            let ours = key.public_key().to_bytes(
+                &group,
+                PointConversionForm::UNCOMPRESSED,
+                &mut context,
+            )?;
+            let peer = PKey::from_ec_key(peer)?;
+            let secret = derive(&PKey::from_ec_key(key)?, &peer).map_err(|_| bad())?;
+            Ok(Shared { ours, secret })
+        }
+    }
+}
+
+fn derive(key: &PKey<Private>, peer: &PKey<Public>) -> Result<Vec<u8>, Fault> {
+    let mut deriver = Deriver::new(key)?;
+    deriver.set_peer(peer)?;
+    Ok(deriver.derive_to_vec()?)
+}
+
+/// What goes into the exchange hash beside the secret, in this order.
+pub(super) struct Transcript<'a> {
+    pub(super) client_version: &'a [u8],
+    pub(super) server_version: &'a [u8],
+    pub(super) client_init: &'a [u8],
+    pub(super) server_init: &'a [u8],
+    pub(super) host_key: &'a [u8],
+    pub(super) client_public: &'a [u8],
+}
+
+impl Shared {
+    /// The exchange hash H. All key exchanges we have use SHA-256.
+    pub(super) fn exchange_hash(&self, transcript: &Transcript<'_>) -> [u8; 32] {
+        let mut bytes = Vec::with_capacity(4096);
+        bytes.put_string(transcript.client_version);
+        bytes.put_string(transcript.server_version);
+        bytes.put_string(transcript.client_init);
+        bytes.put_string(transcript.server_init);
+        bytes.put_string(transcript.host_key);
+        bytes.put_string(transcript.client_public);
+        bytes.put_string(&self.ours);
+        bytes.put_mpint(&self.secret);
+        openssl::sha::sha256(&bytes)
+    }
+
+    /// The keys of one direction (RFC 4253, section 7.2).
+    pub(super) fn keys(
+        &self,
+        hash: &[u8; 32],
+        session: &[u8; 32],
+        protection: Protection,
+        letters: Letters,
+    ) -> Keys {
+        let (iv, key, mac) = key_lengths(protection);
+        let [iv_letter, key_letter, mac_letter] = letters.0;
+        Keys {
+            iv: self.stretch(hash, session, iv_letter, iv),
+            key: self.stretch(hash, session, key_letter, key),
+            mac: self.stretch(hash, session, mac_letter, mac),
+        }
+    }
+
+    fn stretch(&self, hash: &[u8; 32], session: &[u8; 32], letter: u8, length: usize) -> Vec<u8> {
+        let mut secret = Vec::with_capacity(40);
+        secret.put_mpint(&self.secret);
+        let mut out: Vec<u8> = Vec::with_capacity(length + 32);
+        while out.len() < length {
+            let mut digest = Sha256::new();
+            digest.update(&secret);
+            digest.update(hash);
+            if out.is_empty() {
+                digest.update(&[letter]);
+                digest.update(session);
+            } else {
+                digest.update(&out);
+            }
+            out.put_bytes(&digest.finish());
+        }
+        out.truncate(length);
+        out
+    }
+}
+
+/// The letters of RFC 4253, section 7.2, for IV, key and MAC key.
+pub(super) struct Letters([u8; 3]);
+pub(super) const CLIENT_TO_SERVER: Letters = Letters(*b"ACE");
+pub(super) const SERVER_TO_CLIENT: Letters = Letters(*b"BDF");

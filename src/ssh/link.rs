@@ -1,0 +1,321 @@
+//! The secured connection: the packet layer with its key exchanges, so that
+//! what lies above sees only service requests, logins and channels.
+//!
+//! Whoever waits for a packet here may thereby do a whole key exchange: a
+//! client may begin one at any time, also while data flow, and so do we.
+
+use std::ops::Range;
+use std::time::Instant;
+
+use super::Settings;
+use super::algorithms;
+use super::cipher::{Direction, Protector};
+use super::fault::{Fault, Reason};
+use super::host_key::HostKeys;
+use super::kex;
+use super::transport::{Need, Sequence, Transport};
+use super::wire::{Put, Reader, message};
+use crate::text::Escaped;
+
+/// Our identification (RFC 4253, section 4.2).
+const VERSION: &str = concat!("SSH-2.0-wharf_", env!("CARGO_PKG_VERSION"));
+
+/// Packets under one key, far below the 2^32 after which sequence numbers
+/// repeat (RFC 4344, section 3.1).
+const REKEY_PACKETS: u64 = 1 << 30;
+
+pub(super) struct Link<'a> {
+    pub(super) transport: Transport<'a>,
+    pub(super) settings: &'a Settings,
+    keys: &'a HostKeys,
+    client_version: Vec<u8>,
+    /// The first exchange hash.
+    session_id: Option<[u8; 32]>,
+    strict: bool,
+    /// Our KEXINIT that the client has not answered yet.
+    our_init: Option<Vec<u8>>,
+    keyed_at: Instant,
+    /// After login: rekeying, global requests and channels are allowed.
+    pub(super) logged_in: bool,
+}
+
+impl<'a> Link<'a> {
+    pub(super) fn new(
+        transport: Transport<'a>,
+        keys: &'a HostKeys,
+        settings: &'a Settings,
+    ) -> Self {
+        Link {
+            transport,
+            settings,
+            keys,
+            client_version: Vec::new(),
+            session_id: None,
+            strict: false,
+            our_init: None,
+            keyed_at: Instant::now(),
+            logged_in: false,
+        }
+    }
+
+    /// Whether the client has said that it speaks SSH.
+    pub(super) fn versions_exchanged(&self) -> bool {
+        !self.client_version.is_empty()
+    }
+
+    /// From here a user is logged in: larger packets, other timers.
+    pub(super) fn logged_in(&mut self) {
+        let settings = self.settings;
+        // A data packet has its number, recipient and length beside the data.
+        self.transport
+            .allow_payload(settings.max_packet as usize + 64);
+        self.transport.deadline = None;
+        self.transport.idle = settings.idle_timeout;
+        self.transport.keepalive = settings.keepalive;
+        self.transport.active();
+        self.logged_in = true;
+    }
+
+    /// The session identifier that users sign.
+    pub(super) fn session_id(&self) -> &[u8] {
+        self.session_id.as_ref().map_or(&[], |id| id)
+    }
+
+    /// Identifications and the first key exchange.
+    pub(super) fn open(&mut self) -> Result<(), Fault> {
+        self.client_version = self.transport.exchange_versions(VERSION)?;
+        log::debug!("SSH client {}", Escaped(&self.client_version));
+        self.send_init()?;
+        let mut alone = true;
+        loop {
+            let payload = self.packet()?;
+            match self.transport.payload(payload.clone()).first() {
+                Some(&message::KEXINIT) => {
+                    let init = self.transport.payload(payload).to_vec();
+                    return self.exchange(&init, alone);
+                }
+                Some(&(message::IGNORE | message::DEBUG)) => alone = false,
+                _ => self.disconnect_or(payload, "a key exchange must come first")?,
+            }
+        }
+    }
+
+    /// The next packet for those above: a service request, a login, or a
+    /// message of the connection protocol. `None` only with [`Need::Drained`].
+    pub(super) fn next(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
+        loop {
+            self.rekey_if_due()?;
+            let Some(payload) = self.transport.turn(need)? else {
+                return Ok(None);
+            };
+            let bytes = self.transport.payload(payload.clone());
+            match bytes.first().copied().unwrap_or_default() {
+                message::IGNORE | message::DEBUG | message::UNIMPLEMENTED | message::EXT_INFO => {}
+                // Answers to our keepalive requests.
+                message::REQUEST_SUCCESS | message::REQUEST_FAILURE if self.logged_in => {}
+                message::KEXINIT => {
+                    let init = bytes.to_vec();
+                    self.exchange(&init, true)?;
+                }
+                message::GLOBAL_REQUEST if self.logged_in => self.global_request(payload)?,
+                message::SERVICE_REQUEST | message::USERAUTH_REQUEST => return Ok(Some(payload)),
+                message::CHANNEL_OPEN..=message::CHANNEL_FAILURE if self.logged_in => {
+                    return Ok(Some(payload));
+                }
+                8..=19 | 54..=79 | 83..=89 | 101.. if self.logged_in => self.unimplemented()?,
+                _ => self.disconnect_or(payload, "a message came out of order")?,
+            }
+        }
+    }
+
+    /// Sends a message of the layers above.
+    pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), Fault> {
+        self.transport.message(payload)
+    }
+
+    /// A message number nobody has defined (RFC 4253, section 11.4).
+    fn unimplemented(&mut self) -> Result<(), Fault> {
+        let mut answer = vec![message::UNIMPLEMENTED];
+        answer.put_u32(self.transport.last_received_sequence());
+        self.send(&answer)
+    }
+
+    /// Keepalive, port forwarding and whatever else: there is none that we
+    /// grant (RFC 4254, section 4).
+    fn global_request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let mut reader = Reader::new(self.transport.payload(payload));
+        reader.byte()?;
+        let name = reader.string()?;
+        log::debug!("SSH global request {} refused", Escaped(name));
+        if reader.boolean()? {
+            self.send(&[message::REQUEST_FAILURE])?;
+        }
+        Ok(())
+    }
+
+    /// SSH_MSG_DISCONNECT ends the connection; anything else is a fault.
+    fn disconnect_or(&self, payload: Range<usize>, fault: &'static str) -> Result<(), Fault> {
+        let mut reader = Reader::new(self.transport.payload(payload));
+        if reader.byte()? != message::DISCONNECT {
+            return Err(Fault::protocol(fault));
+        }
+        let reason = reader.u32()?;
+        let text = reader.string().unwrap_or_default();
+        let text = Escaped(&text[..text.len().min(200)]);
+        Err(Fault::Left(
+            format!("the client disconnected, reason {reason}: {text}").into(),
+        ))
+    }
+
+    fn packet(&mut self) -> Result<Range<usize>, Fault> {
+        loop {
+            if let Some(payload) = self.transport.turn(Need::Packet)? {
+                return Ok(payload);
+            }
+        }
+    }
+
+    // ---- key exchange ----
+
+    fn send_init(&mut self) -> Result<(), Fault> {
+        let init = kex::our_init(&self.settings.algorithms, self.keys)?;
+        self.transport.packet(&init)?;
+        self.transport.hold();
+        self.our_init = Some(init);
+        Ok(())
+    }
+
+    /// Begins a key exchange when keys have been used long enough. A session
+    /// in which nothing moves is left alone.
+    pub(super) fn rekey_if_due(&mut self) -> Result<(), Fault> {
+        if !self.logged_in || self.our_init.is_some() {
+            return Ok(());
+        }
+        let (made, received) = (self.transport.made, self.transport.received);
+        let limit = self.settings.rekey_bytes;
+        let by_bytes = limit != 0 && made.bytes.max(received.bytes) >= limit;
+        let by_packets = made.packets.max(received.packets) >= REKEY_PACKETS;
+        let time = self.settings.rekey_time;
+        let by_time = !time.is_zero()
+            && made.packets + received.packets > 16
+            && self.keyed_at.elapsed() >= time;
+        if by_bytes || by_packets || by_time {
+            log::debug!("SSH rekey begins");
+            self.begin_rekey_deadline();
+            self.send_init()?;
+        }
+        Ok(())
+    }
+
+    /// A peer that begins a key exchange must end it.
+    fn begin_rekey_deadline(&mut self) {
+        if self.logged_in {
+            let end = Instant::now() + self.settings.login_deadline;
+            self.transport.deadline = Some((end, "exchanging keys"));
+        }
+    }
+
+    /// One key exchange, from the client's KEXINIT to its NEWKEYS.
+    fn exchange(&mut self, client_init: &[u8], alone: bool) -> Result<(), Fault> {
+        let first = self.session_id.is_none();
+        if !first {
+            self.begin_rekey_deadline();
+        }
+        if self.our_init.is_none() {
+            self.send_init()?;
+        }
+        let server_init = self.our_init.take().unwrap_or_default();
+        let init = kex::read_init(client_init, &self.settings.algorithms, self.keys)?;
+        let chosen = init.chosen;
+        if first {
+            self.strict = init.strict;
+            if self.strict && !alone {
+                return Err(Fault::protocol(
+                    "strict key exchange: KEXINIT was not first",
+                ));
+            }
+        }
+        log::debug!(
+            "SSH key exchange {} {}, in {} {}, out {} {}",
+            chosen.kex.0,
+            chosen.host_key.0,
+            chosen.receive.cipher.0,
+            chosen.receive.mac.map_or("", |mac| mac.0),
+            chosen.send.cipher.0,
+            chosen.send.mac.map_or("", |mac| mac.0),
+        );
+        if init.drop_next {
+            let guess = self.packet()?;
+            let number = self.transport.payload(guess.clone()).first().copied();
+            if !matches!(number, Some(30..=49)) {
+                self.disconnect_or(guess, "a guessed key exchange message is missing")?;
+            }
+        }
+
+        let payload = self.kex_message(message::KEX_ECDH_INIT, first)?;
+        let mut reader = Reader::new(self.transport.payload(payload));
+        reader.byte()?;
+        let client_public = reader.string()?.to_vec();
+        let shared = kex::agree(chosen.kex.1, &client_public)?;
+        let key = self
+            .keys
+            .find(chosen.host_key.1.key_type())
+            .ok_or_else(|| {
+                Fault::Disconnect(Reason::KeyExchangeFailed, "no such host key".into())
+            })?;
+        let hash = shared.exchange_hash(&kex::Transcript {
+            client_version: &self.client_version,
+            server_version: VERSION.as_bytes(),
+            client_init,
+            server_init: &server_init,
+            host_key: key.blob(),
+            client_public: &client_public,
+        });
+        let mut reply = vec![message::KEX_ECDH_REPLY];
+        reply.put_string(key.blob());
+        reply.put_string(&shared.ours);
+        reply.put_string(&key.sign(chosen.host_key, &hash)?);
+        self.transport.packet(&reply)?;
+        self.transport.packet(&[message::NEWKEYS])?;
+
+        let session = *self.session_id.get_or_insert(hash);
+        let sequence = if self.strict {
+            Sequence::FromZero
+        } else {
+            Sequence::GoesOn
+        };
+        let keys = shared.keys(&hash, &session, chosen.send, kex::SERVER_TO_CLIENT);
+        let protector = Protector::new(chosen.send, &keys, Direction::Seal)?;
+        self.transport.new_send_keys(protector, sequence)?;
+        if first && init.wants_ext_info {
+            let info = algorithms::ext_info(&self.settings.algorithms);
+            self.transport.packet(&info)?;
+        }
+        self.kex_message(message::NEWKEYS, first)?;
+        let keys = shared.keys(&hash, &session, chosen.receive, kex::CLIENT_TO_SERVER);
+        let protector = Protector::new(chosen.receive, &keys, Direction::Open)?;
+        self.transport.new_receive_keys(protector, sequence);
+
+        self.keyed_at = Instant::now();
+        if self.logged_in {
+            self.transport.deadline = None;
+        }
+        self.transport.release()
+    }
+
+    /// The next message of a key exchange; nothing else may come between, and
+    /// with strict key exchange not even IGNORE in the first one.
+    fn kex_message(&mut self, wanted: u8, first: bool) -> Result<Range<usize>, Fault> {
+        loop {
+            let payload = self.packet()?;
+            match self.transport.payload(payload.clone()).first() {
+                Some(number) if *number == wanted => return Ok(payload),
+                Some(&(message::IGNORE | message::DEBUG | message::UNIMPLEMENTED))
+                    if !(first && self.strict) => {}
+                _ => {
+                    self.disconnect_or(payload, "a message came out of order in a key exchange")?
+                }
+            }
+        }
+    }
+}

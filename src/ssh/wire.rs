@@ -1,0 +1,228 @@
+//! The data types of SSH (RFC 4251, section 5): a reader that can't read past
+//! its bytes and a writer that appends to a buffer.
+
+use super::fault::{Fault, Reason};
+
+/// Reads SSH types from the front of a message.
+#[derive(Clone, Copy)]
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Reader(bytes)
+    }
+
+    /// What has not been read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
+    }
+
+    pub(super) fn take(&mut self, count: usize) -> Result<&'a [u8], Fault> {
+        match self.0.split_at_checked(count) {
+            Some((head, tail)) => {
+                self.0 = tail;
+                Ok(head)
+            }
+            None => Err(Fault::Disconnect(
+                Reason::ProtocolError,
+                "a message is cut short".into(),
+            )),
+        }
+    }
+
+    pub(super) fn byte(&mut self) -> Result<u8, Fault> {
+        Ok(self.take(1)?[0])
+    }
+
+    /// RFC 4251: any value but 0 is true.
+    pub(super) fn boolean(&mut self) -> Result<bool, Fault> {
+        Ok(self.byte()? != 0)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32, Fault> {
+        let mut number = [0; 4];
+        number.copy_from_slice(self.take(4)?);
+        Ok(u32::from_be_bytes(number))
+    }
+
+    /// A string: any bytes.
+    pub(super) fn string(&mut self) -> Result<&'a [u8], Fault> {
+        let length = self.u32()?;
+        self.take(length as usize)
+    }
+
+    /// A string that must be UTF-8: names of users, methods and algorithms.
+    pub(super) fn text(&mut self) -> Result<&'a str, Fault> {
+        std::str::from_utf8(self.string()?).map_err(|_| {
+            Fault::Disconnect(Reason::ProtocolError, "a name is not valid UTF-8".into())
+        })
+    }
+
+    /// A multiple precision integer that must not be negative, without the
+    /// zero byte that keeps the sign.
+    pub(super) fn mpint(&mut self) -> Result<&'a [u8], Fault> {
+        let bytes = self.string()?;
+        match bytes {
+            [] => Ok(bytes),
+            [0, rest @ ..] => Ok(rest),
+            [first, ..] if *first < 0x80 => Ok(bytes),
+            _ => Err(Fault::Disconnect(
+                Reason::ProtocolError,
+                "a number is negative".into(),
+            )),
+        }
+    }
+}
+
+/// Appends SSH types to a message.
+pub(super) trait Put {
+    fn put_byte(&mut self, byte: u8);
+    fn put_bytes(&mut self, bytes: &[u8]);
+
+    fn put_boolean(&mut self, value: bool) {
+        self.put_byte(value.into());
+    }
+
+    fn put_u32(&mut self, number: u32) {
+        self.put_bytes(&number.to_be_bytes());
+    }
+
+    /// A string. Ours are never near 4 GiB; longer ones would be cut.
+    fn put_string(&mut self, bytes: &[u8]) {
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        self.put_u32(length);
+        self.put_bytes(&bytes[..length as usize]);
+    }
+
+    /// A positive number given as big-endian bytes: no leading zeroes but the
+    /// one that keeps it positive.
+    fn put_mpint(&mut self, number: &[u8]) {
+        let zeroes = number.iter().take_while(|byte| **byte == 0).count();
+        let number = &number[zeroes..];
+        if number.first().is_some_and(|first| *first >= 0x80) {
+            self.put_u32(number.len() as u32 + 1);
+            self.put_byte(0);
+            self.put_bytes(number);
+        } else {
+            self.put_string(number);
+        }
+    }
+
+    /// A name-list: names with commas between.
+    fn put_names<'n>(&mut self, names: impl IntoIterator<Item = &'n str>)
+    where
+        Self: Sized,
+    {
+        let mut list = String::new();
+        for name in names {
+            if !list.is_empty() {
+                list.push(',');
+            }
+            list.push_str(name);
+        }
+        self.put_string(list.as_bytes());
+    }
+}
+
+impl Put for Vec<u8> {
+    fn put_byte(&mut self, byte: u8) {
+        self.push(byte);
+    }
+
+    fn put_bytes(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+/// Message numbers (RFC 4250, section 4.1).
+pub(super) mod message {
+    pub(in crate::ssh) const DISCONNECT: u8 = 1;
+    pub(in crate::ssh) const IGNORE: u8 = 2;
+    pub(in crate::ssh) const UNIMPLEMENTED: u8 = 3;
+    pub(in crate::ssh) const DEBUG: u8 = 4;
+    pub(in crate::ssh) const SERVICE_REQUEST: u8 = 5;
+    pub(in crate::ssh) const SERVICE_ACCEPT: u8 = 6;
+    pub(in crate::ssh) const EXT_INFO: u8 = 7;
+    pub(in crate::ssh) const KEXINIT: u8 = 20;
+    pub(in crate::ssh) const NEWKEYS: u8 = 21;
+    pub(in crate::ssh) const KEX_ECDH_INIT: u8 = 30;
+    pub(in crate::ssh) const KEX_ECDH_REPLY: u8 = 31;
+    pub(in crate::ssh) const USERAUTH_REQUEST: u8 = 50;
+    pub(in crate::ssh) const USERAUTH_FAILURE: u8 = 51;
+    pub(in crate::ssh) const USERAUTH_SUCCESS: u8 = 52;
+    pub(in crate::ssh) const USERAUTH_BANNER: u8 = 53;
+    pub(in crate::ssh) const USERAUTH_PK_OK: u8 = 60;
+    pub(in crate::ssh) const GLOBAL_REQUEST: u8 = 80;
+    pub(in crate::ssh) const REQUEST_SUCCESS: u8 = 81;
+    pub(in crate::ssh) const REQUEST_FAILURE: u8 = 82;
+    pub(in crate::ssh) const CHANNEL_OPEN: u8 = 90;
+    pub(in crate::ssh) const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
+    pub(in crate::ssh) const CHANNEL_OPEN_FAILURE: u8 = 92;
+    pub(in crate::ssh) const CHANNEL_WINDOW_ADJUST: u8 = 93;
+    pub(in crate::ssh) const CHANNEL_DATA: u8 = 94;
+    pub(in crate::ssh) const CHANNEL_EXTENDED_DATA: u8 = 95;
+    pub(in crate::ssh) const CHANNEL_EOF: u8 = 96;
+    pub(in crate::ssh) const CHANNEL_CLOSE: u8 = 97;
+    pub(in crate::ssh) const CHANNEL_REQUEST: u8 = 98;
+    pub(in crate::ssh) const CHANNEL_SUCCESS: u8 = 99;
+    pub(in crate::ssh) const CHANNEL_FAILURE: u8 = 100;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The examples of RFC 4251, section 5.
+    #[test]
+    fn mpints_are_written_as_the_rfc_shows() {
+        for (number, want) in [
+            (&[][..], &[0, 0, 0, 0][..]),
+            (&[0, 0], &[0, 0, 0, 0]),
+            (
+                &[0x09, 0xa3, 0x78, 0xf9, 0xb2, 0xe3, 0x32, 0xa7],
+                &[0, 0, 0, 8, 0x09, 0xa3, 0x78, 0xf9, 0xb2, 0xe3, 0x32, 0xa7],
+            ),
+            (&[0x80], &[0, 0, 0, 2, 0, 0x80]),
+            (&[0, 0, 0x7f], &[0, 0, 0, 1, 0x7f]),
+        ] {
+            let mut out = Vec::new();
+            out.put_mpint(number);
+            assert_eq!(out, want);
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_back() {
+        let mut out = Vec::new();
+        out.put_byte(7);
+        out.put_boolean(true);
+        out.put_u32(0xfffe_0001);
+        out.put_string(b"abc");
+        out.put_mpint(&[0xff, 1]);
+        out.put_names(["a", "b@c"]);
+        let mut reader = Reader::new(&out);
+        assert_eq!(reader.byte().unwrap(), 7);
+        assert!(reader.boolean().unwrap());
+        assert_eq!(reader.u32().unwrap(), 0xfffe_0001);
+        assert_eq!(reader.string().unwrap(), b"abc");
+        assert_eq!(reader.mpint().unwrap(), [0xff, 1]);
+        assert_eq!(reader.text().unwrap(), "a,b@c");
+        assert!(reader.rest().is_empty());
+    }
+
+    #[test]
+    fn lengths_that_lie_are_refused() {
+        for bytes in [
+            &[][..],
+            &[0, 0, 0],
+            &[0, 0, 0, 1],
+            &[0xff, 0xff, 0xff, 0xff, 1],
+            &[0x80, 0, 0, 0],
+        ] {
+            assert!(Reader::new(bytes).string().is_err(), "{bytes:?}");
+        }
+        // -1 as an mpint, and a name that is not UTF-8.
+        assert!(Reader::new(&[0, 0, 0, 1, 0xff]).mpint().is_err());
+        assert!(Reader::new(&[0, 0, 0, 1, 0xff]).text().is_err());
+    }
+}
