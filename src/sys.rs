@@ -47,3 +47,29 @@ pub(crate) fn change_mode_no_follow(
         _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }
+
+/// How long OpenSSL resumes a session; the `openssl` crate has no setter.
+#[cfg(feature = "tls13")]
+pub(crate) fn set_tls_session_timeout(
+    context: &mut openssl::ssl::SslContextBuilder,
+    timeout: std::time::Duration,
+) {
+    unsafe extern "C" {
+        fn SSL_CTX_set_timeout(context: *mut libc::c_void, seconds: libc::c_long) -> libc::c_long;
+    }
+    let seconds = libc::c_long::try_from(timeout.as_secs()).unwrap_or(libc::c_long::MAX);
+    // SAFETY: the builder owns a live SSL_CTX, which the call only writes a
+    // number into.
+    unsafe { SSL_CTX_set_timeout(context.as_ptr().cast(), seconds) };
+}
+
+/// Offers a session for resumption, as an FTP client does on its data
+/// connections and a thief with a ticket of another's.
+#[cfg(all(test, feature = "ftps"))]
+pub(crate) fn offer_tls_session(
+    ssl: &mut openssl::ssl::SslRef,
+    session: &openssl::ssl::SslSessionRef,
+) {
+    // SAFETY: the tests make all of a client's connections from one context.
+    unsafe { ssl.set_session(session) }.expect("a session fits its context");
+}

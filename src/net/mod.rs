@@ -5,3 +5,4 @@
 
 pub(crate) mod socket;
 pub(crate) mod stream;
+pub(crate) mod tls;

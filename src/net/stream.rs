@@ -2,15 +2,19 @@
 //! that sessions are compiled once.
 
 use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::socket::Socket;
+use super::tls::TlsStream;
 
 /// A connection that a protocol reads and writes.
 #[derive(Debug)]
 pub enum Stream {
     /// In the clear.
     Plain(Socket),
+    /// Under TLS.
+    Tls(Box<TlsStream>),
 }
 
 impl Stream {
@@ -18,20 +22,20 @@ impl Stream {
     pub fn socket(&self) -> &Socket {
         match self {
             Stream::Plain(socket) => socket,
+            Stream::Tls(stream) => stream.socket(),
         }
     }
 
     /// Whether the connection is encrypted.
     pub fn is_secure(&self) -> bool {
-        match self {
-            Stream::Plain(_) => false,
-        }
+        matches!(self, Stream::Tls(_))
     }
 
     /// Whether bytes wait above the socket, where `poll` can't see them.
     pub fn has_buffered(&self) -> bool {
         match self {
             Stream::Plain(_) => false,
+            Stream::Tls(stream) => stream.buffered(),
         }
     }
 
@@ -39,7 +43,15 @@ impl Stream {
     /// the end of the sending direction.
     pub fn finish(&mut self) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => socket.shutdown(std::net::Shutdown::Write),
+            Stream::Plain(socket) => socket.shutdown(Shutdown::Write),
+            Stream::Tls(stream) => {
+                stream.shutdown()?;
+                match stream.socket().shutdown(Shutdown::Write) {
+                    // A client that has said close_notify may be gone.
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                    result => result,
+                }
+            }
         }
     }
 }
@@ -56,10 +68,17 @@ impl<S: Into<Socket>> From<S> for Stream {
     }
 }
 
+impl From<TlsStream> for Stream {
+    fn from(stream: TlsStream) -> Self {
+        Stream::Tls(Box::new(stream))
+    }
+}
+
 impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.read(buffer),
+            Stream::Tls(stream) => stream.read(buffer),
         }
     }
 }
@@ -68,12 +87,14 @@ impl Write for Stream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Stream::Plain(socket) => socket.write(data),
+            Stream::Tls(stream) => stream.write(data),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Stream::Plain(socket) => socket.flush(),
+            Stream::Tls(stream) => stream.flush(),
         }
     }
 }

@@ -1,0 +1,240 @@
+//! The client's first message, read before the TLS library sees it.
+//!
+//! One reader serves both back-ends, because native-tls offers no hook for
+//! the server name and can't refuse an application protocol. It only looks:
+//! the same bytes then go to the library, which checks the rest (RFC 5246,
+//! section 7.4.1.2; RFC 8446, section 4.1.2).
+
+/// Longest ClientHello taken, in bytes. With post-quantum key shares they
+/// reach about 2 KiB; more than a record's length is nobody's.
+pub(super) const LONGEST: usize = 16 * 1024;
+
+/// What matters of a ClientHello.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ClientHello {
+    /// The host name asked for (RFC 6066), in lower case.
+    pub server_name: Option<String>,
+    /// The application protocols offered (RFC 7301); `None` without the
+    /// extension.
+    pub protocols: Option<Vec<Vec<u8>>>,
+}
+
+/// What the bytes read so far are.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// A whole ClientHello.
+    Hello(ClientHello),
+    /// The beginning of one.
+    More,
+    /// No TLS at all, such as an FTP command or an HTTP request.
+    PlainText,
+    /// The records of TLS with something else inside.
+    Malformed,
+}
+
+/// Looks at all that the client has sent.
+pub(super) fn look(bytes: &[u8]) -> Look {
+    let mut message = Vec::new();
+    let mut rest = bytes;
+    loop {
+        // A record of type handshake, version 3.x (SSLv2 hellos, which begin
+        // with a length, count as "no TLS").
+        match rest {
+            [] => break,
+            [kind, ..] if *kind != 22 => {
+                return match message.is_empty() {
+                    true => Look::PlainText,
+                    false => Look::Malformed,
+                };
+            }
+            [_, major, ..] if *major != 3 => return Look::PlainText,
+            [_, _, _, high, low, body @ ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if length == 0 || length > LONGEST {
+                    return Look::Malformed;
+                }
+                let here = length.min(body.len());
+                message.extend_from_slice(&body[..here]);
+                rest = &body[here..];
+            }
+            _ => break,
+        }
+        if let Some(found) = hello(&message) {
+            return found;
+        }
+    }
+    match message.len() > LONGEST {
+        true => Look::Malformed,
+        false => Look::More,
+    }
+}
+
+/// The message, once it is whole.
+fn hello(message: &[u8]) -> Option<Look> {
+    let [kind, a, b, c, body @ ..] = message else {
+        return None;
+    };
+    let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).ok()?;
+    if *kind != 1 || length > LONGEST {
+        return Some(Look::Malformed);
+    }
+    let body = body.get(..length)?;
+    Some(match parse(body) {
+        Some(hello) => Look::Hello(hello),
+        None => Look::Malformed,
+    })
+}
+
+fn parse(body: &[u8]) -> Option<ClientHello> {
+    let mut body = Cursor(body);
+    body.take(2 + 32)?; // version, random
+    body.vector8()?; // session id
+    body.vector16()?; // cipher suites
+    body.vector8()?; // compression methods
+    let mut hello = ClientHello::default();
+    if body.0.is_empty() {
+        return Some(hello); // a hello without extensions is legal
+    }
+    let mut extensions = body.vector16()?;
+    while !extensions.0.is_empty() {
+        let kind = extensions.number()?;
+        let mut content = extensions.vector16()?;
+        match kind {
+            0 => hello.server_name = server_name(content),
+            16 => {
+                let mut list = content.vector16()?;
+                let mut protocols = Vec::new();
+                while !list.0.is_empty() {
+                    protocols.push(list.vector8()?.0.to_vec());
+                }
+                hello.protocols = Some(protocols);
+            }
+            _ => {}
+        }
+    }
+    Some(hello)
+}
+
+/// A name that can't be read counts as none: it only chooses a certificate.
+fn server_name(mut content: Cursor<'_>) -> Option<String> {
+    let mut list = content.vector16()?;
+    while !list.0.is_empty() {
+        let kind = list.take(1)?;
+        let name = list.vector16()?;
+        if kind == [0] {
+            let name = std::str::from_utf8(name.0).ok()?;
+            return Some(name.trim_end_matches('.').to_ascii_lowercase());
+        }
+    }
+    None
+}
+
+/// Takes from the front of a slice, never past its end.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn number(&mut self) -> Option<usize> {
+        let bytes = self.take(2)?;
+        Some(usize::from(u16::from_be_bytes([
+            *bytes.first()?,
+            *bytes.last()?,
+        ])))
+    }
+
+    fn vector8(&mut self) -> Option<Cursor<'a>> {
+        let length = usize::from(*self.take(1)?.first()?);
+        self.take(length).map(Cursor)
+    }
+
+    fn vector16(&mut self) -> Option<Cursor<'a>> {
+        let length = self.number()?;
+        self.take(length).map(Cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A hello with `extensions`, cut into records of `record` bytes.
+    fn sample(extensions: &[(u16, &[u8])], record: usize) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend_from_slice(&[7; 32]);
+        body.push(0);
+        body.extend_from_slice(&[0, 2, 0xc0, 0x2f, 1, 0]);
+        let mut list = Vec::new();
+        for (kind, content) in extensions {
+            list.extend_from_slice(&kind.to_be_bytes());
+            list.extend_from_slice(&(content.len() as u16).to_be_bytes());
+            list.extend_from_slice(content);
+        }
+        body.extend_from_slice(&(list.len() as u16).to_be_bytes());
+        body.extend_from_slice(&list);
+        let mut message = vec![1, 0];
+        message.extend_from_slice(&(body.len() as u16).to_be_bytes());
+        message.extend_from_slice(&body);
+        let mut bytes = Vec::new();
+        for piece in message.chunks(record) {
+            bytes.extend_from_slice(&[22, 3, 1]);
+            bytes.extend_from_slice(&(piece.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(piece);
+        }
+        bytes
+    }
+
+    const NAME: &[u8] = b"\0\x0c\0\0\x09Host.Test";
+    const PROTOCOLS: &[u8] = b"\0\x04\x03ftp";
+
+    #[test]
+    fn name_and_protocols_are_found_however_the_hello_is_cut() {
+        for record in [1, 3, 50, 16384] {
+            let bytes = sample(&[(0, NAME), (16, PROTOCOLS), (43, b"\x02\x03\x03")], record);
+            for end in 0..bytes.len() {
+                assert_eq!(look(&bytes[..end]), Look::More, "{end} of {record}");
+            }
+            let want = ClientHello {
+                server_name: Some("host.test".into()),
+                protocols: Some(vec![b"ftp".to_vec()]),
+            };
+            assert_eq!(look(&bytes), Look::Hello(want));
+        }
+    }
+
+    #[test]
+    fn what_is_no_hello_is_told_from_one() {
+        let mut broken = sample(&[(16, b"\0\x04\x09ftp")], 16384);
+        assert_eq!(look(&broken), Look::Malformed);
+        broken[5] = 2; // a ServerHello
+        assert_eq!(look(&broken), Look::Malformed);
+        for (bytes, want) in [
+            (&b"USER me\r\n"[..], Look::PlainText),
+            (b"GET / HTTP/1.1\r\n", Look::PlainText),
+            (b"\x80\x2e\x01\x00\x02", Look::PlainText), // SSLv2
+            (b"\x16\x03\x01\x00\x00", Look::Malformed),
+            (b"\x16\x03\x01\xff\xff\x01", Look::Malformed),
+            (b"\x16\x03\x01\x00\x04\x01\xff\xff\xff", Look::Malformed),
+            (b"\x16\x03\x01\x00\x01\x01\x17", Look::Malformed),
+            (b"", Look::More),
+        ] {
+            assert_eq!(look(bytes), want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn noise_never_panics() {
+        let good = sample(&[(0, NAME), (16, PROTOCOLS)], 16384);
+        for at in 0..good.len() {
+            for value in [0, 1, 0x7f, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] = value;
+                look(&bytes);
+            }
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! Certificates and keys from PEM files, checked before they serve anybody.
+//!
+//! The TLS library takes a chain in the wrong order or a key of another
+//! certificate without a word, and every client then fails. Here they are
+//! refused with what to do about it.
+
+use std::cmp::Ordering;
+use std::fs;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use openssl::asn1::{Asn1Time, Asn1TimeRef};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::{X509, X509Ref, X509VerifyResult};
+
+use super::CertificatePair;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest PEM file read, in bytes; a chain with key is some ten thousand.
+const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// A certificate with its chain and key.
+#[derive(Clone)]
+pub(super) struct Identity {
+    /// The server's own certificate first.
+    pub chain: Vec<X509>,
+    pub key: PKey<Private>,
+    /// What it serves: DNS names in lower case, perhaps `*.example.org`.
+    pub names: Vec<String>,
+    pub path: PathBuf,
+}
+
+/// What an administrator wants to know about a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The DNS names (or, without any, the common name) it is for.
+    pub names: Vec<String>,
+    /// Whole days until it expires.
+    pub days_left: i64,
+    /// SHA-256 of the certificate, as upper-case hex pairs with colons.
+    pub fingerprint: String,
+}
+
+impl Identity {
+    /// Reads and checks one pair.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` or `Denied`, with the path and what to do.
+    pub(super) fn load(pair: &CertificatePair, password: Option<&[u8]>) -> Result<Identity> {
+        let path = &pair.certificate;
+        let chain = read_chain(path)?;
+        let key = read_key(&pair.key, password)?;
+        let Some(own) = chain.first() else {
+            return Err(no_certificate(path));
+        };
+        check_key(path, &pair.key, &chain, &key)?;
+        check_order(path, &chain)?;
+        check_dates(path, own)?;
+        Ok(Identity {
+            names: names(own),
+            path: path.clone(),
+            chain,
+            key,
+        })
+    }
+
+    /// The chain, and the key as PKCS#8: the only form native-tls takes.
+    #[cfg(not(feature = "tls13"))]
+    pub(super) fn to_pem(&self) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+        let mut chain = Vec::new();
+        for certificate in &self.chain {
+            chain.extend(certificate.to_pem()?);
+        }
+        Ok((chain, self.key.private_key_to_pem_pkcs8()?))
+    }
+
+    /// Whether the certificate is for `host` (RFC 6125, section 6.4: a star
+    /// stands for one whole label).
+    pub(super) fn serves(&self, host: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(parent) => host
+                .split_once('.')
+                .is_some_and(|(label, rest)| !label.is_empty() && rest == parent),
+            None => name == host,
+        })
+    }
+
+    pub(super) fn facts(&self) -> Result<CertificateFacts> {
+        let own = self
+            .chain
+            .first()
+            .ok_or_else(|| no_certificate(&self.path))?;
+        Ok(CertificateFacts {
+            path: self.path.clone(),
+            names: self.names.clone(),
+            days_left: days_left(own.not_after())?,
+            fingerprint: fingerprint_of(own)?,
+        })
+    }
+}
+
+/// The SHA-256 fingerprint of the first certificate in a PEM file, as clients
+/// show it when they ask whether to trust it.
+///
+/// # Errors
+/// When the file can't be read or has no certificate.
+pub fn fingerprint(certificate: &Path) -> Result<String> {
+    let chain = read_chain(certificate)?;
+    match chain.first() {
+        Some(own) => fingerprint_of(own),
+        None => Err(no_certificate(certificate)),
+    }
+}
+
+fn fingerprint_of(certificate: &X509Ref) -> Result<String> {
+    let digest = certificate
+        .digest(MessageDigest::sha256())
+        .map_err(|error| Error::with_source(ErrorKind::Internal, "hashing a certificate", error))?;
+    let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    Ok(pairs.join(":"))
+}
+
+/// Reads a file of the administrator's, naming it in any error.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        let file = fs::File::open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("not a plain file"));
+        }
+        let mut bytes = Vec::new();
+        file.take(LONGEST_FILE).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|error: std::io::Error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                " (the server reads it again when it changes, so its own user must be allowed to)"
+            }
+            _ => "",
+        };
+        Error::from(error).doing(format!("reading {}{hint}", path.display()))
+    })
+}
+
+fn invalid(text: String) -> Error {
+    Error::new(ErrorKind::Invalid, text)
+}
+
+fn no_certificate(path: &Path) -> Error {
+    invalid(format!(
+        "{} has no certificate in PEM form (for DER: openssl x509 -inform der -in FILE -out {0})",
+        path.display()
+    ))
+}
+
+/// The certificates of a PEM file, at least one.
+pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>> {
+    let pem = read_file(path)?;
+    let chain = X509::stack_from_pem(&pem).map_err(|error| {
+        Error::with_source(
+            ErrorKind::Invalid,
+            format!("{} has a damaged certificate", path.display()),
+            error,
+        )
+    })?;
+    match chain.is_empty() {
+        true => Err(no_certificate(path)),
+        false => Ok(chain),
+    }
+}
+
+/// PKCS#8, PKCS#1 and SEC1, in the clear or encrypted.
+fn read_key(path: &Path, password: Option<&[u8]>) -> Result<PKey<Private>> {
+    let pem = read_file(path)?;
+    if let Ok(metadata) = fs::metadata(path)
+        && metadata.mode() & 0o004 != 0
+    {
+        log::warn!(
+            "the key {} can be read by everybody on this machine: chmod 600 {0}",
+            path.display()
+        );
+    }
+    let text = String::from_utf8_lossy(&pem);
+    if !text.contains("PRIVATE KEY-----") {
+        return Err(invalid(format!(
+            "{} has no private key in PEM form",
+            path.display()
+        )));
+    }
+    let encrypted =
+        text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED");
+    if encrypted && password.is_none() {
+        return Err(invalid(format!(
+            "the key {} is encrypted: name a file with its password, or decrypt it with \
+             openssl pkey -in {0} -out FILE",
+            path.display()
+        )));
+    }
+    // The callback keeps OpenSSL from asking on the terminal.
+    let key = PKey::private_key_from_pem_callback(&pem, |buffer| {
+        let password = password.unwrap_or_default();
+        match buffer.get_mut(..password.len()) {
+            Some(room) => {
+                room.copy_from_slice(password);
+                Ok(password.len())
+            }
+            None => Ok(0),
+        }
+    });
+    key.map_err(|error| {
+        let text = match encrypted {
+            true => format!("the key {} does not open with its password", path.display()),
+            false => format!("the key {} is damaged", path.display()),
+        };
+        Error::with_source(ErrorKind::Invalid, text, error)
+    })
+}
+
+/// The password in the first line of a file.
+pub(super) fn read_password(path: &Path) -> Result<Vec<u8>> {
+    let mut bytes = read_file(path)?;
+    let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+    bytes.truncate(end.unwrap_or(bytes.len()));
+    Ok(bytes)
+}
+
+fn check_key(path: &Path, key_path: &Path, chain: &[X509], key: &PKey<Private>) -> Result<()> {
+    let matches = |certificate: &X509| {
+        certificate
+            .public_key()
+            .is_ok_and(|public| public.public_eq(key))
+    };
+    match chain.iter().position(matches) {
+        Some(0) => Ok(()),
+        Some(_) => Err(wrong_order(path)),
+        None => Err(invalid(format!(
+            "the key {} does not belong to the certificate {} (compare: openssl x509 -noout \
+             -pubkey -in {1}; openssl pkey -pubout -in {0})",
+            key_path.display(),
+            path.display()
+        ))),
+    }
+}
+
+fn check_order(path: &Path, chain: &[X509]) -> Result<()> {
+    for (place, pair) in chain.windows(2).enumerate() {
+        let [below, above] = pair else { continue };
+        if above.issued(below) == X509VerifyResult::OK {
+            continue;
+        }
+        let elsewhere = chain
+            .iter()
+            .any(|other| other.issued(below) == X509VerifyResult::OK);
+        return Err(match elsewhere {
+            true => wrong_order(path),
+            false => invalid(format!(
+                "{}: certificate {} did not issue certificate {}; leave it out, or put the \
+                 missing one between them",
+                path.display(),
+                place + 2,
+                place + 1
+            )),
+        });
+    }
+    Ok(())
+}
+
+fn wrong_order(path: &Path) -> Error {
+    invalid(format!(
+        "{}: the certificates are in the wrong order; put the server's own first, then each \
+         one's issuer (cat server.pem intermediate.pem > {0})",
+        path.display()
+    ))
+}
+
+fn check_dates(path: &Path, own: &X509Ref) -> Result<()> {
+    let now = Asn1Time::days_from_now(0)
+        .map_err(|error| Error::with_source(ErrorKind::Internal, "asking for the time", error))?;
+    if let Ok(Ordering::Less) = own.not_after().compare(&now) {
+        return Err(invalid(format!(
+            "the certificate {} expired on {}: renew it",
+            path.display(),
+            own.not_after()
+        )));
+    }
+    // Routers without a clock of their own start in 1970: no reason to refuse.
+    if let Ok(Ordering::Greater) = own.not_before().compare(&now) {
+        log::warn!(
+            "the certificate {} is valid only from {}; is the clock right?",
+            path.display(),
+            own.not_before()
+        );
+    }
+    Ok(())
+}
+
+fn days_left(end: &Asn1TimeRef) -> Result<i64> {
+    let left = Asn1Time::days_from_now(0)
+        .and_then(|now| now.diff(end))
+        .map_err(|error| Error::with_source(ErrorKind::Internal, "comparing dates", error))?;
+    Ok(i64::from(left.days))
+}
+
+/// The DNS names; certificates of the old kind have only a common name.
+fn names(certificate: &X509Ref) -> Vec<String> {
+    let alternative = certificate.subject_alt_names();
+    let mut names: Vec<String> = alternative
+        .iter()
+        .flatten()
+        .filter_map(|name| name.dnsname())
+        .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
+        .collect();
+    if names.is_empty()
+        && let Some(entry) = certificate
+            .subject_name()
+            .entries_by_nid(Nid::COMMONNAME)
+            .next()
+        && let Ok(name) = entry.data().to_string()
+    {
+        names.push(name.to_ascii_lowercase());
+    }
+    names
+}

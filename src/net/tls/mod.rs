@@ -1,0 +1,136 @@
+//! FTPS: TLS under control and data connections (RFC 4217).
+//!
+//! One interface over two back-ends: native-tls (TLS 1.2), or with the
+//! feature `tls13` the `openssl` crate (TLS 1.3, client certificates, cipher
+//! order). Without the feature `ftps` the same names are there and
+//! [`Tls::new`] says that this build has no TLS.
+//!
+//! Each control connection has a [`SessionTls`] with keys of its own, so
+//! that data connections resume the session of their own control connection
+//! and of no other (landscape.md, attack 6).
+//!
+//! Not here: AUTH, PROT and what plain text is still good for.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[cfg(all(feature = "ftps", not(feature = "tls13")))]
+#[path = "native.rs"]
+mod backend;
+#[cfg(feature = "tls13")]
+#[path = "openssl.rs"]
+mod backend;
+#[cfg(feature = "ftps")]
+mod hello;
+#[cfg(feature = "ftps")]
+mod keys;
+#[cfg(not(feature = "ftps"))]
+mod none;
+#[cfg(feature = "ftps")]
+mod self_signed;
+#[cfg(feature = "ftps")]
+mod server;
+#[cfg(feature = "ftps")]
+mod stream;
+#[cfg(all(test, feature = "ftps"))]
+mod tests;
+#[cfg(feature = "ftps")]
+mod wire;
+
+#[cfg(feature = "ftps")]
+pub use keys::{CertificateFacts, fingerprint};
+#[cfg(not(feature = "ftps"))]
+pub use none::{CertificateFacts, SessionTls, Tls, TlsStream, fingerprint, make_self_signed};
+#[cfg(feature = "ftps")]
+pub use self_signed::make_self_signed;
+#[cfg(feature = "ftps")]
+pub use server::{SessionTls, Tls};
+#[cfg(feature = "ftps")]
+pub use stream::TlsStream;
+
+/// How the end of the peer's data must be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CloseNotify {
+    /// Only a close_notify ends the data; a connection that just ends is cut,
+    /// and reads as `UnexpectedEof`.
+    #[default]
+    Required,
+    /// A connection that ends between two records counts as ended. For old
+    /// clients that never send a close_notify; anybody on the network path
+    /// can then cut uploads unseen.
+    Optional,
+}
+
+/// A certificate and its key, as paths of PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificatePair {
+    /// The server's certificate, followed by those of its issuers.
+    pub certificate: PathBuf,
+    /// The private key: PKCS#8, PKCS#1 or SEC1, perhaps encrypted. May be the
+    /// same file.
+    pub key: PathBuf,
+}
+
+/// Whether clients show certificates (only with the feature `tls13`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClientCertificate {
+    /// None is asked for.
+    #[default]
+    No,
+    /// One is asked for; who has none goes on without.
+    Optional,
+    /// Without one of the authority's certificates there is no session.
+    Required,
+}
+
+/// What TLS needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// The first serves whoever asks for no name or an unknown one; the
+    /// others are chosen by the name the client asks for (RFC 6066).
+    pub certificates: Vec<CertificatePair>,
+    /// A file whose first line is the password of encrypted keys.
+    pub key_password_file: Option<PathBuf>,
+    /// PEM file of the authorities whose client certificates are taken.
+    pub client_ca: Option<PathBuf>,
+    /// Whether clients show certificates.
+    pub client_certificate: ClientCertificate,
+    /// How the end of an upload must be told.
+    pub close_notify: CloseNotify,
+    /// The longest a whole handshake may take. Default: 20 seconds.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for TlsSettings {
+    fn default() -> Self {
+        TlsSettings {
+            certificates: Vec::new(),
+            key_password_file: None,
+            client_ca: None,
+            client_certificate: ClientCertificate::No,
+            close_notify: CloseNotify::Required,
+            handshake_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Which way a data connection's bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The server sends: RETR and listings. The client reads to the end, and
+    /// meets the tickets that TLS 1.3 sends after the handshake.
+    Send,
+    /// The client sends, or what it will do is not known yet. Many clients
+    /// never read such a connection: bytes they leave unread turn their close
+    /// into a reset that destroys the end of the upload, so under TLS 1.3 no
+    /// ticket is sent (Perl's Net::FTP, suppaftp, rclone).
+    Receive,
+}
+
+/// What a connection is for.
+#[cfg(feature = "ftps")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Control,
+    Data(Direction),
+}

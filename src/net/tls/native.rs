@@ -1,0 +1,150 @@
+//! The back-end on native-tls: TLS 1.2.
+//!
+//! native-tls (0.2) sets no TLS 1.3 in its acceptors and says nothing of
+//! names, resumption or ciphers; `hello` and `wire` see to these.
+
+use std::error::Error as _;
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use native_tls::{HandshakeError, Protocol, TlsAcceptor, TlsStream};
+
+use super::keys::Identity;
+use super::wire::Wire;
+use super::{ClientCertificate, Purpose, TlsSettings};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a session can be resumed, counted from the control connection's
+/// handshake: OpenSSL's two hours, which native-tls can't change, less a
+/// margin.
+pub(super) const TICKET_LIFE: Duration = Duration::from_secs(2 * 3600 - 60);
+
+/// A certificate as native-tls takes it.
+pub(super) struct Material(native_tls::Identity);
+
+impl Material {
+    /// Prepares `identity` once; its parts are shared by all sessions.
+    ///
+    /// # Errors
+    /// `Unsupported` for what native-tls can't do.
+    pub(super) fn new(identity: &Identity, settings: &TlsSettings) -> Result<Material> {
+        if settings.client_certificate != ClientCertificate::No || settings.client_ca.is_some() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "client certificates need a build with the feature tls13",
+            ));
+        }
+        identity
+            .to_pem()
+            .and_then(|(chain, key)| {
+                native_tls::Identity::from_pkcs8(&chain, &key).map_err(io::Error::other)
+            })
+            .map(Material)
+            .map_err(|error| {
+                let doing = format!("using the certificate {}", identity.path.display());
+                Error::with_source(ErrorKind::Invalid, doing, error)
+            })
+    }
+}
+
+/// An acceptor with its own session cache and ticket key.
+pub(super) struct Context(TlsAcceptor);
+
+impl Context {
+    pub(super) fn new(material: &Material) -> io::Result<Context> {
+        TlsAcceptor::builder(material.0.clone())
+            .min_protocol_version(Some(Protocol::Tlsv12))
+            .accept_alpn(&["ftp"])
+            .build()
+            .map(Context)
+            .map_err(io::Error::other)
+    }
+
+    /// Runs the handshake on `wire`, which keeps the deadline.
+    pub(super) fn accept(&self, wire: Wire, _purpose: Purpose) -> io::Result<Channel> {
+        match self.0.accept(wire) {
+            Ok(stream) => Ok(Channel(stream)),
+            Err(HandshakeError::Failure(error)) => Err(cause(error)),
+            // The wire waits by itself; only its deadline ends it.
+            Err(HandshakeError::WouldBlock(_)) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+}
+
+/// The wire's own error if there is one inside, so that its kind survives.
+fn cause(error: native_tls::Error) -> io::Error {
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return io::Error::new(error.kind(), error.to_string());
+        }
+        inner = error.source();
+    }
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Channel(TlsStream<Wire>);
+
+impl Channel {
+    pub(super) fn wire(&self) -> &Wire {
+        self.0.get_ref()
+    }
+
+    pub(super) fn wire_mut(&mut self) -> &mut Wire {
+        self.0.get_mut()
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
+    /// Bytes decrypted and not read.
+    pub(super) fn pending(&self) -> usize {
+        self.0.buffered_read_size().unwrap_or(0)
+    }
+
+    /// Puts a close_notify into the wire.
+    pub(super) fn close_notify(&mut self) -> io::Result<()> {
+        self.0.shutdown()
+    }
+
+    pub(super) fn resumed(&self) -> bool {
+        self.wire().resumed()
+    }
+
+    pub(super) fn version_and_cipher(&self) -> String {
+        let suite = self.wire().cipher_suite().unwrap_or(0);
+        match CIPHERS.iter().find(|(number, _)| *number == suite) {
+            Some((_, name)) => format!("TLSv1.2 {name}"),
+            None => format!("TLSv1.2 0x{suite:04x}"),
+        }
+    }
+
+    /// native-tls asks no client for a certificate.
+    pub(super) fn peer(&self) -> Option<super::stream::Peer> {
+        None
+    }
+}
+
+/// OpenSSL's names of the suites that native-tls offers and that clients of
+/// this century choose.
+const CIPHERS: [(u16, &str); 12] = [
+    (0xc02b, "ECDHE-ECDSA-AES128-GCM-SHA256"),
+    (0xc02c, "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    (0xc02f, "ECDHE-RSA-AES128-GCM-SHA256"),
+    (0xc030, "ECDHE-RSA-AES256-GCM-SHA384"),
+    (0xcca8, "ECDHE-RSA-CHACHA20-POLY1305"),
+    (0xcca9, "ECDHE-ECDSA-CHACHA20-POLY1305"),
+    (0xc023, "ECDHE-ECDSA-AES128-SHA256"),
+    (0xc027, "ECDHE-RSA-AES128-SHA256"),
+    (0x009e, "DHE-RSA-AES128-GCM-SHA256"),
+    (0x009f, "DHE-RSA-AES256-GCM-SHA384"),
+    (0x009c, "AES128-GCM-SHA256"),
+    (0x009d, "AES256-GCM-SHA384"),
+];

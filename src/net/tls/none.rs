@@ -1,0 +1,159 @@
+//! The room in a build without the feature `ftps`: the same names, so that
+//! callers need no `cfg`, and no value of them.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::TlsSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::socket::Socket;
+
+fn unsupported<T>() -> Result<T> {
+    let text = "this build has no TLS (feature ftps)";
+    Err(Error::new(ErrorKind::Unsupported, text))
+}
+
+/// What an administrator wants to know about a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The DNS names it is for.
+    pub names: Vec<String>,
+    /// Whole days until it expires.
+    pub days_left: i64,
+    /// SHA-256 of the certificate.
+    pub fingerprint: String,
+}
+
+/// Answers that this build has no TLS.
+pub fn fingerprint(_certificate: &Path) -> Result<String> {
+    unsupported()
+}
+
+/// Answers that this build has no TLS.
+pub fn make_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> Result<()> {
+    unsupported()
+}
+
+/// The server's certificates; there is none in this build.
+#[derive(Debug)]
+pub enum Tls {}
+
+impl Tls {
+    /// Answers that this build has no TLS.
+    pub fn new(_settings: &TlsSettings) -> Result<Tls> {
+        unsupported()
+    }
+
+    /// Reads the files again.
+    pub fn reload(&self) -> Result<()> {
+        match *self {}
+    }
+
+    /// What a new control connection needs.
+    pub fn session(&self) -> SessionTls {
+        match *self {}
+    }
+
+    /// The certificates in force.
+    pub fn certificates(&self) -> Result<Vec<CertificateFacts>> {
+        match *self {}
+    }
+}
+
+/// TLS for one control connection; there is none in this build.
+#[derive(Debug)]
+pub enum SessionTls {}
+
+impl SessionTls {
+    /// A handshake on a control connection.
+    pub fn accept(&self, _socket: Socket, _deadline: Instant) -> Result<TlsStream> {
+        match *self {}
+    }
+
+    /// A handshake on a data connection.
+    pub fn accept_data(
+        &self,
+        _socket: Socket,
+        _deadline: Instant,
+        _direction: super::Direction,
+    ) -> Result<TlsStream> {
+        match *self {}
+    }
+
+    /// Whether a data connection can be asked to resume.
+    pub fn can_resume(&self) -> bool {
+        match *self {}
+    }
+}
+
+/// A TLS connection; there is none in this build.
+#[derive(Debug)]
+pub enum TlsStream {}
+
+impl TlsStream {
+    /// Whether the handshake resumed a session.
+    pub fn resumed(&self) -> bool {
+        match *self {}
+    }
+
+    /// Protocol and cipher.
+    pub fn version_and_cipher(&self) -> String {
+        match *self {}
+    }
+
+    /// The subject of the client's certificate.
+    pub fn peer_subject(&self) -> Option<String> {
+        match *self {}
+    }
+
+    /// The common name in that subject.
+    pub fn peer_common_name(&self) -> Option<String> {
+        match *self {}
+    }
+
+    /// The socket underneath.
+    pub fn socket(&self) -> &Socket {
+        match *self {}
+    }
+
+    /// Whether a read gives something although `poll` may not say so.
+    pub fn buffered(&self) -> bool {
+        match *self {}
+    }
+
+    /// Sends close_notify.
+    pub fn shutdown(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+
+    /// Goes back to plain text.
+    pub fn into_socket(self, _deadline: Instant) -> Result<(Socket, Vec<u8>)> {
+        match self {}
+    }
+}
+
+impl Read for TlsStream {
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+}
+
+impl Write for TlsStream {
+    fn write(&mut self, _data: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match *self {}
+    }
+}

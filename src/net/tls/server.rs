@@ -1,0 +1,343 @@
+//! The certificates in force, and one session's part of them.
+
+use std::io;
+use std::net::Shutdown;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::backend::{Channel, Context, Material, TICKET_LIFE};
+use super::hello::ClientHello;
+use super::keys::{self, CertificateFacts, Identity};
+use super::stream::TlsStream;
+use super::wire::Wire;
+use super::{Direction, Purpose, TlsSettings};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::socket::Socket;
+
+/// How often, at most, the files' times are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// RFC 7301, section 3.2.
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+/// The server's certificates: one for the whole server.
+///
+/// Changed files are noticed when a session begins and serve it and those
+/// after it; a pair that does not pass the checks is logged once, and the
+/// one before stays in force.
+pub struct Tls(Arc<Shared>);
+
+struct Shared {
+    settings: TlsSettings,
+    state: Mutex<State>,
+}
+
+struct State {
+    loaded: Arc<Loaded>,
+    /// Of the files in force, or of those that were refused last.
+    stamps: Vec<Stamp>,
+    looked: Instant,
+}
+
+/// What was read from the files at one time.
+struct Loaded {
+    served: Vec<(Identity, Material)>,
+}
+
+/// What changes when a file is replaced or written to.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp(Option<(u64, u64, i64, i64, u64)>);
+
+impl Stamp {
+    fn of(path: &Path) -> Stamp {
+        Stamp(std::fs::metadata(path).ok().map(|found| {
+            (
+                found.dev(),
+                found.ino(),
+                found.mtime(),
+                found.mtime_nsec(),
+                found.size(),
+            )
+        }))
+    }
+}
+
+impl Tls {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// With what to do about it: a missing or unreadable file, a damaged or
+    /// encrypted key, a key of another certificate, a chain in the wrong
+    /// order, an expired certificate, something this build can't do.
+    pub fn new(settings: &TlsSettings) -> Result<Tls> {
+        let stamps = stamps(settings);
+        let loaded = Loaded::read(settings)?;
+        Ok(Tls(Arc::new(Shared {
+            settings: settings.clone(),
+            state: Mutex::new(State {
+                loaded: Arc::new(loaded),
+                stamps,
+                looked: Instant::now(),
+            }),
+        })))
+    }
+
+    /// Reads the files again, whether they have changed or not.
+    ///
+    /// # Errors
+    /// As [`Tls::new`]; what was in force stays.
+    pub fn reload(&self) -> Result<()> {
+        let mut state = self.0.state();
+        state.stamps = stamps(&self.0.settings);
+        state.looked = Instant::now();
+        state.loaded = Arc::new(Loaded::read(&self.0.settings)?);
+        Ok(())
+    }
+
+    /// What a new control connection needs. Costs next to nothing until its
+    /// first handshake.
+    pub fn session(&self) -> SessionTls {
+        SessionTls {
+            loaded: self.0.current(),
+            shared: Arc::clone(&self.0),
+            context: OnceLock::new(),
+            control: Mutex::new(None),
+        }
+    }
+
+    /// The certificates in force, for `--check` and the log.
+    pub fn certificates(&self) -> Result<Vec<CertificateFacts>> {
+        let loaded = Arc::clone(&self.0.state().loaded);
+        let served = loaded.served.iter();
+        served.map(|(identity, _)| identity.facts()).collect()
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls")
+            .field("settings", &self.0.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in force now, read again if the files have changed.
+    fn current(&self) -> Arc<Loaded> {
+        let mut state = self.state();
+        if state.looked.elapsed() >= LOOK_INTERVAL {
+            state.looked = Instant::now();
+            let stamps = stamps(&self.settings);
+            if stamps != state.stamps {
+                state.stamps = stamps;
+                match Loaded::read(&self.settings) {
+                    Ok(loaded) => {
+                        state.loaded = Arc::new(loaded);
+                        log::info!("TLS: changed certificates are in force");
+                    }
+                    Err(error) => log::error!(
+                        "TLS: the changed certificates can't be used, the old ones stay: {error}"
+                    ),
+                }
+            }
+        }
+        Arc::clone(&state.loaded)
+    }
+}
+
+fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
+    let pairs = settings.certificates.iter();
+    pairs
+        .flat_map(|pair| [&pair.certificate, &pair.key])
+        .chain(&settings.key_password_file)
+        .chain(&settings.client_ca)
+        .map(|path| Stamp::of(path))
+        .collect()
+}
+
+impl Loaded {
+    fn read(settings: &TlsSettings) -> Result<Loaded> {
+        if settings.certificates.is_empty() {
+            return Err(Error::new(ErrorKind::Invalid, "TLS needs a certificate"));
+        }
+        let password = match &settings.key_password_file {
+            Some(path) => Some(keys::read_password(path)?),
+            None => None,
+        };
+        let mut served = Vec::new();
+        for pair in &settings.certificates {
+            let identity = Identity::load(pair, password.as_deref())?;
+            let material = Material::new(&identity, settings)?;
+            // The library may still refuse it: a key too short, for example.
+            Context::new(&material).map_err(|error| {
+                let doing = format!("using the certificate {}", identity.path.display());
+                Error::with_source(ErrorKind::Invalid, doing, error)
+            })?;
+            served.push((identity, material));
+        }
+        Ok(Loaded { served })
+    }
+
+    /// The certificate for the name a client asks for.
+    fn choose(&self, hello: &ClientHello) -> Option<&Material> {
+        let named = hello.server_name.as_deref().and_then(|host| {
+            let mut served = self.served.iter();
+            served.find(|(identity, _)| identity.serves(host))
+        });
+        named.or(self.served.first()).map(|(_, material)| material)
+    }
+}
+
+/// TLS for one control connection and its data connections.
+pub struct SessionTls {
+    shared: Arc<Shared>,
+    loaded: Arc<Loaded>,
+    /// Made at the first handshake, with the certificate asked for there.
+    context: OnceLock<Context>,
+    control: Mutex<Option<Control>>,
+}
+
+/// What data connections are measured by.
+struct Control {
+    since: Instant,
+    /// SHA-256 of the client's certificate.
+    certificate: Option<Vec<u8>>,
+}
+
+impl SessionTls {
+    /// The server's side of a handshake on a control connection, after AUTH
+    /// or at once (implicit). It ends by `deadline`, or earlier when
+    /// [`TlsSettings::handshake_timeout`] is over.
+    ///
+    /// # Errors
+    /// `Timeout`, `Disconnected`, or `Protocol` with the reason for the log;
+    /// the socket is closed.
+    pub fn accept(&self, socket: Socket, deadline: Instant) -> Result<TlsStream> {
+        let stream = self.handshake(socket, deadline, Purpose::Control)?;
+        *self.control() = Some(Control {
+            since: Instant::now(),
+            certificate: stream.peer().map(|peer| peer.digest),
+        });
+        Ok(stream)
+    }
+
+    /// The same on a data connection; [`TlsStream::resumed`] then tells
+    /// whether the client proved that it is the one of the control
+    /// connection.
+    ///
+    /// # Errors
+    /// As [`SessionTls::accept`]; also `Invalid` before the control
+    /// connection's handshake, and `Denied` when another certificate is shown
+    /// than on the control connection.
+    pub fn accept_data(
+        &self,
+        socket: Socket,
+        deadline: Instant,
+        direction: Direction,
+    ) -> Result<TlsStream> {
+        if self.context.get().is_none() {
+            let doing = "TLS on a data connection before the control connection's";
+            return Err(Error::new(ErrorKind::Invalid, doing));
+        }
+        let stream = self.handshake(socket, deadline, Purpose::Data(direction))?;
+        // SECURITY: another client's certificate is good too, but not here.
+        let certificate = stream.peer().map(|peer| peer.digest);
+        let control = self.control();
+        let expected = control.as_ref().and_then(|one| one.certificate.as_ref());
+        if certificate.is_some() && certificate.as_ref() != expected {
+            let doing = "a data connection with another client certificate";
+            return Err(Error::new(ErrorKind::Denied, doing));
+        }
+        drop(control);
+        Ok(stream)
+    }
+
+    /// Whether a data connection can be asked to resume: the library forgets
+    /// a session some time after the control connection's handshake, and the
+    /// client is not to blame for it.
+    pub fn can_resume(&self) -> bool {
+        let control = self.control();
+        control
+            .as_ref()
+            .is_some_and(|control| control.since.elapsed() < TICKET_LIFE)
+    }
+
+    fn control(&self) -> MutexGuard<'_, Option<Control>> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handshake(&self, socket: Socket, deadline: Instant, purpose: Purpose) -> Result<TlsStream> {
+        let longest = Instant::now() + self.shared.settings.handshake_timeout;
+        let wire = Wire::new(socket.clone(), purpose, deadline.min(longest));
+        let accepted = self.negotiate(wire, purpose);
+        match accepted {
+            Ok(stream) => {
+                let end = self.shared.settings.close_notify;
+                Ok(TlsStream::new(stream, socket, end))
+            }
+            Err(error) => {
+                // After the alert a clean end, not a reset.
+                let _ = socket.shutdown(Shutdown::Both);
+                Err(handshake_error(error))
+            }
+        }
+    }
+
+    fn negotiate(&self, mut wire: Wire, purpose: Purpose) -> io::Result<Channel> {
+        let hello = wire.client_hello()?;
+        if !speaks_ftp(&hello, purpose) {
+            wire.alert(NO_APPLICATION_PROTOCOL);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client offers other protocols and not FTP (ALPN)",
+            ));
+        }
+        self.context(&hello)?.accept(wire, purpose)
+    }
+
+    fn context(&self, hello: &ClientHello) -> io::Result<&Context> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let material = self.loaded.choose(hello).ok_or(io::ErrorKind::NotFound)?;
+        let made = Context::new(material)?;
+        Ok(self.context.get_or_init(|| made))
+    }
+}
+
+impl std::fmt::Debug for SessionTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionTls").finish_non_exhaustive()
+    }
+}
+
+/// SECURITY: a browser that was led here by somebody on the path offers
+/// `http/1.1` and must not get a connection, on data ports least of all: there
+/// its cookies become an upload (ALPACA, CVE-2021-3618; landscape.md, attack
+/// 7). Clients that offer nothing are FTP clients of the older kind.
+fn speaks_ftp(hello: &ClientHello, purpose: Purpose) -> bool {
+    hello.protocols.as_ref().is_none_or(|offered| {
+        offered
+            .iter()
+            .any(|name| name == b"ftp" || (purpose != Purpose::Control && name == b"ftp-data"))
+    })
+}
+
+/// The library's words are for the log; the kind is for the session.
+fn handshake_error(error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ErrorKind::Timeout,
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => ErrorKind::Disconnected,
+        _ => ErrorKind::Protocol,
+    };
+    Error::with_source(kind, "TLS handshake", error)
+}

@@ -1,0 +1,252 @@
+//! A connection under TLS, as sessions and transfers use it.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
+
+use super::CloseNotify;
+use super::backend::Channel;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::socket::{Interest, Socket, wait};
+
+/// Plaintext taken by one write: its records go to the kernel in one send
+/// (design.md, section 6: 3.2 instead of 2.4 GiB/s).
+const GATHER: usize = 256 * 1024;
+/// The most plaintext in a record (RFC 8446, section 5.1).
+const RECORD: usize = 16 * 1024;
+/// What header, nonce and tag add to a record; CBC suites add most.
+const OVERHEAD: usize = 96;
+
+/// What is known of the certificate that a client showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Peer {
+    /// `CN=alice,O=Example`, in the order of the certificate.
+    pub subject: String,
+    /// The common name alone.
+    pub common_name: Option<String>,
+    /// SHA-256 of the certificate.
+    pub digest: Vec<u8>,
+}
+
+/// An established TLS connection.
+///
+/// Reads give `Ok(0)` only after the peer's close_notify (see
+/// [`CloseNotify`]). Writes seal up to 256 KiB into records and send them at
+/// once. With a socket that does not block, or has timeouts, `WouldBlock`
+/// means what it means for the socket: nothing is lost and the call can be
+/// made again. A write that returns `Ok` may have left records for the next
+/// write or flush to send.
+#[derive(Debug)]
+pub struct TlsStream {
+    channel: Channel,
+    /// The same socket as in the channel's wire.
+    socket: Socket,
+    close_notify: CloseNotify,
+    /// An error met after some bytes were read already.
+    held: Option<io::Error>,
+    /// close_notify was sent; a second call would wait for the peer's.
+    closed: bool,
+    /// The peer's close_notify was read.
+    ended: bool,
+}
+
+impl TlsStream {
+    pub(super) fn new(mut channel: Channel, socket: Socket, end: CloseNotify) -> Self {
+        channel.wire_mut().established();
+        TlsStream {
+            channel,
+            socket,
+            close_notify: end,
+            held: None,
+            closed: false,
+            ended: false,
+        }
+    }
+
+    /// Whether the handshake resumed an earlier session of the same
+    /// [`SessionTls`](super::SessionTls).
+    pub fn resumed(&self) -> bool {
+        self.channel.resumed()
+    }
+
+    /// Protocol and cipher in OpenSSL's words, for the log:
+    /// `TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256`.
+    pub fn version_and_cipher(&self) -> String {
+        self.channel.version_and_cipher()
+    }
+
+    /// The subject of the certificate the client showed, if any, as
+    /// `CN=alice,O=Example`. Only certificates of the configured authorities
+    /// get this far.
+    pub fn peer_subject(&self) -> Option<String> {
+        Some(self.channel.peer()?.subject)
+    }
+
+    /// The common name in that subject.
+    pub fn peer_common_name(&self) -> Option<String> {
+        self.channel.peer()?.common_name
+    }
+
+    pub(super) fn peer(&self) -> Option<Peer> {
+        self.channel.peer()
+    }
+
+    /// The socket underneath, for addresses, timeouts and readiness.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Whether a read gives something although `poll` on the socket may not
+    /// say so: ask before every wait.
+    pub fn buffered(&self) -> bool {
+        self.held.is_some() || self.channel.pending() > 0 || self.channel.wire().has_record()
+    }
+
+    /// Sends what writes have left, then close_notify. Does not wait for the
+    /// peer's: RFC 5246, section 7.2.1, does not ask for it, and clients that
+    /// close at once are many.
+    ///
+    /// Called at the end of every transfer that succeeded; without it clients
+    /// see a cut (FileZilla: "GnuTLS error -110") and session-ID clients lose
+    /// their session.
+    ///
+    /// # Errors
+    /// As a write. After `WouldBlock` the call can be made again. A peer that
+    /// has said close_notify itself and is gone is no error: that is how most
+    /// clients end an upload.
+    pub fn shutdown(&mut self) -> io::Result<()> {
+        match self.say_goodbye() {
+            Err(error) if self.ended && is_gone(&error) => Ok(()),
+            result => result,
+        }
+    }
+
+    fn say_goodbye(&mut self) -> io::Result<()> {
+        self.channel.wire_mut().send_pending()?;
+        if !self.closed {
+            self.closed = true;
+            self.channel.close_notify()?;
+        }
+        self.channel.wire_mut().send_pending()
+    }
+
+    /// Goes back to plain text (CCC, RFC 4217, section 12.3): sends
+    /// close_notify, waits until `deadline` for the peer's, and returns the
+    /// socket with what the client has already sent in the clear after it.
+    ///
+    /// # Errors
+    /// `Timeout`, `Disconnected`, or `Protocol` when the client sent data
+    /// under TLS after CCC.
+    pub fn into_socket(mut self, deadline: Instant) -> Result<(Socket, Vec<u8>)> {
+        self.shutdown()?;
+        let doing = "leaving TLS";
+        let result = loop {
+            if !self.buffered() {
+                let descriptor = self.socket.as_fd();
+                let [ready] = wait([(descriptor, Interest::Read)], Some(deadline))?;
+                if !ready {
+                    return Err(Error::new(ErrorKind::Timeout, doing));
+                }
+            }
+            // A client may do without the close_notify and go on in the clear.
+            match self.channel.wire_mut().first_byte() {
+                Ok(Some(20..=23)) => {}
+                Ok(Some(_)) => break self.channel.wire_mut().take_input(),
+                Ok(None) => return Err(Error::new(ErrorKind::Disconnected, doing)),
+                Err(error) if is_wait(&error) => continue,
+                Err(error) => return Err(Error::from(error).doing(doing)),
+            }
+            match self.channel.read(&mut [0; 64]) {
+                Ok(0) => break self.channel.wire_mut().take_input(),
+                Ok(_) => return Err(Error::new(ErrorKind::Protocol, doing)),
+                Err(error) if is_wait(&error) => {}
+                Err(error) => return Err(Error::from(error).doing(doing)),
+            }
+        };
+        Ok((self.socket, result))
+    }
+}
+
+fn is_wait(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+    )
+}
+
+impl Read for TlsStream {
+    /// Fills the buffer from as many records as have arrived.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Some(error) = self.held.take() {
+            return Err(error);
+        }
+        let mut filled = 0;
+        while filled < buffer.len() {
+            if filled > 0 && !self.buffered() {
+                break;
+            }
+            match self.channel.read(&mut buffer[filled..]) {
+                Ok(0) => {
+                    self.ended = true;
+                    break;
+                }
+                Ok(count) => filled += count,
+                Err(error) if filled > 0 && is_wait(&error) => break,
+                Err(error) if self.is_accepted_end(&error) => break,
+                Err(error) if filled > 0 => {
+                    self.held = Some(error);
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+}
+
+impl TlsStream {
+    fn is_accepted_end(&self, error: &io::Error) -> bool {
+        self.close_notify == CloseNotify::Optional
+            && error.kind() == io::ErrorKind::UnexpectedEof
+            && self.channel.wire().ended_between_records()
+    }
+}
+
+impl Write for TlsStream {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.channel.wire_mut().send_pending()?;
+        let data = &data[..data.len().min(GATHER)];
+        let records = data.len().div_ceil(RECORD);
+        self.channel
+            .wire_mut()
+            .reserve(data.len() + records * OVERHEAD);
+        let mut sealed = 0;
+        while sealed < data.len() {
+            sealed += self.channel.write(&data[sealed..])?;
+        }
+        match self.channel.wire_mut().send_pending() {
+            // The records are made and can't be taken back: the next call
+            // goes on sending them, or says that it would block.
+            Err(error) if is_wait(&error) => Ok(sealed),
+            Err(error) => Err(error),
+            Ok(()) => Ok(sealed),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.channel.wire_mut().send_pending()
+    }
+}
+
+impl AsFd for TlsStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,132 @@
+//! Both back-ends pass the same tests: `cargo test net::tls` and
+//! `cargo test --features tls13 net::tls`.
+
+mod certificates;
+mod client;
+mod ends;
+mod handshake;
+mod resumption;
+
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::server::{SessionTls, Tls};
+use super::stream::TlsStream;
+use super::{CertificatePair, Direction, TlsSettings, make_self_signed};
+use crate::error::Result;
+use crate::net::socket::Socket;
+use client::Client;
+
+/// Nothing in these tests takes so long unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn soon() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// A directory that goes with the test.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> Place {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("wharf-tls-{}-{count}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Place(path)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// A self-signed pair for `host`.
+    fn pair(&self, host: &str) -> CertificatePair {
+        let pair = CertificatePair {
+            certificate: self.path(&format!("{host}.crt")),
+            key: self.path(&format!("{host}.key")),
+        };
+        make_self_signed(&pair.certificate, &pair.key, &[host.to_owned()]).unwrap();
+        pair
+    }
+
+    fn settings(&self) -> TlsSettings {
+        TlsSettings {
+            certificates: vec![self.pair("ftp.test")],
+            ..TlsSettings::default()
+        }
+    }
+
+    fn tls(&self) -> Tls {
+        Tls::new(&self.settings()).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Two ends with deadlines on every read and write.
+fn ends() -> (Socket, UnixStream) {
+    let (server, client) = UnixStream::pair().unwrap();
+    for end in [&server, &client] {
+        end.set_read_timeout(Some(PATIENCE)).unwrap();
+        end.set_write_timeout(Some(PATIENCE)).unwrap();
+    }
+    (Socket::from(server), client)
+}
+
+/// What the server's end of a connection does.
+#[derive(Clone, Copy)]
+enum Side {
+    Control,
+    Data(Direction),
+}
+
+fn accept(session: &SessionTls, side: Side, socket: Socket) -> Result<TlsStream> {
+    match side {
+        Side::Control => session.accept(socket, soon()),
+        Side::Data(direction) => session.accept_data(socket, soon(), direction),
+    }
+}
+
+/// Runs both ends at once: `server` after its handshake, `client` on the raw
+/// socket.
+fn together<S: Send, C>(
+    session: &SessionTls,
+    side: Side,
+    server: impl FnOnce(Result<TlsStream>) -> S + Send,
+    client: impl FnOnce(UnixStream) -> C,
+) -> (S, C) {
+    let (ours, theirs) = ends();
+    thread::scope(|scope| {
+        let server = scope.spawn(move || server(accept(session, side, ours)));
+        let client = client(theirs);
+        (server.join().unwrap(), client)
+    })
+}
+
+/// A control connection that stays: the server's stream and the client's.
+fn control(session: &SessionTls, client: &Client) -> (TlsStream, client::Connection) {
+    together(
+        session,
+        Side::Control,
+        |accepted| {
+            let mut stream = accepted.unwrap();
+            std::io::Write::write_all(&mut stream, b"220 ready\r\n").unwrap();
+            stream
+        },
+        |socket| {
+            let mut connection = client.connect(socket, None).unwrap();
+            assert_eq!(connection.line(), "220 ready\r\n");
+            client.keep(&connection);
+            connection
+        },
+    )
+}

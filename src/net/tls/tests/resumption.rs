@@ -1,0 +1,169 @@
+//! Data connections resume the session of their own control connection, and
+//! of no other.
+
+use std::io::{Read, Write};
+
+use openssl::ssl::{SslOptions, SslVersion};
+
+use super::client::Client;
+use super::*;
+
+const BOTH: [Direction; 2] = [Direction::Send, Direction::Receive];
+
+/// A data connection that offers the client's session; whether both ends say
+/// that it was resumed. Ends as transfers do.
+fn data(session: &SessionTls, direction: Direction, client: &Client, offer: &Client) -> bool {
+    let offered = offer.session();
+    let (server, client) = together(
+        session,
+        Side::Data(direction),
+        |accepted| {
+            let mut stream = accepted.unwrap();
+            match direction {
+                Direction::Send => stream.write_all(b"data").unwrap(),
+                Direction::Receive => {
+                    let mut got = Vec::new();
+                    stream.read_to_end(&mut got).unwrap();
+                    assert_eq!(got, b"data");
+                }
+            }
+            stream.shutdown().unwrap();
+            stream.resumed()
+        },
+        |socket| {
+            let mut connection = client.connect(socket, offered.as_ref()).unwrap();
+            match direction {
+                Direction::Send => {
+                    let mut got = Vec::new();
+                    connection.0.read_to_end(&mut got).unwrap();
+                    assert_eq!(got, b"data");
+                }
+                Direction::Receive => connection.send(b"data"),
+            }
+            let _ = connection.0.shutdown();
+            connection.resumed()
+        },
+    );
+    assert_eq!(server, client, "the two ends disagree");
+    server
+}
+
+/// TLS 1.3 when the back-end has it, TLS 1.2, and TLS 1.2 with session
+/// numbers instead of tickets.
+fn clients() -> [(&'static str, Client); 3] {
+    [
+        ("newest", Client::new()),
+        (
+            "1.2",
+            Client::with(|builder| {
+                let version = Some(SslVersion::TLS1_2);
+                builder.set_max_proto_version(version).unwrap();
+            }),
+        ),
+        (
+            "1.2 without tickets",
+            Client::with(|builder| {
+                let version = Some(SslVersion::TLS1_2);
+                builder.set_max_proto_version(version).unwrap();
+                builder.set_options(SslOptions::NO_TICKET);
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn every_data_connection_resumes() {
+    let place = Place::new();
+    let tls = place.tls();
+    for (name, client) in clients() {
+        let session = tls.session();
+        let (_server, _client) = control(&session, &client);
+        assert!(session.can_resume());
+        for round in 0..20 {
+            for direction in BOTH {
+                let resumed = data(&session, direction, &client, &client);
+                assert!(resumed, "{name}, round {round}, {direction:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn who_offers_nothing_is_served_and_known_as_new() {
+    let place = Place::new();
+    let session = place.tls().session();
+    let client = Client::new();
+    let (_server, _client) = control(&session, &client);
+    let stranger = Client::new();
+    assert!(!data(&session, Direction::Send, &stranger, &stranger));
+}
+
+#[test]
+fn a_thief_with_a_session_of_its_own_does_not_resume() {
+    let place = Place::new();
+    let tls = place.tls();
+    for (name, victim) in clients() {
+        let session = tls.session();
+        let (_server, _client) = control(&session, &victim);
+        for (_, thief) in clients() {
+            // The thief has a session that is just as valid, with the same
+            // server, from the same address.
+            let own = tls.session();
+            let (_server, _client) = control(&own, &thief);
+            assert!(data(&own, Direction::Send, &thief, &thief));
+            let resumed = data(&session, Direction::Receive, &thief, &thief);
+            assert!(!resumed, "{name}: another's session was resumed");
+        }
+        assert!(data(&session, Direction::Receive, &victim, &victim));
+    }
+}
+
+#[test]
+fn data_before_control_is_refused() {
+    let place = Place::new();
+    let session = place.tls().session();
+    assert!(!session.can_resume());
+    let (ours, _theirs) = ends();
+    let error = session
+        .accept_data(ours, soon(), Direction::Send)
+        .unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Invalid);
+}
+
+#[test]
+fn an_upload_is_whole_though_its_client_never_reads() {
+    // Perl, suppaftp, rclone: write, close_notify, close. With tickets unread
+    // in the socket the kernel would answer ours with a reset and throw away
+    // what it had not delivered. Only TCP does that.
+    let place = Place::new();
+    let tls = place.tls();
+    let content: Vec<u8> = (0..1_500_000u32).map(|at| at as u8).collect();
+    for (name, client) in clients() {
+        let session = tls.session();
+        let (_server, _client) = control(&session, &client);
+        let offered = client.session();
+        for round in 0..5 {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let theirs = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (ours, _) = listener.accept().unwrap();
+            ours.set_read_timeout(Some(PATIENCE)).unwrap();
+            theirs.set_write_timeout(Some(PATIENCE)).unwrap();
+            let got = thread::scope(|scope| {
+                let session = &session;
+                let server = scope.spawn(move || {
+                    let direction = Direction::Receive;
+                    let stream = session.accept_data(ours.into(), soon(), direction);
+                    let mut stream = stream.unwrap();
+                    // The client is done and gone before the first read.
+                    let ready = [(stream.socket().as_fd(), crate::net::socket::Interest::Read)];
+                    crate::net::socket::wait(ready, Some(soon())).unwrap();
+                    let mut got = Vec::new();
+                    stream.read_to_end(&mut got).map(|_| got)
+                });
+                client.upload(theirs, offered.as_ref(), &content);
+                server.join().unwrap()
+            });
+            assert!(got.unwrap() == content, "{name}, round {round}");
+        }
+    }
+}
