@@ -378,3 +378,6 @@ fn link(old: &Place<'_>, new: &Place<'_>) -> rustix::io::Result<()> {
         AtFlags::empty(),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -299,12 +299,12 @@ fn links() {
 #[test]
 fn attributes() {
     check(&[
-        ("f=x", "chmod f", "600", "="),
-        ("d/", "chmod d", "600", "="),
-        ("", "chmod /", "600", "="),
-        ("l>f f=x", "chmod l", "600", "="),
-        ("d/ d/l>../f f=x", "chmod d/l", "600", "="),
-        ("f=x", "lchmod f", "600", "="),
+        ("f=x", "chmod f", "700", "="),
+        ("d/", "chmod d", "700", "="),
+        ("", "chmod /", "700", "="),
+        ("l>f f=x", "chmod l", "700", "="),
+        ("d/ d/l>../f f=x", "chmod d/l", "700", "="),
+        ("f=x", "lchmod f", "700", "="),
         ("l>f f=x", "lchmod l", "Unsupported", "="),
         ("l>nowhere", "chmod l", "NotFound", "="),
         ("l>l", "chmod l", "Denied", "="),

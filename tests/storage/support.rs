@@ -228,8 +228,8 @@ fn try_run(files: &dyn FileSystem, words: &[&str]) -> Result<String, Error> {
         ["restart", at] => put(files, at, &write(Write::At, Create::IfMissing), "N").map(ok),
         ["append", at] => put(files, at, &write(Write::Append, Create::IfMissing), "+").map(ok),
         ["update", at] => put(files, at, &write(Write::At, Create::Never), "U").map(ok),
-        ["chmod", at] => set(files, at, mode(0o600), Follow::Yes),
-        ["lchmod", at] => set(files, at, mode(0o600), Follow::No),
+        ["chmod", at] => set(files, at, mode(0o700), Follow::Yes),
+        ["lchmod", at] => set(files, at, mode(0o700), Follow::No),
         ["size", at, size] => {
             let size = Some(size.parse().unwrap());
             let wanted = Attributes {

@@ -103,7 +103,7 @@ pub(super) fn change_mode(place: &Place<'_>, mode: Mode) -> Result<()> {
     }
 }
 
-fn change_mode_old(place: &Place<'_>, mode: Mode) -> Result<()> {
+pub(super) fn change_mode_old(place: &Place<'_>, mode: Mode) -> Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty())?;
     if file_type(&fs::fstat(&target)?) == FileType::Symlink {
@@ -130,7 +130,7 @@ fn own_descriptors() -> Result<OwnedFd> {
     }
 }
 
-fn change_mode_by_opening(place: &Place<'_>, mode: Mode) -> Result<()> {
+pub(super) fn change_mode_by_opening(place: &Place<'_>, mode: Mode) -> Result<()> {
     let open = |access| {
         let flags = access | OFLAGS_SAFE | OFlags::NOFOLLOW;
         fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty())
