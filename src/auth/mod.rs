@@ -5,6 +5,7 @@
 //! `Arc<dyn FileSystem>`. Both protocols log in through the same door.
 
 mod anonymous;
+mod chain;
 mod home;
 pub mod password;
 mod perms;
@@ -18,6 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{FileSystem, VirtualPath};
 
 pub use anonymous::Anonymous;
+pub use chain::Chain;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
 pub use user_file::{UserDefaults, UserFile};

@@ -9,6 +9,7 @@ use crate::address::Network;
 use crate::auth::{Identity, Perms};
 use crate::storage::VirtualPath;
 use crate::text::Escaped;
+use crate::time::Utc;
 
 /// One option: a row of [`OPTIONS`].
 pub struct OptionRow {
@@ -365,12 +366,12 @@ fn date(value: &[u8]) -> Result<i64, String> {
     if year.len() != 4 {
         return Err(wrong());
     }
-    let year: i64 = number(year).map_err(|_| wrong())?;
-    let month: i64 = number(&[*m1, *m2]).map_err(|_| wrong())?;
-    let day: i64 = number(&[*d1, *d2]).map_err(|_| wrong())?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let year: u32 = number(year).map_err(|_| wrong())?;
+    let month: u32 = number(&[*m1, *m2]).map_err(|_| wrong())?;
+    let day: u32 = number(&[*d1, *d2]).map_err(|_| wrong())?;
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let days = match month {
-        2 => 28 + i64::from(leap),
+        2 => 28 + u32::from(leap),
         4 | 6 | 9 | 11 => 30,
         1..=12 => 31,
         _ => return Err(wrong()),
@@ -378,13 +379,13 @@ fn date(value: &[u8]) -> Result<i64, String> {
     if !(1970..=9999).contains(&year) || !(1..=days).contains(&day) {
         return Err(wrong());
     }
-    // Years that begin in March, so that the leap day comes last.
-    let (year, month) = match month {
-        1 | 2 => (year - 1, month + 9),
-        _ => (year, month - 3),
+    let midnight = Utc {
+        year,
+        month,
+        day,
+        ..Utc::from_seconds(0)
     };
-    let before = year * 365 + year / 4 - year / 100 + year / 400;
-    Ok(before + (month * 153 + 2) / 5 + day - 1 - 719_468)
+    Ok(midnight.seconds() / 86_400)
 }
 
 fn expected(what: &str, value: &[u8]) -> String {

@@ -1,0 +1,3 @@
+//! The daemon's subcommands.
+
+pub mod passwd;

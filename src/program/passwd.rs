@@ -1,0 +1,238 @@
+//! `wharfd passwd`: makes and changes lines of the users' file.
+
+mod edit;
+mod prompt;
+mod replace;
+
+use std::io;
+use std::path::Path;
+
+use getopts::{Matches, Options};
+use wharf::auth::{Perms, password, user_file};
+
+use edit::{Change, Done, HashChange};
+use prompt::Failure;
+use replace::{Locked, Missing};
+
+const SUCCESS: i32 = 0;
+/// What was asked for is wrong.
+const USAGE: i32 = 100;
+/// The system would not do it; trying again may help.
+const TEMPORARY: i32 = 111;
+
+/// Rights of a new user where nothing else is said: their home is theirs.
+const NEW_RIGHTS: &str = "read-write";
+/// Where homes of new users are, where nothing else is said.
+const NEW_HOMES: &str = "/srv/ftp";
+
+/// What goes wrong, with the exit code.
+struct Trouble(i32, String);
+
+fn usage(text: impl Into<String>) -> Trouble {
+    Trouble(USAGE, text.into())
+}
+
+/// Wrong words on the command line: says how they go.
+fn misused(text: &str) -> Trouble {
+    usage(format!("{text}\nusage: {BRIEF} (--help tells more)"))
+}
+
+/// Runs `wharfd passwd` with the arguments after that word; returns the exit
+/// code: 0 done, 100 bad usage, 111 the system refused.
+pub fn run(arguments: &[String]) -> i32 {
+    let options = options();
+    let result = options
+        .parse(arguments)
+        .map_err(|error| misused(&error.to_string()))
+        .and_then(|matches| {
+            if matches.opt_present("help") {
+                println!("{}", help(&options));
+                return Ok(());
+            }
+            work(&matches)
+        });
+    match result {
+        Ok(()) => SUCCESS,
+        Err(Trouble(code, text)) => {
+            eprintln!("wharfd passwd: {text}");
+            code
+        }
+    }
+}
+
+const BRIEF: &str = "wharfd passwd [-c] [--home DIR] [--rights RIGHTS] [--options LIST] FILE NAME";
+
+fn options() -> Options {
+    let mut options = Options::new();
+    options
+        .optflag("c", "create", "make the file if there is none")
+        .optopt("", "home", "the user's home", "DIR")
+        .optopt(
+            "",
+            "rights",
+            "letters of elradfmwMT, or read-only, read-write, upload-only, drop, none",
+            "RIGHTS",
+        )
+        .optopt(
+            "",
+            "options",
+            "key=value,..., see wharfd-users(5); replaces all options of the line",
+            "LIST",
+        )
+        .optflag("k", "keep", "keep the password and change the rest")
+        .optflag(
+            "",
+            "no-password",
+            "no password fits; for users with keys or certificates",
+        )
+        .optflag("", "lock", "keep the user out, and the hash for later")
+        .optflag("", "unlock", "undo --lock")
+        .optflag("", "delete", "remove the user")
+        .optopt(
+            "",
+            "rounds",
+            "cost of the hash, 1000 to 5000000 (default 50000)",
+            "N",
+        )
+        .optflag("h", "help", "show this");
+    options
+}
+
+fn help(options: &Options) -> String {
+    options.usage(&format!(
+        "usage: {BRIEF}\n\n\
+         Adds NAME to the users' FILE or changes the line. The password is asked for twice on\n\
+         a terminal; otherwise it is the first line of standard input. It is never an argument.\n\
+         A new user gets the home {NEW_HOMES}/NAME and the rights {NEW_RIGHTS} unless told otherwise.\n\
+         Exit code: 0 done, 100 bad usage, 111 the system refused."
+    ))
+}
+
+fn work(matches: &Matches) -> Result<(), Trouble> {
+    let [file, name] = matches.free.as_slice() else {
+        // SECURITY: a third word is most often a password, which everybody
+        // sees in the list of processes and the shell keeps in its history.
+        return Err(misused(match matches.free.len() {
+            0 | 1 => "FILE and NAME are needed",
+            _ => {
+                "expected FILE and NAME alone; the password is read from the terminal or standard input"
+            }
+        }));
+    };
+    let path = Path::new(file);
+    let creates = matches.opt_present("create");
+    if !creates && matches!(path.try_exists(), Ok(false)) {
+        return Err(usage(format!("there is no file '{file}'; make it with -c")));
+    }
+    let rounds = match matches.opt_str("rounds") {
+        None => password::ROUNDS,
+        Some(text) => text
+            .parse()
+            .ok()
+            .filter(|rounds| (1000..=5_000_000).contains(rounds))
+            .ok_or_else(|| usage("--rounds takes 1000 to 5000000"))?,
+    };
+    if let Some(rights) = matches.opt_str("rights") {
+        Perms::parse(&rights).map_err(usage)?;
+    }
+    let hash = match one_of(
+        matches,
+        &["delete", "lock", "unlock", "no-password", "keep"],
+    )? {
+        Some("delete") => return delete(path, name),
+        Some("lock") => Some(HashChange::Lock),
+        Some("unlock") => Some(HashChange::Unlock),
+        Some("no-password") => Some(HashChange::Set("*".into())),
+        Some(_) => None,
+        None => Some(HashChange::Set(new_hash(name, rounds)?)),
+    };
+    let may_add = matches!(hash, Some(HashChange::Set(_)));
+    let mut change = Change {
+        hash,
+        home: matches
+            .opt_str("home")
+            .map(|home| user_file::encoded(home.as_bytes())),
+        rights: matches.opt_str("rights"),
+        options: matches.opt_str("options"),
+    };
+    // The password is known now: the file is locked for a moment only.
+    let missing = if creates {
+        Missing::Create
+    } else {
+        Missing::Fail
+    };
+    let locked = Locked::open(path, missing).map_err(|error| system(file, &error))?;
+    if !edit::has(&locked.text, name) {
+        if !may_add {
+            return Err(usage(format!("there is no user '{name}' in '{file}'")));
+        }
+        let home = format!("{NEW_HOMES}/{name}");
+        let home = user_file::encoded(home.as_bytes());
+        change.home.get_or_insert(home);
+        change.rights.get_or_insert(NEW_RIGHTS.into());
+    }
+    let (text, done) = edit::changed(&locked.text, name, &change).map_err(usage)?;
+    locked
+        .replace(&text)
+        .map_err(|error| system(file, &error))?;
+    if done == Done::Added {
+        let home = change.home.unwrap_or_default();
+        eprintln!(
+            "wharfd passwd: added '{name}' with home {} and rights {}",
+            String::from_utf8_lossy(&home),
+            change.rights.unwrap_or_default()
+        );
+    }
+    warn_of_mistakes(file, &text);
+    Ok(())
+}
+
+/// At most one of these options may be given.
+fn one_of<'a>(matches: &Matches, names: &[&'a str]) -> Result<Option<&'a str>, Trouble> {
+    let given: Vec<_> = names
+        .iter()
+        .copied()
+        .filter(|name| matches.opt_present(name))
+        .collect();
+    match given.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        [one, other, ..] => Err(usage(format!("--{one} and --{other} exclude each other"))),
+    }
+}
+
+fn new_hash(name: &str, rounds: u32) -> Result<String, Trouble> {
+    let password = prompt::password(name).map_err(|failure| match failure {
+        Failure::Unusable(text) => usage(text),
+        Failure::Cancelled => Trouble(USAGE, "cancelled; nothing has been changed".into()),
+        Failure::Io(error) => Trouble(TEMPORARY, format!("reading the password: {error}")),
+    })?;
+    password::hash_with_rounds(&password, rounds).map_err(|error| match error.kind() {
+        wharf::ErrorKind::Invalid => usage(error.to_string()),
+        _ => Trouble(TEMPORARY, error.to_string()),
+    })
+}
+
+fn delete(path: &Path, name: &str) -> Result<(), Trouble> {
+    let file = path.display().to_string();
+    let locked = Locked::open(path, Missing::Fail).map_err(|error| system(&file, &error))?;
+    match edit::without(&locked.text, name) {
+        None => Err(usage(format!("there is no user '{name}' in '{file}'"))),
+        Some(text) => locked.replace(&text).map_err(|error| system(&file, &error)),
+    }
+}
+
+fn system(file: &str, error: &io::Error) -> Trouble {
+    Trouble(TEMPORARY, format!("'{file}': {error}"))
+}
+
+/// The line is right; the others are not ours to change, but the server will
+/// refuse the file.
+fn warn_of_mistakes(file: &str, text: &[u8]) {
+    if let Err(mistakes) = user_file::parse(text) {
+        eprintln!("wharfd passwd: done, but wharfd will refuse the file because of other lines:");
+        for mistake in mistakes {
+            eprintln!("{file}:{mistake}");
+        }
+    }
+}
