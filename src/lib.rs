@@ -4,6 +4,7 @@
 
 mod address;
 pub mod auth;
+mod base64;
 pub mod config;
 mod digest;
 pub mod error;

@@ -5,6 +5,7 @@
 //! `Arc<dyn FileSystem>`. Both protocols log in through the same door.
 
 mod anonymous;
+mod authorized_keys;
 mod chain;
 mod home;
 pub mod password;
@@ -19,6 +20,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{FileSystem, VirtualPath};
 
 pub use anonymous::Anonymous;
+pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;

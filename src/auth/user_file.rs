@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::{Authenticator, Credentials, Perms, Secret, User, UserLimits};
+use super::{Authenticator, AuthorizedKeys, Credentials, Perms, Secret, User, UserLimits};
 use super::{home, password, refused};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -157,8 +157,20 @@ impl UserFile {
                     Ok(false)
                 }
             },
-            // Nothing asks yet; the keys= file is read where SSH comes in.
-            Secret::PublicKey(_) => Ok(false),
+            Secret::PublicKey(key) => {
+                let Some(file) = entry.and_then(|entry| entry.options.keys.as_ref()) else {
+                    return Ok(false);
+                };
+                // Read at each login: a key taken out of it is out at once.
+                let file = self.path.with_file_name("").join(file);
+                match AuthorizedKeys::read(&file) {
+                    Ok(keys) => Ok(keys.allows(key, with.peer, SystemTime::now())),
+                    Err(error) => {
+                        log::error!("{error}");
+                        Ok(false)
+                    }
+                }
+            }
             Secret::Certificate(subject) => Ok(entry.is_some_and(|entry| {
                 let known = &entry.options.certificates;
                 known.iter().any(|known| known == subject)

@@ -252,3 +252,33 @@ fn a_hundred_thousand_users_are_found_by_name() {
     assert!(table.find("user100000").is_none());
     assert!(table.find("user").is_none());
 }
+
+#[test]
+fn a_key_of_the_keys_file_is_proof_enough() {
+    let line = "ssh-ed25519 \
+                AAAAC3NzaC1lZDI1NTE5AAAAIEkdRbWO1aMVI4PV1pYKqa3tPZ5fDDDJdtGO0u1gPGSN";
+    let place = Place::new("keys");
+    let file = place.open(&format!(
+        "ann:*:{home}:elr:keys=ann.keys\nbob:*:{home}:elr:\nlot:!:{home}:elr:keys=ann.keys\n",
+        home = place.0.display()
+    ));
+    let keys = place.0.join("ann.keys");
+    let restricted = format!("from=\"192.0.2.0/24\" {line}\n");
+    let known = AuthorizedKeys::parse(line.as_bytes(), "test");
+    let key = known.keys().next().unwrap();
+    let comes = |name: &str, peer: &str| {
+        let peer: IpAddr = peer.parse().unwrap();
+        let shown = Credentials::new(name, Secret::PublicKey(key), peer);
+        file.authenticate(&shown).is_ok()
+    };
+    assert!(!comes("ann", "192.0.2.1"), "there is no keys file");
+    std::fs::write(&keys, restricted).unwrap();
+    std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(comes("ann", "192.0.2.1"));
+    assert!(!comes("ann", "198.51.100.1"), "from= holds");
+    for other in ["bob", "lot", "nobody"] {
+        assert!(!comes(other, "192.0.2.1"), "{other}");
+    }
+    std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o666)).unwrap();
+    assert!(!comes("ann", "192.0.2.1"), "others may write the keys");
+}

@@ -1,0 +1,466 @@
+//! Files of public keys in OpenSSH's `authorized_keys` format (sshd(8)).
+//!
+//! No crypto here: a file says which keys may log in from where and until
+//! when; that a client has a key is for the SSH transport to prove.
+//!
+//! Safety decides what options mean. One that limits a key in a way this
+//! server can't enforce, or does not know, makes its line count for nothing,
+//! as OpenSSH does with unknown options. `command=` is such a limit, except
+//! for `internal-sftp` alone. Options about shells, terminals and forwarding,
+//! `restrict` among them, are accepted: there is nothing of that to limit.
+
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::net::IpAddr;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::SystemTime;
+
+use super::PublicKey;
+use crate::address::{Network, canonical};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::text::Escaped;
+use crate::time::Utc;
+
+/// The keys of one user.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AuthorizedKeys {
+    entries: Vec<Entry>,
+}
+
+/// One line: a key and its conditions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    key: PublicKey,
+    from: Option<Vec<From>>,
+    expires: Option<SystemTime>,
+}
+
+/// One pattern of `from=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct From {
+    /// Whether a match refuses (`!pattern`).
+    refuses: bool,
+    peers: Peers,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Peers {
+    Network(Network),
+    /// `*` and `?` against the address as text. A host name never matches:
+    /// no name is looked up, as sshd with `UseDNS no`.
+    Pattern(String),
+}
+
+impl AuthorizedKeys {
+    /// Reads the text of a file. Lines that can't be used are left out, each
+    /// with a warning in the log that names `origin` and the line.
+    pub fn parse(text: &[u8], origin: &str) -> Self {
+        let mut entries = Vec::new();
+        for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with(b"#") {
+                continue;
+            }
+            match entry(line) {
+                Ok(entry) => entries.push(entry),
+                Err(why) => {
+                    let origin = Escaped(origin.as_bytes());
+                    log::warn!("{origin}, line {number} is ignored: {why}");
+                }
+            }
+        }
+        AuthorizedKeys { entries }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When the file can't be read, is larger than 1 MiB, or when others than
+    /// its owner may write it: they could let themselves in.
+    pub fn read(path: &Path) -> Result<Self> {
+        const LARGEST: u64 = 1 << 20;
+        let doing = || format!("reading the public keys in {}", path.display());
+        // A FIFO in the place of the file must not hold the login up.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(path)
+            .doing(doing())?;
+        let metadata = file.metadata().doing(doing())?;
+        let trouble = if !metadata.is_file() {
+            "it is no file"
+        } else if metadata.mode() & 0o022 != 0 {
+            "others may write it"
+        } else if metadata.len() > LARGEST {
+            "it is larger than 1 MiB"
+        } else {
+            let mut text = Vec::new();
+            file.take(LARGEST).read_to_end(&mut text).doing(doing())?;
+            return Ok(Self::parse(&text, &path.to_string_lossy()));
+        };
+        Err(Error::new(
+            ErrorKind::Denied,
+            format!("{}: {trouble}", doing()),
+        ))
+    }
+
+    /// Whether `key` may log in from `peer` at the time `now`.
+    pub fn allows(&self, key: &PublicKey, peer: IpAddr, now: SystemTime) -> bool {
+        self.entries.iter().any(|entry| {
+            entry.key == *key
+                && entry.expires.is_none_or(|end| now < end)
+                && entry
+                    .from
+                    .as_deref()
+                    .is_none_or(|from| from_here(from, peer))
+        })
+    }
+
+    /// The usable keys.
+    pub fn keys(&self) -> impl Iterator<Item = &PublicKey> {
+        self.entries.iter().map(|entry| &entry.key)
+    }
+
+    /// How many usable keys there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no usable key.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+/// One match of a negated pattern refuses, whatever else matches.
+fn from_here(from: &[From], peer: IpAddr) -> bool {
+    let peer = canonical(peer);
+    let text = peer.to_string();
+    let matches = |from: &&From| match &from.peers {
+        Peers::Network(network) => network.contains(peer),
+        Peers::Pattern(pattern) => like(pattern.as_bytes(), text.as_bytes()),
+    };
+    let mut hits = from.iter().filter(matches).peekable();
+    hits.peek().is_some() && hits.all(|hit| !hit.refuses)
+}
+
+/// `*` is any run of bytes, `?` any one; linear in what it goes back over.
+fn like(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut p, mut t) = (0, 0);
+    let mut star = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&text[t]) => {
+                p += 1;
+                t += 1;
+            }
+            _ => match star {
+                Some((at, from)) => {
+                    star = Some((at, from + 1));
+                    p = at + 1;
+                    t = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
+
+/// `[options] type base64 [comment]`.
+fn entry(line: &[u8]) -> Result<Entry, String> {
+    let (first, rest) = word(line);
+    let (options, key_type, rest) = if is_key_type(first) {
+        (&b""[..], first, rest)
+    } else {
+        let (options, rest) = options_word(line)?;
+        let (key_type, rest) = word(rest);
+        (options, key_type, rest)
+    };
+    if !is_key_type(key_type) {
+        return Err("there is no key of a known type".into());
+    }
+    let (encoded, _comment) = word(rest);
+    let blob = crate::base64::decode(encoded).ok_or("the key is not base64")?;
+    let mut named = (key_type.len() as u32).to_be_bytes().to_vec();
+    named.extend_from_slice(key_type);
+    if !blob.starts_with(&named) {
+        return Err("the key is not of the type it says".into());
+    }
+    let key_type = String::from_utf8_lossy(key_type).into_owned();
+    let mut entry = Entry {
+        key: PublicKey::new(key_type, blob),
+        from: None,
+        expires: None,
+    };
+    for option in split_options(options) {
+        apply(&mut entry, option)?;
+    }
+    Ok(entry)
+}
+
+/// Key types by the names that OpenSSH uses; which of them may log in is a
+/// matter of the transport's allow-list.
+fn is_key_type(word: &[u8]) -> bool {
+    matches!(
+        word,
+        b"ssh-ed25519"
+            | b"ssh-rsa"
+            | b"ecdsa-sha2-nistp256"
+            | b"ecdsa-sha2-nistp384"
+            | b"ecdsa-sha2-nistp521"
+            | b"sk-ssh-ed25519@openssh.com"
+            | b"sk-ecdsa-sha2-nistp256@openssh.com"
+    )
+}
+
+/// The first word, and what follows the blanks behind it.
+fn word(line: &[u8]) -> (&[u8], &[u8]) {
+    let end = line
+        .iter()
+        .position(|byte| matches!(byte, b' ' | b'\t'))
+        .unwrap_or(line.len());
+    (&line[..end], line[end..].trim_ascii_start())
+}
+
+/// The options: up to a blank outside of quotes.
+fn options_word(line: &[u8]) -> Result<(&[u8], &[u8]), String> {
+    let end =
+        outside_quotes(line, |byte| matches!(byte, b' ' | b'\t')).ok_or("a quote is not closed")?;
+    Ok((&line[..end], line[end..].trim_ascii_start()))
+}
+
+/// Where the first such byte outside of quotes is, or the end; `None` when the
+/// end comes inside quotes.
+fn outside_quotes(text: &[u8], wanted: impl Fn(u8) -> bool) -> Option<usize> {
+    let mut quoted = false;
+    let mut at = 0;
+    while at < text.len() {
+        match text[at] {
+            b'\\' if quoted && text.get(at + 1) == Some(&b'"') => at += 1,
+            b'"' => quoted = !quoted,
+            byte if !quoted && wanted(byte) => return Some(at),
+            _ => {}
+        }
+        at += 1;
+    }
+    (!quoted).then_some(text.len())
+}
+
+fn split_options(mut text: &[u8]) -> Vec<&[u8]> {
+    let mut options = Vec::new();
+    while !text.is_empty() {
+        let end = outside_quotes(text, |byte| byte == b',').unwrap_or(text.len());
+        options.push(&text[..end]);
+        text = text.get(end + 1..).unwrap_or_default();
+    }
+    options
+}
+
+/// The value of `name="value"`, with `\"` for a quote.
+fn unquote(value: &[u8]) -> Option<String> {
+    let inner = value.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+    let text = std::str::from_utf8(inner).ok()?;
+    Some(text.replace("\\\"", "\""))
+}
+
+fn apply(entry: &mut Entry, option: &[u8]) -> Result<(), String> {
+    let (name, value) = match option.iter().position(|byte| *byte == b'=') {
+        Some(at) => (&option[..at], Some(&option[at + 1..])),
+        None => (option, None),
+    };
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    let value = match value {
+        None => None,
+        Some(value) => Some(unquote(value).ok_or_else(|| {
+            let name = Escaped(name.as_bytes());
+            format!("the value of {name} is not in quotes")
+        })?),
+    };
+    match (name.as_str(), value) {
+        // Nothing of that is served, with or without the option.
+        (
+            "restrict"
+            | "no-pty"
+            | "pty"
+            | "no-port-forwarding"
+            | "port-forwarding"
+            | "no-agent-forwarding"
+            | "agent-forwarding"
+            | "no-x11-forwarding"
+            | "x11-forwarding"
+            | "no-user-rc"
+            | "user-rc",
+            None,
+        ) => Ok(()),
+        ("environment" | "permitopen" | "permitlisten" | "tunnel", Some(_)) => Ok(()),
+        // A touch stays required: less than the option allows, never more.
+        ("no-touch-required", None) => Ok(()),
+        ("command", Some(command)) if command == "internal-sftp" => Ok(()),
+        ("command", Some(_)) => Err("a key for another command may not be used for SFTP".into()),
+        ("verify-required", None) => Err("verify-required can't be enforced here".into()),
+        ("cert-authority", None) => Err("certificates are not supported".into()),
+        ("from", Some(list)) if entry.from.is_none() => {
+            entry.from = Some(patterns(&list)?);
+            Ok(())
+        }
+        ("expiry-time", Some(time)) => {
+            let time = expiry(&time).ok_or("expiry-time is no time")?;
+            entry.expires = Some(entry.expires.map_or(time, |before| before.min(time)));
+            Ok(())
+        }
+        _ => Err(format!(
+            "option {} is unknown, repeated or lacks its value",
+            Escaped(name.as_bytes())
+        )),
+    }
+}
+
+fn patterns(list: &str) -> Result<Vec<From>, String> {
+    let mut patterns = Vec::new();
+    for pattern in list.split(',') {
+        let pattern = pattern.trim();
+        let (refuses, pattern) = match pattern.strip_prefix('!') {
+            Some(pattern) => (true, pattern),
+            None => (false, pattern),
+        };
+        if pattern.is_empty() {
+            return Err("from= has an empty pattern".into());
+        }
+        let peers = match Network::parse(pattern) {
+            Ok(network) => Peers::Network(network),
+            // A network that is none must not become a pattern that never
+            // matches: negated, it would let everybody in.
+            Err(why) if pattern.contains('/') => return Err(why),
+            Err(_) => Peers::Pattern(pattern.to_owned()),
+        };
+        patterns.push(From { refuses, peers });
+    }
+    Ok(patterns)
+}
+
+/// `YYYYMMDD`, `YYYYMMDDHHMM` or `YYYYMMDDHHMMSS`, with or without a `Z`:
+/// always UTC, where OpenSSH takes local time without it.
+fn expiry(text: &str) -> Option<SystemTime> {
+    let digits = text.strip_suffix(['Z', 'z']).unwrap_or(text);
+    let zeroes = match digits.len() {
+        8 => "000000",
+        12 => "00",
+        14 => "",
+        _ => return None,
+    };
+    if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Utc::parse(format!("{digits}{zeroes}").as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    /// Made with ssh-keygen.
+    const KEY: &str = "ssh-ed25519 \
+        AAAAC3NzaC1lZDI1NTE5AAAAIALDKQSsBSOo7m3hrX1yxbZTvoxFEod8d3UXSgm/IePM";
+
+    fn key() -> PublicKey {
+        let keys = AuthorizedKeys::parse(KEY.as_bytes(), "test");
+        keys.entries[0].key.clone()
+    }
+
+    fn allows(line: &str, peer: &str, seconds: u64) -> bool {
+        AuthorizedKeys::parse(line.as_bytes(), "test").allows(
+            &key(),
+            peer.parse().unwrap(),
+            UNIX_EPOCH + Duration::from_secs(seconds),
+        )
+    }
+
+    #[test]
+    fn options_let_in_and_keep_out() {
+        let now = 1_600_000_000;
+        for (options, want) in [
+            ("", true),
+            ("restrict ", true),
+            ("restrict,pty,no-X11-forwarding ", true),
+            ("environment=\"A=b c\",no-touch-required ", true),
+            ("command=\"internal-sftp\" ", true),
+            ("command=\"internal-sftp -R\" ", false),
+            ("command=\"/bin/echo a\\\"b, c\" ", false),
+            ("verify-required ", false),
+            ("cert-authority ", false),
+            ("principals=\"x\" ", false),
+            ("no-such-option ", false),
+            ("restrict=\"x\" ", false),
+            ("from ", false),
+            ("from=10.1.2.3 ", false),
+            ("from=\"10.1.2.3 ", false),
+            ("from=\"10.1.2.3\" ", true),
+            ("FROM=\"10.1.2.3\" ", true),
+            ("from=\"10.1.2.4\" ", false),
+            ("from=\"10.1.2.3\",from=\"10.0.0.0/8\" ", false),
+            ("from=\"10.0.0.0/8\" ", true),
+            ("from=\"10.0.0.0/8,!10.1.0.0/16\" ", false),
+            ("from=\"!10.1.0.0/16,10.0.0.0/8\" ", false),
+            ("from=\"!10.2.0.0/16,*\" ", true),
+            ("from=\"!10.2.0.0/16\" ", false),
+            ("from=\"10.1.*\" ", true),
+            ("from=\"10.?.2.3\" ", true),
+            ("from=\"*.example.org\" ", false),
+            ("from=\"!10.1.0.0/33,*\" ", false),
+            ("from=\"\" ", false),
+            ("expiry-time=\"20200913\" ", false),
+            ("expiry-time=\"20200914\" ", true),
+            ("expiry-time=\"202009131226Z\" ", false),
+            ("expiry-time=\"202009131227\" ", true),
+            ("expiry-time=\"20200913122640\" ", false),
+            ("expiry-time=\"20200913122641Z\" ", true),
+            ("expiry-time=\"20210101\",expiry-time=\"20200101\" ", false),
+            ("expiry-time=\"20201341\" ", false),
+            ("expiry-time=\"soon\" ", false),
+        ] {
+            let line = format!("{options}{KEY} somebody@host");
+            assert_eq!(allows(&line, "10.1.2.3", now), want, "{options}");
+            assert_eq!(allows(&line, "::ffff:10.1.2.3", now), want, "{options}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_line_by_line() {
+        let text = format!(
+            "# a comment\r\n\n  \tssh-ed25519 AAAA= broken\nssh-rsa {}\n\
+             from=\"1.2.3.4\" {KEY}\n\trestrict\t{KEY}\r\n\
+             ssh-dss AAAAB3NzaC1kc3M= old\n\u{ff}\n",
+            KEY.split(' ').next_back().unwrap()
+        );
+        let keys = AuthorizedKeys::parse(text.as_bytes(), "test");
+        assert_eq!(keys.len(), 2);
+        // The second line with the key lets in what the first one does not.
+        assert!(keys.allows(&key(), "::1".parse().unwrap(), UNIX_EPOCH));
+        let mut other = key();
+        other.blob[30] ^= 1;
+        assert!(!keys.allows(&other, "::1".parse().unwrap(), UNIX_EPOCH));
+        assert!(AuthorizedKeys::parse(b"", "test").is_empty());
+    }
+
+    #[test]
+    fn patterns_match_like_the_shell() {
+        for (pattern, text, want) in [
+            ("*", "", true),
+            ("", "x", false),
+            ("10.*.3", "10.1.2.3", true),
+            ("10.*.3", "10.1.2.4", false),
+            ("*1*2*", "abc12", true),
+            ("?", "", false),
+            ("FE80*", "fe80::1", true),
+        ] {
+            assert_eq!(like(pattern.as_bytes(), text.as_bytes()), want, "{pattern}");
+        }
+    }
+}
