@@ -63,6 +63,21 @@ pub(crate) fn set_tls_session_timeout(
     unsafe { SSL_CTX_set_timeout(context.as_ptr().cast(), seconds) };
 }
 
+/// Has OpenSSL (3.0 or later) send a TLS 1.3 ticket with the next write on an
+/// established server connection; the `openssl` crate has no call for it.
+#[cfg(feature = "tls13")]
+pub(crate) fn send_tls_ticket(ssl: &openssl::ssl::SslRef) {
+    unsafe extern "C" {
+        fn SSL_new_session_ticket(ssl: *mut libc::c_void) -> libc::c_int;
+    }
+    let ssl = std::ptr::from_ref(ssl).cast_mut().cast();
+    // SAFETY: a reference to an `SslRef` is the SSL pointer itself
+    // (foreign-types, `ForeignTypeRef::as_ptr`), and the connection is alive.
+    // The call only counts a ticket up; where it can't, it says so, which
+    // costs the client a full handshake and nothing else.
+    unsafe { SSL_new_session_ticket(ssl) };
+}
+
 /// Offers a session for resumption, as an FTP client does on its data
 /// connections and a thief with a ticket of another's.
 #[cfg(all(test, feature = "ftps"))]

@@ -23,10 +23,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// handshake. OpenSSL's own two hours are shorter than a day's mirror run.
 pub(super) const TICKET_LIFE: Duration = Duration::from_secs(24 * 3600);
 
-/// Tickets sent on a TLS 1.3 control connection. Most clients use one for
-/// every data connection; those that use each only once (curl since 8.12)
-/// get new ones with each download.
-const TICKETS: usize = 4;
+/// Tickets sent when a TLS 1.3 control connection begins. Most clients use
+/// the last one for every data connection; others use each only once (curl)
+/// and get new ones: after an upload on the control connection, with a
+/// download on the data connection itself.
+const TICKETS: usize = 2;
 
 /// Sessions kept for clients without tickets: one control connection's.
 const SESSIONS_KEPT: i32 = 16;
@@ -219,6 +220,13 @@ impl Channel {
         match self.0.shutdown() {
             Ok(_) => Ok(()),
             Err(error) => Err(error.into_io_error().unwrap_or_else(io::Error::other)),
+        }
+    }
+
+    /// Sends another ticket with the next write; TLS 1.2 has no such thing.
+    pub(super) fn offer_ticket(&mut self) {
+        if self.0.ssl().version2() == Some(SslVersion::TLS1_3) {
+            crate::sys::send_tls_ticket(self.0.ssl());
         }
     }
 

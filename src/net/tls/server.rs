@@ -4,6 +4,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ use crate::net::socket::Socket;
 
 /// How often, at most, the files' times are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Stack of a handshake's thread, in bytes; it touches about 20 KiB.
+const HANDSHAKE_STACK: usize = 256 * 1024;
 
 /// RFC 7301, section 3.2.
 const NO_APPLICATION_PROTOCOL: u8 = 120;
@@ -104,6 +108,7 @@ impl Tls {
             shared: Arc::clone(&self.0),
             context: OnceLock::new(),
             control: Mutex::new(None),
+            ticket_owed: Arc::default(),
         }
     }
 
@@ -201,6 +206,8 @@ pub struct SessionTls {
     /// Made at the first handshake, with the certificate asked for there.
     context: OnceLock<Context>,
     control: Mutex<Option<Control>>,
+    /// Set when the control connection owes its client a ticket.
+    ticket_owed: Arc<AtomicBool>,
 }
 
 /// What data connections are measured by.
@@ -219,7 +226,8 @@ impl SessionTls {
     /// `Timeout`, `Disconnected`, or `Protocol` with the reason for the log;
     /// the socket is closed.
     pub fn accept(&self, socket: Socket, deadline: Instant) -> Result<TlsStream> {
-        let stream = self.handshake(socket, deadline, Purpose::Control)?;
+        let mut stream = self.handshake(socket, deadline, Purpose::Control)?;
+        stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
         *self.control() = Some(Control {
             since: Instant::now(),
             certificate: stream.peer().map(|peer| peer.digest),
@@ -255,6 +263,9 @@ impl SessionTls {
             return Err(Error::new(ErrorKind::Denied, doing));
         }
         drop(control);
+        if direction == Direction::Receive {
+            self.ticket_owed.store(true, Ordering::Relaxed);
+        }
         Ok(stream)
     }
 
@@ -268,6 +279,12 @@ impl SessionTls {
             .is_some_and(|control| control.since.elapsed() < TICKET_LIFE)
     }
 
+    /// Makes the context now.
+    #[cfg(test)]
+    pub(super) fn warm(&self) -> io::Result<()> {
+        self.context(&ClientHello::default()).map(drop)
+    }
+
     fn control(&self) -> MutexGuard<'_, Option<Control>> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -275,7 +292,10 @@ impl SessionTls {
     fn handshake(&self, socket: Socket, deadline: Instant, purpose: Purpose) -> Result<TlsStream> {
         let longest = Instant::now() + self.shared.settings.handshake_timeout;
         let wire = Wire::new(socket.clone(), purpose, deadline.min(longest));
-        let accepted = self.negotiate(wire, purpose);
+        let accepted = match purpose {
+            Purpose::Control => self.negotiate_apart(wire),
+            Purpose::Data(_) => self.negotiate(wire, purpose),
+        };
         match accepted {
             Ok(stream) => {
                 let end = self.shared.settings.close_notify;
@@ -287,6 +307,30 @@ impl SessionTls {
                 Err(handshake_error(error))
             }
         }
+    }
+
+    /// The handshake of a control connection in a thread of its own, which
+    /// ends with it. It needs much memory for a moment: stack, OpenSSL's
+    /// random generators, the allocator's cache of what was freed. All of
+    /// that belongs to a thread and would stay with the session's for as long
+    /// as it is idle: measured, 96 KiB a session became 59.
+    fn negotiate_apart(&self, wire: Wire) -> io::Result<Channel> {
+        let mut wire = Some(wire);
+        let run = |wire: &mut Option<Wire>| match wire.take() {
+            Some(wire) => self.negotiate(wire, Purpose::Control),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let apart = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().stack_size(HANDSHAKE_STACK);
+            let thread = builder.spawn_scoped(scope, || run(&mut wire)).ok()?;
+            Some(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        // Where no thread is to be had, at a limit, memory is no concern.
+        apart.unwrap_or_else(|| run(&mut wire))
     }
 
     fn negotiate(&self, mut wire: Wire, purpose: Purpose) -> io::Result<Channel> {

@@ -2,6 +2,8 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::CloseNotify;
@@ -48,6 +50,8 @@ pub struct TlsStream {
     closed: bool,
     /// The peer's close_notify was read.
     ended: bool,
+    /// On a control connection: whether a ticket goes before the next reply.
+    ticket_owed: Option<Arc<AtomicBool>>,
 }
 
 impl TlsStream {
@@ -60,6 +64,23 @@ impl TlsStream {
             held: None,
             closed: false,
             ended: false,
+            ticket_owed: None,
+        }
+    }
+
+    /// Makes this the control connection that gives the tickets which data
+    /// connections that receive can't (see
+    /// [`Direction::Receive`](super::Direction::Receive)): clients that use
+    /// each ticket once, such as curl, would not resume a second upload.
+    pub(super) fn watch_ticket_owed(&mut self, owed: Arc<AtomicBool>) {
+        self.ticket_owed = Some(owed);
+    }
+
+    fn pay_ticket(&mut self) {
+        if let Some(owed) = &self.ticket_owed
+            && owed.swap(false, Ordering::Relaxed)
+        {
+            self.channel.offer_ticket();
         }
     }
 
@@ -222,6 +243,7 @@ impl TlsStream {
 impl Write for TlsStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         self.channel.wire_mut().send_pending()?;
+        self.pay_ticket();
         let data = &data[..data.len().min(GATHER)];
         let records = data.len().div_ceil(RECORD);
         self.channel

@@ -3,15 +3,18 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
-use openssl::ssl::{Ssl, SslContext, SslContextBuilder, SslMethod, SslSession, SslStream};
+use openssl::ssl::{
+    Ssl, SslContext, SslContextBuilder, SslMethod, SslSession, SslSessionCacheMode, SslStream,
+};
 
 /// A client and the session it offers on its data connections: the control
 /// connection's own, again and again, as ftplib, lftp and FileZilla do.
 pub(super) struct Client {
     context: SslContext,
-    kept: Mutex<Option<SslSession>>,
+    kept: Arc<Mutex<Option<SslSession>>>,
+    single_use: bool,
 }
 
 impl Client {
@@ -24,14 +27,35 @@ impl Client {
         adjust(&mut builder);
         Client {
             context: builder.build(),
-            kept: Mutex::new(None),
+            kept: Arc::default(),
+            single_use: false,
         }
+    }
+
+    /// As curl does it: uses a TLS 1.3 session once, and keeps the newest that
+    /// any of its connections was given.
+    pub(super) fn single_use() -> Client {
+        let kept = Arc::new(Mutex::new(None));
+        let newest = Arc::clone(&kept);
+        let mut client = Client::with(|builder| {
+            builder.set_session_cache_mode(
+                SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL,
+            );
+            builder.set_new_session_callback(move |_, session| {
+                *newest.lock().unwrap() = Some(session);
+            });
+        });
+        client.kept = kept;
+        client.single_use = true;
+        client
     }
 
     /// Keeps the session of a connection that has read something: in TLS 1.3
     /// tickets come after the handshake.
     pub(super) fn keep(&self, connection: &Connection) {
-        *self.kept.lock().unwrap() = connection.0.ssl().session().map(ToOwned::to_owned);
+        if !self.single_use {
+            *self.kept.lock().unwrap() = connection.0.ssl().session().map(ToOwned::to_owned);
+        }
     }
 
     pub(super) fn session(&self) -> Option<SslSession> {

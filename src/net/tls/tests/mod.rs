@@ -5,6 +5,7 @@ mod certificates;
 mod client;
 mod ends;
 mod handshake;
+mod measure;
 mod resumption;
 
 use std::os::fd::AsFd;

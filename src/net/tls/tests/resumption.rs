@@ -89,6 +89,22 @@ fn every_data_connection_resumes() {
 }
 
 #[test]
+fn clients_that_use_a_ticket_once_resume_too() {
+    let place = Place::new();
+    let session = place.tls().session();
+    let client = Client::single_use();
+    let (mut server, mut theirs) = control(&session, &client);
+    for round in 0..10 {
+        for direction in BOTH {
+            let resumed = data(&session, direction, &client, &client);
+            assert!(resumed, "round {round}, {direction:?}");
+            server.write_all(b"226 done\r\n").unwrap();
+            assert_eq!(theirs.line(), "226 done\r\n");
+        }
+    }
+}
+
+#[test]
 fn who_offers_nothing_is_served_and_known_as_new() {
     let place = Place::new();
     let session = place.tls().session();
