@@ -100,11 +100,21 @@ impl Tls {
         Ok(())
     }
 
+    /// Looks at the files; what came of it if they have changed.
+    #[cfg(test)]
+    pub(super) fn look(&self, now: Instant) -> Option<Result<()>> {
+        self.0.look(&mut self.0.state(), now)
+    }
+
     /// What a new control connection needs. Costs next to nothing until its
     /// first handshake.
     pub fn session(&self) -> SessionTls {
+        self.session_at(Instant::now())
+    }
+
+    pub(super) fn session_at(&self, now: Instant) -> SessionTls {
         SessionTls {
-            loaded: self.0.current(),
+            loaded: self.0.current(now),
             shared: Arc::clone(&self.0),
             context: OnceLock::new(),
             control: Mutex::new(None),
@@ -134,25 +144,32 @@ impl Shared {
     }
 
     /// What is in force now, read again if the files have changed.
-    fn current(&self) -> Arc<Loaded> {
+    fn current(&self, now: Instant) -> Arc<Loaded> {
         let mut state = self.state();
-        if state.looked.elapsed() >= LOOK_INTERVAL {
-            state.looked = Instant::now();
-            let stamps = stamps(&self.settings);
-            if stamps != state.stamps {
-                state.stamps = stamps;
-                match Loaded::read(&self.settings) {
-                    Ok(loaded) => {
-                        state.loaded = Arc::new(loaded);
-                        log::info!("TLS: changed certificates are in force");
-                    }
-                    Err(error) => log::error!(
-                        "TLS: the changed certificates can't be used, the old ones stay: {error}"
-                    ),
-                }
-            }
+        match self.look(&mut state, now) {
+            None => {}
+            Some(Ok(())) => log::info!("TLS: changed certificates are in force"),
+            Some(Err(error)) => log::error!(
+                "TLS: the changed certificates can't be used, the old ones stay: {error}"
+            ),
         }
         Arc::clone(&state.loaded)
+    }
+
+    /// Reads files that have changed since the last look; `None` when there
+    /// is no news. Files that were refused are not read again until they
+    /// change again.
+    fn look(&self, state: &mut State, now: Instant) -> Option<Result<()>> {
+        if now.saturating_duration_since(state.looked) < LOOK_INTERVAL {
+            return None;
+        }
+        state.looked = now;
+        let stamps = stamps(&self.settings);
+        if stamps == state.stamps {
+            return None;
+        }
+        state.stamps = stamps;
+        Some(Loaded::read(&self.settings).map(|loaded| state.loaded = Arc::new(loaded)))
     }
 }
 

@@ -1,23 +1,114 @@
 //! Files that serve, and files that are refused with what to do.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use openssl::asn1::Asn1Time;
+use openssl::bn::BigNum;
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::rsa::Rsa;
+use openssl::symm::Cipher;
+use openssl::x509::extension::BasicConstraints;
+use openssl::x509::{X509, X509Name};
 
 use super::*;
 use crate::net::tls::fingerprint;
+
+/// A certificate with its key.
+pub(super) struct Made {
+    pub certificate: X509,
+    pub key: PKey<Private>,
+}
+
+/// Days from now, before and after.
+pub(super) const VALID: (i64, i64) = (-10, 30);
+
+pub(super) fn make(name: &str, issuer: Option<&Made>, days: (i64, i64)) -> Made {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
+    make_with(name, key, issuer, days)
+}
+
+fn make_with(name: &str, key: PKey<Private>, issuer: Option<&Made>, days: (i64, i64)) -> Made {
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    let day = |days: i64| Asn1Time::from_unix(now.as_secs() as i64 + days * 86_400).unwrap();
+    let mut subject = X509Name::builder().unwrap();
+    subject
+        .append_entry_by_nid(Nid::ORGANIZATIONNAME, "Example, Inc.")
+        .unwrap();
+    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
+    let subject = subject.build();
+    let mut builder = X509::builder().unwrap();
+    builder.set_version(2).unwrap();
+    let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
+    builder.set_serial_number(&serial).unwrap();
+    builder.set_subject_name(&subject).unwrap();
+    let from = issuer.map_or(&*subject, |made| made.certificate.subject_name());
+    builder.set_issuer_name(from).unwrap();
+    builder.set_not_before(&day(days.0)).unwrap();
+    builder.set_not_after(&day(days.1)).unwrap();
+    builder.set_pubkey(&key).unwrap();
+    if !name.contains('.') {
+        let authority = BasicConstraints::new().critical().ca().build().unwrap();
+        builder.append_extension(authority).unwrap();
+    }
+    let signer = issuer.map_or(&key, |made| &made.key);
+    builder.sign(signer, MessageDigest::sha256()).unwrap();
+    Made {
+        certificate: builder.build(),
+        key,
+    }
+}
+
+/// Writes certificates and key as PEM, one file each.
+pub(super) fn files(place: &Place, chain: &[&Made], key: &[u8]) -> TlsSettings {
+    let pair = CertificatePair {
+        certificate: place.path("chain.pem"),
+        key: place.path("key.pem"),
+    };
+    let pem: Vec<u8> = chain
+        .iter()
+        .flat_map(|made| made.certificate.to_pem().unwrap())
+        .collect();
+    std::fs::write(&pair.certificate, pem).unwrap();
+    std::fs::write(&pair.key, key).unwrap();
+    std::fs::set_permissions(&pair.key, PermissionsExt::from_mode(0o600)).unwrap();
+    TlsSettings {
+        certificates: vec![pair],
+        ..TlsSettings::default()
+    }
+}
+
+pub(super) fn pkcs8(made: &Made) -> Vec<u8> {
+    made.key.private_key_to_pem_pkcs8().unwrap()
+}
+
+fn serves(settings: &TlsSettings) {
+    let session = Tls::new(settings).unwrap().session();
+    control(&session, &Client::new());
+}
+
+fn refusal(settings: &TlsSettings) -> String {
+    Tls::new(settings).unwrap_err().to_string()
+}
 
 #[test]
 fn a_self_signed_pair_is_made_once() {
     let place = Place::new();
     let pair = place.pair("ftp.test");
     let key = std::fs::read(&pair.key).unwrap();
-    assert!(key.starts_with(b"-----BEGIN PRIVATE KEY-----"));
-    let mode = |path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&pair.key), 0o600);
     make_self_signed(&pair.certificate, &pair.key, &[]).unwrap();
     assert_eq!(std::fs::read(&pair.key).unwrap(), key, "it was made again");
     let facts = place.tls().certificates().unwrap();
     assert_eq!(facts[0].names, ["ftp.test"]);
-    assert!((3600..3700).contains(&facts[0].days_left) || facts[0].days_left > 3600);
+    assert!(facts[0].days_left >= 3649, "{}", facts[0].days_left);
     assert_eq!(
         facts[0].fingerprint,
         fingerprint(&pair.certificate).unwrap()
@@ -27,4 +118,182 @@ fn a_self_signed_pair_is_made_once() {
     assert_eq!(left.len(), 2, "something was left behind: {left:?}");
     std::fs::remove_file(&pair.certificate).unwrap();
     assert!(make_self_signed(&pair.certificate, &pair.key, &[]).is_err());
+    assert_eq!(std::fs::read(&pair.key).unwrap(), key);
+    let (certificate, key) = (place.path("none/a.crt"), place.path("a.key"));
+    assert!(make_self_signed(&certificate, &key, &[]).is_err());
+    assert!(!key.exists(), "a key without a certificate was left");
+}
+
+#[test]
+fn addresses_and_long_names_fit_a_self_signed_certificate() {
+    let place = Place::new();
+    let (certificate, key) = (place.path("a.crt"), place.path("a.key"));
+    let names = ["192.0.2.1", "2001:db8::1", &"long-".repeat(20)].map(String::from);
+    make_self_signed(&certificate, &key, &names).unwrap();
+    let made = X509::from_pem(&std::fs::read(&certificate).unwrap()).unwrap();
+    let alternatives = made.subject_alt_names().unwrap();
+    assert_eq!(alternatives[0].ipaddress(), Some(&[192, 0, 2, 1][..]));
+    assert_eq!(alternatives[1].ipaddress().unwrap().len(), 16);
+    assert_eq!(alternatives[2].dnsname(), Some(&*names[2]));
+}
+
+#[test]
+fn every_form_of_key_serves() {
+    let place = Place::new();
+    let elliptic = make("ftp.test", None, VALID);
+    let rsa = Rsa::generate(2048).unwrap();
+    let sec1 = elliptic.key.ec_key().unwrap().private_key_to_pem().unwrap();
+    let pkcs1 = rsa.private_key_to_pem().unwrap();
+    let rsa = make_with("ftp.test", PKey::from_rsa(rsa).unwrap(), None, VALID);
+    assert!(sec1.starts_with(b"-----BEGIN EC PRIVATE KEY"));
+    assert!(pkcs1.starts_with(b"-----BEGIN RSA PRIVATE KEY"));
+    // As `openssl ecparam -genkey` writes it.
+    let with_parameters = [
+        b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n",
+        &sec1[..],
+    ]
+    .concat();
+    for (made, key) in [
+        (&elliptic, pkcs8(&elliptic)),
+        (&elliptic, sec1),
+        (&elliptic, with_parameters),
+        (&rsa, pkcs1),
+        (&rsa, pkcs8(&rsa)),
+    ] {
+        serves(&files(&place, &[made], &key));
+    }
+}
+
+#[test]
+fn encrypted_keys_want_their_password() {
+    let place = Place::new();
+    let made = make("ftp.test", None, VALID);
+    let cipher = Cipher::aes_256_cbc();
+    let encrypted = made
+        .key
+        .private_key_to_pem_pkcs8_passphrase(cipher, b"se cret")
+        .unwrap();
+    let old = made
+        .key
+        .ec_key()
+        .unwrap()
+        .private_key_to_pem_passphrase(cipher, b"se cret")
+        .unwrap();
+    for key in [encrypted, old] {
+        let mut settings = files(&place, &[&made], &key);
+        assert!(refusal(&settings).contains("is encrypted: name a file"));
+        settings.key_password_file = Some(place.path("password"));
+        assert!(refusal(&settings).contains("password"));
+        for (password, good) in [("se cret\n", true), ("se cret", true), ("wrong\n", false)] {
+            std::fs::write(place.path("password"), password).unwrap();
+            match good {
+                true => serves(&settings),
+                false => assert!(refusal(&settings).contains("does not open")),
+            }
+        }
+        std::fs::write(place.path("password"), "x".repeat(5000)).unwrap();
+        assert!(refusal(&settings).contains("does not open"));
+    }
+}
+
+#[test]
+fn chains_serve_in_their_order_only() {
+    let place = Place::new();
+    let root = make("root", None, VALID);
+    let middle = make("middle", Some(&root), VALID);
+    let own = make("ftp.test", Some(&middle), VALID);
+    let other = make("other", None, VALID);
+    let key = pkcs8(&own);
+    for (chain, want) in [
+        (vec![&own], None),
+        (vec![&own, &middle], None),
+        (vec![&own, &middle, &root], None),
+        (vec![&middle, &own], Some("wrong order")),
+        (vec![&own, &root, &middle], Some("wrong order")),
+        (vec![&root, &middle, &own], Some("wrong order")),
+        (vec![&own, &other], Some("did not issue")),
+        (vec![&own, &root], Some("did not issue")),
+        (vec![&other], Some("does not belong")),
+        (vec![], Some("no certificate")),
+    ] {
+        let settings = files(&place, &chain, &key);
+        match want {
+            None => serves(&settings),
+            Some(want) => {
+                let text = refusal(&settings);
+                assert!(text.contains(want), "{text}");
+                assert!(text.contains("chain.pem"), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_whole_chain_reaches_the_client() {
+    let place = Place::new();
+    let root = make("root", None, VALID);
+    let middle = make("middle", Some(&root), VALID);
+    let own = make("ftp.test", Some(&middle), VALID);
+    let settings = files(&place, &[&own, &middle], &pkcs8(&own));
+    let client = Client::with(|builder| {
+        let certificate = root.certificate.clone();
+        builder.cert_store_mut().add_cert(certificate).unwrap();
+        builder.set_verify(openssl::ssl::SslVerifyMode::PEER);
+    });
+    let session = Tls::new(&settings).unwrap().session();
+    control(&session, &client);
+}
+
+#[test]
+fn bad_files_are_refused_with_what_to_do() {
+    let place = Place::new();
+    let made = make("ftp.test", None, VALID);
+    let past = make("ftp.test", None, (-20, -1));
+    let future = make("ftp.test", None, (5, 20));
+    let short = Rsa::generate(512).unwrap();
+    let short = make_with("ftp.test", PKey::from_rsa(short).unwrap(), None, VALID);
+    let text = refusal(&files(&place, &[&past], &pkcs8(&past)));
+    assert!(
+        text.contains("expired on") && text.contains("renew"),
+        "{text}"
+    );
+    // The clock of a router that has just started.
+    serves(&files(&place, &[&future], &pkcs8(&future)));
+    let text = refusal(&files(&place, &[&short], &pkcs8(&short)));
+    assert!(text.contains("using the certificate"), "{text}");
+    for (key, want) in [
+        (&b""[..], "no private key"),
+        (b"-----BEGIN CERTIFICATE-----\n", "no private key"),
+        (
+            b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+            "damaged",
+        ),
+    ] {
+        let text = refusal(&files(&place, &[&made], key));
+        assert!(text.contains(want) && text.contains("key.pem"), "{text}");
+    }
+    let mut settings = files(&place, &[&made], &pkcs8(&made));
+    std::fs::write(&settings.certificates[0].certificate, [0x30, 0x82, 1]).unwrap();
+    assert!(refusal(&settings).contains("-inform der"));
+    settings.certificates[0].certificate = place.path("missing.pem");
+    let error = Tls::new(&settings).unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::NotFound);
+    assert!(error.to_string().contains("missing.pem"));
+    settings.certificates[0].certificate = place.0.clone();
+    assert!(refusal(&settings).contains("not a plain file"));
+    settings.certificates.clear();
+    assert!(refusal(&settings).contains("needs a certificate"));
+}
+
+#[cfg(not(feature = "tls13"))]
+#[test]
+fn client_certificates_are_refused_at_start() {
+    let place = Place::new();
+    let settings = TlsSettings {
+        client_certificate: crate::net::tls::ClientCertificate::Optional,
+        ..place.settings()
+    };
+    let error = Tls::new(&settings).unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Unsupported);
+    assert!(error.to_string().contains("tls13"));
 }

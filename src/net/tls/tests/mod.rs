@@ -3,9 +3,12 @@
 
 mod certificates;
 mod client;
+#[cfg(feature = "tls13")]
+mod client_certificates;
 mod ends;
 mod handshake;
 mod measure;
+mod renewal;
 mod resumption;
 
 use std::os::fd::AsFd;
