@@ -10,6 +10,7 @@ mod digest;
 pub mod error;
 mod net;
 pub mod session;
+pub mod sftp;
 #[cfg(feature = "sftp")]
 pub mod ssh;
 pub mod storage;

@@ -1,3 +1,4 @@
 //! The daemon's subcommands.
 
 pub mod passwd;
+pub mod sftp_server;

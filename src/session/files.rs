@@ -17,8 +17,8 @@ use crate::auth::{Perms, Right, User};
 use crate::config::{Config, DotFiles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Attributes, Create, Directory, Existing, FileKind, FileSystem, Follow, Metadata, OpenOptions,
-    Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
+    OpenOptions, Space, VirtualPath, Write,
 };
 
 /// Names of uploads that are not whole yet begin so.
@@ -50,6 +50,10 @@ pub enum Put {
     Append,
     /// The file must exist and keeps its contents.
     Existing,
+    /// The file must exist and is replaced.
+    Overwrite,
+    /// The file must exist, and writes always go to the end.
+    AppendExisting,
 }
 
 impl Files {
@@ -197,6 +201,20 @@ impl Files {
         }))
     }
 
+    /// Opens a file that is only looked at on the server, for a checksum:
+    /// reading it, but not a transfer.
+    pub fn inspect(&self, path: &VirtualPath) -> Result<Box<dyn File>> {
+        self.may(path, Right::Read)?;
+        self.file_system().open(path, &OpenOptions::read())
+    }
+
+    /// Where a path leads when all links are followed. What does not exist
+    /// stays as it is named, so that one can ask before making it.
+    pub fn real_path(&self, path: &VirtualPath) -> Result<VirtualPath> {
+        self.may_name(path)?;
+        names::resolve(self.file_system(), path)
+    }
+
     fn transfer(&self, opened: Opened) -> Transfer {
         Transfer::new(self.clone(), opened)
     }
@@ -207,7 +225,9 @@ impl Files {
         self.put_with_mode(path, put, read, None)
     }
 
-    /// The same with permission bits for a new file, which the client wishes.
+    /// The same with permission bits for a new file that the client wishes:
+    /// it gets those of them that the configured bits have, execution like
+    /// directories.
     pub fn put_with_mode(
         &self,
         path: &VirtualPath,
@@ -225,13 +245,17 @@ impl Files {
         }
         let (write, create) = how_to_open(put, perms)
             .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
-        let mode = mode
-            .or(self.0.user.file_mode)
-            .unwrap_or(self.0.config.file_mode.0);
+        let file_mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
+        let mask = file_mode | self.dir_mode() & 0o111;
+        let mode = mode.map_or(file_mode, |wished| wished & mask);
         let mut options = OpenOptions::write(write, create, mode);
         options.read = read == Readable::Yes;
-        if self.0.config.atomic_uploads && write == Write::Truncate {
-            return self.put_atomic(path, create, options);
+        if self.0.config.atomic_uploads && (write == Write::Truncate || self.is_fresh(put, path)) {
+            let existing = match perms.has(Right::Write) && perms.has(Right::Delete) {
+                true if put != Put::New => Existing::Replace,
+                _ => Existing::Keep,
+            };
+            return self.put_atomic(path, put, existing, options);
         }
         let file = self
             .file_system()
@@ -252,18 +276,30 @@ impl Files {
         }))
     }
 
+    fn dir_mode(&self) -> u32 {
+        self.0.user.dir_mode.unwrap_or(self.0.config.dir_mode.0)
+    }
+
+    /// An upload that keeps what is there, with nothing there, can be atomic
+    /// like any other. OpenSSH's scp opens its uploads so.
+    fn is_fresh(&self, put: Put, path: &VirtualPath) -> bool {
+        put == Put::Keep
+            && self
+                .file_system()
+                .metadata(path, Follow::Yes)
+                .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
     fn put_atomic(
         &self,
         path: &VirtualPath,
-        create: Create,
+        put: Put,
+        existing: Existing,
         mut options: OpenOptions,
     ) -> Result<Transfer> {
-        let existing = match create {
-            Create::New => Existing::Keep,
-            _ => Existing::Replace,
-        };
         // What can be known to fail is told before the first byte is sent.
         match self.file_system().metadata(path, Follow::Yes) {
+            Ok(_) if put == Put::New => return Err(ErrorKind::Exists.into()),
             Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsDirectory.into()),
             Ok(metadata) if metadata.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
             Ok(_) if existing == Existing::Keep => {
@@ -273,7 +309,7 @@ impl Files {
                 ));
             }
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && put != Put::Overwrite => {}
             Err(error) => return Err(error),
         }
         options.create = Create::New;
@@ -288,12 +324,12 @@ impl Files {
         }))
     }
 
-    /// Makes a directory; `mode` instead of the configured bits.
+    /// Makes a directory; of `mode`, which the client wishes, it gets what
+    /// the configured bits have.
     pub fn make_dir(&self, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
         self.may(path, Right::MakeDir)?;
-        let mode = mode
-            .or(self.0.user.dir_mode)
-            .unwrap_or(self.0.config.dir_mode.0);
+        let dir_mode = self.dir_mode();
+        let mode = mode.map_or(dir_mode, |wished| wished & dir_mode);
         self.file_system().make_dir(path, mode)?;
         self.emit(&Event::DirectoryMade(path));
         Ok(())
@@ -336,13 +372,27 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn may_set(&self, path: &VirtualPath, attributes: &Attributes) -> Result<()> {
+    /// Checks the rights for everything but the size, and yields what may be
+    /// set: the bits that let a program act as its owner never pass.
+    pub(super) fn may_set(
+        &self,
+        path: &VirtualPath,
+        attributes: &Attributes,
+    ) -> Result<Attributes> {
         if attributes.mode.is_some() || attributes.uid.is_some() || attributes.gid.is_some() {
             self.may(path, Right::Mode)?;
         }
         if attributes.modified.is_some() || attributes.accessed.is_some() {
             self.may(path, Right::Time)?;
         }
+        Ok(Attributes {
+            mode: attributes.mode.map(|mode| mode & 0o1777),
+            ..*attributes
+        })
+    }
+
+    /// Checks the rights for another size, which are those for replacing.
+    pub(super) fn may_resize(&self, path: &VirtualPath, attributes: &Attributes) -> Result<()> {
         if attributes.size.is_some() {
             self.may(path, Right::Write)?;
             self.may(path, Right::Delete)?;
@@ -350,17 +400,15 @@ impl Files {
         Ok(())
     }
 
-    /// Changes attributes, each by its own right. The bits that let a program
-    /// act as its owner never pass.
+    /// Changes attributes, each by its own right.
     pub fn set_attributes(
         &self,
         path: &VirtualPath,
         attributes: &Attributes,
         follow: Follow,
     ) -> Result<()> {
-        self.may_set(path, attributes)?;
-        let mut attributes = *attributes;
-        attributes.mode = attributes.mode.map(|mode| mode & 0o1777);
+        let attributes = self.may_set(path, attributes)?;
+        self.may_resize(path, &attributes)?;
         self.file_system().set_attributes(path, &attributes, follow)
     }
 
@@ -486,6 +534,8 @@ fn how_to_open(put: Put, perms: Perms) -> Option<(Write, Create)> {
         Put::Keep => create(go_on).map(|create| (Write::At, create)),
         Put::Append => create(go_on).map(|create| (Write::Append, create)),
         Put::Existing => go_on.then_some((Write::At, Create::Never)),
+        Put::Overwrite => replace.then_some((Write::Truncate, Create::Never)),
+        Put::AppendExisting => go_on.then_some((Write::Append, Create::Never)),
     }
 }
 
@@ -531,6 +581,13 @@ mod tests {
             (Put::Append, "r", None),
             (Put::Existing, "a", Some((Write::At, Create::Never))),
             (Put::Existing, "w", None),
+            (Put::Overwrite, "wd", Some((Write::Truncate, Create::Never))),
+            (Put::Overwrite, "wa", None),
+            (
+                Put::AppendExisting,
+                "a",
+                Some((Write::Append, Create::Never)),
+            ),
         ] {
             assert_eq!(how_to_open(put, perms(letters)), want, "{put:?} {letters}");
         }

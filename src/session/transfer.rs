@@ -110,10 +110,23 @@ impl Transfer {
         self.read + self.written
     }
 
-    /// Changes attributes of the open file, if the user may.
+    /// Changes attributes of the open file, if the user may. Whoever writes
+    /// the file may also make it longer, or as long as it is: OpenSSH's scp
+    /// ends every upload so, also that of a user who may not replace files.
     pub fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
-        self.files.may_set(&self.path, attributes)?;
-        self.file()?.set_attributes(attributes)
+        let attributes = self.files.may_set(&self.path, attributes)?;
+        let file = self.file()?;
+        if let Some(size) = attributes.size
+            && (!self.writes || size < file.metadata()?.size)
+        {
+            self.files.may_resize(&self.path, &attributes)?;
+        }
+        file.set_attributes(&attributes)
+    }
+
+    /// Whether this is an upload that appears under its name only at the end.
+    pub fn is_pending(&self) -> bool {
+        self.temporary.is_some()
     }
 
     /// What is known about the open file.

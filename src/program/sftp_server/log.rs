@@ -1,0 +1,111 @@
+//! What the subsystem tells the administrator.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+
+use env_logger::{Builder, Target};
+use log::{Level, LevelFilter};
+use wharf::session::events::{Event, Events, Transferred, Who};
+
+use super::flags::Flags;
+
+/// Where syslogd listens.
+const SYSLOG: &str = "/dev/log";
+
+/// Begins logging: to standard error, which sshd hands to the client's
+/// terminal, or to syslog. Without a syslogd nobody is told.
+pub(super) fn start(flags: &Flags) {
+    let mut builder = Builder::new();
+    builder.filter_level(flags.level);
+    if flags.to_stderr {
+        builder.format(|line, record| writeln!(line, "{}", record.args()));
+    } else {
+        let facility = flags.facility;
+        let process = std::process::id();
+        // One line in one write is one datagram.
+        builder.format(move |line, record| {
+            let priority = facility << 3 | severity(record.level());
+            write!(
+                line,
+                "<{priority}>sftp-server[{process}]: {}",
+                record.args()
+            )
+        });
+        match Syslog::connect() {
+            Ok(syslog) => builder.target(Target::Pipe(Box::new(syslog))),
+            Err(_) => builder.filter_level(LevelFilter::Off),
+        };
+    }
+    // A second logger in one process: then the first one stays.
+    let _ = builder.try_init();
+}
+
+/// The numbers of RFC 5424, table 2.
+fn severity(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
+}
+
+struct Syslog(UnixDatagram);
+
+impl Syslog {
+    fn connect() -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(SYSLOG)?;
+        Ok(Syslog(socket))
+    }
+}
+
+impl Write for Syslog {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        // A syslogd that is gone, or too slow, must not end the session.
+        let _ = self.0.send(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Lines like those of OpenSSH's sftp-server, which analysers know.
+pub(super) struct Lines;
+
+impl Events for Lines {
+    fn event(&self, who: &Who<'_>, event: &Event<'_>) {
+        match event {
+            Event::LoggedIn => session("opened", who),
+            Event::LoggedOut => session("closed", who),
+            Event::Download(transferred) => closed(transferred, transferred.bytes, 0),
+            Event::Upload(transferred) => closed(transferred, 0, transferred.bytes),
+            Event::Deleted(path) => ::log::info!("remove name \"{path}\""),
+            Event::DirectoryMade(path) => ::log::info!("mkdir name \"{path}\""),
+            Event::DirectoryRemoved(path) => ::log::info!("rmdir name \"{path}\""),
+            Event::Renamed(from, to) => ::log::info!("rename old \"{from}\" new \"{to}\""),
+            _ => {}
+        }
+    }
+}
+
+fn session(word: &str, who: &Who<'_>) {
+    let user = who.user.unwrap_or("?").escape_debug();
+    ::log::info!(
+        "session {word} for local user {user} from [{}]",
+        who.peer.ip()
+    );
+}
+
+fn closed(transferred: &Transferred<'_>, read: u64, written: u64) {
+    let word = match transferred.complete {
+        true => "close",
+        false => "forced close",
+    };
+    ::log::info!(
+        "{word} \"{}\" bytes read {read} written {written}",
+        transferred.path
+    );
+}

@@ -1,0 +1,201 @@
+//! Open files and directories of one session, under names that a client
+//! can't guess its way around with: four bytes, slot and generation.
+
+use super::wire::Arguments;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Transfer;
+use crate::storage::{Directory, Metadata, VirtualPath};
+
+/// Most handles that a session can be allowed: a slot is one byte.
+pub(super) const HANDLES_MAX: usize = 256;
+
+/// What a handle stands for.
+pub(super) enum Open {
+    File(OpenFile),
+    Directory(OpenDirectory),
+}
+
+/// A file in use.
+pub(super) struct OpenFile {
+    pub(super) transfer: Transfer,
+    pub(super) reads: bool,
+    pub(super) writes: bool,
+    /// A WRITE failed: the file is not what the client has sent, so CLOSE
+    /// must not say that all is well, nor publish an atomic upload.
+    pub(super) failed: Option<ErrorKind>,
+}
+
+/// A directory that is being listed.
+pub(super) struct OpenDirectory {
+    pub(super) directory: Box<dyn Directory>,
+    pub(super) path: VirtualPath,
+    /// `.` and `..` come first, which no back-end yields.
+    pub(super) stage: Stage,
+    /// The entry that found no room in the last reply, or is being looked at.
+    pub(super) name: Vec<u8>,
+    /// What ended the listing after some entries had been sent.
+    pub(super) failed: Option<Error>,
+}
+
+/// How far a listing is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Dot,
+    DotDot,
+    Entries,
+    End,
+}
+
+/// All handles of a session.
+pub(super) struct Handles {
+    slots: Vec<Slot>,
+    open: usize,
+    max: usize,
+}
+
+struct Slot {
+    generation: u32,
+    open: Option<Open>,
+}
+
+impl Handles {
+    pub(super) fn new(max: usize) -> Self {
+        Handles {
+            slots: Vec::new(),
+            open: 0,
+            max: max.min(HANDLES_MAX),
+        }
+    }
+
+    /// How many may be open at once.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Whether nothing is open.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open == 0
+    }
+
+    /// Whether another one fits: to be asked before something is opened, and
+    /// perhaps truncated, in vain.
+    pub(super) fn may_open(&self) -> Result<()> {
+        match self.open < self.max {
+            true => Ok(()),
+            false => Err(Error::new(ErrorKind::TooMany, "all handles are in use")),
+        }
+    }
+
+    /// Takes something open in; yields its name.
+    pub(super) fn insert(&mut self, open: Open) -> Result<[u8; 4]> {
+        self.may_open()?;
+        let at = match self.slots.iter().position(|slot| slot.open.is_none()) {
+            Some(at) => at,
+            None => {
+                self.slots.push(Slot {
+                    generation: 0,
+                    open: None,
+                });
+                self.slots.len() - 1
+            }
+        };
+        let slot = &mut self.slots[at];
+        slot.generation = slot.generation.wrapping_add(1) & 0x00ff_ffff;
+        slot.open = Some(open);
+        self.open += 1;
+        Ok((slot.generation << 8 | at as u32).to_be_bytes())
+    }
+
+    fn slot(&mut self, name: &[u8]) -> Result<&mut Slot> {
+        let unknown = || Error::new(ErrorKind::Invalid, "a handle that is not open");
+        let number = u32::from_be_bytes(name.try_into().map_err(|_| unknown())?);
+        self.slots
+            .get_mut((number & 0xff) as usize)
+            .filter(|slot| slot.generation == number >> 8 && slot.open.is_some())
+            .ok_or_else(unknown)
+    }
+
+    /// What the next argument names.
+    pub(super) fn find(&mut self, arguments: &mut Arguments<'_>) -> Result<&mut Open> {
+        let slot = self.slot(arguments.string()?)?;
+        slot.open.as_mut().ok_or_else(|| ErrorKind::Invalid.into())
+    }
+
+    /// The file that the next argument names.
+    pub(super) fn file(&mut self, arguments: &mut Arguments<'_>) -> Result<&mut OpenFile> {
+        match self.find(arguments)? {
+            Open::File(file) => Ok(file),
+            Open::Directory(_) => Err(wrong("a directory's handle for a file")),
+        }
+    }
+
+    /// The directory that the next argument names.
+    pub(super) fn directory(
+        &mut self,
+        arguments: &mut Arguments<'_>,
+    ) -> Result<&mut OpenDirectory> {
+        match self.find(arguments)? {
+            Open::Directory(directory) => Ok(directory),
+            Open::File(_) => Err(wrong("a file's handle for a directory")),
+        }
+    }
+
+    /// Two files, which may be the same one: their slots, checked.
+    pub(super) fn two_files(&mut self, one: &[u8], two: &[u8]) -> Result<[usize; 2]> {
+        let mut slots = [0; 2];
+        for (at, name) in [one, two].into_iter().enumerate() {
+            match &self.slot(name)?.open {
+                Some(Open::File(_)) => {}
+                _ => return Err(wrong("a directory's handle for a file")),
+            }
+            // The slot exists, so the name has four bytes.
+            slots[at] = name.last().map_or(0, |byte| usize::from(*byte));
+        }
+        Ok(slots)
+    }
+
+    /// The file in a slot of [`Handles::two_files`].
+    pub(super) fn at(&mut self, slot: usize) -> Result<&mut OpenFile> {
+        match self.slots.get_mut(slot).and_then(|slot| slot.open.as_mut()) {
+            Some(Open::File(file)) => Ok(file),
+            _ => Err(wrong("a handle that is not open")),
+        }
+    }
+
+    /// Takes out what the next argument names.
+    pub(super) fn remove(&mut self, arguments: &mut Arguments<'_>) -> Result<Open> {
+        let slot = self.slot(arguments.string()?)?;
+        let open = slot.open.take();
+        self.open -= usize::from(open.is_some());
+        open.ok_or_else(|| wrong("a handle that is not open"))
+    }
+
+    /// The upload to `path` that appears under this name only when it is
+    /// closed. Whoever asks for the path before means the upload: sshfs looks
+    /// at a file that it has just made, and takes an error for a failed open.
+    pub(super) fn pending(&self, path: &VirtualPath) -> Option<&Transfer> {
+        self.slots.iter().find_map(|slot| match &slot.open {
+            Some(Open::File(file))
+                if file.transfer.is_pending() && file.transfer.path() == path =>
+            {
+                Some(&file.transfer)
+            }
+            _ => None,
+        })
+    }
+}
+
+fn wrong(what: &'static str) -> Error {
+    Error::new(ErrorKind::Invalid, what)
+}
+
+impl Open {
+    /// What is known about it.
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        use crate::storage::Follow;
+        match self {
+            Open::File(file) => file.transfer.metadata(),
+            Open::Directory(directory) => directory.directory.metadata(b".", Follow::No),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Bytes in and out: packets, their fields, and the two buffers they lie in.
+//!
+//! A request is never copied: its fields are slices of the input buffer, and
+//! what is written to a file goes from there. A reply is made in place in the
+//! output buffer, and what is read from a file lands there.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// Longest packet that is made or promised, without its length field.
+pub(super) const PACKET_MAX: usize = 256 * 1024;
+/// Longest packet that is taken: clients that count 256 KiB of data without
+/// the fields around them are served too.
+const PACKET_TAKEN: usize = PACKET_MAX + 1024;
+/// Most data in one READ or WRITE that is promised, as OpenSSH does.
+pub(super) const DATA_MAX: usize = PACKET_MAX - 1024;
+/// What an idle session keeps of each buffer.
+const BUFFER_IDLE: usize = 4 * 1024;
+/// A buffer above this is given back as soon as no handle is open. Below, it
+/// stays, so that many small files do not cost many allocations.
+const BUFFER_KEPT: usize = 64 * 1024;
+/// Room for one packet and most of the next.
+const BUFFER_MAX: usize = 512 * 1024;
+
+/// Where requests arrive.
+pub(super) struct Input {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Input {
+    pub(super) fn new() -> Self {
+        Input {
+            bytes: vec![0; BUFFER_IDLE],
+            start: 0,
+            end: 0,
+        }
+    }
+
+    /// The length field of the next packet, if it is here.
+    fn length(&self) -> Option<usize> {
+        let field = self.bytes.get(self.start..self.end)?.first_chunk()?;
+        Some(u32::from_be_bytes(*field) as usize)
+    }
+
+    /// Takes the next packet, if it is here as a whole.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Protocol`] for a length that no packet has: where the next
+    /// one begins is unknown then, and the session must end.
+    pub(super) fn packet(&mut self) -> Result<Option<Range<usize>>> {
+        let Some(length) = self.length() else {
+            return Ok(None);
+        };
+        if length == 0 || length > PACKET_TAKEN {
+            return Err(Error::new(
+                ErrorKind::Protocol,
+                format!("an SFTP packet of {length} bytes"),
+            ));
+        }
+        let begin = self.start + 4;
+        if self.end - self.start < 4 + length {
+            return Ok(None);
+        }
+        self.start = begin + length;
+        Ok(Some(begin..begin + length))
+    }
+
+    /// The bytes of a packet.
+    pub(super) fn bytes(&self, packet: Range<usize>) -> &[u8] {
+        self.bytes.get(packet).unwrap_or_default()
+    }
+
+    /// Whether a part of a packet is here.
+    pub(super) fn is_cut(&self) -> bool {
+        self.start != self.end
+    }
+
+    /// Reads what the channel has; 0 is its end.
+    pub(super) fn fill(&mut self, channel: &mut dyn Read, idle: bool) -> io::Result<usize> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if idle && self.bytes.len() > BUFFER_KEPT {
+                self.bytes = vec![0; BUFFER_IDLE];
+            }
+        }
+        let needed = 4 + self.length().unwrap_or(0);
+        if self.end == self.bytes.len() || self.start + needed > self.bytes.len() {
+            if self.start > 0 {
+                self.bytes.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            }
+            // Only bytes that have come make the buffer grow, never a length
+            // that was merely announced.
+            if self.end * 2 > self.bytes.len() && self.bytes.len() < BUFFER_MAX {
+                let length = (self.bytes.len() * 4).min(BUFFER_MAX);
+                self.bytes.resize(length, 0);
+            }
+        }
+        loop {
+            match channel.read(&mut self.bytes[self.end..]) {
+                Ok(length) => {
+                    self.end += length;
+                    return Ok(length);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// The fields of a request, taken one after the other.
+pub(super) struct Arguments<'a>(&'a [u8]);
+
+impl<'a> Arguments<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Arguments(bytes)
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or_else(|| Error::new(ErrorKind::Protocol, "a request with a field cut short"))?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let bytes = self.take(N)?;
+        bytes
+            .try_into()
+            .map_err(|_| Error::new(ErrorKind::Protocol, "a request with a field cut short"))
+    }
+
+    pub(super) fn u8(&mut self) -> Result<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_be_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_be_bytes)
+    }
+
+    pub(super) fn string(&mut self) -> Result<&'a [u8]> {
+        let length = self.u32()? as usize;
+        self.take(length)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Where replies are made until they are sent together.
+pub(super) struct Replies {
+    bytes: Vec<u8>,
+    end: usize,
+    /// Begin of the reply that is being made.
+    begin: usize,
+}
+
+impl Replies {
+    pub(super) fn new() -> Self {
+        Replies {
+            bytes: Vec::new(),
+            end: 0,
+            begin: 0,
+        }
+    }
+
+    /// Begins a reply to request `id`.
+    pub(super) fn begin(&mut self, kind: u8, id: u32) {
+        self.begin = self.end;
+        self.u32(0);
+        self.u8(kind);
+        self.u32(id);
+    }
+
+    /// Ends the reply: its length is known now.
+    pub(super) fn finish(&mut self) {
+        let length = (self.end - self.begin).saturating_sub(4) as u32;
+        self.set_u32(self.begin, length);
+        self.begin = self.end;
+    }
+
+    /// Takes back what was made of the reply.
+    pub(super) fn cancel(&mut self) {
+        self.end = self.begin;
+    }
+
+    /// Length of the reply so far.
+    pub(super) fn length(&self) -> usize {
+        self.end - self.begin
+    }
+
+    /// Everything that is to be sent.
+    pub(super) fn pending(&self) -> &[u8] {
+        self.bytes.get(..self.end).unwrap_or_default()
+    }
+
+    /// Forgets what was sent; an idle session gives memory back.
+    pub(super) fn clear(&mut self) {
+        (self.begin, self.end) = (0, 0);
+    }
+
+    /// Gives memory back.
+    pub(super) fn shrink(&mut self) {
+        if self.end == 0 && self.bytes.len() > BUFFER_KEPT {
+            self.bytes = Vec::new();
+        }
+    }
+
+    /// Room for `length` bytes at the end; they count when [`Self::advance`]
+    /// says so.
+    pub(super) fn room(&mut self, length: usize) -> &mut [u8] {
+        let needed = self.end + length;
+        if needed > self.bytes.len() {
+            // Twice as much, so that this happens seldom.
+            let target = needed.max(self.bytes.len() * 2).max(BUFFER_IDLE);
+            self.bytes.resize(target, 0);
+        }
+        &mut self.bytes[self.end..needed]
+    }
+
+    pub(super) fn advance(&mut self, length: usize) {
+        self.end = (self.end + length).min(self.bytes.len());
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.end += bytes.len();
+    }
+
+    pub(super) fn u8(&mut self, value: u8) {
+        self.raw(&[value]);
+    }
+
+    pub(super) fn u32(&mut self, value: u32) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    pub(super) fn u64(&mut self, value: u64) {
+        self.raw(&value.to_be_bytes());
+    }
+
+    pub(super) fn string(&mut self, value: &[u8]) {
+        self.u32(value.len() as u32);
+        self.raw(value);
+    }
+
+    /// A string that `make` writes piece by piece.
+    pub(super) fn string_with(&mut self, make: impl FnOnce(&mut Self)) {
+        let at = self.mark();
+        make(self);
+        self.set_length_since(at);
+    }
+
+    /// Leaves room for a number that is known later.
+    pub(super) fn mark(&mut self) -> usize {
+        let at = self.end;
+        self.u32(0);
+        at
+    }
+
+    /// Fills the number at a mark.
+    pub(super) fn set_u32(&mut self, at: usize, value: u32) {
+        if let Some(field) = self.bytes.get_mut(at..at + 4) {
+            field.copy_from_slice(&value.to_be_bytes());
+        }
+    }
+
+    fn set_length_since(&mut self, at: usize) {
+        self.set_u32(at, (self.end - at - 4) as u32);
+    }
+}
+
+impl std::fmt::Write for Replies {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        self.raw(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_come_out_however_the_bytes_are_cut() {
+        let lengths = [1usize, 5, 300, 70_000, 2, PACKET_MAX, 9];
+        let mut stream = Vec::new();
+        for length in lengths {
+            stream.extend_from_slice(&(length as u32).to_be_bytes());
+            stream.extend(std::iter::repeat_n(length as u8, length));
+        }
+        for step in [1, 3, 4, 1000, 65536, usize::MAX] {
+            let (mut input, mut taken) = (Input::new(), Vec::new());
+            for mut piece in stream.chunks(step) {
+                while !piece.is_empty() {
+                    input.fill(&mut piece, false).unwrap();
+                    while let Some(packet) = input.packet().unwrap() {
+                        let bytes = input.bytes(packet);
+                        assert!(bytes.iter().all(|byte| *byte == bytes.len() as u8));
+                        taken.push(bytes.len());
+                    }
+                }
+            }
+            assert_eq!(taken, lengths, "pieces of {step} bytes");
+            assert!(!input.is_cut() && input.bytes.len() <= BUFFER_MAX);
+        }
+    }
+
+    #[test]
+    fn lengths_that_no_packet_has_end_the_session() {
+        for length in [0, PACKET_TAKEN as u32 + 1, 1 << 31, u32::MAX] {
+            let mut input = Input::new();
+            input.fill(&mut &length.to_be_bytes()[..], false).unwrap();
+            assert_eq!(input.packet().unwrap_err().kind(), ErrorKind::Protocol);
+            assert_eq!(input.bytes.len(), BUFFER_IDLE);
+        }
+    }
+
+    #[test]
+    fn fields_past_the_end_are_errors() {
+        for bytes in [&b""[..], b"\0\0\0", b"\0\0\0\x01", b"\xff\xff\xff\xff12"] {
+            let mut arguments = Arguments::new(bytes);
+            assert_eq!(arguments.string().unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
+}
