@@ -186,16 +186,11 @@ impl FileSystem for LocalFs {
         }
         not_the_root(to)?;
         retry(|| {
-            let from = self.jail.place(from)?;
-            let to = self.jail.place(to)?;
+            let source = self.jail.place(from)?;
+            let target = self.jail.place_beside(to, from, &source)?;
             match existing {
-                Existing::Replace => fs::renameat(
-                    &from.directory,
-                    from.name.as_ref(),
-                    &to.directory,
-                    to.name.as_ref(),
-                ),
-                Existing::Keep => rename_keeping(&from, &to),
+                Existing::Replace => rename(&source, &target),
+                Existing::Keep => rename_keeping(&source, &target),
             }
         })
         .doing("renaming")
@@ -321,6 +316,15 @@ fn not_regular() -> Error {
     )
 }
 
+fn rename(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
+    fs::renameat(
+        &from.directory,
+        from.name.as_ref(),
+        &to.directory,
+        to.name.as_ref(),
+    )
+}
+
 /// Renames without replacing anything.
 fn rename_keeping(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
     match fs::renameat_with(
@@ -339,18 +343,10 @@ fn rename_keeping(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
 
 /// The same in two steps of which the first one fails if the name is taken.
 fn rename_keeping_old(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
-    let rename = || {
-        fs::renameat(
-            &from.directory,
-            from.name.as_ref(),
-            &to.directory,
-            to.name.as_ref(),
-        )
-    };
     if file_type(&from.stat()?) == FileType::Directory {
         // A directory may replace an empty one: ours.
         fs::mkdirat(&to.directory, to.name.as_ref(), attributes::mode(0o700))?;
-        return rename().inspect_err(|_| {
+        return rename(from, to).inspect_err(|_| {
             let _ = fs::unlinkat(&to.directory, to.name.as_ref(), AtFlags::REMOVEDIR);
         });
     }
@@ -360,7 +356,7 @@ fn rename_keeping_old(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()
         // and a rename, with the gap between them that such systems have.
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::MLINK) => match to.stat() {
             Ok(_) => Err(Errno::EXIST),
-            Err(Errno::NOENT) => rename(),
+            Err(Errno::NOENT) => rename(from, to),
             Err(error) => Err(error),
         },
         Err(error) => Err(error),

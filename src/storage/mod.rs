@@ -2,13 +2,16 @@
 //!
 //! [`FileSystem`] is the one door to files: [`LocalFs`] is a jail on the
 //! operating system's files, [`MemoryFs`] lives in memory, and an embedding
-//! program may bring its own. Every path that reaches a file system is a
+//! program may bring its own. [`Mounts`] puts several together, [`ReadOnly`]
+//! takes the changes away. Every path that reaches a file system is a
 //! [`VirtualPath`]: absolute, normal, bytes. Rights, logging and counting are
 //! not here but in `session::Files`; listing formats are not here either.
 
 mod local;
 mod memory;
+mod mount;
 mod path;
+mod read_only;
 mod time;
 mod trail;
 
@@ -19,7 +22,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use local::{LocalFs, Resolver};
 pub use memory::MemoryFs;
+pub use mount::Mounts;
 pub use path::VirtualPath;
+pub use read_only::ReadOnly;
 
 /// A user's file system.
 ///

@@ -4,5 +4,6 @@
 mod cases;
 mod files;
 mod links;
+mod mounts;
 mod random;
 mod support;

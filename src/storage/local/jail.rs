@@ -38,10 +38,10 @@ pub(super) struct Jail {
     resolver: Resolver,
 }
 
-/// An open directory: the root itself, which costs no call, or another one.
+/// An open directory: one that is open anyway, such as the root, or a new one.
 pub(super) enum Base<'a> {
-    Root(BorrowedFd<'a>),
-    Open(OwnedFd),
+    Borrowed(BorrowedFd<'a>),
+    Owned(OwnedFd),
 }
 
 /// A name in an open directory: what the `*at` calls want.
@@ -137,7 +137,22 @@ impl Jail {
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = self.resolve(parent, flags, Mode::empty())?;
-        Ok(Place::new(Base::Open(directory), name))
+        Ok(Place::new(Base::Owned(directory), name))
+    }
+
+    /// The place of `path`, given that of `other`. In one directory it is
+    /// opened once: an atomic upload renames within its own.
+    pub(super) fn place_beside<'a>(
+        &'a self,
+        path: &'a VirtualPath,
+        other: &'a VirtualPath,
+        place: &'a Place<'_>,
+    ) -> Result<Place<'a>> {
+        if path.is_root() || parent(path) != parent(other) {
+            return self.place(path);
+        }
+        let directory = Base::Borrowed(place.directory.as_fd());
+        Ok(Place::new(directory, path.name()))
     }
 
     /// The same, with links in the last component followed if `follow` says so.
@@ -184,7 +199,7 @@ impl Jail {
     }
 
     fn root(&self) -> Base<'_> {
-        Base::Root(self.root.as_fd())
+        Base::Borrowed(self.root.as_fd())
     }
 }
 
@@ -209,8 +224,8 @@ impl<'a> Place<'a> {
 impl AsFd for Base<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Base::Root(fd) => *fd,
-            Base::Open(fd) => fd.as_fd(),
+            Base::Borrowed(fd) => *fd,
+            Base::Owned(fd) => fd.as_fd(),
         }
     }
 }

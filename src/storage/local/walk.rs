@@ -66,7 +66,11 @@ impl<'r> Walk<'r> {
             let name = self.trail.bytes(&range);
             match fs::openat(self.directory(), name, flags | OFlags::NOFOLLOW, mode) {
                 // O_PATH with O_NOFOLLOW opens a link itself.
-                Ok(fd) if flags.contains(OFlags::PATH) && is_link(&fs::fstat(&fd)?) => {
+                Ok(fd)
+                    if flags.contains(OFlags::PATH)
+                        && !flags.contains(OFlags::DIRECTORY)
+                        && is_link(&fs::fstat(&fd)?) =>
+                {
                     self.follow(&range, Errno::LOOP)?;
                 }
                 Err(why @ (Errno::LOOP | Errno::NOTDIR)) if !exclusive => {
@@ -215,8 +219,8 @@ impl<'r> Walk<'r> {
 
     fn base(self) -> Base<'r> {
         match self.current {
-            Some(fd) => Base::Open(fd),
-            None => Base::Root(self.root),
+            Some(fd) => Base::Owned(fd),
+            None => Base::Borrowed(self.root),
         }
     }
 }

@@ -1,0 +1,132 @@
+//! [`ReadOnly`]: another file system of which nothing changes.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use super::{
+    Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
+    Space, VirtualPath, Write,
+};
+use crate::error::{Error, ErrorKind, Result};
+
+/// A file system that refuses every change with [`ErrorKind::ReadOnly`],
+/// whatever rights the session has.
+#[derive(Clone)]
+pub struct ReadOnly {
+    files: Arc<dyn FileSystem>,
+}
+
+impl ReadOnly {
+    /// Shows `files` without a way to change them.
+    pub fn new(files: Arc<dyn FileSystem>) -> Self {
+        ReadOnly { files }
+    }
+}
+
+fn refused<T>() -> Result<T> {
+    Err(Error::new(
+        ErrorKind::ReadOnly,
+        "changing a read-only folder",
+    ))
+}
+
+impl FileSystem for ReadOnly {
+    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
+        self.files.metadata(path, follow)
+    }
+
+    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
+        if options.write != Write::No || options.create != Create::Never {
+            return refused();
+        }
+        let file = self.files.open(path, options)?;
+        Ok(Box::new(ReadOnlyFile { file }))
+    }
+
+    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
+        self.files.read_dir(path)
+    }
+
+    fn make_dir(&self, _path: &VirtualPath, _mode: u32) -> Result<()> {
+        refused()
+    }
+
+    fn remove_file(&self, _path: &VirtualPath) -> Result<()> {
+        refused()
+    }
+
+    fn remove_dir(&self, _path: &VirtualPath) -> Result<()> {
+        refused()
+    }
+
+    fn rename(&self, _from: &VirtualPath, _to: &VirtualPath, _existing: Existing) -> Result<()> {
+        refused()
+    }
+
+    fn set_attributes(
+        &self,
+        _path: &VirtualPath,
+        _attributes: &Attributes,
+        _follow: Follow,
+    ) -> Result<()> {
+        refused()
+    }
+
+    fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
+        self.files.read_link(path)
+    }
+
+    fn symlink(&self, _target: &[u8], _path: &VirtualPath) -> Result<()> {
+        refused()
+    }
+
+    fn hard_link(&self, _path: &VirtualPath, _new: &VirtualPath) -> Result<()> {
+        refused()
+    }
+
+    fn space(&self, path: &VirtualPath) -> Result<Space> {
+        let mut space = self.files.space(path)?;
+        space.read_only = true;
+        Ok(space)
+    }
+}
+
+/// SECURITY: a mode or a time can be changed through a descriptor opened for
+/// reading (SFTP's FSETSTAT), so the open file refuses as well.
+struct ReadOnlyFile {
+    file: Box<dyn File>,
+}
+
+impl File for ReadOnlyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, _data: &[u8], _offset: u64) -> Result<()> {
+        refused()
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        self.file.metadata()
+    }
+
+    fn metadata_at_open(&self) -> Result<Metadata> {
+        self.file.metadata_at_open()
+    }
+
+    fn set_attributes(&self, _attributes: &Attributes) -> Result<()> {
+        refused()
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.file.close()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.descriptor()
+    }
+}
