@@ -8,6 +8,7 @@ mod base64;
 pub mod config;
 mod digest;
 pub mod error;
+mod ftp;
 mod net;
 pub mod session;
 pub mod sftp;
@@ -16,6 +17,14 @@ pub mod ssh;
 pub mod storage;
 mod sys;
 mod text;
-mod time;
+pub mod time;
 
+/// What the daemon needs of the operating system and safe Rust can't say.
+#[doc(hidden)]
+pub mod os {
+    pub use crate::sys::SignalSet;
+}
+
+pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+pub use net::{Protocol, Running, Server};

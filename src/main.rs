@@ -1,6 +1,8 @@
-//! The daemon.
+//! wharfd: an FTP, FTPS and SFTP server.
 
 mod program;
+
+use program::cli::{self, Wish};
 
 fn main() {
     let mut arguments = Vec::new();
@@ -9,22 +11,42 @@ fn main() {
             Ok(argument) => arguments.push(argument),
             Err(argument) => {
                 eprintln!("wharfd: '{}' is not UTF-8", argument.display());
-                std::process::exit(100);
+                std::process::exit(cli::USAGE);
             }
         }
     }
+    std::process::exit(run(arguments));
+}
+
+fn run(mut arguments: Vec<String>) -> i32 {
     if called_as_sftp_server() {
-        std::process::exit(program::sftp_server::run(&arguments));
+        return program::sftp_server::run(&arguments);
     }
     match arguments.split_first() {
-        Some((word, rest)) if word == "passwd" => {
-            std::process::exit(program::passwd::run(rest));
-        }
+        Some((word, rest)) if word == "passwd" => return program::passwd::run(rest),
         _ => {}
     }
     if let Some(at) = arguments.iter().position(|word| word == "--sftp-server") {
         arguments.remove(at);
-        std::process::exit(program::sftp_server::run(&arguments));
+        return program::sftp_server::run(&arguments);
+    }
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    match cli::read(&arguments, environment) {
+        Ok(Wish::Print(text)) => {
+            print!("{text}");
+            0
+        }
+        Ok(Wish::Serve(invocation)) => {
+            program::logging::start(log::LevelFilter::Info);
+            program::serve::run(*invocation)
+        }
+        Err(mistakes) => {
+            for mistake in mistakes {
+                eprintln!("{mistake}");
+            }
+            cli::USAGE
+        }
     }
 }
 

@@ -88,3 +88,60 @@ pub(crate) fn offer_tls_session(
     // SAFETY: the tests make all of a client's connections from one context.
     unsafe { ssl.set_session(session) }.expect("a session fits its context");
 }
+
+/// Signals that are blocked, to be waited for.
+pub struct SignalSet(libc::sigset_t);
+
+impl SignalSet {
+    fn of(signals: &[i32]) -> SignalSet {
+        // SAFETY: sigemptyset makes the zeroed set a valid one; adding a
+        // number that is no signal fails and changes nothing.
+        unsafe {
+            let mut set = std::mem::zeroed();
+            libc::sigemptyset(&mut set);
+            for signal in signals {
+                libc::sigaddset(&mut set, *signal);
+            }
+            SignalSet(set)
+        }
+    }
+
+    /// Blocks signals for this thread and all that it starts from now on.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn block(signals: &[i32]) -> io::Result<SignalSet> {
+        let set = SignalSet::of(signals);
+        set.mask(libc::SIG_BLOCK)?;
+        Ok(set)
+    }
+
+    /// Lets signals of the set act on this thread again.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unblock(&self, signals: &[i32]) -> io::Result<()> {
+        SignalSet::of(signals).mask(libc::SIG_UNBLOCK)
+    }
+
+    fn mask(&self, how: i32) -> io::Result<()> {
+        // SAFETY: the set is initialised, and the old one is not asked for.
+        match unsafe { libc::pthread_sigmask(how, &self.0, std::ptr::null_mut()) } {
+            0 => Ok(()),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+
+    /// Waits for one of the signals.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait(&self) -> io::Result<i32> {
+        let mut signal = 0;
+        // SAFETY: both point to live values of the right type.
+        match unsafe { libc::sigwait(&self.0, &mut signal) } {
+            0 => Ok(signal),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}

@@ -1,8 +1,16 @@
 //! The way in: from a bound port to a session.
 //!
-//! `socket`, `stream` and `tls` are the leaves that every protocol reads and
-//! writes through; the rest of the room stands above the protocols.
+//! `socket`, `stream`, `name_cache` and `tls` are the leaves that every
+//! protocol reads and writes through; the rest stands above the protocols.
 
+mod connection;
+mod listener;
+pub(crate) mod name_cache;
+mod pool;
+mod server;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;
+
+pub use connection::Protocol;
+pub use server::{Running, Server};

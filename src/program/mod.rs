@@ -1,4 +1,8 @@
-//! The daemon's subcommands.
+//! The daemon's own part: command line, log, signals, subcommands.
 
+pub mod cli;
+pub mod logging;
 pub mod passwd;
+pub mod serve;
 pub mod sftp_server;
+mod signals;

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::auth::{Authenticator, Credentials, Secret, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::net::name_cache::NameCache;
 use crate::text::Escaped;
 use events::{Event, Events, Who};
 use limits::{Limits, Ticket};
@@ -37,6 +38,8 @@ pub struct Services {
     pub limits: Arc<Limits>,
     /// Sessions that are alive.
     pub registry: Registry,
+    /// What `passive-address` resolves to, if it is a name.
+    pub external: NameCache,
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
@@ -69,6 +72,7 @@ impl Services {
             events,
             limits: Arc::default(),
             registry: Registry::default(),
+            external: NameCache::default(),
             phase: AtomicU8::new(Phase::Running as u8),
         }
     }

@@ -134,6 +134,15 @@ impl Transfer {
         self.file()?.metadata()
     }
 
+    /// Cuts the file at `size`: the rest of a broken upload that is resumed.
+    pub fn truncate(&self, size: u64) -> Result<()> {
+        let attributes = Attributes {
+            size: Some(size),
+            ..Attributes::default()
+        };
+        self.file()?.set_attributes(&attributes)
+    }
+
     /// Makes what was written survive a power cut.
     pub fn sync(&self) -> Result<()> {
         self.file()?.sync()

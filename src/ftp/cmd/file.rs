@@ -1,0 +1,520 @@
+//! Files: RETR, STOR and their kin, names, sizes, times, sums.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::SystemTime;
+
+use super::params::offset;
+use super::site;
+use crate::digest::{Algorithm, Digest, hex};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::reply::Reply;
+use crate::ftp::state::{Interpreter, Type};
+use crate::session::{Files, Put, Readable, Transfer};
+use crate::storage::{Attributes, Existing, Follow, VirtualPath};
+use crate::time::Utc;
+
+/// Names that STOU tries.
+const UNIQUE_TRIES: u32 = 100;
+/// Bytes read at once for a checksum.
+const PIECE: usize = 256 * 1024;
+
+/// The 425 (or 426) of a data connection that was not made.
+pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
+    log::debug!("session {}: {error}", state.session.live().id);
+    match error.kind() {
+        ErrorKind::Aborted => {
+            state.aborted = true;
+            Reply::new(426, "Aborted before the data connection was made.")
+        }
+        ErrorKind::Protocol => Reply::new(425, "Say PASV, EPSV, PORT or EPRT first."),
+        ErrorKind::Denied => Reply::new(522, "The data connection must be protected as agreed."),
+        _ => Reply::new(425, "The data connection can't be opened."),
+    }
+}
+
+/// The reply to a transfer that broke off.
+pub fn transfer_failed(state: &mut Interpreter, error: &Error) -> Reply {
+    log::info!(
+        "session {}: a transfer broke off: {error}",
+        state.session.live().id
+    );
+    match error.kind() {
+        ErrorKind::Aborted => {
+            state.aborted = true;
+            Reply::new(426, "The transfer is aborted.")
+        }
+        ErrorKind::Timeout => Reply::new(426, "The data connection stood still."),
+        ErrorKind::Disconnected => Reply::new(426, "The data connection was closed too early."),
+        ErrorKind::NoSpace | ErrorKind::Quota => Reply::from(error),
+        _ => Reply::new(451, "The transfer has failed; the server's log says more."),
+    }
+}
+
+fn opening(state: &Interpreter, argument: &[u8], size: Option<u64>) -> Reply {
+    let kind = match state.transfer_type {
+        Type::Ascii => "ASCII",
+        Type::Image => "BINARY",
+    };
+    let mut text = format!("Opening {kind} mode data connection for ").into_bytes();
+    text.extend_from_slice(argument);
+    match size {
+        // curl, FileZilla and ncftp read the size from the last parenthesis.
+        Some(size) => text.extend_from_slice(format!(" ({size} bytes).").as_bytes()),
+        None => text.push(b'.'),
+    }
+    Reply::bytes(150, text)
+}
+
+pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (start, range_end) = (std::mem::take(&mut state.restart), state.range_end.take());
+    let path = state.path(argument)?;
+    let mut transfer = state.files()?.get(&path)?;
+    let size = transfer.metadata()?.size;
+    if start > size {
+        return Err(Error::new(
+            ErrorKind::BadOffset,
+            "RETR behind the end of the file",
+        ));
+    }
+    let end = range_end.map_or(size, |last| size.min(last.saturating_add(1)));
+    let length = end.saturating_sub(start);
+    state.session.live().size.store(length, Relaxed);
+    let reply = opening(state, argument, Some(length));
+    let mut stream = match state.open_data(|| reply) {
+        Ok(stream) => stream,
+        Err(error) => return Ok(no_data_connection(state, &error)),
+    };
+    let sent = state.send_file(&mut stream, &mut transfer, start, length);
+    match sent
+        .and_then(|()| state.close_data(stream))
+        .and_then(|()| transfer.finish())
+    {
+        Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
+        Err(error) => Ok(transfer_failed(state, &error)),
+    }
+}
+
+/// Receives into an open file and says how it went.
+fn receive(
+    state: &mut Interpreter,
+    mut transfer: Transfer,
+    start: u64,
+    first: Reply,
+) -> Result<Reply> {
+    let mut stream = match state.open_data(|| first) {
+        Ok(stream) => stream,
+        Err(error) => return Ok(no_data_connection(state, &error)),
+    };
+    let received = state.receive_file(&mut stream, &mut transfer, start);
+    // Our close_notify goes out before the file is synced, which may take long.
+    let closed = match &received {
+        Ok(()) => state.close_data(stream),
+        Err(_) => Ok(()),
+    };
+    if let Err(error) = closed {
+        log::debug!(
+            "session {}: closing after an upload: {error}",
+            state.session.live().id
+        );
+    }
+    match received.and_then(|()| transfer.finish()) {
+        Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
+        Err(error) => Ok(transfer_failed(state, &error)),
+    }
+}
+
+fn put(state: &Interpreter, path: &VirtualPath, put: Put) -> Result<Transfer> {
+    let mode = state.masked(state.session.config().file_mode.0);
+    state.files()?.put_with_mode(path, put, Readable::No, mode)
+}
+
+pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let start = std::mem::take(&mut state.restart);
+    state.range_end = None;
+    let path = state.path(argument)?;
+    let how = if start == 0 { Put::Replace } else { Put::Keep };
+    let transfer = put(state, &path, how)?;
+    if start > 0 {
+        let size = transfer.metadata()?.size;
+        if start > size {
+            // A hole would look like data that was never sent.
+            return Err(Error::new(
+                ErrorKind::BadOffset,
+                "STOR behind the end of the file",
+            ));
+        }
+        // What lies behind the restart is the broken tail of the last try.
+        if start < size
+            && state
+                .files()?
+                .user()
+                .perms_at(&path)
+                .has(crate::auth::Right::Append)
+        {
+            transfer.truncate(start)?;
+        }
+    }
+    let first = opening(state, argument, None);
+    receive(state, transfer, start, first)
+}
+
+pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    state.restart = 0;
+    let path = state.path(argument)?;
+    let transfer = put(state, &path, Put::Append)?;
+    let first = opening(state, argument, None);
+    receive(state, transfer, 0, first)
+}
+
+pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    state.restart = 0;
+    let base = match argument.trim_ascii() {
+        b"" => {
+            let now = Utc::from(SystemTime::now()).digits();
+            [b"upload-", &now[..]].concat()
+        }
+        name => name.to_vec(),
+    };
+    for number in 0..UNIQUE_TRIES {
+        let name = match number {
+            0 => base.clone(),
+            number => [&base[..], format!(".{number}").as_bytes()].concat(),
+        };
+        let path = state.path(&name)?;
+        match put(state, &path, Put::New) {
+            Ok(transfer) => {
+                // RFC 1123, section 4.1.2.9: this form and no other.
+                let first = Reply::bytes(150, [b"FILE: ", &name[..]].concat());
+                let reply = receive(state, transfer, 0, first)?;
+                return Ok(match reply.code() {
+                    226 => Reply::bytes(226, [b"FILE: ", &name[..]].concat()),
+                    _ => reply,
+                });
+            }
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Exists | ErrorKind::Denied)
+                    && number + 1 < UNIQUE_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Error::new(ErrorKind::Exists, "no unique name was found"))
+}
+
+pub fn dele(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let path = state.path(argument)?;
+    state.files()?.delete(&path)?;
+    Ok(Reply::new(250, "The file is deleted."))
+}
+
+pub fn rnfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    state.rename_from = None;
+    let path = state.path(argument)?;
+    state.files()?.may_rename(&path)?;
+    state.rename_from = Some(path);
+    Ok(Reply::new(350, "Go on with RNTO."))
+}
+
+pub fn rnto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let Some(from) = state.rename_from.take() else {
+        return Ok(Reply::new(503, "Give RNFR first."));
+    };
+    let to = state.path(argument)?;
+    state.files()?.rename(&from, &to, Existing::Replace)?;
+    Ok(Reply::new(250, "It is renamed."))
+}
+
+fn regular(files: &Files, path: &VirtualPath) -> Result<crate::storage::Metadata> {
+    let metadata = files.metadata(path, Follow::Yes)?;
+    match metadata.kind {
+        crate::storage::FileKind::File => Ok(metadata),
+        crate::storage::FileKind::Directory => Err(ErrorKind::IsDirectory.into()),
+        _ => Err(ErrorKind::Denied.into()),
+    }
+}
+
+pub fn size(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    // The stored size in TYPE A, too: the size on the wire would cost reading
+    // the whole file, and refusing breaks clients.
+    let path = state.path(argument)?;
+    Ok(Reply::new(
+        213,
+        regular(state.files()?, &path)?.size.to_string(),
+    ))
+}
+
+fn set_modified(state: &Interpreter, path: &VirtualPath, modified: SystemTime) -> Result<()> {
+    let attributes = Attributes {
+        modified: Some(modified),
+        ..Attributes::default()
+    };
+    state
+        .files()?
+        .set_attributes(path, &attributes, Follow::Yes)
+}
+
+pub fn mdtm(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    // "MDTM 20200101000000 file" sets, unless there is a file of that name.
+    if let Some((time, path)) =
+        site::word(argument).and_then(|(time, path)| Some((Utc::parse(time)?, path)))
+    {
+        let whole = state.path(argument)?;
+        if state.files()?.metadata(&whole, Follow::Yes).is_err() {
+            let path = state.path(path)?;
+            set_modified(state, &path, time)?;
+            return Ok(Reply::new(213, "The time is changed."));
+        }
+    }
+    let path = state.path(argument)?;
+    let metadata = state.files()?.metadata(&path, Follow::Yes)?;
+    Ok(Reply::bytes(
+        213,
+        Utc::from_seconds(metadata.modified).digits().to_vec(),
+    ))
+}
+
+pub fn mfmt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let Some((digits, time, name)) =
+        site::word(argument).and_then(|(time, path)| Some((time, Utc::parse(time)?, path)))
+    else {
+        return Ok(Reply::new(501, "Expected MFMT YYYYMMDDhhmmss and a path."));
+    };
+    let path = state.path(name)?;
+    set_modified(state, &path, time)?;
+    Ok(Reply::bytes(
+        213,
+        [b"Modify=", digits, b"; ", name].concat(),
+    ))
+}
+
+pub fn mff(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let Some((facts, name)) = site::word(argument) else {
+        return Ok(Reply::new(501, "Expected MFF, facts and a path."));
+    };
+    let attributes = match site::facts(facts) {
+        Ok(attributes) => attributes,
+        Err(fact) => return Ok(Reply::new(504, format!("The fact {fact} can't be set so."))),
+    };
+    let path = state.path(name)?;
+    state
+        .files()?
+        .set_attributes(&path, &attributes, Follow::Yes)?;
+    Ok(Reply::bytes(213, [facts, b" ", name].concat()))
+}
+
+/// Names in a line, separated by blanks; a name with blanks stands in double
+/// quotes, with inner quotes doubled.
+pub fn quoted_names(argument: &[u8]) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    let mut rest = argument.trim_ascii_start();
+    while let Some(first) = rest.first() {
+        let mut name = Vec::new();
+        if *first == b'"' {
+            rest = &rest[1..];
+            if !rest.contains(&b'"') {
+                // Never closed: all of the rest is meant.
+                names.push(rest.to_vec());
+                break;
+            }
+            while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
+                name.extend_from_slice(&rest[..at]);
+                rest = &rest[at + 1..];
+                if rest.first() != Some(&b'"') {
+                    break;
+                }
+                name.push(b'"');
+                rest = &rest[1..];
+            }
+        } else {
+            let end = rest
+                .iter()
+                .position(|byte| *byte == b' ')
+                .unwrap_or(rest.len());
+            name.extend_from_slice(&rest[..end]);
+            rest = &rest[end..];
+        }
+        names.push(name);
+        rest = rest.trim_ascii_start();
+    }
+    names
+}
+
+/// COMB joins parts to a file and deletes them, as CuteFTP's segmented
+/// uploads want it.
+pub fn comb(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let names = quoted_names(argument);
+    let [target, parts @ ..] = &names[..] else {
+        return Ok(Reply::new(501, "Expected COMB, a target and its parts."));
+    };
+    if parts.is_empty() {
+        return Ok(Reply::new(501, "Expected COMB, a target and its parts."));
+    }
+    let target = state.path(target)?;
+    let parts = parts
+        .iter()
+        .map(|part| state.path(part))
+        .collect::<Result<Vec<_>>>()?;
+    if parts.contains(&target) {
+        return Ok(Reply::new(501, "The target can't be its own part."));
+    }
+    let files = state.files()?.clone();
+    let mut whole = files.put(&target, Put::Append, Readable::No)?;
+    let mut buffer = vec![0; PIECE];
+    for part in &parts {
+        let mut source = files.get(part)?;
+        let mut at = 0;
+        loop {
+            let length = source.read_at(&mut buffer, at)?;
+            if length == 0 {
+                break;
+            }
+            whole.write_all_at(&buffer[..length], 0)?;
+            at += length as u64;
+            glance(state)?;
+        }
+        source.finish()?;
+    }
+    whole.finish()?;
+    for part in &parts {
+        files.delete(part)?;
+    }
+    Ok(Reply::new(250, "The parts are joined."))
+}
+
+/// Copies a file on the server; counts and stops like a transfer.
+pub fn copy(state: &mut Interpreter, from: &VirtualPath, to: &VirtualPath) -> Result<Reply> {
+    let files = state.files()?.clone();
+    files.copy(from, to, &mut || glance(state))?;
+    Ok(Reply::new(250, "It is copied."))
+}
+
+/// Work on the server stops at ABOR like a transfer.
+fn glance(state: &mut Interpreter) -> Result<()> {
+    match state.control.can_look() {
+        true => state
+            .look()
+            .inspect_err(|error| state.aborted = error.kind() == ErrorKind::Aborted),
+        false => Ok(()),
+    }
+}
+
+/// The checksum of the bytes from `start` to before `end`.
+fn sum(
+    state: &mut Interpreter,
+    path: &VirtualPath,
+    algorithm: Algorithm,
+    start: u64,
+    end: Option<u64>,
+) -> Result<(String, u64)> {
+    let Some(mut digest) = Digest::new(algorithm) else {
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            "this build has not this hash",
+        ));
+    };
+    let mut file = state.files()?.get(path)?;
+    let size = file.metadata()?.size;
+    let end = end.unwrap_or(size).min(size);
+    if start > end {
+        return Err(Error::new(
+            ErrorKind::BadOffset,
+            "a range behind the end of the file",
+        ));
+    }
+    let mut buffer = vec![0; PIECE];
+    let mut at = start;
+    while at < end {
+        let wanted = (end - at).min(PIECE as u64) as usize;
+        let length = file.read_at(&mut buffer[..wanted], at)?;
+        if length == 0 {
+            break;
+        }
+        digest.update(&buffer[..length]);
+        at += length as u64;
+        glance(state)?;
+    }
+    file.finish()?;
+    Ok((hex(&digest.finish()), at))
+}
+
+pub fn hash(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (start, last) = (std::mem::take(&mut state.restart), state.range_end.take());
+    let path = state.path(argument)?;
+    let algorithm = state.hash;
+    let (sum, end) = sum(
+        state,
+        &path,
+        algorithm,
+        start,
+        last.map(|last| last.saturating_add(1)),
+    )?;
+    // draft-bryan-ftpext-hash: algorithm, range, hash, name.
+    let range = format!("{} {start}-{} {sum} ", algorithm.name(), end);
+    Ok(Reply::bytes(213, [range.as_bytes(), argument].concat()))
+}
+
+/// XCRC and its kin: a name, quoted if it holds blanks, and a range.
+fn old_sum(state: &mut Interpreter, argument: &[u8], algorithm: Algorithm) -> Result<Reply> {
+    // A name with blanks need not be quoted if nothing follows it.
+    let whole = state.path(argument)?;
+    let plain = state.files()?.metadata(&whole, Follow::Yes).is_ok();
+    let (path, start, end) = if plain {
+        (whole, 0, None)
+    } else {
+        let names = quoted_names(argument);
+        let number = |at: usize| names.get(at).map(|text| offset(text));
+        match (names.first(), number(1), number(2)) {
+            (Some(name), None, None) => (state.path(name)?, 0, None),
+            (Some(name), Some(Some(start)), None) => (state.path(name)?, start, None),
+            (Some(name), Some(Some(start)), Some(Some(end))) => {
+                (state.path(name)?, start, Some(end))
+            }
+            _ => {
+                return Ok(Reply::new(
+                    501,
+                    "Expected a file, and the first and last offset.",
+                ));
+            }
+        }
+    };
+    let (sum, _) = sum(state, &path, algorithm, start, end)?;
+    Ok(Reply::new(250, sum.to_ascii_uppercase()))
+}
+
+pub fn xcrc(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    old_sum(state, argument, Algorithm::Crc32)
+}
+
+pub fn xmd5(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    old_sum(state, argument, Algorithm::Md5)
+}
+
+pub fn xsha1(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    old_sum(state, argument, Algorithm::Sha1)
+}
+
+pub fn xsha256(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    old_sum(state, argument, Algorithm::Sha256)
+}
+
+pub fn xsha512(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    old_sum(state, argument, Algorithm::Sha512)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unquoted() {
+        let names = |text: &str| {
+            quoted_names(text.as_bytes())
+                .into_iter()
+                .map(|name| String::from_utf8(name).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names("a b"), ["a", "b"]);
+        assert_eq!(names("\"a b\"  \"c\"\"d\" e"), ["a b", "c\"d", "e"]);
+        assert_eq!(names("\"open a"), ["open a"]);
+        assert_eq!(names("  "), Vec::<String>::new());
+    }
+}

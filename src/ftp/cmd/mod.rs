@@ -1,0 +1,8 @@
+//! The handlers, by theme.
+
+pub mod dir;
+pub mod file;
+pub mod info;
+pub mod login;
+pub mod params;
+pub mod site;

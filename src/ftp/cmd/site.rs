@@ -1,0 +1,250 @@
+//! SITE and what stands behind it.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::file;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::reply::Reply;
+use crate::ftp::state::Interpreter;
+use crate::ftp::table;
+use crate::storage::{Attributes, Follow};
+use crate::time::Utc;
+
+pub fn site(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (verb, argument) = crate::ftp::split(argument);
+    match table::find_site(&verb) {
+        Some(command) => Ok(state.dispatch(command, argument)),
+        None => Ok(Reply::new(500, "Unknown SITE command.")),
+    }
+}
+
+pub fn help(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    Ok(table::help(table::SITE, argument))
+}
+
+/// An octal number of at most four digits.
+pub fn octal(text: &[u8]) -> Option<u32> {
+    let digits =
+        (1..=4).contains(&text.len()) && text.iter().all(|digit| (b'0'..=b'7').contains(digit));
+    digits.then(|| {
+        text.iter()
+            .fold(0, |mode, digit| mode << 3 | u32::from(digit - b'0'))
+    })
+}
+
+/// The first word and all behind the blank after it.
+pub fn word(argument: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = argument.iter().position(|byte| *byte == b' ')?;
+    let (word, rest) = (&argument[..at], &argument[at + 1..]);
+    (!rest.is_empty()).then_some((word, rest))
+}
+
+pub fn chmod(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let Some((mode, path)) = word(argument).and_then(|(mode, path)| Some((octal(mode)?, path)))
+    else {
+        return Ok(Reply::new(
+            501,
+            "Expected SITE CHMOD, an octal mode and a path.",
+        ));
+    };
+    let path = state.path(path)?;
+    let attributes = Attributes {
+        mode: Some(mode),
+        ..Attributes::default()
+    };
+    state
+        .files()?
+        .set_attributes(&path, &attributes, Follow::Yes)?;
+    Ok(Reply::new(200, "The mode is changed."))
+}
+
+pub fn utime(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    // UTIME path atime mtime ctime UTC, or UTIME time path.
+    let words: Vec<&[u8]> = argument.rsplitn(5, |byte| *byte == b' ').collect();
+    let long = match words[..] {
+        [zone, _, modified, accessed, path] if zone.eq_ignore_ascii_case(b"UTC") => {
+            Utc::parse(accessed)
+                .zip(Utc::parse(modified))
+                .map(|(accessed, modified)| (accessed, modified, path))
+        }
+        _ => None,
+    };
+    let short = word(argument).and_then(|(time, path)| {
+        // Without seconds, too: YYYYMMDDhhmm, as WinSCP and ncftp send it.
+        let time = match time.len() {
+            12 => Utc::parse(&[time, b"00"].concat()),
+            _ => Utc::parse(time),
+        };
+        time.map(|time| (time, time, path))
+    });
+    let Some((accessed, modified, path)) = long.or(short) else {
+        return Ok(Reply::new(501, "Expected SITE UTIME YYYYMMDDhhmmss path."));
+    };
+    let path = state.path(path)?;
+    let attributes = Attributes {
+        accessed: Some(accessed),
+        modified: Some(modified),
+        ..Attributes::default()
+    };
+    state
+        .files()?
+        .set_attributes(&path, &attributes, Follow::Yes)?;
+    Ok(Reply::new(200, "The time is changed."))
+}
+
+pub fn umask(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let argument = argument.trim_ascii();
+    if argument.is_empty() {
+        return Ok(Reply::new(200, format!("The mask is {:03o}.", state.umask)));
+    }
+    match octal(argument).filter(|mask| *mask <= 0o777) {
+        Some(mask) => {
+            state.umask = mask;
+            Ok(Reply::new(200, format!("The mask is {mask:03o} now.")))
+        }
+        None => Ok(Reply::new(501, "Expected an octal mask.")),
+    }
+}
+
+pub fn idle(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let most = state.session.config().idle_timeout;
+    let argument = argument.trim_ascii();
+    if argument.is_empty() {
+        let now = state.idle.unwrap_or(most);
+        return Ok(Reply::new(
+            200,
+            format!(
+                "The idle time is {} seconds, at most {}.",
+                now.as_secs(),
+                most.as_secs()
+            ),
+        ));
+    }
+    let wanted = super::params::offset(argument).map(Duration::from_secs);
+    match wanted.filter(|wanted| !wanted.is_zero() && (most.is_zero() || *wanted <= most)) {
+        Some(wanted) => {
+            state.idle = Some(wanted);
+            Ok(Reply::new(
+                200,
+                format!("The idle time is {} seconds now.", wanted.as_secs()),
+            ))
+        }
+        None => Ok(Reply::new(
+            501,
+            format!("Expected seconds from 1 to {}.", most.as_secs()),
+        )),
+    }
+}
+
+pub fn mkdir(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let path = state.path(argument)?;
+    let mode = state.masked(state.session.config().dir_mode.0);
+    let mut made = crate::storage::VirtualPath::root();
+    let mut outcome = Err(Error::new(ErrorKind::Exists, "the root"));
+    for name in path.components() {
+        made = made.join(name)?;
+        outcome = state.files()?.make_dir(&made, mode);
+        match &outcome {
+            Ok(()) => {}
+            // There already, or not ours to make: the next one tells.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Exists | ErrorKind::Denied | ErrorKind::ReadOnly
+                ) => {}
+            Err(_) => break,
+        }
+    }
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::Exists => {
+            state.files()?.enter(&path)?;
+            Ok(Reply::new(200, "The directory is there already."))
+        }
+        outcome => outcome.map(|()| Reply::new(200, "The directories are made.")),
+    }
+}
+
+pub fn cpfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let path = state.path(argument)?;
+    let metadata = state.files()?.metadata(&path, Follow::Yes)?;
+    if metadata.is_dir() {
+        return Err(ErrorKind::IsDirectory.into());
+    }
+    state.copy_from = Some(path);
+    Ok(Reply::new(350, "Go on with SITE CPTO."))
+}
+
+pub fn cpto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    match state.copy_from.take() {
+        Some(from) => {
+            let to = state.path(argument)?;
+            file::copy(state, &from, &to)
+        }
+        None => Ok(Reply::new(503, "Give SITE CPFR first.")),
+    }
+}
+
+pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let names = file::quoted_names(argument);
+    let [from, to] = &names[..] else {
+        return Ok(Reply::new(
+            501,
+            "Expected SITE COPY and two names; quote names with blanks.",
+        ));
+    };
+    let (from, to) = (state.path(from)?, state.path(to)?);
+    file::copy(state, &from, &to)
+}
+
+pub fn symlink(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if !state.session.config().site_symlink {
+        return Ok(Reply::new(502, "SITE SYMLINK is switched off."));
+    }
+    let names = file::quoted_names(argument);
+    let [target, link] = &names[..] else {
+        return Ok(Reply::new(
+            501,
+            "Expected SITE SYMLINK, a target and a link; quote names with blanks.",
+        ));
+    };
+    let link = state.path(link)?;
+    state.files()?.symlink(target, &link)?;
+    Ok(Reply::new(200, "The link is made."))
+}
+
+/// `Modify=…;UNIX.mode=…;` of MFF as attributes; the error is the fact that
+/// can't be set.
+pub fn facts(text: &[u8]) -> std::result::Result<Attributes, String> {
+    let mut attributes = Attributes::default();
+    for fact in text
+        .split(|byte| *byte == b';')
+        .filter(|fact| !fact.is_empty())
+    {
+        let at = fact
+            .iter()
+            .position(|byte| *byte == b'=')
+            .unwrap_or(fact.len());
+        let (name, value) = (&fact[..at], fact.get(at + 1..).unwrap_or(b""));
+        let known = match name.to_ascii_lowercase().as_slice() {
+            b"modify" => {
+                attributes.modified = Utc::parse(value).filter(|time| *time >= UNIX_EPOCH);
+                attributes.modified.is_some()
+            }
+            b"unix.mode" => {
+                attributes.mode = octal(value);
+                attributes.mode.is_some()
+            }
+            b"unix.group" => {
+                attributes.gid = std::str::from_utf8(value)
+                    .ok()
+                    .and_then(|value| value.parse().ok());
+                attributes.gid.is_some()
+            }
+            _ => false,
+        };
+        if !known {
+            return Err(String::from_utf8_lossy(name).into_owned());
+        }
+    }
+    Ok(attributes)
+}

@@ -1,0 +1,287 @@
+//! The data connection: where it listens or connects to, and who may be at
+//! its other end.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use super::control::Urgent;
+use super::reply::Reply;
+use super::state::Interpreter;
+use crate::address::Network;
+use crate::config::{DataPeer, ExternalAddress, PortRange};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::socket::{Blocking, Interest, Socket, wait};
+use crate::net::stream::Stream;
+use crate::session::deadline;
+
+/// Connections that may wait on a passive port: strangers must not keep the
+/// real client out.
+const BACKLOG: i32 = 16;
+/// Ports that are tried before the client is told that there is none.
+const PORTS_TRIED: u32 = 200;
+/// A client that connects only after it has seen 150 gets it after this wait.
+const EARLY_150: Duration = Duration::from_secs(2);
+
+/// Where the next data connection comes from.
+#[derive(Debug)]
+pub enum DataPort {
+    /// Nowhere: the client has not said.
+    None,
+    /// The client connects to us.
+    Passive(TcpListener),
+    /// We connect to the client.
+    Active(SocketAddr),
+}
+
+/// Opens a passive port on `address`, anywhere in `range`, in random order.
+pub fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
+    let count = range.count();
+    let mut last = None;
+    for _ in 0..PORTS_TRIED.min(count.saturating_mul(4)) {
+        let port = range.first + (random()? % count) as u16;
+        match bind(SocketAddr::new(address, port)) {
+            Ok(listener) => return Ok((listener, port)),
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => last = Some(error),
+            Err(error) => return Err(error).doing("opening a passive port"),
+        }
+    }
+    let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrInUse));
+    Err(Error::with_source(
+        ErrorKind::Busy,
+        "no passive port is free",
+        cause,
+    ))
+}
+
+/// Unpredictable, so that nobody can connect to the port before its client
+/// (landscape.md, attack 3).
+fn random() -> Result<u32> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // Ports in TIME_WAIT are ours to use again: thousands of small transfers
+    // a second leave as many of them.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Interpreter {
+    /// Opens a passive port on the address that the client has connected to.
+    pub fn open_passive(&mut self) -> Result<u16> {
+        self.data = DataPort::None;
+        let address = self.session.local().ip().to_canonical();
+        let (listener, port) = listen(address, self.session.config().passive_ports)?;
+        self.data = DataPort::Passive(listener);
+        Ok(port)
+    }
+
+    /// The IPv4 address for the 227 reply; `None` when there is none, as on a
+    /// connection over IPv6.
+    pub fn told_address(&self) -> Option<Ipv4Addr> {
+        let config = self.session.config();
+        let own = match self.session.local().ip().to_canonical() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let peer = self.session.peer().ip();
+        let external = config
+            .passive_address
+            .as_ref()
+            .filter(|_| {
+                !config
+                    .passive_local_networks
+                    .iter()
+                    .any(|network| network.contains(peer))
+            })
+            .and_then(|external| match external {
+                ExternalAddress::Fixed(address) => Some(*address),
+                ExternalAddress::Name(name) => self.session.services().external.address(name),
+            });
+        own.map(|own| external.unwrap_or(own))
+    }
+
+    /// Whether a data connection may be with `address`.
+    pub fn may_be_data_peer(&self, address: IpAddr) -> bool {
+        let config = self.session.config();
+        let peer = self.session.peer().ip().to_canonical();
+        let address = address.to_canonical();
+        let related = match config.data_peer {
+            DataPeer::SameAddress => address == peer,
+            DataPeer::SameNetwork => Network::around(peer, 24, 64).contains(address),
+            DataPeer::Any => true,
+        };
+        related
+            || config
+                .data_peer_allow
+                .iter()
+                .any(|network| network.contains(address))
+    }
+
+    /// Makes the data connection and says 150. An ABOR ends the wait.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Aborted`], or what the wait or the connection said; the
+    /// caller answers 425.
+    pub fn open_data(&mut self, what: impl FnOnce() -> Reply) -> Result<Stream> {
+        let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
+        let mut what = Some(what);
+        let socket = match std::mem::replace(&mut self.data, DataPort::None) {
+            DataPort::None => {
+                return Err(Error::new(ErrorKind::Protocol, "no PASV or PORT before"));
+            }
+            DataPort::Passive(listener) => self.accept(&listener, until, &mut what)?,
+            DataPort::Active(address) => self.connect(address, until)?,
+        };
+        if let Some(what) = what {
+            self.preliminary(what())?;
+        }
+        self.protect(socket, until)
+    }
+
+    fn accept(
+        &mut self,
+        listener: &TcpListener,
+        until: Option<Instant>,
+        what: &mut Option<impl FnOnce() -> Reply>,
+    ) -> Result<Socket> {
+        let early = Instant::now() + EARLY_150;
+        loop {
+            match listener.accept() {
+                Ok((socket, peer)) if self.may_be_data_peer(peer.ip()) => {
+                    let socket = Socket::from(socket);
+                    socket.set_blocking(Blocking::No)?;
+                    return Ok(socket);
+                }
+                // Somebody who guessed the port; the real client still comes.
+                Ok((_, peer)) => log::warn!(
+                    "session {}: refused a data connection from {}",
+                    self.session.live().id,
+                    peer.ip()
+                ),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let next = match what {
+                        Some(_) => until.map_or(Some(early), |until| Some(until.min(early))),
+                        None => until,
+                    };
+                    if !self.wait_for(listener, Interest::Read, next)? {
+                        if until.is_some_and(|until| Instant::now() >= until) {
+                            return Err(Error::new(ErrorKind::Timeout, "no data connection came"));
+                        }
+                        if let Some(what) = what.take() {
+                            self.preliminary(what())?;
+                        }
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
+                Err(error) => return Err(error).doing("accepting the data connection"),
+            }
+        }
+    }
+
+    fn connect(&mut self, address: SocketAddr, until: Option<Instant>) -> Result<Socket> {
+        let local = SocketAddr::new(self.session.local().ip().to_canonical(), 0);
+        let family = match address {
+            SocketAddr::V4(_) => AddressFamily::INET,
+            SocketAddr::V6(_) => AddressFamily::INET6,
+        };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        if local.is_ipv4() == address.is_ipv4() {
+            // From the address that the client knows, as its firewall expects.
+            rustix::net::bind(&socket, &local).doing("binding the data connection")?;
+        }
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::INPROGRESS) => {
+                if !self.wait_for(&socket, Interest::Write, until)? {
+                    return Err(Error::new(
+                        ErrorKind::Timeout,
+                        "connecting to the client's data port",
+                    ));
+                }
+                sockopt::socket_error(&socket)?.doing("connecting to the client's data port")?;
+            }
+            Err(errno) => return Err(errno).doing("connecting to the client's data port"),
+        }
+        Ok(Socket::from(std::net::TcpStream::from(socket)))
+    }
+
+    /// Waits for a descriptor and watches the control connection meanwhile.
+    /// `false`: the time is over.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Aborted`] for ABOR, [`ErrorKind::Disconnected`] when the
+    /// client is gone.
+    pub fn wait_for(
+        &mut self,
+        descriptor: &impl AsFd,
+        interest: Interest,
+        until: Option<Instant>,
+    ) -> Result<bool> {
+        loop {
+            let mut ready = false;
+            if self.control.can_look() {
+                let control = self.control.socket()?;
+                let [data, asks] = wait(
+                    [
+                        (descriptor.as_fd(), interest),
+                        (control.as_fd(), Interest::Read),
+                    ],
+                    until,
+                )?;
+                ready |= data;
+                if asks {
+                    self.look()?;
+                }
+                if !data && !asks {
+                    return Ok(false);
+                }
+            } else {
+                let [data] = wait([(descriptor.as_fd(), interest)], until)?;
+                if !data {
+                    return Ok(false);
+                }
+                ready = true;
+            }
+            if ready {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// Looks at the control connection in the middle of a transfer: STAT is
+    /// answered, ABOR ends the transfer, the rest waits.
+    pub fn look(&mut self) -> Result<()> {
+        loop {
+            match self.control.look()? {
+                None => return Ok(()),
+                Some(Urgent::Abort) => return Err(Error::new(ErrorKind::Aborted, "ABOR")),
+                Some(Urgent::Status) => {
+                    self.control.take_line();
+                    let status = super::cmd::info::transfer_status(self);
+                    self.control.send(&status)?;
+                }
+            }
+        }
+    }
+
+    /// Puts the data connection under the protection that PROT asked for.
+    fn protect(&mut self, socket: Socket, _until: Option<Instant>) -> Result<Stream> {
+        Ok(Stream::Plain(socket))
+    }
+}

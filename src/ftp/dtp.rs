@@ -1,0 +1,334 @@
+//! The data transfer process: bytes between a data connection and a file,
+//! with an eye on the control connection.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use super::ascii::{FromNet, ToNet};
+use super::state::{Interpreter, Type};
+use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::socket::{Blocking, Interest};
+use crate::net::stream::Stream;
+use crate::session::{Transfer, deadline};
+
+/// Bytes asked of one `sendfile`; between two the control connection is
+/// looked at, should the client be so fast that the socket never fills.
+const SENDFILE_PIECE: usize = 1 << 20;
+/// Bytes of one read and write.
+const BUFFER: usize = 256 * 1024;
+/// How long a blocking read or write of a TLS connection may take before the
+/// control connection is looked at.
+const TICK: Duration = Duration::from_millis(500);
+
+/// How far a transfer stands still.
+struct Stall {
+    limit: Duration,
+    until: Option<Instant>,
+    seen: u64,
+}
+
+impl Interpreter {
+    fn stall(&self) -> Stall {
+        let limit = self.session.config().stall_timeout;
+        Stall {
+            limit,
+            until: deadline(Instant::now(), limit),
+            seen: 0,
+        }
+    }
+
+    /// Waits until the data connection is ready again.
+    fn wait_for_data(
+        &mut self,
+        stream: &Stream,
+        interest: Interest,
+        moved: u64,
+        stall: &mut Stall,
+    ) -> Result<()> {
+        if moved != stall.seen {
+            stall.seen = moved;
+            stall.until = deadline(Instant::now(), stall.limit);
+        }
+        match self.wait_for(stream, interest, stall.until)? {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Timeout,
+                "the data connection stands still",
+            )),
+        }
+    }
+
+    /// Waits as long as the rates ask for.
+    fn pace(&mut self, transfer: &Transfer, bytes: u64) -> Result<()> {
+        if !transfer.is_paced() {
+            return Ok(());
+        }
+        let until = Instant::now() + transfer.pace(bytes);
+        while Instant::now() < until {
+            if self.control.can_look() {
+                use crate::net::socket::wait;
+                if wait(
+                    [(self.control.socket()?.as_fd(), Interest::Read)],
+                    Some(until),
+                )?[0]
+                {
+                    self.look()?;
+                }
+            } else {
+                std::thread::sleep(until.saturating_duration_since(Instant::now()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the file's bytes from `offset` on, at most `length`.
+    pub fn send_file(
+        &mut self,
+        stream: &mut Stream,
+        transfer: &mut Transfer,
+        offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let plain = matches!(stream, Stream::Plain(_)) && transfer.file()?.descriptor().is_some();
+        if plain && self.transfer_type == Type::Image {
+            self.sendfile(stream, transfer, offset, length)
+        } else {
+            self.send_through_buffer(stream, transfer, offset, length)
+        }
+    }
+
+    fn sendfile(
+        &mut self,
+        stream: &mut Stream,
+        transfer: &mut Transfer,
+        mut offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let end = offset.saturating_add(length);
+        let piece = if transfer.is_paced() {
+            BUFFER / 4
+        } else {
+            SENDFILE_PIECE
+        };
+        let mut stall = self.stall();
+        let mut looked = offset;
+        while offset < end {
+            let wanted = (end - offset).min(piece as u64) as usize;
+            let before = offset;
+            let file = transfer.file()?;
+            let Some(descriptor) = file.descriptor() else {
+                return Err(ErrorKind::Internal.into());
+            };
+            match rustix::fs::sendfile(stream.as_fd(), descriptor, Some(&mut offset), wanted) {
+                // The file became shorter while it was sent.
+                Ok(0) => break,
+                Ok(sent) => {
+                    offset = before + sent as u64;
+                    transfer.sent(sent as u64);
+                    self.pace(transfer, sent as u64)?;
+                    if sent == wanted && offset < end {
+                        self.look_if_due(&mut looked, offset)?;
+                    }
+                }
+                Err(Errno::AGAIN) => {
+                    self.wait_for_data(stream, Interest::Write, offset, &mut stall)?
+                }
+                Err(Errno::INTR) => {}
+                // File systems of other kinds (FUSE, old overlays) can't.
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    return self.send_through_buffer(stream, transfer, offset, end - offset);
+                }
+                Err(errno) => return Err(data_error(errno.into())),
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the control connection once a MiB: for clients so fast that
+    /// we never wait for them.
+    fn look_if_due(&mut self, looked: &mut u64, moved: u64) -> Result<()> {
+        if moved - *looked >= SENDFILE_PIECE as u64 && self.control.can_look() {
+            *looked = moved;
+            self.look()?;
+        }
+        Ok(())
+    }
+
+    fn send_through_buffer(
+        &mut self,
+        stream: &mut Stream,
+        transfer: &mut Transfer,
+        mut offset: u64,
+        length: u64,
+    ) -> Result<()> {
+        let ascii = self.transfer_type == Type::Ascii;
+        if ascii {
+            transfer.set_ascii();
+        }
+        let end = offset.saturating_add(length);
+        let mut buffer = vec![0; BUFFER.min(length.max(1) as usize)];
+        let mut to_net = ToNet::default();
+        let mut converted = Vec::new();
+        let mut looked = offset;
+        while offset < end {
+            let wanted = (end - offset).min(buffer.len() as u64) as usize;
+            let got = transfer.read_at(&mut buffer[..wanted], offset)?;
+            if got == 0 {
+                break;
+            }
+            offset += got as u64;
+            let data = match ascii {
+                true => {
+                    converted.clear();
+                    to_net.convert(&buffer[..got], &mut converted);
+                    &converted[..]
+                }
+                false => &buffer[..got],
+            };
+            self.send_bytes(stream, data)?;
+            self.pace(transfer, got as u64)?;
+            self.look_if_due(&mut looked, offset)?;
+        }
+        Ok(())
+    }
+
+    /// Sends all of `data`.
+    pub fn send_bytes(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
+        self.ready_to_block(stream)?;
+        let mut stall = self.stall();
+        let mut sent = 0;
+        while sent < data.len() {
+            match stream.write(&data[sent..]) {
+                Ok(0) => return Err(Error::new(ErrorKind::Disconnected, "sending data")),
+                Ok(length) => sent += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_data(stream, Interest::Write, sent as u64, &mut stall)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(data_error(error)),
+            }
+        }
+        self.flush_data(stream, &mut stall)
+    }
+
+    fn flush_data(&mut self, stream: &mut Stream, stall: &mut Stall) -> Result<()> {
+        loop {
+            match stream.flush() {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_data(stream, Interest::Write, stall.seen, stall)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(data_error(error)),
+            }
+        }
+    }
+
+    /// TLS blocks, with a tick, because half a record can't be waited for.
+    fn ready_to_block(&mut self, stream: &Stream) -> Result<()> {
+        if stream.is_secure() {
+            let socket = stream.socket();
+            socket.set_blocking(Blocking::Yes)?;
+            socket.set_read_timeout(Some(TICK))?;
+            socket.set_write_timeout(Some(TICK))?;
+        }
+        Ok(())
+    }
+
+    /// Receives until the client closes the data connection; writes at
+    /// `offset` and on.
+    pub fn receive_file(
+        &mut self,
+        stream: &mut Stream,
+        transfer: &mut Transfer,
+        mut offset: u64,
+    ) -> Result<()> {
+        let ascii = self.transfer_type == Type::Ascii;
+        if ascii {
+            transfer.set_ascii();
+        }
+        self.ready_to_block(stream)?;
+        let mut buffer = vec![
+            0;
+            if transfer.is_paced() {
+                BUFFER / 4
+            } else {
+                BUFFER
+            }
+        ];
+        let mut from_net = FromNet::default();
+        let mut converted = Vec::new();
+        let mut stall = self.stall();
+        let (mut received, mut looked, mut filled) = (0, 0, 0);
+        loop {
+            let ended = match stream.read(&mut buffer[filled..]) {
+                Ok(0) => true,
+                Ok(length) => {
+                    filled += length;
+                    received += length as u64;
+                    false
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What has come goes to the file before the wait.
+                    if filled == 0 {
+                        self.wait_for_data(stream, Interest::Read, received, &mut stall)?;
+                        continue;
+                    }
+                    false
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(data_error(error)),
+            };
+            if filled > 0 {
+                let data = match ascii {
+                    true => {
+                        converted.clear();
+                        from_net.convert(&buffer[..filled], &mut converted);
+                        &converted[..]
+                    }
+                    false => &buffer[..filled],
+                };
+                transfer.write_all_at(data, offset)?;
+                offset += data.len() as u64;
+                self.pace(transfer, filled as u64)?;
+                filled = 0;
+                self.look_if_due(&mut looked, received)?;
+            }
+            if ended {
+                break;
+            }
+        }
+        if ascii {
+            converted.clear();
+            from_net.finish(&mut converted);
+            transfer.write_all_at(&converted, offset)?;
+        }
+        // A client that was killed closes its data connection like one that is
+        // done; but its control connection is gone, too.
+        self.look()
+    }
+
+    /// Ends the data connection after all has been sent.
+    pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
+        if stream.is_secure() {
+            self.ready_to_block(&stream)?;
+            // Without close_notify the client takes the data for cut off, and
+            // GnuTLS clients lose their session (FileZilla's error -110).
+            stream.finish().map_err(data_error)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whatever is wrong with the data connection, the answer is 426.
+fn data_error(error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Error::with_source(ErrorKind::Timeout, "the data connection", error)
+        }
+        _ => Error::with_source(ErrorKind::Disconnected, "the data connection", error),
+    }
+}

@@ -1,0 +1,253 @@
+//! FTP: greet, read a line, find its row, check, run, answer once
+//! (RFC 959, 1123 section 4, 2228, 2389, 2428, 2640, 3659, 4217).
+
+mod ascii;
+mod cmd;
+mod command;
+mod control;
+mod data;
+mod dtp;
+mod line;
+mod listing;
+mod reply;
+mod state;
+mod table;
+
+use std::time::{Duration, Instant};
+
+use crate::auth::Right;
+use crate::error::{ErrorKind, Result};
+use crate::net::stream::Stream;
+use crate::session::{Phase, Session, deadline};
+use crate::text::Escaped;
+use command::{Access, Arity, Command, Log};
+use control::Control;
+use line::Line;
+use reply::Reply;
+use state::Interpreter;
+
+/// Lines in a row that are no commands, after which the client is no FTP
+/// client (ALPACA sends HTTP headers; landscape.md, attack 7).
+const UNKNOWN_MAX: u32 = 10;
+
+/// Serves one client until it goes.
+///
+/// # Errors
+/// What ended the session other than QUIT or the client's going; for the log.
+pub fn run(stream: Stream, session: Session) -> Result<()> {
+    session.live().set_control(Some(stream.socket().clone()));
+    let mut interpreter = Interpreter::new(Control::new(stream)?, session);
+    let banner = interpreter.session.config().banner.clone();
+    interpreter.control.send(&Reply::new(220, banner))?;
+    let outcome = interpreter.serve();
+    interpreter.session.live().set_control(None);
+    interpreter.control.close();
+    outcome
+}
+
+/// Says to a client that can't be served why, without waiting for it.
+pub fn refuse(stream: Stream, text: &'static str) {
+    let mut out = Vec::new();
+    Reply::new(421, text).write(&mut out);
+    let socket = stream.socket();
+    let _ = socket.set_blocking(crate::net::socket::Blocking::No);
+    let _ = std::io::Write::write(&mut &*socket, &out);
+}
+
+impl Interpreter {
+    fn serve(&mut self) -> Result<()> {
+        let mut pace = Pace::default();
+        while !self.ending {
+            if self.session.services().phase() != Phase::Running {
+                return self
+                    .control
+                    .send(&Reply::new(421, "The server is going down."));
+            }
+            let (until, reason) = self.command_deadline();
+            let line = match self.control.next_line(until) {
+                Ok(Some(line)) => line,
+                Ok(None) if self.session.services().phase() != Phase::Running => continue,
+                Ok(None) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Timeout => {
+                    log::info!("session {}: {reason}", self.session.live().id);
+                    return self.control.send(&Reply::new(421, reason));
+                }
+                Err(_) if self.session.services().phase() == Phase::Draining => continue,
+                Err(error) => return Err(error),
+            };
+            pace.wait(self.session.config().max_commands_per_second);
+            let reply = match line {
+                Line::TooLong => Reply::new(500, "The line is too long."),
+                Line::Command(line) => self.execute(&line),
+            };
+            self.control.reply(&reply);
+        }
+        self.control.flush()
+    }
+
+    /// When the next command must have come, and what is said if it has not.
+    fn command_deadline(&self) -> (Option<Instant>, &'static str) {
+        let config = self.session.config();
+        let idle = deadline(Instant::now(), self.idle.unwrap_or(config.idle_timeout));
+        let login = match self.session.user() {
+            Some(_) => None,
+            None => self.session.login_deadline(),
+        };
+        [
+            (idle, "Timeout: no command came."),
+            (login, "Timeout: no login came."),
+            (
+                self.session.end_deadline(),
+                "The session has lasted its time.",
+            ),
+        ]
+        .into_iter()
+        .filter(|(until, _)| until.is_some())
+        .min_by_key(|(until, _)| *until)
+        .unwrap_or((None, ""))
+    }
+
+    /// Runs one line; the result is its final reply.
+    fn execute(&mut self, line: &[u8]) -> Reply {
+        let (verb, argument) = split(line);
+        let Some(command) = table::find(&verb) else {
+            return self.no_command(&verb, line);
+        };
+        self.unknown = 0;
+        let id = self.session.live().id;
+        if log::log_enabled!(log::Level::Debug) {
+            match command.log {
+                Log::Whole => log::debug!("session {id}: {}", Escaped(line)),
+                Log::Verb => log::debug!("session {id}: {} ***", command.verb),
+            }
+        }
+        self.session.live().words().command.clear();
+        self.session.live().words().command.push_str(command.verb);
+        let reply = self.dispatch(command, argument);
+        self.session.live().words().command.clear();
+        reply
+    }
+
+    /// The checks in their fixed order, then the handler.
+    pub(crate) fn dispatch(&mut self, command: &'static Command, argument: &[u8]) -> Reply {
+        if let Err(reply) = self.check(command, argument) {
+            return reply;
+        }
+        match (command.run)(self, argument) {
+            Ok(reply) => reply,
+            Err(error) => self.answer(&error),
+        }
+    }
+
+    fn check(&self, command: &Command, argument: &[u8]) -> Result<(), Reply> {
+        let denied = &self.session.config().deny_commands;
+        if denied
+            .iter()
+            .any(|verb| command.is(&verb.to_ascii_uppercase()))
+        {
+            return Err(Reply::new(502, "This command is switched off."));
+        }
+        if argument.contains(&0) {
+            return Err(Reply::new(501, "An argument can't have a NUL byte."));
+        }
+        if argument.is_empty() && command.arity == Arity::Required {
+            return Err(Reply::new(
+                501,
+                format!("{} needs an argument.", command.verb),
+            ));
+        }
+        let user = match (command.access, self.session.user()) {
+            (Access::Anyone, _) => return Ok(()),
+            (_, None) => return Err(Reply::new(530, "Please log in with USER and PASS.")),
+            (_, Some(user)) => user,
+        };
+        match command.access {
+            Access::With(right) if !may_somewhere(user, right) => {
+                Err(Reply::new(550, "Permission denied."))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Turns a handler's error into its reply and tells the log what the
+    /// client is not told.
+    fn answer(&mut self, error: &crate::Error) -> Reply {
+        let id = self.session.live().id;
+        match error.kind() {
+            ErrorKind::Internal => log::error!("session {id}: {error}"),
+            ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy => {
+                log::warn!("session {id}: {error}")
+            }
+            _ => log::debug!("session {id}: {:?}: {error}", error.kind()),
+        }
+        let reply = Reply::from(error);
+        self.ending |= reply.code() == 421;
+        reply
+    }
+
+    fn no_command(&mut self, verb: &str, line: &[u8]) -> Reply {
+        log::debug!(
+            "session {}: no command: {}",
+            self.session.live().id,
+            Escaped(line)
+        );
+        self.unknown += 1;
+        if table::is_http(verb) || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
+            log::warn!(
+                "session {}: {} does not speak FTP",
+                self.session.live().id,
+                self.session.peer().ip()
+            );
+            self.ending = true;
+            return Reply::new(421, "This is an FTP server.");
+        }
+        table::not_done(verb).unwrap_or_else(|| Reply::new(500, "Unknown command."))
+    }
+}
+
+fn may_somewhere(user: &crate::auth::User, right: Right) -> bool {
+    user.perms.has(right) || user.directories.iter().any(|(_, perms)| perms.has(right))
+}
+
+/// A line's verb in capitals and its argument. Only one blank is taken: the
+/// argument may be a name that begins with one.
+fn split(line: &[u8]) -> (String, &[u8]) {
+    let end = line
+        .iter()
+        .position(|byte| *byte == b' ')
+        .unwrap_or(line.len());
+    let argument = line.get(end + 1..).unwrap_or(b"");
+    let verb = String::from_utf8_lossy(&line[..end])
+        .trim()
+        .to_ascii_uppercase();
+    (verb, argument)
+}
+
+/// Commands a second, over ten seconds.
+#[derive(Default)]
+struct Pace {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Pace {
+    fn wait(&mut self, limit: u32) {
+        if limit == 0 {
+            return;
+        }
+        let window = Duration::from_secs(10);
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        if now.duration_since(since) >= window {
+            *self = Pace {
+                count: 1,
+                since: Some(now),
+            };
+            return;
+        }
+        self.count += 1;
+        if self.count > limit.saturating_mul(10) {
+            std::thread::sleep(window - now.duration_since(since));
+        }
+    }
+}

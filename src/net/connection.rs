@@ -1,0 +1,105 @@
+//! Where daemon, inetd, socket activation and library meet: one connection,
+//! from its first byte to its last.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::sockopt;
+
+use super::socket::Socket;
+use super::stream::Stream;
+use crate::error::{ErrorKind, Result};
+use crate::ftp;
+use crate::session::limits::Ticket;
+use crate::session::{Services, Session};
+
+/// What is spoken on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// FTP, in the clear until AUTH TLS.
+    Ftp,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Protocol::Ftp => "ftp",
+        }
+    }
+}
+
+/// Asks for a place for a new connection; who gets none is told why, without
+/// waiting for them.
+pub fn admit(
+    services: &Arc<Services>,
+    socket: &Socket,
+    peer: SocketAddr,
+    protocol: Protocol,
+) -> Option<Ticket> {
+    match services.limits.admit(peer.ip(), &services.config()) {
+        Ok(ticket) => Some(ticket),
+        Err(error) => {
+            log::warn!(
+                "refused a connection from {}: {error}",
+                peer.ip().to_canonical()
+            );
+            let text = match error.kind() {
+                ErrorKind::TooMany => "Too many connections; try again later.",
+                _ => "You may not connect.",
+            };
+            match protocol {
+                Protocol::Ftp => ftp::refuse(Stream::Plain(socket.clone()), text),
+            }
+            None
+        }
+    }
+}
+
+/// Serves one connection that has been admitted, on the calling thread.
+pub fn serve(
+    services: &Arc<Services>,
+    socket: Socket,
+    peer: SocketAddr,
+    ticket: Ticket,
+    protocol: Protocol,
+) {
+    prepare(&socket);
+    let local = socket
+        .local_addr()
+        .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
+    let session = Session::new(services, ticket, peer, local, protocol.name());
+    let id = session.live().id;
+    log::info!(
+        "session {id}: {} connected ({})",
+        peer.ip().to_canonical(),
+        protocol.name()
+    );
+    match converse(socket, session, protocol) {
+        Ok(()) => log::info!("session {id}: ended"),
+        Err(error) if error.kind() == ErrorKind::Disconnected => {
+            log::info!("session {id}: the client went away")
+        }
+        Err(error) => log::warn!("session {id}: ended: {error}"),
+    }
+}
+
+fn converse(socket: Socket, session: Session, protocol: Protocol) -> Result<()> {
+    match protocol {
+        Protocol::Ftp => ftp::run(Stream::Plain(socket), session),
+    }
+}
+
+/// Socket options of a control connection; one that can't be set is no harm.
+fn prepare(socket: &Socket) {
+    if let Socket::Tcp(_) = socket {
+        // One write a reply needs no waiting for more; with it every command
+        // would wait 44 ms for Nagle.
+        let _ = sockopt::set_tcp_nodelay(socket, true);
+        // ABOR comes with urgent data; its mark must not eat a byte.
+        let _ = sockopt::set_socket_oobinline(socket, true);
+        // A client that vanished during a long transfer is noticed.
+        let _ = sockopt::set_socket_keepalive(socket, true);
+        let _ = sockopt::set_tcp_keepidle(socket, Duration::from_secs(120));
+    }
+}

@@ -1,0 +1,116 @@
+//! Bound ports, and the thread that accepts on each.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+
+use crate::config::Endpoint;
+use crate::error::{Error, Result};
+
+/// Connections that may wait to be accepted: a flood is refused by us, with a
+/// word, and not by the kernel.
+const BACKLOG: i32 = 1024;
+/// Wait after an error of accept, such as too many open files.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Binds an endpoint. A port without address is one dual-stack socket, or
+/// IPv4 alone on machines without IPv6.
+///
+/// # Errors
+/// What binding said, with what to do.
+pub fn bind(endpoint: &Endpoint) -> Result<TcpListener> {
+    let explain = |error: io::Error| {
+        let hint = match error.raw_os_error() {
+            Some(libc::EACCES) => {
+                ": ports below 1024 need root or CAP_NET_BIND_SERVICE; try --listen 2121"
+            }
+            Some(libc::EADDRINUSE) => ": another program listens there",
+            Some(libc::EADDRNOTAVAIL) => ": this machine has no such address",
+            _ => "",
+        };
+        let kind = Error::from(io::Error::from(error.kind())).kind();
+        Error::with_source(kind, format!("listening on {endpoint}{hint}"), error)
+    };
+    let addresses = endpoint.resolve().map_err(explain)?;
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match bind_address(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(explain(last))
+}
+
+fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if let SocketAddr::V6(address) = address {
+        sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts until `take` says that it is over. An error never ends it: it is
+/// logged once in a row, and the next try comes after a pause.
+pub fn accept_all(listener: &TcpListener, mut take: impl FnMut(TcpStream, SocketAddr) -> Going) {
+    let mut complained = false;
+    loop {
+        match listener.accept() {
+            Ok((stream, peer)) => {
+                complained = false;
+                if take(stream, peer) == Going::Ends {
+                    return;
+                }
+            }
+            // What `stop` does to a listener.
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return,
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    log::error!("accepting connections: {error}");
+                }
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// Errors that accept(2) passes on from a connection that is gone already.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+        )
+    )
+}
+
+/// Whether accepting goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Going {
+    /// It does.
+    On,
+    /// It does not.
+    Ends,
+}
+
+/// Makes a blocked accept return.
+pub fn stop(listener: &TcpListener) {
+    let _ = rustix::net::shutdown(listener.as_fd(), rustix::net::Shutdown::Both);
+}

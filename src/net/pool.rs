@@ -1,0 +1,184 @@
+//! A fixed number of threads for sessions. A thread is started when no idle
+//! one is left, never more than the limit, and idle ones stay for a while:
+//! a router that serves one client holds one thread, not two hundred.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Enough for a session with TLS or SSH (measured: 20 KiB are touched), and
+/// little enough for thousands of them in 32 bits of address space.
+const STACK: usize = if cfg!(debug_assertions) {
+    1 << 20
+} else {
+    192 * 1024
+};
+/// How long an idle thread waits for work.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// A job: one session.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// The threads. A clone is the same pool.
+#[derive(Clone)]
+pub struct Pool(Arc<Shared>);
+
+struct Shared {
+    most: u32,
+    state: Mutex<State>,
+    work: Condvar,
+    end: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    threads: u32,
+    idle: u32,
+    queue: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Pool {
+    /// A pool of at most `most` threads.
+    pub fn new(most: u32) -> Self {
+        Pool(Arc::new(Shared {
+            most: most.max(1),
+            state: Mutex::default(),
+            work: Condvar::new(),
+            end: Condvar::new(),
+        }))
+    }
+
+    /// Runs `job` on a thread of its own, now.
+    ///
+    /// # Errors
+    /// The job comes back when all threads are busy or none can be started.
+    pub fn try_run(&self, job: Job) -> Result<(), Job> {
+        let mut state = self.0.lock();
+        if state.queue.len() < state.idle as usize {
+            state.queue.push_back(job);
+            self.0.work.notify_one();
+            return Ok(());
+        }
+        if state.threads >= self.0.most || state.closed {
+            return Err(job);
+        }
+        state.queue.push_back(job);
+        state.threads += 1;
+        state.idle += 1;
+        let shared = Arc::clone(&self.0);
+        let started = thread::Builder::new()
+            .name("session".into())
+            .stack_size(STACK)
+            .spawn(move || shared.work());
+        match started {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                log::error!("no thread can be started: {error}; is a limit of processes too low?");
+                state.threads -= 1;
+                state.idle -= 1;
+                state.queue.pop_back().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Takes no more jobs and waits until the running ones have ended, or
+    /// until `deadline`; says whether they have.
+    pub fn join(&self, deadline: Instant) -> bool {
+        let mut state = self.0.lock();
+        state.closed = true;
+        self.0.work.notify_all();
+        while state.threads > 0 {
+            let Some(left) = deadline
+                .checked_duration_since(Instant::now())
+                .filter(|left| !left.is_zero())
+            else {
+                return false;
+            };
+            state = self
+                .0
+                .end
+                .wait_timeout(state, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        true
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.queue.pop_front() {
+                state.idle -= 1;
+                drop(state);
+                // A bug ends one session, never the server.
+                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+                    log::error!("a session has ended with a panic; please report it");
+                }
+                state = self.lock();
+                state.idle += 1;
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            let waited = self
+                .work
+                .wait_timeout(state, LINGER)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = waited.0;
+            if waited.1.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        state.idle -= 1;
+        self.end.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    #[test]
+    fn jobs_run_until_the_threads_are_used_up_and_a_panic_ends_only_itself() {
+        let pool = Pool::new(2);
+        let (release, wait) = mpsc::channel::<()>();
+        let (done, finished) = mpsc::channel();
+        assert!(
+            pool.try_run(Box::new(|| panic!("a bug (expected in this test)")))
+                .is_ok()
+        );
+        let second = done.clone();
+        assert!(
+            pool.try_run(Box::new(move || {
+                let _ = wait.recv();
+                let _ = second.send(1);
+            }))
+            .is_ok()
+        );
+        // The panic's thread comes back; then one of two is free.
+        let mut job: Job = Box::new(move || {
+            let _ = done.send(2);
+        });
+        let until = Instant::now() + Duration::from_secs(10);
+        while let Err(back) = pool.try_run(job) {
+            assert!(Instant::now() < until);
+            job = back;
+            thread::yield_now();
+        }
+        assert_eq!(finished.recv_timeout(Duration::from_secs(10)), Ok(2));
+        drop(release);
+        assert!(pool.join(Instant::now() + Duration::from_secs(10)));
+        assert!(pool.try_run(Box::new(|| ())).is_err());
+    }
+}

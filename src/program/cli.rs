@@ -1,0 +1,240 @@
+//! The command line: the keys of the configuration as flags, and the few
+//! words that are the program's own.
+
+use std::path::PathBuf;
+
+use getopts::{HasArg, Matches, Occur, Options};
+use wharf::config::{
+    Config, Endpoint, KEYS, Mistake, Source, environment_name, nearest, read_file,
+};
+
+/// Flags that are no keys: short, long, value, help.
+const OWN: &[(&str, &str, &str, &str)] = &[
+    (
+        "c",
+        "config",
+        "FILE",
+        "read settings from FILE, see wharfd.conf(5)",
+    ),
+    (
+        "",
+        "check",
+        "",
+        "say what is wrong and what is in force, and end",
+    ),
+    (
+        "",
+        "print-port",
+        "",
+        "write each bound address as a line on standard output",
+    ),
+    ("V", "version", "", "show the version"),
+    ("h", "help", "", "show this help"),
+];
+
+/// Exit code for wrong usage or a wrong configuration.
+pub const USAGE: i32 = 100;
+/// Exit code for what may work another time.
+pub const TEMPORARY: i32 = 111;
+
+/// What the command line asks for.
+pub enum Wish {
+    /// Serve, or only check.
+    Serve(Box<Invocation>),
+    /// Print this and end well.
+    Print(String),
+}
+
+/// Settings and the program's own flags.
+pub struct Invocation {
+    /// Everything that was set.
+    pub config: Config,
+    /// Only check.
+    pub check: bool,
+    /// Write the bound addresses to standard output.
+    pub print_port: bool,
+    /// Nobody said where to listen.
+    pub default_listen: bool,
+}
+
+/// Reads the command line, the environment and the configuration file.
+///
+/// # Errors
+/// Every mistake that was found.
+pub fn read(
+    arguments: &[String],
+    environment: impl Iterator<Item = (String, String)>,
+) -> Result<Wish, Vec<Mistake>> {
+    let usage = |what: String| {
+        vec![Mistake {
+            place: "wharfd".into(),
+            what,
+        }]
+    };
+    let matches = options()
+        .parse(arguments)
+        .map_err(|fail| usage(explain(fail)))?;
+    if matches.opt_present("help") {
+        return Ok(Wish::Print(help()));
+    }
+    if matches.opt_present("version") {
+        return Ok(Wish::Print(version()));
+    }
+    let mut config = Config::default();
+    let mut mistakes = Vec::new();
+    let environment: Vec<_> = environment.collect();
+    let file = matches.opt_str("config").or_else(|| {
+        let variable = environment
+            .iter()
+            .find(|(name, _)| *name == environment_name("config"));
+        variable.map(|(_, value)| value.clone())
+    });
+    if let Some(file) = file {
+        match read_file(&PathBuf::from(file)) {
+            Ok(source) => source.apply(&mut config, &mut mistakes),
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    let environment = environment
+        .into_iter()
+        .filter(|(name, _)| *name != environment_name("config"));
+    Source::from_environment(environment).apply(&mut config, &mut mistakes);
+    flags(&matches).apply(&mut config, &mut mistakes);
+    match &matches.free[..] {
+        [] => {}
+        [directory] => config.anonymous = Some(directory.into()),
+        [_, second, ..] => mistakes.extend(usage(format!(
+            "one DIR at most, not also '{}'",
+            second.escape_debug()
+        ))),
+    }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    let default_listen = config.listen.is_empty();
+    if default_listen {
+        // Nobody is surprised by a port that only this machine reaches.
+        config.listen = ["127.0.0.1", "::1"]
+            .map(|host| Endpoint {
+                host: host.into(),
+                port: 2121,
+            })
+            .to_vec();
+    }
+    Ok(Wish::Serve(Box::new(Invocation {
+        config,
+        check: matches.opt_present("check"),
+        print_port: matches.opt_present("print-port"),
+        default_listen,
+    })))
+}
+
+fn options() -> Options {
+    let mut options = Options::new();
+    for (short, long, value, help) in OWN {
+        match value.is_empty() {
+            true => options.optflag(short, long, help),
+            false => options.optopt(short, long, help, value),
+        };
+    }
+    for key in KEYS {
+        let has = if key.is_switch() {
+            HasArg::Maybe
+        } else {
+            HasArg::Yes
+        };
+        options.opt("", key.name, key.help, key.takes, has, Occur::Multi);
+    }
+    options
+}
+
+fn flags(matches: &Matches) -> Source {
+    let mut source = Source::new();
+    for key in KEYS {
+        let place = format!("--{}", key.name);
+        if !matches.opt_present(key.name) {
+            continue;
+        }
+        match matches.opt_strs(key.name) {
+            values if values.is_empty() => source.add(key.name, "yes", place),
+            values => values
+                .iter()
+                .for_each(|value| source.add(key.name, value, place.clone())),
+        }
+    }
+    source
+}
+
+fn explain(fail: getopts::Fail) -> String {
+    match fail {
+        getopts::Fail::UnrecognizedOption(name) => {
+            let known = KEYS
+                .iter()
+                .map(|key| key.name)
+                .chain(OWN.iter().map(|own| own.1));
+            format!(
+                "unknown option '{}'; did you mean --{}? See wharfd --help.",
+                name.escape_debug(),
+                nearest(&name, known)
+            )
+        }
+        fail => format!("{fail}. See wharfd --help."),
+    }
+}
+
+/// The version and what was built in.
+pub fn version() -> String {
+    let feature = |name, built: bool| {
+        if built {
+            format!(" +{name}")
+        } else {
+            format!(" -{name}")
+        }
+    };
+    format!(
+        "wharfd {}{}{}{}\n",
+        env!("CARGO_PKG_VERSION"),
+        feature("ftps", cfg!(feature = "ftps")),
+        feature("tls13", cfg!(feature = "tls13")),
+        feature("sftp", cfg!(feature = "sftp")),
+    )
+}
+
+fn help() -> String {
+    let mut text = String::from(
+        "wharfd: FTP, FTPS and SFTP server\n\n\
+         wharfd [options] DIR    serve DIR to everybody, read-only, on this machine's port 2121\n\
+         wharfd -c FILE          serve what FILE says\n\
+         wharfd passwd FILE NAME add or change a user\n",
+    );
+    let mut row = |short: &str, long: &str, value: &str, help: &str| {
+        let short = if short.is_empty() {
+            "    ".into()
+        } else {
+            format!("-{short}, ")
+        };
+        let name = format!("{short}--{long} {value}");
+        text.push_str(&format!("  {name:<44} {help}\n"));
+    };
+    row("", "", "", "");
+    for (short, long, value, help) in OWN {
+        row(short, long, value, help);
+    }
+    let mut section = None;
+    for key in KEYS {
+        if section != Some(key.section) {
+            section = Some(key.section);
+            text.push_str(&format!("\n{:?}:\n", key.section));
+        }
+        let name = format!("    --{} {}", key.name, key.takes);
+        text.push_str(&format!("  {name:<44} {}\n", key.help));
+    }
+    text.push_str(
+        "\nEach option is also a line of the file (without --) and a variable (WHARFD_LISTEN).\n",
+    );
+    text.replacen(
+        "      --                                          \n",
+        "\n",
+        1,
+    )
+}

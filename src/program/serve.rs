@@ -1,0 +1,146 @@
+//! Serving: from settings to a running server, and its end by signals.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+
+use wharf::auth::{Anonymous, Chain, UserDefaults, UserFile};
+use wharf::config::Config;
+use wharf::session::transfer_log::TransferLog;
+use wharf::storage::LocalFs;
+use wharf::{Protocol, Server};
+
+use super::cli::{Invocation, TEMPORARY, USAGE};
+use super::signals::{Signal, Signals};
+
+/// Serves until a signal ends it; the exit code.
+pub fn run(invocation: Invocation) -> i32 {
+    let signals = match Signals::take() {
+        Ok(signals) => signals,
+        Err(error) => return complain(&format!("taking signals: {error}"), TEMPORARY),
+    };
+    let config = invocation.config;
+    let authenticator = match authenticator(&config) {
+        Ok(chain) => chain,
+        Err(what) => return complain(&what, USAGE),
+    };
+    let drain = config.drain;
+    let directory = config.anonymous.clone();
+    let mut config = config;
+    if invocation.default_listen {
+        // A machine without IPv6 is served all the same.
+        config.listen.retain(|endpoint| {
+            endpoint.host != "::1" || std::net::TcpListener::bind("[::1]:0").is_ok()
+        });
+    }
+    let transfer_log = config.transfer_log.clone();
+    let mut server = Server::new(config, authenticator);
+    if let Some(path) = transfer_log {
+        match TransferLog::open(&path) {
+            Ok(log) => server = server.with_events(Arc::new(log)),
+            Err(error) => return complain(&error.to_string(), USAGE),
+        }
+    }
+    let running = match server.bind().and_then(Server::start) {
+        Ok(running) => running,
+        Err(error) => return complain(&error.to_string(), TEMPORARY),
+    };
+    tell(
+        running.addresses(),
+        directory.as_deref(),
+        invocation.print_port,
+    );
+    loop {
+        match signals.wait() {
+            Signal::Reload => {
+                log::info!("reading users again");
+                if let Err(error) = running.services().authenticator().reload() {
+                    log::error!("{error}; the old users stay in force");
+                }
+            }
+            Signal::Interrupt => {
+                running.stop(std::time::Duration::ZERO);
+                return 0;
+            }
+            Signal::Terminate => {
+                log::info!(
+                    "stopping; transfers may finish for {} seconds",
+                    drain.as_secs()
+                );
+                signals.second_ends_at_once();
+                running.stop(drain);
+                return 0;
+            }
+        }
+    }
+}
+
+fn complain(what: &str, code: i32) -> i32 {
+    eprintln!("wharfd: {what}");
+    code
+}
+
+/// The users that the settings name.
+///
+/// # Errors
+/// What is wrong, as a sentence.
+pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
+    let mut chain = Chain::new();
+    if let Some(directory) = &config.anonymous {
+        let file_system = LocalFs::open(directory)
+            .map_err(|error| format!("{}: {error}", directory.display()))?;
+        chain = chain.with(Anonymous::new(
+            Arc::new(file_system),
+            config.anonymous_rights,
+        ));
+    }
+    if let Some(path) = &config.users {
+        chain = chain.with(
+            UserFile::open(path, UserDefaults::default()).map_err(|error| error.to_string())?,
+        );
+    }
+    match chain.is_empty() {
+        true => Err(
+            "nobody could log in: give a DIR to serve, or --users FILE. See wharfd --help.".into(),
+        ),
+        false => Ok(Arc::new(chain)),
+    }
+}
+
+/// Says how to connect.
+fn tell(
+    addresses: &[(std::net::SocketAddr, Protocol)],
+    directory: Option<&Path>,
+    print_port: bool,
+) {
+    let mut out = std::io::stdout().lock();
+    let text = if print_port {
+        addresses
+            .iter()
+            .map(|(address, _)| format!("{address}\n"))
+            .collect::<String>()
+    } else {
+        let mut text = String::new();
+        match directory {
+            Some(directory) => text.push_str(&format!(
+                "wharfd serves {} to everybody. Connect with\n",
+                directory.display()
+            )),
+            None => text.push_str("wharfd serves its users. Connect with\n"),
+        }
+        if let Some((address, _)) = addresses.first() {
+            let host = match address.ip().is_unspecified() {
+                true => format!("127.0.0.1:{}", address.port()),
+                false => address.to_string(),
+            };
+            text.push_str(&format!("  curl ftp://{host}/\n  lftp ftp://{host}\n"));
+        }
+        for (address, _) in addresses {
+            text.push_str(&format!("  ftp://{address}/\n"));
+        }
+        text.push_str("Ctrl-C stops it.\n");
+        text
+    };
+    // Nobody may be reading; the server serves all the same.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

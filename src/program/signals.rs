@@ -1,0 +1,45 @@
+//! Signals, taken by a thread that waits for them.
+
+use std::io;
+
+use wharf::os::SignalSet;
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGHUP: read users and settings again.
+    Reload,
+    /// SIGINT: end now.
+    Interrupt,
+    /// SIGTERM: end when transfers have finished.
+    Terminate,
+}
+
+/// The signals of the daemon, blocked for all threads that start later.
+pub struct Signals(SignalSet);
+
+impl Signals {
+    /// Takes the signals; call before any thread is started.
+    pub fn take() -> io::Result<Signals> {
+        SignalSet::block(&[libc::SIGHUP, libc::SIGINT, libc::SIGTERM]).map(Signals)
+    }
+
+    /// Waits for the next one.
+    pub fn wait(&self) -> Signal {
+        loop {
+            match self.0.wait() {
+                Ok(libc::SIGHUP) => return Signal::Reload,
+                Ok(libc::SIGINT) => return Signal::Interrupt,
+                Ok(_) => return Signal::Terminate,
+                Err(error) => log::error!("waiting for a signal: {error}"),
+            }
+        }
+    }
+
+    /// From now on SIGTERM and SIGINT end the process as they do by default.
+    pub fn second_ends_at_once(&self) {
+        if let Err(error) = self.0.unblock(&[libc::SIGINT, libc::SIGTERM]) {
+            log::warn!("unblocking signals: {error}");
+        }
+    }
+}
