@@ -152,42 +152,50 @@ fn bulk(session: &SessionTls, cipher: &str) {
     });
     let total = 1usize << 30;
     for direction in [Direction::Send, Direction::Receive] {
-        let ((time, cpu), ()) = together(
-            session,
-            Side::Data(direction),
-            |accepted| {
-                let mut stream = accepted.unwrap();
-                let mut piece = vec![7; 256 * 1024];
-                let started = Instant::now();
-                let cpu = cpu_time();
-                match direction {
-                    Direction::Send => {
-                        for _ in 0..total / piece.len() {
-                            stream.write_all(&piece).unwrap();
-                        }
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (ours, _) = listener.accept().unwrap();
+        let (time, cpu) = thread::scope(|scope| {
+            let server = scope.spawn(|| serve_bulk(session, ours, direction, total));
+            let ssl = openssl::ssl::Ssl::new(client.context()).unwrap();
+            let mut stream = ssl.connect(theirs).unwrap();
+            let mut piece = vec![7; 256 * 1024];
+            match direction {
+                Direction::Send => while stream.read(&mut piece).unwrap() > 0 {},
+                Direction::Receive => {
+                    for _ in 0..total / piece.len() {
+                        stream.write_all(&piece).unwrap();
                     }
-                    Direction::Receive => while stream.read(&mut piece).unwrap() > 0 {},
+                    stream.shutdown().unwrap();
                 }
-                stream.shutdown().unwrap();
-                (started.elapsed(), cpu_time() - cpu)
-            },
-            |socket| {
-                let mut connection = client.connect(socket, None).unwrap();
-                let mut piece = vec![7; 256 * 1024];
-                match direction {
-                    Direction::Send => while connection.0.read(&mut piece).unwrap() > 0 {},
-                    Direction::Receive => {
-                        for _ in 0..total / piece.len() {
-                            connection.send(&piece);
-                        }
-                        connection.0.shutdown().unwrap();
-                    }
-                }
-            },
-        );
+            }
+            server.join().unwrap()
+        });
         let rate = 1.0 / time.as_secs_f64();
         eprintln!("{cipher} {direction:?}: {rate:.2} GiB/s, {cpu:.2} CPU-s/GiB of this thread");
     }
+}
+
+fn serve_bulk(
+    session: &SessionTls,
+    socket: TcpStream,
+    direction: Direction,
+    total: usize,
+) -> (Duration, f64) {
+    let stream = session.accept_data(socket.into(), soon(), direction);
+    let mut stream = stream.unwrap();
+    let mut piece = vec![7; 256 * 1024];
+    let (started, cpu) = (Instant::now(), cpu_time());
+    match direction {
+        Direction::Send => {
+            for _ in 0..total / piece.len() {
+                stream.write_all(&piece).unwrap();
+            }
+        }
+        Direction::Receive => while stream.read(&mut piece).unwrap() > 0 {},
+    }
+    stream.shutdown().unwrap();
+    (started.elapsed(), cpu_time() - cpu)
 }
 
 /// Seconds of processor this thread has used.

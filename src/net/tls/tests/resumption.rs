@@ -183,3 +183,51 @@ fn an_upload_is_whole_though_its_client_never_reads() {
         }
     }
 }
+
+/// FileZilla and Debian's lftp are built on GnuTLS; its own tool resumes the
+/// way they do. First a control connection, then the same client's second.
+#[test]
+fn gnutls_resumes() {
+    let place = Place::new();
+    let tls = place.tls();
+    for priority in ["NORMAL", "NORMAL:-VERS-TLS1.3"] {
+        let session = tls.session();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port().to_string();
+        let child = std::process::Command::new("gnutls-cli")
+            .args([
+                "--insecure",
+                "--resume",
+                "--waitresumption",
+                "--alpn",
+                "ftp",
+            ])
+            .args(["--priority", priority, "--port", &port, "127.0.0.1"])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn();
+        let Ok(child) = child else {
+            assert!(
+                std::env::var_os("WHARF_NEED_CLIENTS").is_none(),
+                "gnutls-cli is missing"
+            );
+            eprintln!("SKIP gnutls-cli");
+            return;
+        };
+        let (first, _) = listener.accept().unwrap();
+        first.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut control = session.accept(first.into(), soon()).unwrap();
+        // It says goodbye as soon as it has its ticket, and comes again.
+        assert_eq!(control.read(&mut [0; 10]).unwrap(), 0);
+        drop(control);
+        let (second, _) = listener.accept().unwrap();
+        second.set_read_timeout(Some(PATIENCE)).unwrap();
+        let direction = Direction::Send;
+        let mut data = session.accept_data(second.into(), soon(), direction);
+        let data = data.as_mut().unwrap();
+        assert!(data.resumed(), "{priority}");
+        let _ = data.shutdown();
+        drop(child.wait_with_output());
+    }
+}
