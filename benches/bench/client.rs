@@ -10,7 +10,9 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A control connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Wire,
+    #[cfg(feature = "ftps")]
+    tls: Option<crate::tls::Tls>,
     buffer: Vec<u8>,
     start: usize,
 }
@@ -23,7 +25,9 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE))?;
         stream.set_write_timeout(Some(DEADLINE))?;
         let mut client = Client {
-            stream,
+            stream: Wire::Plain(stream),
+            #[cfg(feature = "ftps")]
+            tls: None,
             buffer: Vec::with_capacity(4096),
             start: 0,
         };
@@ -47,6 +51,39 @@ impl Client {
         client.login(crate::isolate::USER, crate::isolate::PASSWORD)?;
         client.command("TYPE I", 200)?;
         Ok(client)
+    }
+
+    /// A session of the named user with AUTH TLS and PROT P, in TYPE I.
+    #[cfg(feature = "ftps")]
+    pub fn secure_session(port: u16) -> Result<Client> {
+        let mut client = Client::connect(port)?;
+        client.command("AUTH TLS", 234)?;
+        let Wire::Plain(stream) = client.stream else {
+            return Err("already under TLS".into());
+        };
+        let (tls, stream) = crate::tls::Tls::control(stream)?;
+        client.stream = Wire::Tls(Box::new(stream));
+        client.tls = Some(tls);
+        client.command("PBSZ 0", 200)?;
+        client.command("PROT P", 200)?;
+        client.login(crate::isolate::USER, crate::isolate::PASSWORD)?;
+        client.command("TYPE I", 200)?;
+        Ok(client)
+    }
+
+    /// How many data connections so far resumed a session.
+    #[cfg(feature = "ftps")]
+    pub fn resumed(&self) -> usize {
+        self.tls.as_ref().map_or(0, |tls| tls.resumed)
+    }
+
+    /// Puts a data connection under TLS when the session is.
+    pub fn protect(&mut self, data: TcpStream) -> Result<Wire> {
+        #[cfg(feature = "ftps")]
+        if let Some(tls) = &mut self.tls {
+            return Ok(Wire::Tls(Box::new(tls.data(data)?)));
+        }
+        Ok(Wire::Plain(data))
     }
 
     /// Sends bytes as they are.
@@ -132,8 +169,7 @@ impl Client {
         let data = self.passive()?;
         self.send(&format!("{line}\r\n"))?;
         self.preliminary(line)?;
-        let length = discard(&data)?;
-        drop(data);
+        let length = self.protect(data)?.discard()?;
         self.expect(226)
             .map_err(|error| format!("{line}: {error}"))?;
         Ok(length)
@@ -144,8 +180,7 @@ impl Client {
         let data = self.passive()?;
         self.send(&format!("{line}\r\n"))?;
         self.preliminary(line)?;
-        source.send(&data, length)?;
-        drop(data);
+        source.send(self.protect(data)?, length)?;
         self.expect(226)
             .map_err(|error| format!("{line}: {error}").into())
     }
@@ -169,25 +204,86 @@ impl Client {
     }
 }
 
-/// Takes everything until the end without copying it into this process (MSG_TRUNC), so that the measured
-/// server is not held back by its client.
-pub fn discard(stream: &TcpStream) -> Result<u64> {
-    use rustix::net::RecvFlags;
-    let mut buffer = vec![0u8; 1 << 20];
-    let mut total = 0;
-    loop {
-        match rustix::net::recv(stream, buffer.as_mut_slice(), RecvFlags::TRUNC) {
-            Ok((_, 0)) => return Ok(total),
-            Ok((_, count)) => total += count as u64,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+/// A connection, with or without TLS.
+pub enum Wire {
+    /// Bytes as they are.
+    Plain(TcpStream),
+    /// Under TLS.
+    #[cfg(feature = "ftps")]
+    Tls(Box<openssl::ssl::SslStream<TcpStream>>),
+}
+
+impl Wire {
+    /// Takes everything until the end and returns its length. Without TLS nothing is copied into this process
+    /// (MSG_TRUNC), so that the measured server is not held back by its client.
+    pub fn discard(&mut self) -> Result<u64> {
+        let mut buffer = vec![0u8; 256 << 10];
+        let mut total = 0;
+        loop {
+            let count = match self {
+                Wire::Plain(stream) => {
+                    match rustix::net::recv(
+                        stream,
+                        buffer.as_mut_slice(),
+                        rustix::net::RecvFlags::TRUNC,
+                    ) {
+                        Ok((_, count)) => count,
+                        Err(rustix::io::Errno::INTR) => continue,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                #[cfg(feature = "ftps")]
+                Wire::Tls(stream) => stream.read(&mut buffer)?,
+            };
+            if count == 0 {
+                self.finish();
+                return Ok(total);
+            }
+            total += count as u64;
+        }
+    }
+
+    /// Says close_notify under TLS; closing the socket is left to drop.
+    fn finish(&mut self) {
+        match self {
+            Wire::Plain(_) => {}
+            #[cfg(feature = "ftps")]
+            Wire::Tls(stream) => {
+                let _ = stream.shutdown();
+            }
         }
     }
 }
 
-/// What uploads are made of: pages in memory, handed to the socket without a copy (sendfile).
+impl Read for Wire {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.read(buffer),
+            #[cfg(feature = "ftps")]
+            Wire::Tls(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buffer: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Wire::Plain(stream) => stream.write(buffer),
+            #[cfg(feature = "ftps")]
+            Wire::Tls(stream) => stream.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What uploads are made of: pages in memory, handed to the socket without a copy (sendfile), or written
+/// through TLS.
 pub struct Source {
     file: std::fs::File,
+    block: Vec<u8>,
     length: u64,
 }
 
@@ -200,20 +296,31 @@ impl Source {
         file.write_all(&block)?;
         Ok(Source {
             file,
+            block,
             length: length as u64,
         })
     }
 
-    fn send(&self, stream: &TcpStream, length: u64) -> Result<()> {
+    fn send(&self, mut stream: Wire, length: u64) -> Result<()> {
         let mut sent = 0;
         while sent < length {
             let mut offset = sent % self.length;
             let count = (length - sent).min(self.length - offset) as usize;
-            match rustix::fs::sendfile(stream, &self.file, Some(&mut offset), count)? {
-                0 => return Err("the source ended early".into()),
-                count => sent += count as u64,
-            }
+            sent += match &mut stream {
+                Wire::Plain(stream) => {
+                    match rustix::fs::sendfile(stream, &self.file, Some(&mut offset), count)? {
+                        0 => return Err("the source ended early".into()),
+                        count => count as u64,
+                    }
+                }
+                #[cfg(feature = "ftps")]
+                Wire::Tls(stream) => {
+                    let start = offset as usize;
+                    stream.write(&self.block[start..start + count])? as u64
+                }
+            };
         }
+        stream.finish();
         Ok(())
     }
 }

@@ -6,18 +6,31 @@
 
 mod bare;
 mod client;
+mod compare;
 mod isolate;
+mod machine;
 mod measure;
 mod packages;
+mod plot;
 mod report;
 mod rows;
 mod servers;
+mod sftp;
+#[cfg(feature = "ftps")]
+mod tls;
 
-use rows::Row;
+use rows::{Body, Row};
 use servers::{Kind, Running, Setup};
 use std::path::{Path, PathBuf};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// Where a run leaves its table, below the project.
+const RESULTS: &str = "target/bench-results";
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -26,7 +39,23 @@ fn main() {
         Some("--bare") if arguments.len() == 3 => {
             bare::serve(arguments[1].parse().unwrap_or(0), Path::new(&arguments[2]))
         }
-        _ => whole(),
+        Some("--compare") => compare::compare(
+            &project().join("benches/baseline.txt"),
+            &project().join(RESULTS).join("ratios.txt"),
+        )
+        .and_then(|worse| {
+            if worse == 0 {
+                Ok(())
+            } else {
+                Err("some rows became worse".into())
+            }
+        }),
+        _ if arguments.iter().any(|argument| argument == "--bench") => whole(),
+        // `cargo test --all-targets` starts benchmarks too, without this argument: that is no time to measure.
+        _ => {
+            println!("not measured: use make bench");
+            Ok(())
+        }
     };
     if let Err(error) = outcome {
         eprintln!("bench: {error}");
@@ -35,7 +64,7 @@ fn main() {
 }
 
 fn whole() -> Result<()> {
-    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let project = project();
     let packages = packages::Packages::unpack(&project.join("target/peers"))?;
     if let Some(code) = isolate::enter()? {
         std::process::exit(code);
@@ -45,18 +74,27 @@ fn whole() -> Result<()> {
     let setup = Setup {
         packages,
         wharfd,
-        certificate: None,
+        certificate: certificate()?,
         threads: 64,
+        sftp: false,
+        one_core: false,
     };
+    // 5,000 sessions and their data connections.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    let limit = rustix::process::Rlimit {
+        current: limit,
+        maximum: limit,
+    };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, limit)?;
     let wanted = std::env::var("BENCH").unwrap_or_default();
     let rounds = std::env::var("ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(3);
+        .unwrap_or(5);
     let only = std::env::var("SERVERS").unwrap_or_default();
     let mut results = report::Results::default();
     let mut prepared = Vec::new();
-    for row in rows::all(&setup) {
+    for row in rows::all() {
         if !wanted.is_empty() && !wanted.split(',').any(|group| group == row.group) {
             continue;
         }
@@ -66,7 +104,7 @@ fn whole() -> Result<()> {
         }
         run_row(&row, &setup, rounds, &only, &mut results)?;
     }
-    results.write(&project.join("benches/results"))
+    results.write(&project.join(RESULTS), rounds)
 }
 
 fn run_row(
@@ -79,38 +117,55 @@ fn run_row(
     let setup = Setup {
         threads: row.threads,
         certificate: setup.certificate.clone().filter(|_| row.tls),
+        sftp: row.sftp,
+        one_core: row.one_core,
         ..setup.clone()
     };
-    let mut servers: Vec<Running> = Vec::new();
-    for kind in &row.kinds {
-        let asked = only.is_empty()
+    servers::pin(row.one_core)?;
+    let kinds = row.kinds.iter().copied().filter(|kind| {
+        only.is_empty()
             || only
                 .split(',')
-                .any(|name| name.eq_ignore_ascii_case(kind.name()));
-        if !asked {
-            continue;
-        }
-        match Running::start(*kind, &setup) {
-            Ok(server) => servers.push(server),
-            Err(error) => results.failed(row, *kind, &error.to_string()),
+                .any(|name| name.eq_ignore_ascii_case(kind.name()))
+    });
+    let mut able: Vec<(Kind, Option<Running>)> = Vec::new();
+    for kind in kinds {
+        match row.body {
+            Body::Program(_) => able.push((kind, None)),
+            Body::Server(_) => match Running::start(kind, &setup) {
+                Ok(server) => able.push((kind, Some(server))),
+                Err(error) => results.failed(row, kind, &error.to_string()),
+            },
         }
     }
-    let mut broken: Vec<Kind> = Vec::new();
     for _ in 0..rounds {
-        for server in &servers {
-            if broken.contains(&server.kind) {
-                continue;
-            }
-            match (row.measure)(server) {
-                Ok(sample) => results.add(row, server.kind, sample),
+        able.retain(|(kind, server)| {
+            let sample = match (&row.body, server) {
+                (Body::Server(measure), Some(server)) => measure(server),
+                (Body::Program(measure), _) => measure(*kind, &setup),
+                (Body::Server(_), None) => return false,
+            };
+            match sample {
+                Ok(sample) => results.add(row, *kind, sample),
                 Err(error) => {
-                    results.failed(row, server.kind, &error.to_string());
-                    broken.push(server.kind);
+                    results.failed(row, *kind, &error.to_string());
+                    return false;
                 }
             }
-        }
+            true
+        });
     }
-    drop(servers);
+    drop(able);
     results.print_row(row);
     Ok(())
+}
+
+#[cfg(feature = "ftps")]
+fn certificate() -> Result<Option<PathBuf>> {
+    tls::certificate().map(Some)
+}
+
+#[cfg(not(feature = "ftps"))]
+fn certificate() -> Result<Option<PathBuf>> {
+    Ok(None)
 }

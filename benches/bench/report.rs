@@ -1,9 +1,10 @@
 //! Medians, ratios and the files a run leaves behind.
 
-use crate::Result;
 use crate::measure::{median, spread};
+use crate::plot;
 use crate::rows::{Better, Metric, Row, Sample};
 use crate::servers::Kind;
+use crate::{Result, machine};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -23,9 +24,13 @@ struct Line {
 }
 
 impl Line {
-    fn median(&self, kind: Kind) -> Option<f64> {
+    fn values(&self, kind: Kind) -> Option<&[f64]> {
         let (_, values) = self.servers.iter().find(|(known, _)| *known == kind)?;
-        Some(median(values))
+        Some(values)
+    }
+
+    fn median(&self, kind: Kind) -> Option<f64> {
+        self.values(kind).map(median)
     }
 
     fn best_peer(&self) -> Option<(Kind, f64)> {
@@ -40,10 +45,25 @@ impl Line {
     /// How far wharfd is ahead of `other`: above 1 is better, whichever way the metric counts.
     fn ratio(&self, other: f64) -> Option<f64> {
         let ours = self.median(Kind::Wharf)?;
-        Some(match self.metric.better {
+        let ratio = match self.metric.better {
             Better::More => ours / other,
             Better::Less => other / ours,
-        })
+        };
+        ratio.is_finite().then_some(ratio)
+    }
+
+    fn to_peer(&self) -> Option<f64> {
+        self.best_peer().and_then(|(_, best)| self.ratio(best))
+    }
+
+    fn to_bare(&self) -> Option<f64> {
+        self.median(Kind::Bare).and_then(|bare| self.ratio(bare))
+    }
+
+    /// The noise of a ratio: that of both its sides.
+    fn noise(&self, other: Kind) -> f64 {
+        let of = |kind| self.values(kind).map_or(0.0, spread);
+        of(Kind::Wharf) + of(other)
     }
 }
 
@@ -51,19 +71,16 @@ impl Results {
     /// Adds one measurement.
     pub fn add(&mut self, row: &Row, kind: Kind, sample: Sample) {
         for (metric, value) in sample {
-            let at = self
-                .lines
-                .iter()
-                .position(|line| line.row == row.name && line.metric == metric)
-                .unwrap_or_else(|| {
-                    self.lines.push(Line {
-                        group: row.group,
-                        row: row.name.clone(),
-                        metric,
-                        servers: Vec::new(),
-                    });
-                    self.lines.len() - 1
+            let known = |line: &Line| line.row == row.name && line.metric == metric;
+            let at = self.lines.iter().position(known).unwrap_or_else(|| {
+                self.lines.push(Line {
+                    group: row.group,
+                    row: row.name.clone(),
+                    metric,
+                    servers: Vec::new(),
                 });
+                self.lines.len() - 1
+            });
             let servers = &mut self.lines[at].servers;
             match servers.iter_mut().find(|(known, _)| *known == kind) {
                 Some((_, values)) => values.push(value),
@@ -75,32 +92,55 @@ impl Results {
     /// Notes that a server could not do a row.
     pub fn failed(&mut self, row: &Row, kind: Kind, error: &str) {
         eprintln!("{}: {}: {error}", row.name, kind.name());
-        self.failures
-            .push((row.name.clone(), kind, error.to_owned()));
+        let failure = (row.name.clone(), kind, error.to_owned());
+        self.failures.push(failure);
     }
 
     /// Prints what a row gave, at once.
     pub fn print_row(&self, row: &Row) {
         for line in self.lines.iter().filter(|line| line.row == row.name) {
-            let mut text = format!("{:24} {:17}", line.row, line.metric.name);
+            let mut text = format!("{:26} {:17}", line.row, line.metric.name);
             for (kind, values) in &line.servers {
                 let _ = write!(text, "  {} {}", kind.name(), number(median(values)));
             }
             let _ = write!(text, "  {}", line.metric.unit);
-            if let Some(ratio) = line.best_peer().and_then(|(_, best)| line.ratio(best)) {
+            if let Some(ratio) = line.to_peer() {
                 let _ = write!(text, "  | to peer {ratio:.2}");
             }
-            if let Some(ratio) = line.median(Kind::Bare).and_then(|bare| line.ratio(bare)) {
+            if let Some(ratio) = line.to_bare() {
                 let _ = write!(text, "  to bare {ratio:.2}");
             }
             println!("{text}");
         }
     }
 
-    /// Writes `latest.txt`: tab separated, a line a number and server.
-    pub fn write(&self, directory: &Path) -> Result<()> {
+    /// Writes `latest.txt` (every number), `ratios.txt` (for comparisons), `latest.md` and `latest.svg`.
+    pub fn write(&self, directory: &Path, rounds: usize) -> Result<()> {
         std::fs::create_dir_all(directory)?;
-        let mut text = String::from("# group\trow\tmetric\tunit\tserver\tmedian\tspread\n");
+        let about = machine::describe(rounds);
+        std::fs::write(directory.join("latest.txt"), self.numbers(&about)?)?;
+        std::fs::write(directory.join("ratios.txt"), self.ratios(&about)?)?;
+        std::fs::write(directory.join("latest.md"), self.markdown(&about)?)?;
+        let bars: Vec<plot::Bar> = self
+            .lines
+            .iter()
+            .filter_map(|line| {
+                Some(plot::Bar {
+                    label: format!("{}: {}", line.row, line.metric.name),
+                    ratio: line.to_peer()?,
+                })
+            })
+            .collect();
+        let svg = plot::ratios(
+            "wharfd beside its fastest peer (1 = equal, right is better)",
+            &bars,
+        );
+        std::fs::write(directory.join("latest.svg"), svg)?;
+        Ok(())
+    }
+
+    fn numbers(&self, about: &str) -> Result<String> {
+        let mut text = format!("# {about}\n# group\trow\tmetric\tunit\tserver\tmedian\tspread\n");
         for line in &self.lines {
             for (kind, values) in &line.servers {
                 writeln!(
@@ -116,8 +156,73 @@ impl Results {
                 )?;
             }
         }
-        std::fs::write(directory.join("latest.txt"), text)?;
-        Ok(())
+        for (row, kind, error) in &self.failures {
+            writeln!(text, "# {row}: {}: {error}", kind.name())?;
+        }
+        Ok(text)
+    }
+
+    fn ratios(&self, about: &str) -> Result<String> {
+        let mut text = format!("# {about}\n# row\tmetric\tbeside\tratio\tnoise\n");
+        for line in &self.lines {
+            let peer = line.best_peer().map(|(kind, _)| kind);
+            let pairs = [
+                ("peer", line.to_peer(), peer),
+                ("bare", line.to_bare(), Some(Kind::Bare)),
+            ];
+            for (beside, ratio, kind) in pairs {
+                if let (Some(ratio), Some(kind)) = (ratio, kind) {
+                    let noise = line.noise(kind);
+                    writeln!(
+                        text,
+                        "{}\t{}\t{beside}\t{ratio:.4}\t{noise:.3}",
+                        line.row, line.metric.name
+                    )?;
+                }
+            }
+        }
+        Ok(text)
+    }
+
+    fn markdown(&self, about: &str) -> Result<String> {
+        const KINDS: [Kind; 6] = [
+            Kind::Wharf,
+            Kind::Vsftpd,
+            Kind::PureFtpd,
+            Kind::ProFtpd,
+            Kind::Sshd,
+            Kind::Bare,
+        ];
+        let mut text = format!("{about}\n\n| row | number |");
+        for kind in KINDS {
+            write!(text, " {} |", kind.name())?;
+        }
+        text.push_str(" to fastest peer | to bare |\n|---|---|");
+        text.push_str(&"--:|".repeat(KINDS.len() + 2));
+        text.push('\n');
+        let cell = |value: Option<f64>| value.map_or("-".to_owned(), number);
+        let mut last = "";
+        for line in &self.lines {
+            let name = if last == line.row { "" } else { &line.row };
+            last = &line.row;
+            write!(
+                text,
+                "| {name} | {}, {} |",
+                line.metric.name, line.metric.unit
+            )?;
+            for kind in KINDS {
+                write!(text, " {} |", cell(line.median(kind)))?;
+            }
+            let ratio =
+                |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+            writeln!(
+                text,
+                " {} | {} |",
+                ratio(line.to_peer()),
+                ratio(line.to_bare())
+            )?;
+        }
+        Ok(text)
     }
 }
 

@@ -49,6 +49,9 @@ impl Kind {
     }
 }
 
+/// Tells the reaper that the server gets one CPU only.
+const ONE_CORE: &str = "WHARF_BENCH_ONE_CORE";
+
 /// What servers are started with.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -60,6 +63,10 @@ pub struct Setup {
     pub certificate: Option<PathBuf>,
     /// The threads wharfd may have: at least as many as a row has sessions.
     pub threads: usize,
+    /// Speak SFTP instead of FTP.
+    pub sftp: bool,
+    /// Server and client share the first CPU.
+    pub one_core: bool,
 }
 
 /// A server that answers on its port; dropping it ends the server.
@@ -77,14 +84,9 @@ impl Running {
     pub fn start(kind: Kind, setup: &Setup) -> Result<Running> {
         let port = kind.port();
         let (program, arguments) = command_line(kind, setup, port, false)?;
-        let reaper = Command::new(std::env::current_exe()?)
-            .arg("--reap")
-            .arg(program)
-            .args(arguments)
-            .env("LD_LIBRARY_PATH", setup.packages.library_path())
+        let reaper = reaped(kind, setup, &program, &arguments)?
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log_file(kind)?)
             .spawn()?;
         let mut running = Running {
             kind,
@@ -155,6 +157,7 @@ impl Drop for Running {
 /// the CPU time of every process it ever had ends up in this process's account.
 pub fn reap(arguments: &[String]) -> Result<()> {
     let (program, rest) = arguments.split_first().ok_or("--reap needs a program")?;
+    pin(std::env::var_os(ONE_CORE).is_some())?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     let _child = Command::new(program).args(rest).spawn()?;
     loop {
@@ -163,6 +166,33 @@ pub fn reap(arguments: &[String]) -> Result<()> {
             Err(_) => return Ok(()),
         }
     }
+}
+
+/// A command that runs `program` below a reaper, on the CPUs the setup asks for, standard error to a log.
+pub fn reaped(kind: Kind, setup: &Setup, program: &Path, arguments: &[String]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg("--reap")
+        .arg(program)
+        .args(arguments)
+        .env("LD_LIBRARY_PATH", setup.packages.library_path())
+        .stderr(log_file(kind)?);
+    if setup.one_core {
+        command.env(ONE_CORE, "1");
+    }
+    Ok(command)
+}
+
+/// Keeps this thread and what it starts on the first CPU, or lets it run on all.
+pub fn pin(one_core: bool) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    let count = if one_core {
+        1
+    } else {
+        rustix::thread::CpuSet::MAX_CPU
+    };
+    (0..count).for_each(|cpu| set.set(cpu));
+    Ok(rustix::thread::sched_setaffinity(None, &set)?)
 }
 
 /// What the server wrote on standard error.
@@ -197,7 +227,12 @@ pub fn command_line(
             let users = place.join("users");
             std::fs::write(
                 &users,
-                format!("{}:{}:{home}:read-write:\n", isolate::USER, isolate::HASH),
+                format!(
+                    "{}:{}:{home}:read-write:keys={}/authorized-keys\n",
+                    isolate::USER,
+                    isolate::HASH,
+                    isolate::PLACE
+                ),
             )?;
             let mut arguments = format!(
                 "--users {} --anonymous {home} --log-level error",
@@ -207,8 +242,13 @@ pub fn command_line(
             arguments += &if inetd {
                 " --inetd".to_owned()
             } else {
+                let listen = if setup.sftp {
+                    format!("--host-key {}/host-key --listen-sftp", isolate::PLACE)
+                } else {
+                    "--listen".to_owned()
+                };
                 format!(
-                    " --listen 127.0.0.1:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
+                    " {listen} 127.0.0.1:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
                      --max-unauthenticated {threads} --login-delay 0 --user bench"
                 )
             };
@@ -251,7 +291,11 @@ pub fn command_line(
             std::env::current_exe()?,
             vec!["--bare".into(), port.to_string(), home],
         ),
-        Kind::Sshd => return Err("sshd is started by the SFTP rows".into()),
+        Kind::Sshd => {
+            let file = write(place, "sshd.conf", &sshd(port))?;
+            let words = ["-D", "-e", "-f", &file].map(str::to_owned);
+            (setup.packages.file("usr/sbin/sshd"), words.to_vec())
+        }
     })
 }
 
@@ -300,4 +344,12 @@ fn proftpd(port: u16, home: &str, modules: &str, certificate: Option<&str>, inet
         );
     }
     text
+}
+
+fn sshd(port: u16) -> String {
+    let place = isolate::PLACE;
+    format!(
+        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {place}/host-key\nAuthorizedKeysFile {place}/authorized-keys\n\
+         StrictModes no\nUsePAM no\nPidFile none\nMaxStartups 1000\nLogLevel ERROR\nSubsystem sftp internal-sftp\n"
+    )
 }

@@ -15,19 +15,25 @@ const CPU: Metric = Metric::less("CPU", "s/GiB");
 /// Sessions and the MiB each of them moves: a row's total stays within 2 GiB.
 const SHAPES: [(usize, u64); 3] = [(1, 1024), (4, 512), (16, 128)];
 
+/// How a session is made: [`Client::session`] or `Client::secure_session`.
+pub type Login = fn(u16) -> Result<Client>;
+
 pub fn rows() -> Vec<Row> {
     let mut rows = Vec::new();
     for (sessions, size) in SHAPES {
         let name = format!("RETR {size} MiB x {sessions}");
         rows.push(Row::plain("retr", name, move |server| {
-            retrieve(server, sessions, size)
+            retrieve(server, Client::session, sessions, size)
         }));
     }
     for (sessions, size) in SHAPES {
         let name = format!("STOR {size} MiB x {sessions}");
         rows.push(Row::plain("stor", name, move |server| {
-            store(server, sessions, size)
+            store(server, Client::session, sessions, size)
         }));
+    }
+    for row in &mut rows {
+        row.one_core = row.name.ends_with("x 1");
     }
     rows
 }
@@ -48,18 +54,20 @@ pub fn prepare() -> Result<()> {
     Ok(())
 }
 
-fn retrieve(server: &Running, sessions: usize, size: u64) -> Result<Sample> {
-    together(server, sessions, size, move |client, _| {
-        match client.fetch(&format!("RETR big-{size}"))? {
-            got if got == size * MIB => Ok(()),
-            got => Err(format!("RETR gave {got} bytes").into()),
-        }
+/// Every session fetches the file of `size` MiB.
+pub fn retrieve(server: &Running, login: Login, sessions: usize, size: u64) -> Result<Sample> {
+    together(server, login, sessions, size, move |client, _| match client
+        .fetch(&format!("RETR big-{size}"))?
+    {
+        got if got == size * MIB => Ok(()),
+        got => Err(format!("RETR gave {got} bytes").into()),
     })
 }
 
-fn store(server: &Running, sessions: usize, size: u64) -> Result<Sample> {
+/// Every session uploads `size` MiB under a name of its own.
+pub fn store(server: &Running, login: Login, sessions: usize, size: u64) -> Result<Sample> {
     let source = Arc::new(Source::new(8 << 20)?);
-    let sample = together(server, sessions, size, move |client, number| {
+    let sample = together(server, login, sessions, size, move |client, number| {
         client.store(&format!("STOR up/big-{number}"), &source, size * MIB)
     });
     for number in 0..sessions {
@@ -76,12 +84,13 @@ fn store(server: &Running, sessions: usize, size: u64) -> Result<Sample> {
 /// Logs all sessions in, lets them start at once, and measures until the last final reply.
 fn together(
     server: &Running,
+    login: Login,
     sessions: usize,
     size: u64,
     work: impl Fn(&mut Client, usize) -> Result<()> + Send + Sync,
 ) -> Result<Sample> {
     let mut clients = (0..sessions)
-        .map(|_| Client::session(server.port))
+        .map(|_| login(server.port))
         .collect::<Result<Vec<_>>>()?;
     let before = crate::measure::cpu(server.root()).as_secs_f64();
     let barrier = Barrier::new(sessions + 1);

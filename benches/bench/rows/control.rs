@@ -1,8 +1,8 @@
-//! The control connection: logins, round trips, idle sessions.
+//! The control connection: logins and round trips.
 
 use super::{Metric, Row, Sample};
 use crate::client::Client;
-use crate::servers::{Kind, Running};
+use crate::servers::Running;
 use crate::{Result, isolate, measure};
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,9 @@ const LOGINS: Metric = Metric::more("rate", "logins/s");
 const LOGIN_CPU: Metric = Metric::less("CPU", "us/login");
 const TRIPS: Metric = Metric::more("rate", "replies/s");
 const TRIP_CPU: Metric = Metric::less("CPU", "us/reply");
-const IDLE: Metric = Metric::less("memory a session", "KiB PSS");
 
 pub fn rows() -> Vec<Row> {
-    let mut rows = vec![
+    vec![
         Row::plain("login", "anonymous logins", |server| {
             logins(server, "anonymous", "guest@")
         }),
@@ -22,22 +21,21 @@ pub fn rows() -> Vec<Row> {
         }),
         Row::plain("control", "NOOP one by one", |server| {
             trips(server, "NOOP", 1)
-        }),
+        })
+        .one_core(),
         Row::plain("control", "PWD one by one", |server| {
             trips(server, "PWD", 1)
-        }),
+        })
+        .one_core(),
         Row::plain("control", "NOOP pipelined by 64", |server| {
             trips(server, "NOOP", 64)
-        }),
+        })
+        .one_core(),
         Row::plain("control", "PWD pipelined by 64", |server| {
             trips(server, "PWD", 64)
-        }),
-    ];
-    let mut idle = Row::plain("idle", "200 idle sessions", idle);
-    idle.kinds.retain(|kind| *kind != Kind::Bare);
-    idle.threads = 256;
-    rows.push(idle);
-    rows
+        })
+        .one_core(),
+    ]
 }
 
 /// Two clients log in again and again for a second and a half.
@@ -103,19 +101,4 @@ fn trips(server: &Running, verb: &str, batch: usize) -> Result<Sample> {
         (TRIPS, count as f64 / elapsed),
         (TRIP_CPU, spent * 1e6 / count as f64),
     ])
-}
-
-fn idle(server: &Running) -> Result<Sample> {
-    const SESSIONS: usize = 200;
-    let before = measure::pss(server.root());
-    let mut clients = (0..SESSIONS)
-        .map(|_| Client::session(server.port))
-        .collect::<Result<Vec<_>>>()?;
-    for client in &mut clients {
-        client.command("PWD", 257)?;
-    }
-    let after = measure::pss(server.root());
-    drop(clients);
-    server.cpu();
-    Ok(vec![(IDLE, (after - before) / SESSIONS as f64)])
 }

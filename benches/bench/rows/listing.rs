@@ -1,7 +1,7 @@
 //! Directories of 10,000 and 100,000 entries: time, first byte, memory.
 
 use super::{Metric, Row, Sample};
-use crate::client::{Client, discard};
+use crate::client::Client;
 use crate::servers::{Kind, Running};
 use crate::{Result, isolate, measure};
 use std::io::Read;
@@ -78,14 +78,15 @@ fn list(server: &Running, verb: &str, size: usize) -> Result<Sample> {
 /// First byte and total time of one listing, in milliseconds; the entries must all be there.
 fn one(client: &mut Client, line: &str, size: usize) -> Result<(f64, f64)> {
     let start = Instant::now();
-    let mut data = client.passive()?;
+    let data = client.passive()?;
+    let mut data = client.protect(data)?;
     client.send(&format!("{line}\r\n"))?;
     let mut byte = [0];
     if data.read(&mut byte)? == 0 {
         return Err("an empty listing".into());
     }
     let first = start.elapsed();
-    let length = 1 + discard(&data)?;
+    let length = 1 + data.discard()?;
     drop(data);
     client.preliminary(line)?;
     client.expect(226)?;

@@ -6,7 +6,13 @@ use crate::servers::{Kind, Running, Setup};
 mod bulk;
 mod control;
 mod listing;
+mod memory;
+mod scale;
+mod secure;
+mod sftp;
 mod small;
+mod start;
+mod syscalls;
 
 /// Which way a number is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +57,16 @@ impl Metric {
 /// One measurement of one server.
 pub type Sample = Vec<(Metric, f64)>;
 
-type Measure = Box<dyn Fn(&Running) -> Result<Sample>>;
+type OnServer = Box<dyn Fn(&Running) -> Result<Sample>>;
+type OnProgram = Box<dyn Fn(Kind, &Setup) -> Result<Sample>>;
+
+/// How a row measures.
+pub enum Body {
+    /// A server that stays up for the whole row.
+    Server(OnServer),
+    /// A program started anew for each sample.
+    Program(OnProgram),
+}
 
 /// A row: what is measured on which servers.
 pub struct Row {
@@ -63,10 +78,15 @@ pub struct Row {
     pub kinds: Vec<Kind>,
     /// Whether the servers get a certificate.
     pub tls: bool,
+    /// Whether the servers speak SFTP on their port.
+    pub sftp: bool,
     /// Threads for wharfd.
     pub threads: usize,
+    /// Server and client share one CPU: one conversation in lock step measures the work of the server then,
+    /// and not what it costs to wake the other CPU (30 us and luck on a virtual machine).
+    pub one_core: bool,
     /// The measurement.
-    pub measure: Measure,
+    pub body: Body,
 }
 
 const PLAIN: [Kind; 5] = [
@@ -88,27 +108,49 @@ impl Row {
             name: name.into(),
             kinds: PLAIN.to_vec(),
             tls: false,
+            sftp: false,
             threads: 64,
-            measure: Box::new(measure),
+            one_core: false,
+            body: Body::Server(Box::new(measure)),
         }
+    }
+
+    fn one_core(mut self) -> Row {
+        self.one_core = true;
+        self
+    }
+
+    fn without(mut self, kind: Kind) -> Row {
+        self.kinds.retain(|known| *known != kind);
+        self
     }
 }
 
 /// All rows, in the order of the table.
-pub fn all(_setup: &Setup) -> Vec<Row> {
+pub fn all() -> Vec<Row> {
     let mut rows = Vec::new();
     rows.extend(bulk::rows());
     rows.extend(small::rows());
     rows.extend(listing::rows());
     rows.extend(control::rows());
+    rows.extend(memory::rows());
+    rows.extend(scale::rows());
+    rows.extend(start::rows());
+    rows.extend(syscalls::rows());
+    rows.extend(secure::rows());
+    rows.extend(sftp::rows());
     rows
 }
 
 /// Makes the files a group's rows need.
 pub fn prepare(group: &str) -> Result<()> {
     match group {
-        "retr" => bulk::prepare(),
-        "small" => small::prepare(),
+        "retr" | "memory" | "scale" => bulk::prepare(),
+        "small" | "syscalls" => small::prepare(),
+        "tls" => bulk::prepare().and_then(|()| small::prepare()),
+        "sftp" => bulk::prepare()
+            .and_then(|()| small::prepare())
+            .and_then(|()| sftp::prepare()),
         "list" => listing::prepare(),
         _ => Ok(()),
     }

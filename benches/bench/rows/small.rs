@@ -1,5 +1,6 @@
 //! Ten thousand files of 4 KiB each way: the cost of a file rather than of its bytes.
 
+use super::bulk::Login;
 use super::{Metric, Row, Sample};
 use crate::client::{Client, Source};
 use crate::servers::Running;
@@ -16,27 +17,37 @@ const CPU: Metric = Metric::less("CPU", "us/file");
 pub fn rows() -> Vec<Row> {
     vec![
         Row::plain("small", "RETR 10,000 x 4 KiB", |server| {
-            each_file(server, |client, number| {
-                match client.fetch(&format!("RETR small/{number:05}"))? {
-                    SIZE => Ok(()),
-                    got => Err(format!("RETR gave {got} bytes").into()),
-                }
-            })
+            retrieve(server, Client::session, FILES)
         }),
         Row::plain("small", "STOR 10,000 x 4 KiB", |server| {
-            let source = Arc::new(Source::new(SIZE as usize)?);
-            let sample = each_file(server, move |client, number| {
-                client.store(&format!("STOR up/{number:05}"), &source, SIZE)
-            });
-            for number in 0..FILES {
-                let removed = std::fs::remove_file(isolate::home().join(format!("up/{number:05}")));
-                if sample.is_ok() {
-                    removed?;
-                }
-            }
-            sample
+            store(server, Client::session, FILES)
         }),
     ]
+}
+
+/// Fetches `files` files.
+pub fn retrieve(server: &Running, login: Login, files: usize) -> Result<Sample> {
+    each_file(server, login, files, |client, number| {
+        match client.fetch(&format!("RETR small/{number:05}"))? {
+            SIZE => Ok(()),
+            got => Err(format!("RETR gave {got} bytes").into()),
+        }
+    })
+}
+
+/// Uploads `files` files, and removes them afterwards.
+pub fn store(server: &Running, login: Login, files: usize) -> Result<Sample> {
+    let source = Arc::new(Source::new(SIZE as usize)?);
+    let sample = each_file(server, login, files, move |client, number| {
+        client.store(&format!("STOR up/{number:05}"), &source, SIZE)
+    });
+    for number in 0..files {
+        let removed = std::fs::remove_file(isolate::home().join(format!("up/{number:05}")));
+        if sample.is_ok() {
+            removed?;
+        }
+    }
+    sample
 }
 
 pub fn prepare() -> Result<()> {
@@ -53,10 +64,12 @@ pub fn prepare() -> Result<()> {
 
 fn each_file(
     server: &Running,
+    login: Login,
+    files: usize,
     work: impl Fn(&mut Client, usize) -> Result<()> + Send + Sync,
 ) -> Result<Sample> {
     let mut clients = (0..SESSIONS)
-        .map(|_| Client::session(server.port))
+        .map(|_| login(server.port))
         .collect::<Result<Vec<_>>>()?;
     let before = crate::measure::cpu(server.root()).as_secs_f64();
     let start = Instant::now();
@@ -67,7 +80,7 @@ fn each_file(
             .map(|(session, client)| {
                 let work = &work;
                 scope.spawn(move || {
-                    (session..FILES)
+                    (session..files)
                         .step_by(SESSIONS)
                         .try_for_each(|number| work(client, number))
                         .map_err(|error| error.to_string())
@@ -90,7 +103,7 @@ fn each_file(
     drop(clients);
     let spent = server.cpu() - before;
     Ok(vec![
-        (RATE, FILES as f64 / elapsed),
-        (CPU, spent * 1e6 / FILES as f64),
+        (RATE, files as f64 / elapsed),
+        (CPU, spent * 1e6 / files as f64),
     ])
 }

@@ -1,0 +1,79 @@
+//! Memory: an idle server, an idle session, a session in the middle of a transfer.
+
+use super::bulk::Login;
+use super::{Metric, Row, Sample};
+use crate::client::Client;
+use crate::servers::{Kind, Running};
+use crate::{Result, measure};
+use std::io::Write;
+use std::time::Duration;
+
+const SERVER: Metric = Metric::less("idle server", "KiB PSS");
+const SESSION: Metric = Metric::less("a session", "KiB PSS");
+
+pub fn rows() -> Vec<Row> {
+    let mut rows = vec![
+        Row::plain("idle", "200 idle sessions", |server| {
+            idle(server, Client::session)
+        }),
+        Row::plain("memory", "8 stalled RETR", |server| {
+            stalled(server, |client, _| {
+                let data = client.passive()?;
+                client.send("RETR big-1024\r\n")?;
+                client.preliminary("RETR")?;
+                Ok(data)
+            })
+        }),
+        Row::plain("memory", "8 STOR under way", |server| {
+            stalled(server, |client, number| {
+                let mut data = client.passive()?;
+                client.send(&format!("STOR up/slow-{number}\r\n"))?;
+                client.preliminary("STOR")?;
+                data.write_all(&vec![b'x'; 4 << 20])?;
+                Ok(data)
+            })
+        }),
+    ];
+    rows[0].threads = 256;
+    rows.into_iter()
+        .map(|row| row.without(Kind::Bare))
+        .collect()
+}
+
+/// What 200 sessions that have logged in and answered once add to the server, each.
+pub fn idle(server: &Running, login: Login) -> Result<Sample> {
+    const SESSIONS: usize = 200;
+    let before = measure::pss(server.root());
+    let mut clients = (0..SESSIONS)
+        .map(|_| login(server.port))
+        .collect::<Result<Vec<_>>>()?;
+    for client in &mut clients {
+        client.command("PWD", 257)?;
+    }
+    let after = measure::pss(server.root());
+    drop(clients);
+    server.cpu();
+    Ok(vec![
+        (SERVER, before),
+        (SESSION, (after - before) / SESSIONS as f64),
+    ])
+}
+
+fn stalled(
+    server: &Running,
+    begin: impl Fn(&mut Client, usize) -> Result<std::net::TcpStream>,
+) -> Result<Sample> {
+    const SESSIONS: usize = 8;
+    let before = measure::pss(server.root());
+    let mut held = Vec::new();
+    for number in 0..SESSIONS {
+        let mut client = Client::session(server.port)?;
+        let data = begin(&mut client, number)?;
+        held.push((client, data));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let after = measure::pss(server.root());
+    drop(held);
+    server.cpu();
+    Ok(vec![(SESSION, (after - before) / SESSIONS as f64)])
+}

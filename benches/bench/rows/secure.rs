@@ -1,0 +1,61 @@
+//! The rows under TLS: AUTH TLS and PROT P, one version and one cipher for all.
+
+use super::Row;
+
+#[cfg(not(feature = "ftps"))]
+pub fn rows() -> Vec<Row> {
+    Vec::new()
+}
+
+#[cfg(feature = "ftps")]
+pub fn rows() -> Vec<Row> {
+    use super::{Metric, bulk, memory, small};
+    use crate::client::Client;
+    use crate::servers::Kind;
+
+    const RESUMED: Metric = Metric::more("resumed", "of 100");
+    const FILES: usize = 1000;
+    let login = Client::secure_session;
+    let mut rows = Vec::new();
+    for (sessions, size) in [(1, 1024), (4, 512)] {
+        rows.push(Row::plain(
+            "tls",
+            format!("RETR {size} MiB x {sessions} PROT P"),
+            move |server| bulk::retrieve(server, login, sessions, size),
+        ));
+        rows.push(Row::plain(
+            "tls",
+            format!("STOR {size} MiB x {sessions} PROT P"),
+            move |server| bulk::store(server, login, sessions, size),
+        ));
+    }
+    rows.push(Row::plain(
+        "tls",
+        "RETR 1,000 x 4 KiB PROT P",
+        move |server| {
+            let mut sample = small::retrieve(server, login, FILES)?;
+            let mut client = login(server.port)?;
+            for number in 0..100 {
+                client.fetch(&format!("RETR small/{number:05}"))?;
+            }
+            sample.push((RESUMED, client.resumed() as f64));
+            Ok(sample)
+        },
+    ));
+    rows.push(Row::plain(
+        "tls",
+        "STOR 1,000 x 4 KiB PROT P",
+        move |server| small::store(server, login, FILES),
+    ));
+    let mut idle = Row::plain("tls", "200 idle TLS sessions", move |server| {
+        memory::idle(server, login)
+    });
+    idle.threads = 256;
+    rows.push(idle);
+    for row in &mut rows {
+        row.tls = true;
+    }
+    rows.into_iter()
+        .map(|row| row.without(Kind::Bare))
+        .collect()
+}
