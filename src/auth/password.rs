@@ -7,7 +7,10 @@
 //! than the whole small build has. Nothing here knows about users.
 
 mod base64;
+mod bcrypt;
+mod pi;
 mod sha_crypt;
+mod yescrypt;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,6 +27,8 @@ pub const PASSWORD_MAX: usize = 511;
 /// A parsed hash.
 enum Scheme<'a> {
     Sha(sha_crypt::Setting<'a>),
+    Bcrypt(bcrypt::Setting<'a>),
+    Yescrypt(yescrypt::Setting<'a>),
 }
 
 impl<'a> Scheme<'a> {
@@ -35,6 +40,12 @@ impl<'a> Scheme<'a> {
         if let Some(setting) = sha_crypt::Setting::parse(hash) {
             return setting.map(|setting| Some(Scheme::Sha(setting)));
         }
+        if let Some(setting) = bcrypt::Setting::parse(hash) {
+            return setting.map(|setting| Some(Scheme::Bcrypt(setting)));
+        }
+        if let Some(setting) = yescrypt::Setting::parse(hash) {
+            return setting.map(|setting| Some(Scheme::Yescrypt(setting)));
+        }
         Err(Error::new(
             ErrorKind::Invalid,
             "not a known password hash: expected $6$, $5$, $2b$, $y$, or * for no password",
@@ -44,6 +55,8 @@ impl<'a> Scheme<'a> {
     fn verify(&self, password: &[u8]) -> Result<bool> {
         match self {
             Scheme::Sha(setting) => Ok(setting.verify(password)),
+            Scheme::Bcrypt(setting) => Ok(setting.verify(password)),
+            Scheme::Yescrypt(setting) => setting.verify(password),
         }
     }
 }

@@ -119,16 +119,187 @@ const SHA: &[(&str, usize, &str)] = &[
     ),
 ];
 
+/// The last row of each prefix is cut by bcrypt after 72 bytes.
+const BCRYPT: &[(&str, usize, &str)] = &[
+    (
+        "",
+        1,
+        "$2a$04$ihS79GVcPrYrj7.xB.NnoepfEEzb/vBiPqjipTQaR8./Wnuarmr9m",
+    ),
+    (
+        "a",
+        1,
+        "$2y$05$zHMM/puxC9MG5tBUhs8pPuxT/uyoBEey7iX3oo22t03yAxgQXCYo2",
+    ),
+    (
+        "U*U",
+        1,
+        "$2b$06$7fxL.zpQOHQdLXO1c8X1QOyPJY36z5XJJuJ81Iwuck2YfaoBFNvji",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$2a$04$ihS79GVcPrYrj7.xB.NnoexwgMnLqGaRsKfZzm1jJ.DXfbSjQA4xy",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$2b$04$5ZypQgtS1UbPkDcTunB99uGxOZkxoXNV5XdWtf9I98YkF34DPxtY6",
+    ),
+    (
+        "pässwörd",
+        1,
+        "$2y$04$TFdjFaZfDBfXpKOxN7JZJuaulp0ZKNd06CUtRqN9Uj/W8GxYyysvu",
+    ),
+    (
+        "x",
+        71,
+        "$2y$05$zHMM/puxC9MG5tBUhs8pPueic55gp4pGwLZtl.nWRygZ5bZJTZJvi",
+    ),
+    (
+        "x",
+        72,
+        "$2b$06$7fxL.zpQOHQdLXO1c8X1QOalz6WvvvhYXAbEMs6JsWYPHvkGnahiq",
+    ),
+    (
+        "x",
+        73,
+        "$2a$04$ihS79GVcPrYrj7.xB.Nnoe2pqkscb4/AK5J0KR/Ewf7MRQXewu.ca",
+    ),
+    (
+        "x",
+        73,
+        "$2b$04$5ZypQgtS1UbPkDcTunB99udqCj8jNlJI20TSBWfCoE06LfYWt/xB6",
+    ),
+    (
+        "x",
+        73,
+        "$2y$04$TFdjFaZfDBfXpKOxN7JZJuhbBMQMxs/RzkK2L1gNU1EryrKt5bffu",
+    ),
+    (
+        "y",
+        200,
+        "$2y$05$zHMM/puxC9MG5tBUhs8pPuEr/vTbRJj8mh26tcsilmyDLVcWN1XG.",
+    ),
+    (
+        "ÿ",
+        3,
+        "$2b$06$7fxL.zpQOHQdLXO1c8X1QO9csgBNVvZJSm.eYF5VWQx/BQZtsh2hC",
+    ),
+];
+/// Costs 1 to 5 of crypt_gensalt, and salts of many lengths.
+const YESCRYPT: &[(&str, usize, &str)] = &[
+    (
+        "",
+        1,
+        "$y$j75$S1qSG8yczziGfrSdJVMtA/$yZHJ.nQc/Z073URU2NtkuR61vXpsKkaWEYxEPXdN550",
+    ),
+    (
+        "a",
+        1,
+        "$y$j85$M7WURgym.VOkIjoiZtC73t6$JH619G9MEC8VV97rvdvv4tcgUaYVnUISG8q1oCc5ba8",
+    ),
+    (
+        "U*U",
+        1,
+        "$y$j7T$pabBGA64pdv.ux.3vF9.PmTN$l4uNh4gk6KNXuDAZkG7E9YpGBd9ShWH8ozlX1C24MG.",
+    ),
+    (
+        "x",
+        71,
+        "$y$j75$kgTPAPq/F8U8wffDVjmzE/tybUD$K42jxtmqmiGdW.kyLFeJSjzqQSUKXguqFOP3AT/qIP9",
+    ),
+    (
+        "x",
+        73,
+        "$y$j85$3nyx5CXrJIGIw/jX9mpcRCHOy9BiH/$S0BenWCudxAL8I4FOobl8KdW.ofz8wpbjmnr.b.Xqo9",
+    ),
+    (
+        "y",
+        200,
+        "$y$j7T$BWQ6A8ExZxKozpK5It9rbjMUy9WDEz.$1mTUZ9kjpBoZYnjwDODAu4EZ0YRwRnHBez74OTOqha9",
+    ),
+    (
+        "ÿ",
+        3,
+        "$y$j75$DJPQtH1LSlpAaU7FvgdSFXOj3xfQlRnM$tjjpz7Kgwqi7nnBJbyEkkX0NMULLhdBcDUVX63uQE58",
+    ),
+    // Other sizes, and more time.
+    (
+        "t",
+        1,
+        "$y$j/.$$JU78LI1Vd.XWUeq8qi6.5Yj5Y8hHl6hW1AOCJm7eeT.",
+    ),
+    (
+        "t",
+        1,
+        "$y$j4./.$LdJMENpBABJJ3hIHj1F/L.$uFZYOzeH6aBDjvkVrCYJJML2AbiiNmKx8x4x6mW12R7",
+    ),
+    (
+        "t",
+        1,
+        "$y$j41/0$LdJM$9O96AY8.a615qgxlOro7Dm64OIDatlyS/MQi0Gd.A83",
+    ),
+    (
+        "t",
+        1,
+        "$y$j75//$LdJM$8y6ibbomDW7iAxNqD0pCStTxaHXL..41wpeS9uVUkL7",
+    ),
+];
+
 #[test]
 fn known_answers_of_sha_crypt_match() {
     known_answers_match(SHA);
+}
+
+#[test]
+fn known_answers_of_bcrypt_match() {
+    known_answers_match(BCRYPT);
+}
+
+/// Published with crypt_blowfish 1.3.
+#[test]
+fn published_answers_of_bcrypt_match() {
+    for (password, hash) in [
+        (
+            &b"U*U"[..],
+            "$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        ),
+        (
+            b"U*U*U",
+            "$2a$05$XXXXXXXXXXXXXXXXXXXXXOAcXxm9kjPGEMsLznoKqmqw7tc8WCx4a",
+        ),
+        (
+            b"",
+            "$2a$05$CCCCCCCCCCCCCCCCCCCCC.7uG0VCzI2bS7j6ymqJi9CdcdxiRTWNy",
+        ),
+        (
+            b"\xff\xff\xa3",
+            "$2y$05$/OK.fbVrR/bpIqNJ5ianF.CE5elHaaO4EbggVDjb8P19RukzXSM3e",
+        ),
+    ] {
+        assert!(verify(hash, password).unwrap(), "{hash}");
+    }
+}
+
+#[test]
+fn known_answers_of_yescrypt_match() {
+    known_answers_match(YESCRYPT);
+}
+
+/// What Debian writes into /etc/shadow, with a first pass before the real one.
+#[test]
+fn the_default_of_yescrypt_matches() {
+    let hash = "$y$j9T$4InE1PSzVzge5pIuunM9oijzPKMl$DJ9mQo3cvDzBawB0pDjwavOC7BlDJ01uszmokY.Xtw1";
+    assert!(verify(hash, &[b'x'; 72]).unwrap());
 }
 
 fn known_answers_match(rows: &[(&str, usize, &str)]) {
     for (password, times, hash) in rows {
         let password = password.repeat(*times);
         assert!(verify(hash, password.as_bytes()).unwrap(), "{hash}");
-        let other = format!("{}!", &password[..password.len().min(60)]);
+        let start = password.char_indices().map(|(at, _)| at).take(60).last();
+        let other = format!("{}\u{1}", &password[..start.unwrap_or(0)]);
         assert!(!verify(hash, other.as_bytes()).unwrap(), "{hash}");
         // The last character counts as well.
         let end = if hash.ends_with('.') { '/' } else { '.' };
@@ -164,6 +335,25 @@ fn what_is_no_hash_or_costs_too_much_is_an_error_that_keeps_the_secret() {
         &format!("$6$secretsecretsecret${sum}"),
         &format!("$6$secret${sum}."),
         &format!("$6$secret${}", "!".repeat(86)),
+        "$2b$17$secretsecretsecretsecrsecretsecretsecretsecretsecrets",
+        "$2b$3$secretsecretsecretsecrsecretsecretsecretsecretsecrets",
+        "$2b$05$secretsecretsecretsecrsecretsecretsecret",
+        "$2x$05$secretsecretsecretsecrsecretsecretsecretsecretsecret.",
+        "$7$CU..../....secret$secret",
+        &format!("$y$j9T$secret${}", ".".repeat(42)),
+        &format!("$y$j9T$secret!${}", ".".repeat(43)),
+        // 512 MiB; 2^47 blocks; two lanes; an upgrade; a ROM; classic scrypt.
+        &format!("$y$jET$..${}", ".".repeat(43)),
+        &format!("$y$jjT$..${}", ".".repeat(43)),
+        &format!("$y$j9T..$..${}", ".".repeat(43)),
+        &format!("$y$j9T1.$..${}", ".".repeat(43)),
+        &format!("$y$j9T5.$..${}", ".".repeat(43)),
+        &format!("$y$.9T$..${}", ".".repeat(43)),
+        &format!("$y$j9Tz$..${}", ".".repeat(43)),
+        &format!("$y$j9T/zzzzz$..${}", ".".repeat(43)),
+        "$y$",
+        "$y$j",
+        "$y$$$",
     ] {
         let error = verify(hash, b"secret").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid, "{hash}");
