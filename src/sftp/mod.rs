@@ -8,6 +8,8 @@
 
 mod attributes;
 mod extensions;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handles;
 mod interpreter;
 mod owners;

@@ -1,0 +1,157 @@
+//! Uploads: atomic ones, failed ones, slow ones.
+
+use std::time::{Duration, Instant};
+
+use wharf::ErrorKind;
+use wharf::storage::{LocalFs, MemoryFs};
+
+use super::TemporaryDirectory;
+use super::client::*;
+
+fn atomic() -> Setup {
+    let mut setup = Setup::default();
+    setup.config.atomic_uploads = true;
+    setup
+}
+
+#[test]
+fn atomic_uploads_appear_when_they_are_closed() {
+    let files = MemoryFs::new();
+    let mut other = Client::start(files.clone(), Setup::default());
+    let mut client = Client::start(files, atomic());
+    let path = |path: &str| Body::new().string(path);
+    // The second opens as OpenSSH's scp does.
+    for (name, flags) in [("a", NEW), ("b", FOR_WRITING | CREAT), ("c", NEW | EXCL)] {
+        let handle = client.open(name, flags);
+        assert_eq!(client.write(&handle, 0, b"half"), OK);
+        assert_eq!(other.status(STAT, path(name)), NO_SUCH_FILE);
+        // sshfs looks at what it has made before it goes on.
+        assert_eq!(client.stat(name).size, 4);
+        assert_eq!(client.status(SETSTAT, path(name).u32(4).u32(0o600)), OK);
+        assert_eq!(client.write(&handle, 4, b" done"), OK);
+        assert_eq!(client.close(&handle), OK);
+        assert_eq!(other.get(name), b"half done");
+        assert_eq!(other.stat(name).mode, 0o100_600);
+    }
+    let handle = client.open("a", NEW);
+    assert_eq!(client.write(&handle, 0, b"new"), OK);
+    assert_eq!(other.get("a"), b"half done");
+    assert_eq!(client.close(&handle), OK);
+    assert_eq!(other.get("a"), b"new");
+    assert_eq!(client.try_open("a", NEW | EXCL).status(), FAILURE);
+    assert_eq!(
+        client.try_open("x", FOR_WRITING | TRUNC).status(),
+        NO_SUCH_FILE
+    );
+    let (names, _) = other.list("/");
+    assert_eq!(names.len(), 5, "{names:?}");
+}
+
+#[test]
+fn a_broken_atomic_upload_leaves_nothing() {
+    let directory = TemporaryDirectory::new("broken");
+    let local = LocalFs::open(directory.path()).unwrap();
+    let mut client = Client::start(local, atomic());
+    let handle = client.open("a", NEW);
+    assert_eq!(client.write(&handle, 0, b"half"), OK);
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    assert_eq!(client.end(), Ok(()));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_full_disk_is_told_on_the_write_and_on_the_close() {
+    let files = MemoryFs::new().with_capacity_limit(100_000);
+    let mut client = Client::start(files, atomic());
+    let handle = client.open("a", NEW);
+    assert_eq!(client.write(&handle, 0, &[1; 50_000]), OK);
+    let mut reply = client.call(
+        WRITE,
+        Body::new()
+            .string(&handle)
+            .u64(50_000)
+            .string(vec![1; 60_000]),
+    );
+    assert_eq!((reply.kind, reply.u32()), (STATUS, FAILURE));
+    assert_eq!(reply.string(), b"No space left");
+    assert_eq!(client.close(&handle), FAILURE);
+    assert_eq!(client.status(STAT, Body::new().string("a")), NO_SUCH_FILE);
+}
+
+#[test]
+fn handles_are_bounded() {
+    let mut setup = Setup::default();
+    setup.options.max_handles = 10;
+    let mut client = Client::start(MemoryFs::new(), setup);
+    client.put("a", b"1");
+    let handles: Vec<_> = (0..10).map(|_| client.open("a", FOR_READING)).collect();
+    for _ in 0..1000 {
+        assert_eq!(client.try_open("a", FOR_READING).status(), FAILURE);
+        assert_eq!(client.status(OPENDIR, Body::new().string("/")), FAILURE);
+        // Not truncated in vain.
+        assert_eq!(client.try_open("a", NEW).status(), FAILURE);
+    }
+    assert_eq!(client.close(&handles[3]), OK);
+    let new = client.open("a", FOR_READING);
+    assert_ne!(new, handles[3]);
+    assert_eq!(client.data(&new, 0, 9), b"1");
+    // A name that was used before stands for nothing.
+    assert_eq!(client.read(&handles[3], 0, 1).status(), FAILURE);
+    assert_eq!(client.end(), Ok(()));
+}
+
+#[test]
+fn rates_are_kept() {
+    let mut setup = Setup::default();
+    setup.config.session_rate_down = 400_000;
+    let mut client = Client::start(MemoryFs::new(), setup);
+    client.put("a", &[1; 200_000]);
+    let handle = client.open("a", FOR_READING);
+    let started = Instant::now();
+    for at in 0..10 {
+        client.data(&handle, at * 20_000, 20_000);
+    }
+    assert_eq!(client.close(&handle), OK);
+    // Half a second, less the tenth that may be saved up.
+    assert!(
+        started.elapsed() > Duration::from_millis(350),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[test]
+fn a_client_that_takes_no_replies_is_not_read_from() {
+    use std::io::Write;
+    let mut client = Client::start(MemoryFs::new(), Setup::default());
+    client.put("a", &[1; 200_000]);
+    let handle = client.open("a", FOR_READING);
+    client.stream.set_nonblocking(true).unwrap();
+    let mut request = Vec::new();
+    let body = Body::new().u32(7).string(&handle).u64(0).u32(200_000).0;
+    request.extend_from_slice(&(body.len() as u32 + 1).to_be_bytes());
+    request.push(READ);
+    request.extend_from_slice(&body);
+    let mut sent = 0usize;
+    let blocked = loop {
+        match client.stream.write(&request[sent % request.len()..]) {
+            Ok(length) => sent += length,
+            Err(error) => break error,
+        }
+        assert!(sent < 10_000_000, "nothing holds the client back");
+    };
+    assert_eq!(blocked.kind(), std::io::ErrorKind::WouldBlock);
+    client.stream.set_nonblocking(false).unwrap();
+    for _ in 0..sent / request.len() {
+        let mut reply = client.receive();
+        assert_eq!(
+            (reply.kind, reply.id, reply.string().len()),
+            (DATA, 7, 200_000)
+        );
+    }
+    let outcome = client.end();
+    assert!(
+        matches!(outcome, Ok(()) | Err(ErrorKind::Disconnected)),
+        "{outcome:?}"
+    );
+}
