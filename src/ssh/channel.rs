@@ -107,7 +107,26 @@ impl<'l, 'a> Connection<'l, 'a> {
     /// Sends all output.
     fn drain(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
-        while let Some(payload) = self.link.next(Need::Drained)? {
+        while self.link.transport.has_unsent() {
+            if let Some(payload) = self.link.next(Need::Drained)? {
+                self.act(payload)?;
+                self.keep_fresh();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent now. Called during long work too, so it looks at
+    /// the client now and then: a question is answered, a key exchange done,
+    /// an end noticed.
+    fn flush(&mut self) -> Result<(), Fault> {
+        const LOOK: Duration = Duration::from_millis(100);
+        self.link.transport.push()?;
+        if self.link.transport.last_look() < LOOK {
+            return Ok(());
+        }
+        self.keep_fresh();
+        while let Some(payload) = self.link.next(Need::Ready)? {
             self.act(payload)?;
             self.keep_fresh();
         }
@@ -395,20 +414,34 @@ impl<'l, 'a> Connection<'l, 'a> {
         if buffer.is_empty() {
             return Ok(0);
         }
+        // What has been read from the socket already is all taken, so that the
+        // subsystem answers many requests at once.
+        let mut count = 0;
         loop {
             let Some(session) = &mut self.session else {
-                return Ok(0);
+                return Ok(count);
             };
-            let count = session.take(buffer, self.link.transport.payload(session.fresh.clone()));
+            let fresh = self.link.transport.payload(session.fresh.clone());
+            let taken = session.take(&mut buffer[count..], fresh);
+            count += taken;
+            if taken > 0 {
+                self.used(taken)?;
+                continue;
+            }
             if count > 0 {
                 self.link.transport.active();
-                self.used(count)?;
-                return Ok(count);
-            }
-            if session.ended {
+                if count == buffer.len() {
+                    return Ok(count);
+                }
+                match self.link.next(Need::Buffered)? {
+                    Some(payload) => self.act(payload)?,
+                    None => return Ok(count),
+                }
+            } else if session.ended {
                 return Ok(0);
+            } else {
+                self.pump()?;
             }
-            self.pump()?;
         }
     }
 
@@ -528,6 +561,6 @@ impl Write for Pipe<'_, '_, '_> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.connection.shield(Connection::drain)
+        self.connection.shield(Connection::flush)
     }
 }

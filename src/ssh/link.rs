@@ -101,7 +101,8 @@ impl<'a> Link<'a> {
     }
 
     /// The next packet for those above: a service request, a login, or a
-    /// message of the connection protocol. `None` only with [`Need::Drained`].
+    /// message of the connection protocol. `None` as [`Transport::turn`] says,
+    /// and after a key exchange.
     pub(super) fn next(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
         loop {
             self.rekey_if_due()?;
@@ -116,6 +117,9 @@ impl<'a> Link<'a> {
                 message::KEXINIT => {
                     let init = bytes.to_vec();
                     self.exchange(&init, true)?;
+                    // Whoever waited for the end of this may go on now; the
+                    // client may have nothing more to say.
+                    return Ok(None);
                 }
                 message::GLOBAL_REQUEST if self.logged_in => self.global_request(payload)?,
                 message::SERVICE_REQUEST | message::USERAUTH_REQUEST => return Ok(Some(payload)),

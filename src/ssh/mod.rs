@@ -151,6 +151,8 @@ pub enum Verdict {
 /// Reading blocks until there is data and returns 0 after the client's EOF;
 /// before it blocks it sends what was written, so nothing need be flushed
 /// between answers and questions. Writes are gathered into large packets.
+/// Flushing sends what can be sent at once and does not wait; during long work
+/// it should be done a few times a second, to notice what the client does.
 /// Both end with an error once the connection is lost or a deadline passed.
 pub trait Channel: Read + Write {}
 

@@ -48,6 +48,10 @@ pub(super) enum Need {
     Packet,
     /// All output sent; packets that arrive meanwhile are handed out too.
     Drained,
+    /// What can be had without waiting.
+    Ready,
+    /// A packet that has been read from the socket already.
+    Buffered,
 }
 
 /// One direction's packets since its keys were taken into use.
@@ -88,6 +92,7 @@ pub(super) struct Transport<'a> {
     /// Silence after which the peer is asked for a sign of life; zero is never.
     pub(super) keepalive: Duration,
     last_heard: Instant,
+    looked: Instant,
     unanswered: u32,
 }
 
@@ -123,6 +128,7 @@ impl<'a> Transport<'a> {
             last_active: now,
             keepalive: Duration::ZERO,
             last_heard: now,
+            looked: now,
             unanswered: 0,
         })
     }
@@ -135,6 +141,11 @@ impl<'a> Transport<'a> {
     /// After login packets may be as large as the channel allows.
     pub(super) fn allow_payload(&mut self, bytes: usize) {
         self.largest_payload = bytes.max(STRANGER_PAYLOAD);
+    }
+
+    /// Whether anything waits to be sent.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sent < self.output.len()
     }
 
     /// Whether so much output is gathered that it should be sent.
@@ -338,9 +349,13 @@ impl<'a> Transport<'a> {
 
     // ---- in and out ----
 
-    /// Reads and writes until there is what is needed. `None` only with
-    /// [`Need::Drained`]: all is sent.
+    /// Reads and writes until there is what is needed. `None`: with
+    /// [`Need::Drained`], all is sent; with [`Need::Ready`] and
+    /// [`Need::Buffered`], nothing is there.
     pub(super) fn turn(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
+        if need == Need::Buffered {
+            return self.cut();
+        }
         if need == Need::Drained {
             self.seal_open()?;
         }
@@ -349,7 +364,7 @@ impl<'a> Transport<'a> {
             let may_read = unsent < OUTPUT_LIMIT;
             let mut progress = false;
             match need {
-                Need::Packet => {
+                Need::Packet | Need::Ready => {
                     if may_read && let Some(payload) = self.cut()? {
                         return Ok(Some(payload));
                     }
@@ -361,7 +376,7 @@ impl<'a> Transport<'a> {
                         progress |= self.read_some()?;
                     }
                 }
-                Need::Drained => {
+                Need::Drained | Need::Buffered => {
                     if unsent == 0 {
                         return Ok(None);
                     }
@@ -374,13 +389,28 @@ impl<'a> Transport<'a> {
                     }
                 }
             }
+            if !progress && need == Need::Ready {
+                return Ok(None);
+            }
             if !progress {
                 let mut interest = PollFlags::empty();
                 interest.set(PollFlags::IN, may_read);
-                interest.set(PollFlags::OUT, self.sent < self.output.len());
+                interest.set(PollFlags::OUT, self.has_unsent());
                 self.wait(interest)?;
             }
         }
+    }
+
+    /// Sends what the socket takes without waiting.
+    pub(super) fn push(&mut self) -> Result<(), Fault> {
+        self.seal_open()?;
+        while self.send_some()? {}
+        Ok(())
+    }
+
+    /// How long ago the socket was last asked for input.
+    pub(super) fn last_look(&self) -> Duration {
+        self.looked.elapsed()
     }
 
     /// Cuts the next packet off the input, if it is there as a whole, and
@@ -457,16 +487,16 @@ impl<'a> Transport<'a> {
                 self.input.resize(needed, 0);
             }
         }
+        self.looked = Instant::now();
         loop {
             match self.socket.read(&mut self.input[self.end..]) {
                 Ok(0) => return Err(Fault::Left("the connection was closed".into())),
                 Ok(count) => {
                     self.end += count;
-                    let now = Instant::now();
-                    self.last_heard = now;
+                    self.last_heard = self.looked;
                     // Here too: a peer that never pauses never lets us wait.
                     if let Some((deadline, phase)) = self.deadline
-                        && now >= deadline
+                        && self.looked >= deadline
                     {
                         return Err(Fault::Timeout(phase));
                     }
@@ -497,7 +527,7 @@ impl<'a> Transport<'a> {
                 Ok(0) => return Err(Fault::Left("the connection was closed".into())),
                 Ok(count) => {
                     self.sent += count;
-                    if self.sent == self.output.len() {
+                    if !self.has_unsent() {
                         self.output.clear();
                         self.sent = 0;
                     }
@@ -572,7 +602,7 @@ impl<'a> Transport<'a> {
         }
         self.unanswered += 1;
         // While the output does not move, another question adds nothing.
-        if self.holding() || self.sent < self.output.len() {
+        if self.holding() || self.has_unsent() {
             return Ok(());
         }
         let mut request = vec![message::GLOBAL_REQUEST];
@@ -606,7 +636,7 @@ impl<'a> Transport<'a> {
         if self.packet(&payload).is_err() {
             return;
         }
-        while self.sent < self.output.len() {
+        while self.has_unsent() {
             match self.send_some() {
                 Ok(true) => {}
                 Ok(false) => {
