@@ -16,7 +16,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
-use super::CertificatePair;
+use super::{CertificateFacts, CertificatePair};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Longest PEM file read, in bytes; a chain with key is some ten thousand.
@@ -31,19 +31,6 @@ pub(super) struct Identity {
     /// What it serves: DNS names in lower case, perhaps `*.example.org`.
     pub names: Vec<String>,
     pub path: PathBuf,
-}
-
-/// What an administrator wants to know about a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// The file it came from.
-    pub path: PathBuf,
-    /// The DNS names (or, without any, the common name) it is for.
-    pub names: Vec<String>,
-    /// Whole days until it expires.
-    pub days_left: i64,
-    /// SHA-256 of the certificate, as upper-case hex pairs with colons.
-    pub fingerprint: String,
 }
 
 impl Identity {

@@ -38,9 +38,9 @@ mod tests;
 mod wire;
 
 #[cfg(feature = "ftps")]
-pub use keys::{CertificateFacts, fingerprint};
+pub use keys::fingerprint;
 #[cfg(not(feature = "ftps"))]
-pub use none::{CertificateFacts, SessionTls, Tls, TlsStream, fingerprint, make_self_signed};
+pub use none::{SessionTls, Tls, TlsStream, fingerprint, make_self_signed};
 #[cfg(feature = "ftps")]
 pub use self_signed::make_self_signed;
 #[cfg(feature = "ftps")]
@@ -69,6 +69,19 @@ pub struct CertificatePair {
     /// The private key: PKCS#8, PKCS#1 or SEC1, perhaps encrypted. May be the
     /// same file.
     pub key: PathBuf,
+}
+
+/// What an administrator wants to know about a certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// The file it came from.
+    pub path: PathBuf,
+    /// The DNS names (or, without any, the common name) it is for.
+    pub names: Vec<String>,
+    /// Whole days until it expires.
+    pub days_left: i64,
+    /// SHA-256 of the certificate, as upper-case hex pairs with colons.
+    pub fingerprint: String,
 }
 
 /// Whether clients show certificates (only with the feature `tls13`).

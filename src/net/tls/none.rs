@@ -3,29 +3,16 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
-use super::TlsSettings;
+use super::{CertificateFacts, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 
 fn unsupported<T>() -> Result<T> {
     let text = "this build has no TLS (feature ftps)";
     Err(Error::new(ErrorKind::Unsupported, text))
-}
-
-/// What an administrator wants to know about a certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CertificateFacts {
-    /// The file it came from.
-    pub path: PathBuf,
-    /// The DNS names it is for.
-    pub names: Vec<String>,
-    /// Whole days until it expires.
-    pub days_left: i64,
-    /// SHA-256 of the certificate.
-    pub fingerprint: String,
 }
 
 /// Answers that this build has no TLS.

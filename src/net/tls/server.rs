@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::backend::{Channel, Context, Material, TICKET_LIFE};
 use super::hello::ClientHello;
-use super::keys::{self, CertificateFacts, Identity};
+use super::keys::{self, Identity};
 use super::stream::TlsStream;
 use super::wire::Wire;
-use super::{Direction, Purpose, TlsSettings};
+use super::{CertificateFacts, Direction, Purpose, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 

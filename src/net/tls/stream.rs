@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::CloseNotify;
 use super::backend::Channel;
-use crate::error::{Error, ErrorKind, Result};
-use crate::net::socket::{Interest, Socket, wait};
+use crate::error::{Doing, ErrorKind, Result};
+use crate::net::socket::Socket;
 
 /// Plaintext taken by one write: its records go to the kernel in one send
 /// (design.md, section 6: 3.2 instead of 2.4 GiB/s).
@@ -142,6 +142,20 @@ impl TlsStream {
         }
     }
 
+    fn to_the_end(&mut self) -> Result<Vec<u8>> {
+        self.shutdown()?;
+        match self.channel.wire_mut().first_byte()? {
+            None => return Err(ErrorKind::Disconnected.into()),
+            Some(20..=23) if self.channel.read(&mut [0; 64])? > 0 => {
+                return Err(ErrorKind::Protocol.into());
+            }
+            // The close_notify; or no record at all: a client may do without
+            // one and go on in the clear.
+            Some(_) => {}
+        }
+        Ok(self.channel.wire_mut().take_input())
+    }
+
     fn say_goodbye(&mut self) -> io::Result<()> {
         self.channel.wire_mut().send_pending()?;
         if !self.closed {
@@ -159,32 +173,10 @@ impl TlsStream {
     /// `Timeout`, `Disconnected`, or `Protocol` when the client sent data
     /// under TLS after CCC.
     pub fn into_socket(mut self, deadline: Instant) -> Result<(Socket, Vec<u8>)> {
-        self.shutdown()?;
         let doing = "leaving TLS";
-        let result = loop {
-            if !self.buffered() {
-                let descriptor = self.socket.as_fd();
-                let [ready] = wait([(descriptor, Interest::Read)], Some(deadline))?;
-                if !ready {
-                    return Err(Error::new(ErrorKind::Timeout, doing));
-                }
-            }
-            // A client may do without the close_notify and go on in the clear.
-            match self.channel.wire_mut().first_byte() {
-                Ok(Some(20..=23)) => {}
-                Ok(Some(_)) => break self.channel.wire_mut().take_input(),
-                Ok(None) => return Err(Error::new(ErrorKind::Disconnected, doing)),
-                Err(error) if is_wait(&error) => continue,
-                Err(error) => return Err(Error::from(error).doing(doing)),
-            }
-            match self.channel.read(&mut [0; 64]) {
-                Ok(0) => break self.channel.wire_mut().take_input(),
-                Ok(_) => return Err(Error::new(ErrorKind::Protocol, doing)),
-                Err(error) if is_wait(&error) => {}
-                Err(error) => return Err(Error::from(error).doing(doing)),
-            }
-        };
-        Ok((self.socket, result))
+        self.channel.wire_mut().end_by(deadline);
+        let rest = self.to_the_end().doing(doing)?;
+        Ok((self.socket, rest))
     }
 }
 

@@ -27,7 +27,11 @@ const HANDSHAKE: u8 = 22;
 pub(super) struct Wire {
     socket: Socket,
     purpose: Purpose,
-    phase: Phase,
+    /// Every wait ends at this instant, however slowly bytes trickle in;
+    /// without it the caller's socket timeouts rule.
+    deadline: Option<Instant>,
+    /// The handshake is over.
+    established: bool,
     /// What was read and not yet taken: `input[start..end]`.
     input: Vec<u8>,
     start: usize,
@@ -45,14 +49,6 @@ pub(super) struct Wire {
     server_hello: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Every wait ends at this instant, however slowly bytes trickle in.
-    Handshake(Instant),
-    /// The caller's socket timeouts rule.
-    Established,
-}
-
 /// Which side's ChangeCipherSpec came first. In TLS 1.2 the server's is first
 /// in a resumed handshake and second in a full one (RFC 5246, section 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +63,8 @@ impl Wire {
         Wire {
             socket,
             purpose,
-            phase: Phase::Handshake(deadline),
+            deadline: Some(deadline),
+            established: false,
             input: Vec::new(),
             start: 0,
             end: 0,
@@ -111,8 +108,14 @@ impl Wire {
     /// From now on the socket's timeouts rule, and handshake records are
     /// refused.
     pub(super) fn established(&mut self) {
-        self.phase = Phase::Established;
+        self.established = true;
+        self.deadline = None;
         self.release();
+    }
+
+    /// Bounds all waits from now on, as during the handshake.
+    pub(super) fn end_by(&mut self, deadline: Instant) {
+        self.deadline = Some(deadline);
     }
 
     /// Whether the handshake was a resumed one of TLS 1.2.
@@ -176,9 +179,9 @@ impl Wire {
     pub(super) fn send_pending(&mut self) -> io::Result<()> {
         while self.sent < self.output.len() {
             let rest = &self.output[self.sent..];
-            let count = match self.phase {
-                Phase::Established => (&self.socket).write(rest),
-                Phase::Handshake(deadline) => {
+            let count = match self.deadline {
+                None => (&self.socket).write(rest),
+                Some(deadline) => {
                     send_before(&self.socket, rest, deadline).map_err(handshake_error)
                 }
             };
@@ -231,9 +234,9 @@ impl Wire {
         }
         let room = &mut self.input[self.end..];
         let count = loop {
-            let count = match self.phase {
-                Phase::Established => (&self.socket).read(room),
-                Phase::Handshake(deadline) => {
+            let count = match self.deadline {
+                None => (&self.socket).read(room),
+                Some(deadline) => {
                     receive_before(&self.socket, room, deadline).map_err(handshake_error)
                 }
             };
@@ -263,7 +266,7 @@ impl Wire {
 
     /// Watches what goes to the library.
     fn watch_incoming(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let established = matches!(self.phase, Phase::Established);
+        let established = self.established;
         let mut renegotiation = false;
         let mut change = false;
         self.incoming.feed(bytes, |kind| {
@@ -287,9 +290,9 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Whatever the library has to say, the peer may be waiting for it.
         if self.unsent() > 0 {
-            match self.phase {
-                Phase::Handshake(_) => self.send_pending()?,
-                Phase::Established => self.send_some(),
+            match self.established {
+                false => self.send_pending()?,
+                true => self.send_some(),
             }
         }
         if self.start == self.end && self.fill()? == 0 {
@@ -325,7 +328,7 @@ impl Write for Wire {
     /// Gathers: the library writes record by record, the kernel gets many at
     /// once. `TlsStream` bounds how many.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if matches!(self.phase, Phase::Handshake(_)) {
+        if !self.established {
             let room = 128usize.saturating_sub(self.server_hello.len());
             self.server_hello.extend(data.iter().take(room));
             let mut change = false;
@@ -340,11 +343,11 @@ impl Write for Wire {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.phase {
+        match self.established {
             // The end of a flight.
-            Phase::Handshake(_) => self.send_pending(),
+            false => self.send_pending(),
             // `TlsStream` sends, where a short write can be told to the caller.
-            Phase::Established => Ok(()),
+            true => Ok(()),
         }
     }
 }
@@ -423,7 +426,7 @@ fn ready_before(socket: &Socket, interest: Interest, deadline: Instant) -> io::R
         true => Ok(()),
         false => Err(io::Error::new(
             io::ErrorKind::TimedOut,
-            "the TLS handshake took too long",
+            "the peer took too long",
         )),
     }
 }

@@ -233,8 +233,19 @@ fn ccc_does_not_wait_for_ever_and_takes_no_data() {
     let place = Place::new();
     let session = place.tls().session();
     let (server, _client) = control(&session, &Client::new());
-    let soon = Instant::now() + std::time::Duration::from_millis(50);
-    let error = server.into_socket(soon).unwrap_err();
+    let moment = || Instant::now() + std::time::Duration::from_millis(50);
+    let error = server.into_socket(moment()).unwrap_err();
+    assert_eq!(error.kind(), crate::error::ErrorKind::Timeout);
+    // Half a record, and silence.
+    let (server, client) = control(&session, &Client::new());
+    client
+        .0
+        .get_ref()
+        .try_clone()
+        .unwrap()
+        .write_all(&[21, 3, 3])
+        .unwrap();
+    let error = server.into_socket(moment()).unwrap_err();
     assert_eq!(error.kind(), crate::error::ErrorKind::Timeout);
     let (server, mut client) = control(&session, &Client::new());
     client.send(b"PWD\r\n");
