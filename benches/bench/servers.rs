@@ -249,13 +249,14 @@ pub fn command_line(
                 };
                 format!(
                     " {listen} 127.0.0.1:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
-                     --max-unauthenticated {threads} --login-delay 0 --user bench"
+                     --max-unauthenticated {threads} \
+                     --max-unauthenticated-per-address {threads} --login-delay 0 --user bench"
                 )
             };
             if let Some(file) = certificate {
                 arguments += &format!(" --tls-cert {file} --tls-key {file}");
             }
-            (setup.wharfd.clone(), words(arguments))
+            (setup.wharfd.clone(), known(&setup.wharfd, words(arguments)))
         }
         Kind::Vsftpd => {
             let file = write(
@@ -297,6 +298,30 @@ pub fn command_line(
             (setup.packages.file("usr/sbin/sshd"), words.to_vec())
         }
     })
+}
+
+/// Leaves out the options that this wharfd's `--help` does not have, so that older versions and smaller builds
+/// can be measured, too.
+fn known(wharfd: &Path, arguments: Vec<String>) -> Vec<String> {
+    let help = Command::new(wharfd).arg("--help").output();
+    let help = help.map_or(String::new(), |output| {
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    });
+    let has = |option: &str| {
+        help.split_whitespace()
+            .any(|word| word.trim_matches(',') == option)
+    };
+    let mut kept = Vec::new();
+    let mut keep = true;
+    for argument in arguments {
+        if argument.starts_with("--") {
+            keep = has(&argument);
+        }
+        if keep {
+            kept.push(argument);
+        }
+    }
+    kept
 }
 
 fn write(place: &Path, name: &str, text: &str) -> Result<String> {

@@ -4,7 +4,7 @@ use super::bulk::Login;
 use super::{Metric, Row, Sample};
 use crate::client::Client;
 use crate::servers::{Kind, Running};
-use crate::{Result, measure};
+use crate::{Result, isolate, measure};
 use std::io::Write;
 use std::time::Duration;
 
@@ -75,5 +75,8 @@ fn stalled(
     let after = measure::pss(server.root());
     drop(held);
     server.cpu();
+    for number in 0..SESSIONS {
+        let _ = std::fs::remove_file(isolate::home().join(format!("up/slow-{number}")));
+    }
     Ok(vec![(SESSION, (after - before) / SESSIONS as f64)])
 }
