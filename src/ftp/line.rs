@@ -80,7 +80,14 @@ impl LineReader {
             LINE_MAX + IDLE_SIZE
         };
         self.buffer.resize(room.max(length + 1), 0);
-        let outcome = stream.read(&mut self.buffer[length..]);
+        let outcome = loop {
+            match stream.read(&mut self.buffer[length..]) {
+                // A read with a timeout ends so after SIGSTOP and SIGCONT or
+                // when a debugger comes; the client has done nothing.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                outcome => break outcome,
+            }
+        };
         self.buffer
             .truncate(length + *outcome.as_ref().unwrap_or(&0));
         outcome
@@ -176,6 +183,22 @@ mod tests {
         }
         let single: Vec<&[u8]> = sent.chunks(1).collect();
         assert_eq!(lines(&single), want);
+    }
+
+    #[test]
+    fn an_interrupted_read_is_tried_again() {
+        struct Stopped(bool);
+        impl Read for Stopped {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                if !std::mem::replace(&mut self.0, true) {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                (&b"NOOP\r\n"[..]).read(buffer)
+            }
+        }
+        let mut reader = LineReader::default();
+        assert_eq!(reader.fill(&mut Stopped(false)).unwrap(), 6);
+        assert_eq!(reader.next_line(), Some(command(b"NOOP")));
     }
 
     #[test]
