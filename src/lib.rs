@@ -22,7 +22,7 @@ pub mod time;
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]
 pub mod os {
-    pub use crate::sys::SignalSet;
+    pub use crate::sys::{LocalTime, SignalSet};
 }
 
 pub use config::Config;

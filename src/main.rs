@@ -37,10 +37,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
             print!("{text}");
             0
         }
-        Ok(Wish::Serve(invocation)) => {
-            program::logging::start(log::LevelFilter::Info);
-            program::serve::run(*invocation)
-        }
+        Ok(Wish::Serve(invocation)) => program::serve::run(*invocation),
         Err(mistakes) => {
             for mistake in mistakes {
                 eprintln!("{mistake}");

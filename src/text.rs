@@ -40,6 +40,23 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// The same between quotation marks, which the bytes can't end: for words
+/// in lines that programs such as fail2ban read.
+pub struct Quoted<'a>(pub &'a [u8]);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for (at, part) in self.0.split(|byte| *byte == b'"').enumerate() {
+            if at > 0 {
+                f.write_str("\\\"")?;
+            }
+            Escaped(part).fmt(f)?;
+        }
+        f.write_char('"')
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,6 +73,18 @@ mod tests {
             (b"back\\slash", "back\\\\slash"),
         ] {
             assert_eq!(Escaped(bytes).to_string(), want);
+        }
+    }
+
+    #[test]
+    fn nothing_can_end_a_quotation() {
+        for (bytes, want) in [
+            (&b"ann"[..], "\"ann\""),
+            (b"a\" from ", "\"a\\\" from \""),
+            (b"a\\", "\"a\\\\\""),
+            (b"", "\"\""),
+        ] {
+            assert_eq!(Quoted(bytes).to_string(), want);
         }
     }
 }

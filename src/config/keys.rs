@@ -78,7 +78,7 @@ impl Key {
 }
 
 macro_rules! keys {
-    ($($section:ident { $($name:literal $takes:literal $field:ident $($repeats:ident)?, $help:literal;)+ })+) => {
+    ($($section:ident { $($name:literal $takes:literal $($field:ident).+ $($repeats:ident)?, $help:literal;)+ })+) => {
         /// Every setting.
         pub const KEYS: &[Key] = &[$($(
             Key {
@@ -86,7 +86,7 @@ macro_rules! keys {
                 takes: $takes,
                 section: Section::$section,
                 help: $help,
-                field: |config| &mut config.$field,
+                field: |config| &mut config.$($field).+,
                 repeats: keys!(@ $($repeats)?),
             },
         )+)+];
@@ -150,6 +150,11 @@ keys! {
         "session-rate-up" "BYTES" session_rate_up, "bytes a second from one session";
     }
     Logging {
+        "log-level" "LEVEL" program.log_level, "off, error, warn, info, debug or trace";
+        "log-format" "text|json" program.log_format, "a line is a sentence or a JSON object";
+        "log-file" "FILE" program.log_file, "log there instead of standard error";
+        "syslog" "" program.syslog, "log to syslogd instead of standard error";
+        "node-name" "NAME" program.node_name, "name of this machine in every line of the log";
         "transfer-log" "FILE" transfer_log, "write transfers there in xferlog format";
     }
 }

@@ -5,6 +5,7 @@
 //! `source` reads those three into a `Config`. Embedding programs set fields.
 
 mod keys;
+mod program;
 mod source;
 mod value;
 
@@ -15,6 +16,7 @@ use crate::address::Network;
 use crate::auth::Perms;
 
 pub use keys::{KEYS, Key, Section};
+pub use program::{LogFormat, Program};
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
 
@@ -114,6 +116,8 @@ pub struct Config {
     pub drain: Duration,
     /// The transfer log in xferlog format.
     pub transfer_log: Option<PathBuf>,
+    /// What only the daemon looks at.
+    pub program: Program,
 }
 
 /// Who may open a data connection.
@@ -199,6 +203,7 @@ impl Default for Config {
             max_recursion: 1_000_000,
             drain: seconds(30),
             transfer_log: None,
+            program: Program::default(),
         }
     }
 }

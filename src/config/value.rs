@@ -67,7 +67,7 @@ impl<W: Word> Setting for Vec<W> {
     }
 }
 
-fn expected<T>(what: &str, text: &str) -> Result<T, String> {
+pub(super) fn expected<T>(what: &str, text: &str) -> Result<T, String> {
     Err(format!("expected {what}, not '{}'", text.escape_debug()))
 }
 
@@ -216,6 +216,8 @@ macro_rules! words {
         }
     };
 }
+
+pub(super) use words;
 
 words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => DataPeer::SameNetwork, "any" => DataPeer::Any);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);

@@ -6,15 +6,21 @@ use std::sync::Arc;
 
 use wharf::auth::{Anonymous, Chain, UserDefaults, UserFile};
 use wharf::config::Config;
+use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
 use wharf::storage::LocalFs;
 use wharf::{Protocol, Server};
 
 use super::cli::{Invocation, TEMPORARY, USAGE};
+use super::logging;
 use super::signals::{Signal, Signals};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
+    let logs = match logging::start(&invocation.config.program) {
+        Ok(logs) => logs,
+        Err(what) => return complain(&what, USAGE),
+    };
     let signals = match Signals::take() {
         Ok(signals) => signals,
         Err(error) => return complain(&format!("taking signals: {error}"), TEMPORARY),
@@ -33,13 +39,14 @@ pub fn run(invocation: Invocation) -> i32 {
             endpoint.host != "::1" || std::net::TcpListener::bind("[::1]:0").is_ok()
         });
     }
-    let transfer_log = config.transfer_log.clone();
+    let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {
+        None => None,
+        Some(Ok(log)) => Some(Arc::new(log)),
+        Some(Err(error)) => return complain(&error.to_string(), USAGE),
+    };
     let mut server = Server::new(config, authenticator);
-    if let Some(path) = transfer_log {
-        match TransferLog::open(&path) {
-            Ok(log) => server = server.with_events(Arc::new(log)),
-            Err(error) => return complain(&error.to_string(), USAGE),
-        }
+    if let Some(log) = &transfer_log {
+        server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
     }
     let running = match server.bind().and_then(Server::start) {
         Ok(running) => running,
@@ -54,6 +61,12 @@ pub fn run(invocation: Invocation) -> i32 {
         match signals.wait() {
             Signal::Reload => {
                 log::info!("reading users again");
+                logs.reopen();
+                if let Some(log) = &transfer_log
+                    && let Err(error) = log.reopen()
+                {
+                    log::error!("{error}; transfers go on in the old file");
+                }
                 if let Err(error) = running.services().authenticator().reload() {
                     log::error!("{error}; the old users stay in force");
                 }

@@ -19,7 +19,7 @@ use crate::auth::{Authenticator, Credentials, Secret, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
-use crate::text::Escaped;
+use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use limits::{Limits, Ticket};
 use registry::{Live, Registry, Wake};
@@ -120,6 +120,16 @@ impl Services {
     }
 }
 
+thread_local! {
+    static CURRENT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+/// The number of the session that the calling thread serves, for loggers: a
+/// session has one thread, so every line that is logged on it is its own.
+pub fn current() -> Option<u64> {
+    CURRENT.get()
+}
+
 /// One client, from the connection to its end.
 pub struct Session {
     services: Arc<Services>,
@@ -143,8 +153,10 @@ impl Session {
         protocol: &'static str,
     ) -> Self {
         let config = services.config();
+        let live = services.registry.enter(peer, protocol);
+        CURRENT.set(Some(live.id));
         Session {
-            live: services.registry.enter(peer, protocol),
+            live,
             services: Arc::clone(services),
             config,
             local,
@@ -250,8 +262,8 @@ impl Session {
         self.services.limits.failed(peer, &self.config);
         // One stable line with the numeric address, for fail2ban.
         log::warn!(
-            "login refused: user \"{}\" from {peer} ({}): {error}",
-            Escaped(name.as_bytes()),
+            "login refused: user {} from {peer} ({}): {error}",
+            Quoted(name.as_bytes()),
             self.live.protocol
         );
         let who = Who {
@@ -301,6 +313,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.logout();
         self.services.registry.leave(self.live.id);
+        CURRENT.set(None);
     }
 }
 

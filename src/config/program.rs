@@ -1,0 +1,56 @@
+//! What only the daemon looks at: its log and how it runs. An embedding
+//! program has its own ways for these.
+
+use std::path::PathBuf;
+
+use log::LevelFilter;
+
+use super::value::{Word, expected, words};
+
+/// Settings of the program `wharfd`; the server itself never reads them.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Program {
+    /// The least important kind of line that is logged.
+    pub log_level: LevelFilter,
+    /// How a line of the log looks.
+    pub log_format: LogFormat,
+    /// The log goes to this file instead of standard error; it is opened
+    /// again on SIGHUP.
+    pub log_file: Option<PathBuf>,
+    /// The log goes to syslogd instead of standard error.
+    pub syslog: bool,
+    /// The name of this machine in every line of the log, for sites with many.
+    pub node_name: Option<String>,
+}
+
+impl Default for Program {
+    fn default() -> Self {
+        Program {
+            log_level: LevelFilter::Info,
+            log_format: LogFormat::Text,
+            log_file: None,
+            syslog: false,
+            node_name: None,
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Time, level and sentence.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+words!(LogFormat: "text" => LogFormat::Text, "json" => LogFormat::Json);
+words!(LevelFilter:
+    "off" => LevelFilter::Off,
+    "error" => LevelFilter::Error,
+    "warn" => LevelFilter::Warn,
+    "info" => LevelFilter::Info,
+    "debug" => LevelFilter::Debug,
+    "trace" => LevelFilter::Trace,
+);
