@@ -2,7 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -15,6 +17,29 @@ pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Has the program that `command` starts find `descriptor` as `number`. Where
+/// the standard library keeps its own descriptor for telling about a failed
+/// start there, such a start shows as a death by signal instead of an error.
+pub(crate) fn pass_descriptor(command: &mut Command, descriptor: OwnedFd, number: RawFd) {
+    let place = move || {
+        let from = descriptor.as_raw_fd();
+        let result = if from == number {
+            // SAFETY: a system call on an open descriptor, without pointers.
+            unsafe { libc::fcntl(number, libc::F_SETFD, 0) }
+        } else {
+            // SAFETY: as above; in the child, nothing else uses `number` now.
+            unsafe { libc::dup2(from, number) }
+        };
+        match result {
+            -1 => Err(io::Error::last_os_error()),
+            _ => Ok(()),
+        }
+    };
+    // SAFETY: between fork and exec `place` makes one system call and neither
+    // allocates nor takes a lock.
+    unsafe { command.pre_exec(place) };
 }
 
 /// fchmodat2(2) with AT_SYMLINK_NOFOLLOW, Linux 6.6 and later.

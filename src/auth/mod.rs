@@ -7,6 +7,8 @@
 mod anonymous;
 mod authorized_keys;
 mod chain;
+mod grant;
+pub mod helper;
 mod home;
 pub mod password;
 mod perms;
@@ -22,6 +24,7 @@ use crate::storage::{FileSystem, VirtualPath};
 pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
+pub use helper::Helper;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
 pub use user_file::{UserDefaults, UserFile};

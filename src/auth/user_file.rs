@@ -14,13 +14,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{Authenticator, AuthorizedKeys, Credentials, Perms, Secret, User, UserLimits};
-use super::{home, password, refused};
+use super::{Authenticator, AuthorizedKeys, Credentials, Perms, Secret, User};
+use super::{UserLimits, grant, password, refused};
 use crate::error::{Error, ErrorKind, Result};
 
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
+pub(super) use parse::parse_options;
 pub use parse::{Entry, FILE_MAX, LINE_MAX, Mistake, encoded, parse, parse_line};
 
 /// How often the file is looked at, at most.
@@ -177,34 +178,6 @@ impl UserFile {
             })),
         }
     }
-
-    fn user(&self, entry: Entry) -> Result<User> {
-        let options = &entry.options;
-        let identity = options.identity();
-        let missing = match options.create_home {
-            true => home::Missing::Create {
-                mode: options.dir_mode,
-                owner: identity.as_ref(),
-            },
-            false => home::Missing::Refuse,
-        };
-        let file_system = home::open(&entry.home, missing)?;
-        let limits = &self.defaults.limits;
-        let mut user = User::new(entry.name, file_system)
-            .with_perms(entry.perms.unwrap_or(self.defaults.perms));
-        user.limits = UserLimits {
-            max_sessions: options.max_sessions.unwrap_or(limits.max_sessions),
-            rate_down: options.rate_down.unwrap_or(limits.rate_down),
-            rate_up: options.rate_up.unwrap_or(limits.rate_up),
-            quota_bytes: options.quota_bytes.unwrap_or(limits.quota_bytes),
-            quota_files: options.quota_files.unwrap_or(limits.quota_files),
-        };
-        user.identity = identity;
-        user.file_mode = options.file_mode;
-        user.dir_mode = options.dir_mode;
-        user.directories = entry.options.directories;
-        Ok(user)
-    }
 }
 
 impl Authenticator for UserFile {
@@ -218,8 +191,8 @@ impl Authenticator for UserFile {
         if !proven {
             return Err(refused("wrong secret"));
         }
-        may_log_in(&entry, credentials, SystemTime::now())?;
-        self.user(entry)
+        grant::conditions(&entry, credentials, SystemTime::now())?;
+        grant::user(entry, &self.defaults)
     }
 
     fn reload(&self) -> Result<()> {
@@ -230,35 +203,6 @@ impl Authenticator for UserFile {
             .map_err(|error| unreadable(&self.path, error))?;
         self.replace(&mut watch, stamp)
     }
-}
-
-/// The conditions of the line, once the secret is shown.
-fn may_log_in(entry: &Entry, credentials: &Credentials<'_>, now: SystemTime) -> Result<()> {
-    let options = &entry.options;
-    let holds = |networks: &[crate::address::Network]| {
-        let mut networks = networks.iter();
-        networks.any(|network| network.contains(credentials.peer))
-    };
-    if entry.is_locked() {
-        return Err(refused("the user is locked"));
-    }
-    if holds(&options.deny) {
-        return Err(refused("the address is denied to the user"));
-    }
-    if !options.allow.is_empty() && !holds(&options.allow) {
-        return Err(refused("the address is not allowed to the user"));
-    }
-    if options.tls_required && !credentials.secure {
-        return Err(refused("the user needs an encrypted connection"));
-    }
-    let days = match now.duration_since(UNIX_EPOCH) {
-        Ok(since) => (since.as_secs() / 86_400) as i64,
-        Err(_) => 0,
-    };
-    if options.expires.is_some_and(|day| days >= day) {
-        return Err(refused("the user has expired"));
-    }
-    Ok(())
 }
 
 /// What is known about the file on disk.

@@ -44,6 +44,22 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// An entry from elsewhere than the file; its secret has been checked there.
+    pub(in crate::auth) fn new(
+        name: String,
+        home: PathBuf,
+        perms: Option<Perms>,
+        options: Options,
+    ) -> Self {
+        Entry {
+            name,
+            hash: "*".into(),
+            home,
+            perms,
+            options,
+        }
+    }
+
     /// Whether the line keeps the user out, whatever is shown: the hash begins
     /// with `!`, as `passwd -l` writes it.
     pub fn is_locked(&self) -> bool {
@@ -298,7 +314,10 @@ fn parse_rights(field: &[u8]) -> Result<Option<Perms>, String> {
 }
 
 /// Reads the comma-separated options; mistakes go to `wrong` with their column.
-fn parse_options(field: &[u8], mut wrong: impl FnMut(usize, String)) -> Options {
+pub(in crate::auth) fn parse_options(
+    field: &[u8],
+    mut wrong: impl FnMut(usize, String),
+) -> Options {
     let mut options = Options::default();
     let mut seen = HashMap::new();
     let mut column = 0;

@@ -1,5 +1,6 @@
 use super::*;
-use crate::auth::Right;
+use crate::auth::{PublicKey, Right};
+use crate::storage::VirtualPath;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 
@@ -83,8 +84,6 @@ fn a_line_yields_its_user() {
     assert_eq!(bob.identity, None);
 }
 
-use crate::storage::VirtualPath;
-
 #[test]
 fn everybody_else_is_refused() {
     let place = Place::new("refused");
@@ -145,6 +144,39 @@ fn a_certificate_is_matched_by_its_subject() {
     ] {
         let shown = Credentials::new(name, Secret::Certificate(subject), [127, 0, 0, 1].into());
         assert_eq!(file.authenticate(&shown).is_ok(), want, "{name} {subject}");
+    }
+}
+
+#[test]
+fn a_public_key_is_looked_for_in_the_users_own_file() {
+    let place = Place::new("keys");
+    let home = place.0.display();
+    let text =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER x\n";
+    std::fs::write(place.0.join("ann.keys"), text).unwrap();
+    let blob = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &[0x11; 32]].concat();
+    let key = PublicKey::new("ssh-ed25519", blob);
+    let other = PublicKey::new("ssh-ed25519", b"other".as_slice());
+    let file = place.open(&format!(
+        "ann:*:{home}:elr:keys=ann.keys\n\
+         cid:!:{home}:elr:keys=ann.keys\n\
+         eve:*:{home}:elr:keys=missing\n\
+         bob:*:{home}:elr\n"
+    ));
+    for (name, key, want) in [
+        ("ann", &key, true),
+        ("ann", &other, false),
+        ("cid", &key, false),
+        ("eve", &key, false),
+        ("bob", &key, false),
+        ("nobody", &key, false),
+    ] {
+        let shown = Credentials::new(name, Secret::PublicKey(key), [127, 0, 0, 1].into());
+        let result = file.authenticate(&shown);
+        assert_eq!(result.is_ok(), want, "{name}");
+        if !want {
+            assert_eq!(kind(result), ErrorKind::LoginRefused, "{name}");
+        }
     }
 }
 

@@ -1,0 +1,75 @@
+//! From an entry, wherever it came from, to a user: its conditions, its home
+//! and its limits.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::user_file::{Entry, UserDefaults};
+use super::{Credentials, User, UserLimits, home, refused};
+use crate::error::Result;
+
+/// The user of an entry: opens the home, making it where the entry says so.
+///
+/// # Errors
+/// [`ErrorKind::Internal`] when the home can't be used.
+pub(super) fn user(entry: Entry, defaults: &UserDefaults) -> Result<User> {
+    let options = &entry.options;
+    let identity = options.identity();
+    let missing = match options.create_home {
+        true => home::Missing::Create {
+            mode: options.dir_mode,
+            owner: identity.as_ref(),
+        },
+        false => home::Missing::Refuse,
+    };
+    let file_system = home::open(&entry.home, missing)?;
+    let limits = &defaults.limits;
+    let mut user =
+        User::new(entry.name, file_system).with_perms(entry.perms.unwrap_or(defaults.perms));
+    user.limits = UserLimits {
+        max_sessions: options.max_sessions.unwrap_or(limits.max_sessions),
+        rate_down: options.rate_down.unwrap_or(limits.rate_down),
+        rate_up: options.rate_up.unwrap_or(limits.rate_up),
+        quota_bytes: options.quota_bytes.unwrap_or(limits.quota_bytes),
+        quota_files: options.quota_files.unwrap_or(limits.quota_files),
+    };
+    user.identity = identity;
+    user.file_mode = options.file_mode;
+    user.dir_mode = options.dir_mode;
+    user.directories = entry.options.directories;
+    Ok(user)
+}
+
+/// The conditions of the line, once the secret is shown.
+pub(super) fn conditions(
+    entry: &Entry,
+    credentials: &Credentials<'_>,
+    now: SystemTime,
+) -> Result<()> {
+    let options = &entry.options;
+    let holds = |networks: &[crate::address::Network]| {
+        let mut networks = networks.iter();
+        networks.any(|network| network.contains(credentials.peer))
+    };
+    if entry.is_locked() {
+        return Err(refused("the user is locked"));
+    }
+    if holds(&options.deny) {
+        return Err(refused("the address is denied to the user"));
+    }
+    if !options.allow.is_empty() && !holds(&options.allow) {
+        return Err(refused("the address is not allowed to the user"));
+    }
+    if options.tls_required && !credentials.secure {
+        return Err(refused("the user needs an encrypted connection"));
+    }
+    if options.expires.is_some_and(|day| today(now) >= day) {
+        return Err(refused("the user has expired"));
+    }
+    Ok(())
+}
+
+/// Days since 1970 began, in UTC.
+pub(super) fn today(now: SystemTime) -> i64 {
+    now.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| (since.as_secs() / 86_400) as i64)
+}
