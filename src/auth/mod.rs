@@ -13,6 +13,7 @@ mod home;
 pub mod password;
 mod perms;
 mod public_key;
+mod system;
 pub mod user_file;
 
 use std::net::IpAddr;
@@ -27,6 +28,7 @@ pub use chain::Chain;
 pub use helper::Helper;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
+pub use system::{Root, SystemPaths, SystemUsers};
 pub use user_file::{UserDefaults, UserFile};
 
 /// Decides who may log in.
