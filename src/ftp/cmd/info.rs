@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::dir;
-use crate::error::{ErrorKind, Result};
+use crate::error::Result;
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
@@ -72,7 +72,7 @@ pub fn abor(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
 pub fn stat(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if !argument.is_empty() {
         if state.session.user().is_none() {
-            return Err(ErrorKind::LoginRefused.into());
+            return Ok(Reply::new(530, "Please log in with USER and PASS."));
         }
         return dir::stat_path(state, argument);
     }
