@@ -1,0 +1,94 @@
+# wharf: build, test, install. `make help` lists what there is.
+
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR  ?= $(PREFIX)/share/man
+DOCDIR  ?= $(PREFIX)/share/doc/wharf
+# Where sshd or dropbear look for the SFTP subsystem, such as
+# /usr/libexec/sftp-server; empty: no link is made.
+SFTP_SERVER ?=
+# The directory that `make run` serves.
+DIR ?= .
+# Features of the build, as for cargo: FEATURES='--features tls13'.
+FEATURES ?=
+
+SMALL   = --no-default-features --features cli
+HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+STATIC  = target/static/$(HOST)/release/wharfd
+
+.PHONY: all run test check man-lint small static install uninstall dist clean help
+
+all: ## Build wharfd: target/release/wharfd
+	$(CARGO) build --release --locked $(FEATURES)
+
+run: all ## Serve DIR (this directory) to everybody on this machine, read-only, port 2121
+	@exec target/release/wharfd $(ARGS) "$(DIR)"
+
+test: ## Install the clients the tests drive (Debian), and run all tests
+	sh tests/install-clients.sh
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
+	$(CARGO) test --locked $(SMALL)
+	$(CARGO) test --locked --features tls13 --lib --bins
+	@if ls tests/ftps.rs >/dev/null 2>&1; then \
+	  WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --test ftps; fi
+
+check: man-lint ## Formatting, lints and documentation, without the tests
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features tls13 -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
+	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
+
+man-lint: ## Lint the manual pages
+	mandoc -T lint -W warning man/*.[1-8]
+
+small: ## Build without OpenSSL, for routers: target/small/release/wharfd
+	$(CARGO) build --release --locked $(SMALL) --target-dir target/small
+
+static: ## The same in one static file: target/static/HOST/release/wharfd
+	RUSTFLAGS='-C target-feature=+crt-static' \
+	$(CARGO) build --release --locked $(SMALL) --target $(HOST) --target-dir target/static
+	@echo $(STATIC)
+
+install: ## Install under DESTDIR and PREFIX (/usr/local); SFTP_SERVER=PATH links the subsystem
+	test -f target/release/wharfd || $(MAKE) all
+	install -d '$(DESTDIR)$(SBINDIR)'
+	install -m 755 target/release/wharfd '$(DESTDIR)$(SBINDIR)/wharfd'
+	for page in man/*.[1-8]; do \
+	  section="$${page##*.}"; \
+	  install -d "$(DESTDIR)$(MANDIR)/man$$section" && \
+	  install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section/" || exit 1; done
+	find contrib -type f | while read -r file; do \
+	  mode=644; test ! -x "$$file" || mode=755; \
+	  install -D -m "$$mode" "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
+	install -m 644 README.md CHANGELOG.md LICENSE-* '$(DESTDIR)$(DOCDIR)/'
+	test -z '$(SFTP_SERVER)' || { \
+	  install -d "$$(dirname '$(DESTDIR)$(SFTP_SERVER)')" && \
+	  ln -sf '$(SBINDIR)/wharfd' '$(DESTDIR)$(SFTP_SERVER)'; }
+
+uninstall: ## Remove what install has put there
+	rm -f '$(DESTDIR)$(SBINDIR)/wharfd'
+	for page in man/*.[1-8]; do \
+	  rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$$(basename "$$page")"; done
+	rm -rf '$(DESTDIR)$(DOCDIR)'
+	test -z '$(SFTP_SERVER)' || test ! -L '$(DESTDIR)$(SFTP_SERVER)' || \
+	  rm -f '$(DESTDIR)$(SFTP_SERVER)'
+
+dist: ## Make the release's archive: target/wharf-VERSION.tar.gz
+	@test -z "$$(git status --porcelain)" || { echo 'the tree has changes' >&2; exit 1; }
+	@grep -q '^## $(VERSION)' CHANGELOG.md || \
+	  { echo 'CHANGELOG.md has no heading ## $(VERSION)' >&2; exit 1; }
+	mkdir -p target
+	git archive --format=tar.gz --prefix='wharf-$(VERSION)/' -o 'target/wharf-$(VERSION).tar.gz' HEAD
+	@echo 'target/wharf-$(VERSION).tar.gz'
+
+clean: ## Remove what was built
+	$(CARGO) clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+-include benches/bench.mk

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Installs the clients, and the servers that start wharfd, that the tests
+# drive, on Debian. One line a package, with the test that wants it; without a
+# package that test says SKIP, or fails if WHARF_NEED_CLIENTS=1.
+set -eu
+packages=$(sed 's/#.*//' <<'LIST'
+curl                 # clients, ftps, sftp_clients (libssh2)
+lftp                 # clients, ftps, sftp_clients
+tnftp                # clients
+inetutils-ftp        # clients
+ncftp                # clients
+wget                 # clients
+python3              # clients, ftps: ftplib
+rclone               # clients, sftp_clients
+busybox              # clients: ftpget and ftpput
+openssh-client       # sftp_clients: sftp, scp, ssh-keygen
+openssh-server       # sftp_clients: sshd, which starts the subsystem
+openssh-sftp-server  # sftp_clients: the path that dropbear looks for
+dropbear-bin         # sftp_clients: dropbear, which starts the subsystem
+sshfs                # sftp_clients
+fuse3                # sftp_clients: fusermount3
+putty-tools          # sftp_clients: psftp, puttygen
+python3-paramiko     # sftp_clients
+gnutls-bin           # tls: gnutls-cli
+openssl              # tls: openssl s_client
+mandoc               # make man-lint
+LIST
+)
+missing=
+for package in $packages; do
+	case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
+	*' installed') ;;
+	*) missing="$missing $package" ;;
+	esac
+done
+[ -n "$missing" ] || exit 0
+sudo=
+[ "$(id -u)" = 0 ] || sudo=sudo
+$sudo apt-get update
+# shellcheck disable=SC2086 # a list of words
+exec $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
