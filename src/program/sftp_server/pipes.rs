@@ -7,6 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+/// Room in a pipe, in bytes; everybody may ask for 1 MiB (pipe(7)).
+const PIPE_SIZE: usize = 256 * 1024;
+
 /// A pair of pipes, or of sockets.
 pub(super) struct Pipes {
     input: File,
@@ -16,7 +19,12 @@ pub(super) struct Pipes {
 impl Pipes {
     /// Descriptors 0 and 1.
     pub(super) fn standard() -> io::Result<Self> {
-        let own = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map(File::from);
+        let own = |fd: BorrowedFd<'_>| {
+            // More room is fewer changes between the processes. What is no
+            // pipe, or a pipe of a user who has too many, stays as it is.
+            let _ = rustix::pipe::fcntl_setpipe_size(fd, PIPE_SIZE);
+            fd.try_clone_to_owned().map(File::from)
+        };
         Ok(Pipes {
             input: own(io::stdin().as_fd())?,
             output: own(io::stdout().as_fd())?,
