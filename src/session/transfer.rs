@@ -124,9 +124,9 @@ impl Transfer {
         file.set_attributes(&attributes)
     }
 
-    /// Whether this is an upload that appears under its name only at the end.
-    pub fn is_pending(&self) -> bool {
-        self.temporary.is_some()
+    /// Whether this is an upload that appears as `path` only at the end.
+    pub fn is_pending_as(&self, path: &VirtualPath) -> bool {
+        self.temporary.is_some() && self.path == *path
     }
 
     /// What is known about the open file.
@@ -183,6 +183,15 @@ impl Transfer {
             file.sync()?;
         }
         file.close()?;
+        self.publish()
+    }
+
+    /// Lets an atomic upload appear under its name before it is whole, for a
+    /// client that goes on to use the name.
+    ///
+    /// # Errors
+    /// What renaming said; the upload is as it was then.
+    pub fn publish(&mut self) -> Result<()> {
         if let Some((temporary, existing)) = &self.temporary {
             let file_system = self.files.file_system();
             file_system.rename(temporary, &self.path, *existing)?;

@@ -64,6 +64,7 @@ fn space(it: &mut Interpreter<'_>, path: &VirtualPath) -> Interpreted {
 pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
     let old = it.path(arguments)?;
     let new = it.path(arguments)?;
+    it.handles.settle(&old)?;
     it.files.hard_link(&old, &new)?;
     Ok(Answer::Done)
 }

@@ -171,17 +171,23 @@ impl Handles {
     }
 
     /// The upload to `path` that appears under this name only when it is
-    /// closed. Whoever asks for the path before means the upload: sshfs looks
+    /// closed. Whoever looks at the path before means the upload: sshfs looks
     /// at a file that it has just made, and takes an error for a failed open.
-    pub(super) fn pending(&self, path: &VirtualPath) -> Option<&Transfer> {
-        self.slots.iter().find_map(|slot| match &slot.open {
-            Some(Open::File(file))
-                if file.transfer.is_pending() && file.transfer.path() == path =>
-            {
-                Some(&file.transfer)
-            }
+    pub(super) fn pending(&mut self, path: &VirtualPath) -> Option<&mut Transfer> {
+        self.slots.iter_mut().find_map(|slot| match &mut slot.open {
+            Some(Open::File(file)) if file.transfer.is_pending_as(path) => Some(&mut file.transfer),
             _ => None,
         })
+    }
+
+    /// Lets an upload to `path` appear now, because the client goes on with
+    /// the name: sshfs renames, links and opens again what it has written,
+    /// and closes it some time later.
+    pub(super) fn settle(&mut self, path: &VirtualPath) -> Result<()> {
+        match self.pending(path) {
+            Some(transfer) => transfer.publish(),
+            None => Ok(()),
+        }
     }
 }
 

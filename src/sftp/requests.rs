@@ -36,6 +36,7 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
     let flags = arguments.u32()?;
     let wished = attributes::read(arguments)?;
     it.handles.may_open()?;
+    it.handles.settle(&path)?;
     let writes = flags & (WRITE | APPEND) != 0;
     // Flags of neither kind mean reading, as open(2) with 0 does.
     let reads = flags & READ != 0 || !writes;
@@ -299,6 +300,7 @@ fn next(
 
 pub(super) fn remove(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
     let path = it.path(arguments)?;
+    it.handles.settle(&path)?;
     it.files.delete(&path)?;
     Ok(Answer::Done)
 }
@@ -345,6 +347,7 @@ pub(super) fn move_to(
 ) -> Interpreted {
     let from = it.path(arguments)?;
     let to = it.path(arguments)?;
+    it.handles.settle(&from)?;
     it.files.rename(&from, &to, existing)?;
     Ok(Answer::Done)
 }

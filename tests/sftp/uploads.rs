@@ -47,6 +47,34 @@ fn atomic_uploads_appear_when_they_are_closed() {
     assert_eq!(names.len(), 5, "{names:?}");
 }
 
+/// sshfs closes what it has written some time after it goes on with the name.
+#[test]
+fn a_name_that_is_used_before_the_close_is_there() {
+    let mut client = Client::start(MemoryFs::new(), atomic());
+    let two = |from: &str, to: &str| Body::new().string(from).string(to);
+    for (kind, body) in [
+        (RENAME, two("a", "b")),
+        (REMOVE, Body::new().string("a")),
+        (OPEN, Body::new().string("a").u32(FOR_READING).none()),
+        (
+            EXTENDED,
+            Body::new()
+                .string("hardlink@openssh.com")
+                .string("a")
+                .string("c"),
+        ),
+    ] {
+        let handle = client.open("a", NEW);
+        assert_eq!(client.write(&handle, 0, b"data"), OK);
+        let reply = client.call(kind, body);
+        assert!(reply.kind == HANDLE || reply.status() == OK, "{kind}");
+        assert_eq!(client.write(&handle, 4, b" more"), OK);
+        assert_eq!(client.close(&handle), OK);
+    }
+    assert_eq!(client.get("b"), b"data more");
+    assert_eq!(client.get("c"), b"data more");
+}
+
 #[test]
 fn a_broken_atomic_upload_leaves_nothing() {
     let directory = TemporaryDirectory::new("broken");

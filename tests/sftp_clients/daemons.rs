@@ -1,0 +1,222 @@
+//! sshd and dropbear as inetd would start them: one process a connection,
+//! from a port that the system chooses. Settings, keys and the user's home
+//! are in the directory of the test.
+
+use std::fmt::Write;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use super::tools::*;
+
+/// A daemon that waits for clients.
+pub struct Daemon {
+    address: SocketAddr,
+    ending: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// The private key that lets a client in.
+    pub key: PathBuf,
+    /// What clients know about the daemon's key.
+    pub known_hosts: PathBuf,
+    pub user: String,
+}
+
+impl Daemon {
+    /// sshd with wharfd and these flags as its subsystem.
+    pub fn sshd(place: &Place, flags: &str) -> Option<Daemon> {
+        if !have(&["sshd", "ssh-keygen", "ssh"]) {
+            return None;
+        }
+        let top = place.top();
+        let (host_key, key) = (top.join("host_key"), top.join("key"));
+        for key in [&host_key, &key] {
+            let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", key.to_str()?];
+            run("ssh-keygen", &arguments, top);
+        }
+        let root = user_number() == 0;
+        if root {
+            // The one thing that sshd can't be told to do without.
+            std::fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let mut config = String::new();
+        for (word, value) in [
+            ("HostKey", host_key.to_str()?),
+            ("AuthorizedKeysFile", top.join("key.pub").to_str()?),
+            (
+                "Subsystem",
+                &format!("sftp {} --sftp-server {flags}", wharfd()),
+            ),
+            ("PermitRootLogin", "yes"),
+            ("PasswordAuthentication", "no"),
+            ("UsePAM", "no"),
+            ("StrictModes", "no"),
+            ("LogLevel", "ERROR"),
+        ] {
+            writeln!(config, "{word} {value}").unwrap();
+        }
+        let file = top.join("sshd_config");
+        std::fs::write(&file, config).unwrap();
+        let command = vec![
+            find("sshd")?.to_str()?.into(),
+            "-i".into(),
+            "-e".into(),
+            "-f".into(),
+            file.to_str()?.into(),
+        ];
+        let public = std::fs::read_to_string(top.join("host_key.pub")).unwrap();
+        Some(Daemon::start(place, command, &public))
+    }
+
+    /// dropbear with wharfd at the path where dropbear looks, which a mount
+    /// namespace of its own makes possible, and with a home of the test's.
+    pub fn dropbear(place: &Place) -> Option<Daemon> {
+        const LOOKS_FOR: &str = "/usr/lib/sftp-server";
+        if !have(&[
+            "dropbear",
+            "dropbearkey",
+            "ssh-keygen",
+            "unshare",
+            "mount",
+            "ssh",
+        ]) {
+            return None;
+        }
+        let Ok(target) = std::fs::canonicalize(LOOKS_FOR) else {
+            skip(&format!("no {LOOKS_FOR} to mount over"));
+            return None;
+        };
+        if user_number() != 0 || !try_run("unshare".as_ref(), &["-m", "true"], place.top()).0 {
+            skip("only root can mount wharfd where dropbear looks for it");
+            return None;
+        }
+        let top = place.top();
+        let (host_key, key) = (top.join("host_key"), top.join("key"));
+        let made = ["-t", "ed25519", "-f", host_key.to_str()?];
+        let public = run("dropbearkey", &made, top);
+        let public = public
+            .lines()
+            .find(|line| line.starts_with("ssh-"))?
+            .to_owned();
+        let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", key.to_str()?];
+        run("ssh-keygen", &arguments, top);
+        let home = home_of(0)?;
+        std::fs::create_dir(place.remote().join(".ssh")).unwrap();
+        let keys = place.remote().join(".ssh/authorized_keys");
+        std::fs::copy(top.join("key.pub"), keys).unwrap();
+        let script = format!(
+            "mount --bind '{}' '{}' && mount --bind '{}' '{home}' && exec dropbear -i -s -r '{}'",
+            wharfd(),
+            target.display(),
+            place.remote().display(),
+            host_key.display(),
+        );
+        let command = ["unshare", "-m", "sh", "-c", &script]
+            .map(String::from)
+            .to_vec();
+        Some(Daemon::start(place, command, &public))
+    }
+
+    fn start(place: &Place, command: Vec<String>, public: &str) -> Daemon {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ending = Arc::new(AtomicBool::new(false));
+        let log = place.top().join("daemon.log");
+        let thread = std::thread::spawn({
+            let ending = Arc::clone(&ending);
+            move || accept(&listener, &command, &ending, &log)
+        });
+        let known_hosts = place.top().join("known_hosts");
+        let words: Vec<_> = public.split_whitespace().take(2).collect();
+        let line = format!("[127.0.0.1]:{} {}\n", address.port(), words.join(" "));
+        std::fs::write(&known_hosts, line).unwrap();
+        Daemon {
+            address,
+            ending,
+            thread: Some(thread),
+            key: place.top().join("key"),
+            known_hosts,
+            user: user_name(),
+        }
+    }
+
+    pub fn port(&self) -> String {
+        self.address.port().to_string()
+    }
+
+    /// Options that OpenSSH's clients share.
+    pub fn options(&self) -> Vec<String> {
+        let mut options = vec!["-F".to_owned(), "none".to_owned()];
+        for option in [
+            format!("Port={}", self.port()),
+            format!("IdentityFile={}", self.key.display()),
+            "IdentitiesOnly=yes".into(),
+            format!("UserKnownHostsFile={}", self.known_hosts.display()),
+            "StrictHostKeyChecking=yes".into(),
+            "BatchMode=yes".into(),
+        ] {
+            options.extend(["-o".to_owned(), option]);
+        }
+        options
+    }
+}
+
+/// Starts one process a connection, and waits for all at the end.
+fn accept(listener: &TcpListener, command: &[String], ending: &AtomicBool, log: &Path) {
+    let mut children = Vec::new();
+    while let Ok((socket, _)) = listener.accept() {
+        if ending.load(Ordering::SeqCst) {
+            break;
+        }
+        let log = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(log)
+            .unwrap();
+        let other = socket.try_clone().unwrap();
+        let child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::from(OwnedFd::from(socket)))
+            .stdout(Stdio::from(OwnedFd::from(other)))
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        children.push(child);
+    }
+    for mut child in children {
+        // Its client is gone; a child that is still there hangs.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.ending.store(true, Ordering::SeqCst);
+        // One more connection makes accept return.
+        let _ = TcpStream::connect(self.address);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn user_number() -> u32 {
+    run("id", &["-u"], Path::new("/")).trim().parse().unwrap()
+}
+
+fn user_name() -> String {
+    run("id", &["-un"], Path::new("/")).trim().to_owned()
+}
+
+fn home_of(uid: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .find(|fields| fields.get(2) == Some(&uid.to_string().as_str()))
+        .and_then(|fields| fields.get(5).map(|home| home.to_string()))
+}

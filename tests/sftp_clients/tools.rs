@@ -1,0 +1,179 @@
+//! Finding and running other people's programs, and trees of files with the
+//! names that go wrong.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Longest run of one client, in seconds.
+const PATIENCE: &str = "120";
+
+/// Where a program is, on the path or where daemons are.
+pub fn find(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/sbin".into()])
+        .map(|directory| directory.join(name))
+        .find(|file| file.is_file())
+}
+
+/// Whether all programs are here. If not, the test says so and ends, or
+/// fails where everything must be there.
+pub fn have(programs: &[&str]) -> bool {
+    match programs.iter().find(|name| find(name).is_none()) {
+        Some(missing) => {
+            skip(&format!("{missing} is missing (tests/install-clients.sh)"));
+            false
+        }
+        None => true,
+    }
+}
+
+/// Says why a test does nothing.
+pub fn skip(why: &str) {
+    assert!(
+        std::env::var_os("WHARF_NEED_CLIENTS").is_none_or(|value| value != "1"),
+        "{why}"
+    );
+    eprintln!("SKIP: {why}");
+}
+
+/// Runs a command to its end and returns what it printed.
+///
+/// # Panics
+/// It failed or took too long.
+pub fn run(program: impl AsRef<OsStr>, arguments: &[&str], directory: &Path) -> String {
+    let (ok, output) = try_run(program.as_ref(), arguments, directory);
+    assert!(ok, "{:?} {arguments:?}:\n{output}", program.as_ref());
+    output
+}
+
+/// The same; says whether it succeeded.
+pub fn try_run(program: &OsStr, arguments: &[&str], directory: &Path) -> (bool, String) {
+    let output = Command::new("timeout")
+        .arg("-k5")
+        .arg(PATIENCE)
+        .arg(program)
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .env("LC_ALL", "C.UTF-8")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&text).into_owned(),
+    )
+}
+
+/// The server under test.
+pub fn wharfd() -> &'static str {
+    env!("CARGO_BIN_EXE_wharfd")
+}
+
+/// A directory of a test, with `local` and `remote` in it.
+pub struct Place(PathBuf);
+
+impl Place {
+    pub fn new(name: &str) -> Self {
+        // sshd and dropbear want every directory above a key to be nobody
+        // else's, which /tmp itself may be.
+        let path = std::env::temp_dir().join(format!("wharf-{name}-{}", std::process::id()));
+        for part in ["local", "remote"] {
+            std::fs::create_dir_all(path.join(part)).unwrap();
+        }
+        let mode = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&path, mode).unwrap();
+        Place(path)
+    }
+
+    pub fn top(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn local(&self) -> PathBuf {
+        self.0.join("local")
+    }
+
+    pub fn remote(&self) -> PathBuf {
+        self.0.join("remote")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Bytes that are not all alike.
+pub fn bytes(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9u32;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
+/// Names that every client can carry.
+pub const PLAIN_NAMES: [&str; 4] = ["plain", "with space", "größe-日本", "quote's"];
+
+/// Makes a tree: names that go wrong, empty, small and large.
+pub fn make_tree(top: &Path, names: &[&str]) {
+    std::fs::create_dir_all(top.join("sub/deep")).unwrap();
+    for (at, name) in names.iter().enumerate() {
+        std::fs::write(top.join(name), bytes(at * 1000)).unwrap();
+        std::fs::write(top.join("sub/deep").join(name), bytes(7)).unwrap();
+    }
+    std::fs::write(top.join("sub/large"), bytes(3 << 20)).unwrap();
+}
+
+/// Everything below a directory: path and contents.
+pub fn contents(top: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut directories = vec![top.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(top).unwrap().as_os_str().to_owned();
+            if path.is_dir() {
+                all.insert(name, b"directory".to_vec());
+                directories.push(path);
+            } else {
+                all.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    all
+}
+
+/// # Panics
+/// The trees differ.
+pub fn assert_same(one: &Path, two: &Path) {
+    let (one, two) = (contents(one), contents(two));
+    let names = |all: &BTreeMap<OsString, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&one), names(&two));
+    for (name, data) in &one {
+        assert!(two[name] == *data, "{name:?} differs");
+    }
+}
+
+/// A name that is not text.
+pub fn odd_name() -> OsString {
+    OsString::from_vec(b"bell\x07 new\nline \xff".to_vec())
+}
+
+/// Whether a listing shows no control character but line ends.
+pub fn is_harmless(listing: &str) -> bool {
+    let bytes = OsStr::new(listing).as_bytes();
+    !bytes
+        .iter()
+        .any(|byte| *byte < b' ' && *byte != b'\n' && *byte != b'\r')
+}
