@@ -213,7 +213,7 @@ fn curl_transfers() {
         return;
     }
     if !run("curl", &["-V"], place.top()).contains(" sftp ") {
-        return skip("this curl has no SFTP");
+        return missed("this curl has no SFTP");
     }
     let Some(daemon) = Daemon::sshd(&place, "") else {
         return;

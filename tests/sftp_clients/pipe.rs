@@ -171,7 +171,7 @@ fn paramiko_works() {
     let place = Place::new("pipe-paramiko");
     let (installed, _) = try_run(PYTHON.as_ref(), &["-c", "import paramiko"], place.top());
     if !installed {
-        return skip("python3-paramiko is missing (tests/install-clients.sh)");
+        return missed("python3-paramiko is missing (tests/install-clients.sh)");
     }
     let script = place.top().join("script.py");
     std::fs::write(&script, PARAMIKO).unwrap();
