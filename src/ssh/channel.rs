@@ -1,12 +1,12 @@
 //! The connection protocol (RFC 4254) as far as SFTP needs it: one session
-//! channel at a time, the subsystem "sftp" in it, and a polite no to the rest.
+//! channel at a time, the subsystem "sftp" in it, and a polite no to the rest. `flow` moves the data.
 
-use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Door;
 use super::fault::Fault;
+use super::flow::Pipe;
 use super::link::Link;
 use super::transport::Need;
 use super::wire::{Put, Reader, message};
@@ -26,7 +26,7 @@ const RESOURCE_SHORTAGE: u32 = 4;
 
 /// What a channel has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// Open; nothing runs in it.
     Fresh,
     /// The subsystem was asked for and granted.
@@ -38,35 +38,35 @@ enum Stage {
 }
 
 /// The session channel.
-struct Session {
-    stage: Stage,
+pub(super) struct Session {
+    pub(super) stage: Stage,
     /// The client's number for it.
-    recipient: u32,
+    pub(super) recipient: u32,
     /// What the client still takes, and the most in a packet.
-    send_window: u64,
-    send_packet: usize,
+    pub(super) send_window: u64,
+    pub(super) send_packet: usize,
     /// What the client may still send, and what it has sent that was used but
     /// not yet granted again. Granting only what was used is the back pressure
     /// against a flood of requests.
-    receive_window: u32,
-    owed: u32,
+    pub(super) receive_window: u32,
+    pub(super) owed: u32,
     /// Data not read yet: first `queue` from `read` on, then the part of the
     /// transport's last packet that `fresh` names.
-    queue: Vec<u8>,
-    read: usize,
-    fresh: Range<usize>,
+    pub(super) queue: Vec<u8>,
+    pub(super) read: usize,
+    pub(super) fresh: Range<usize>,
     /// No more data will come.
-    ended: bool,
+    pub(super) ended: bool,
     /// The client's CLOSE has come.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 /// The connection after login.
 pub(super) struct Connection<'l, 'a> {
-    link: &'l mut Link<'a>,
-    session: Option<Session>,
+    pub(super) link: &'l mut Link<'a>,
+    pub(super) session: Option<Session>,
     /// What went wrong while the subsystem ran; it only sees an `io::Error`.
-    fault: Option<Fault>,
+    pub(super) fault: Option<Fault>,
 }
 
 impl<'l, 'a> Connection<'l, 'a> {
@@ -96,7 +96,7 @@ impl<'l, 'a> Connection<'l, 'a> {
     }
 
     /// Waits for one packet and acts on it.
-    fn pump(&mut self) -> Result<(), Fault> {
+    pub(super) fn pump(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
         if let Some(payload) = self.link.next(Need::Packet)? {
             self.act(payload)?;
@@ -104,37 +104,8 @@ impl<'l, 'a> Connection<'l, 'a> {
         Ok(())
     }
 
-    /// Sends all output.
-    fn drain(&mut self) -> Result<(), Fault> {
-        self.keep_fresh();
-        while self.link.transport.has_unsent() {
-            if let Some(payload) = self.link.next(Need::Drained)? {
-                self.act(payload)?;
-                self.keep_fresh();
-            }
-        }
-        Ok(())
-    }
-
-    /// Sends what can be sent now. Called during long work too, so it looks at
-    /// the client now and then: a question is answered, a key exchange done,
-    /// an end noticed.
-    fn flush(&mut self) -> Result<(), Fault> {
-        const LOOK: Duration = Duration::from_millis(100);
-        self.link.transport.push()?;
-        if self.link.transport.last_look() < LOOK {
-            return Ok(());
-        }
-        self.keep_fresh();
-        while let Some(payload) = self.link.next(Need::Ready)? {
-            self.act(payload)?;
-            self.keep_fresh();
-        }
-        Ok(())
-    }
-
     /// Data that lie in the transport's buffer are lost at its next turn.
-    fn keep_fresh(&mut self) {
+    pub(super) fn keep_fresh(&mut self) {
         if let Some(session) = &mut self.session
             && !session.fresh.is_empty()
         {
@@ -143,14 +114,16 @@ impl<'l, 'a> Connection<'l, 'a> {
                 session.queue.clear();
                 session.read = 0;
             }
-            session.queue.put_bytes(self.link.transport.payload(fresh));
+            session
+                .queue
+                .put_bytes(self.link.transport.inbox.payload(fresh));
         }
     }
 
     // ---- what the client sends ----
 
-    fn act(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let bytes = self.link.transport.payload(payload.clone());
+    pub(super) fn act(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let bytes = self.link.transport.inbox.payload(payload.clone());
         let mut reader = Reader::new(bytes);
         let number = reader.byte()?;
         match number {
@@ -206,7 +179,7 @@ impl<'l, 'a> Connection<'l, 'a> {
                     Stage::Running => Ok(()),
                     Stage::Closing => {
                         self.session = None;
-                        self.link.transport.deadline = None;
+                        self.link.transport.line.deadline = None;
                         Ok(())
                     }
                     Stage::Fresh | Stage::Granted => {
@@ -224,7 +197,7 @@ impl<'l, 'a> Connection<'l, 'a> {
     }
 
     fn open(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let mut reader = Reader::new(self.link.transport.payload(payload));
+        let mut reader = Reader::new(self.link.transport.inbox.payload(payload));
         reader.byte()?;
         let kind = reader.string()?;
         let recipient = reader.u32()?;
@@ -287,7 +260,7 @@ impl<'l, 'a> Connection<'l, 'a> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
-        let mut reader = Reader::new(self.link.transport.payload(payload));
+        let mut reader = Reader::new(self.link.transport.inbox.payload(payload));
         reader.take(5)?;
         let kind = reader.string()?;
         let wants_reply = reader.boolean()?;
@@ -386,149 +359,9 @@ impl<'l, 'a> Connection<'l, 'a> {
             session.read = 0;
             session.fresh = 0..0;
             let end = Instant::now() + CLOSING;
-            self.link.transport.deadline = Some((end, "waiting for the channel's CLOSE"));
+            self.link.transport.line.deadline = Some((end, "waiting for the channel's CLOSE"));
         }
         self.link.send(&close)
-    }
-
-    // ---- flow ----
-
-    /// Data were used: the window opens again, an eighth at a time.
-    fn used(&mut self, count: usize) -> Result<(), Fault> {
-        let Some(session) = &mut self.session else {
-            return Ok(());
-        };
-        session.owed += count as u32;
-        if session.owed < self.link.settings.window / 8 || session.ended {
-            return Ok(());
-        }
-        let mut adjust = vec![message::CHANNEL_WINDOW_ADJUST];
-        adjust.put_u32(session.recipient);
-        adjust.put_u32(session.owed);
-        session.receive_window += session.owed;
-        session.owed = 0;
-        self.link.send(&adjust)
-    }
-
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        // What has been read from the socket already is all taken, so that the
-        // subsystem answers many requests at once.
-        let mut count = 0;
-        loop {
-            let Some(session) = &mut self.session else {
-                return Ok(count);
-            };
-            let fresh = self.link.transport.payload(session.fresh.clone());
-            let taken = session.take(&mut buffer[count..], fresh);
-            count += taken;
-            if taken > 0 {
-                self.used(taken)?;
-                continue;
-            }
-            if count > 0 {
-                self.link.transport.active();
-                if count == buffer.len() {
-                    return Ok(count);
-                }
-                match self.link.next(Need::Buffered)? {
-                    Some(payload) => self.act(payload)?,
-                    None => return Ok(count),
-                }
-            } else if session.ended {
-                return Ok(0);
-            } else {
-                self.pump()?;
-            }
-        }
-    }
-
-    /// Takes bytes into the packet being gathered; waits for the client's
-    /// window and for the end of a key exchange. `None`: the client has closed.
-    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        if bytes.is_empty() {
-            return Ok(Some(0));
-        }
-        loop {
-            self.link.rekey_if_due()?;
-            let Some(session) = self.session.as_mut().filter(|session| !session.closed) else {
-                return Ok(None);
-            };
-            if session.send_window == 0 || self.link.transport.holding() {
-                self.pump()?;
-                continue;
-            }
-            let most = bytes.len().min(session.send_window as usize);
-            let count =
-                self.link
-                    .transport
-                    .data(session.recipient, &bytes[..most], session.send_packet)?;
-            session.send_window -= count as u64;
-            self.link.transport.active();
-            if self.link.transport.batch_is_full() {
-                self.drain()?;
-            }
-            return Ok(Some(count));
-        }
-    }
-
-    /// Runs a step for the subsystem, which sees faults as `io::Error`; the
-    /// fault itself is kept for [`Connection::run`].
-    fn shield<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Fault>) -> io::Result<T> {
-        if self.fault.is_some() {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        step(self).map_err(|fault| {
-            let kind = match &fault {
-                Fault::Timeout(_) => io::ErrorKind::TimedOut,
-                Fault::Left(_) => io::ErrorKind::ConnectionReset,
-                Fault::Io(error) => error.kind(),
-                Fault::Disconnect(..) | Fault::Crypto(_) => io::ErrorKind::ConnectionAborted,
-            };
-            self.fault = Some(fault);
-            kind.into()
-        })
-    }
-}
-
-impl Session {
-    /// Counts data against the window.
-    fn arrived(&mut self, count: usize) -> Result<(), Fault> {
-        if self.ended && self.stage != Stage::Closing {
-            return Err(Fault::protocol("channel data after EOF"));
-        }
-        match u32::try_from(count)
-            .ok()
-            .and_then(|count| self.receive_window.checked_sub(count))
-        {
-            Some(left) => {
-                self.receive_window = left;
-                Ok(())
-            }
-            None => Err(Fault::protocol("more channel data than the window allows")),
-        }
-    }
-
-    /// Moves bytes out of the queue, or out of the last packet.
-    fn take(&mut self, buffer: &mut [u8], fresh: &[u8]) -> usize {
-        let queued = &self.queue[self.read..];
-        if queued.is_empty() {
-            if self.read > 0 {
-                // Given back rather than kept for the next burst.
-                self.queue = Vec::new();
-                self.read = 0;
-            }
-            let count = fresh.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&fresh[..count]);
-            self.fresh.start += count;
-            return count;
-        }
-        let count = queued.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&queued[..count]);
-        self.read += count;
-        count
     }
 }
 
@@ -538,29 +371,4 @@ fn is_scp(command: &[u8]) -> bool {
     let program = words.next().unwrap_or_default();
     let name = program.rsplit(|byte| *byte == b'/').next();
     name == Some(b"scp")
-}
-
-/// The channel as the subsystem sees it.
-struct Pipe<'c, 'l, 'a> {
-    connection: &'c mut Connection<'l, 'a>,
-}
-
-impl super::Channel for Pipe<'_, '_, '_> {}
-
-impl Read for Pipe<'_, '_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connection.shield(|connection| connection.read(buffer))
-    }
-}
-
-impl Write for Pipe<'_, '_, '_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.connection
-            .shield(|connection| connection.write(bytes))?
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.connection.shield(Connection::flush)
-    }
 }

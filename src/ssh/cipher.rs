@@ -45,6 +45,20 @@ fn hash_length(hash: HashKind) -> usize {
     }
 }
 
+/// One direction's packets since its keys were taken into use.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Used {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+/// Whether sequence numbers go on or, with strict key exchange, begin anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sequence {
+    GoesOn,
+    FromZero,
+}
+
 /// Which way the packets of a [`Protector`] go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {

@@ -9,11 +9,11 @@ use std::time::Instant;
 
 use super::Settings;
 use super::algorithms;
-use super::cipher::{Direction, Protector};
+use super::cipher::{Direction, Protector, Sequence};
 use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
 use super::kex;
-use super::transport::{Need, Sequence, Transport};
+use super::transport::{Need, Transport};
 use super::wire::{Put, Reader, message};
 use crate::text::Escaped;
 
@@ -68,11 +68,12 @@ impl<'a> Link<'a> {
         let settings = self.settings;
         // A data packet has its number, recipient and length beside the data.
         self.transport
+            .inbox
             .allow_payload(settings.max_packet as usize + 64);
-        self.transport.deadline = None;
-        self.transport.idle = settings.idle_timeout;
-        self.transport.keepalive = settings.keepalive;
-        self.transport.active();
+        self.transport.line.deadline = None;
+        self.transport.line.idle = settings.idle_timeout;
+        self.transport.line.keepalive = settings.keepalive;
+        self.transport.line.active();
         self.logged_in = true;
     }
 
@@ -89,9 +90,9 @@ impl<'a> Link<'a> {
         let mut alone = true;
         loop {
             let payload = self.packet()?;
-            match self.transport.payload(payload.clone()).first() {
+            match self.transport.inbox.payload(payload.clone()).first() {
                 Some(&message::KEXINIT) => {
-                    let init = self.transport.payload(payload).to_vec();
+                    let init = self.transport.inbox.payload(payload).to_vec();
                     return self.exchange(&init, alone);
                 }
                 Some(&(message::IGNORE | message::DEBUG)) => alone = false,
@@ -109,7 +110,7 @@ impl<'a> Link<'a> {
             let Some(payload) = self.transport.turn(need)? else {
                 return Ok(None);
             };
-            let bytes = self.transport.payload(payload.clone());
+            let bytes = self.transport.inbox.payload(payload.clone());
             match bytes.first().copied().unwrap_or_default() {
                 message::IGNORE | message::DEBUG | message::UNIMPLEMENTED | message::EXT_INFO => {}
                 // Answers to our keepalive requests.
@@ -134,20 +135,20 @@ impl<'a> Link<'a> {
 
     /// Sends a message of the layers above.
     pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), Fault> {
-        self.transport.message(payload)
+        self.transport.outbox.message(payload)
     }
 
     /// A message number nobody has defined (RFC 4253, section 11.4).
     fn unimplemented(&mut self) -> Result<(), Fault> {
         let mut answer = vec![message::UNIMPLEMENTED];
-        answer.put_u32(self.transport.last_received_sequence());
+        answer.put_u32(self.transport.inbox.last_sequence());
         self.send(&answer)
     }
 
     /// Keepalive, port forwarding and whatever else: there is none that we
     /// grant (RFC 4254, section 4).
     fn global_request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let mut reader = Reader::new(self.transport.payload(payload));
+        let mut reader = Reader::new(self.transport.inbox.payload(payload));
         reader.byte()?;
         let name = reader.string()?;
         log::debug!("SSH global request {} refused", Escaped(name));
@@ -159,7 +160,7 @@ impl<'a> Link<'a> {
 
     /// SSH_MSG_DISCONNECT ends the connection; anything else is a fault.
     fn disconnect_or(&self, payload: Range<usize>, fault: &'static str) -> Result<(), Fault> {
-        let mut reader = Reader::new(self.transport.payload(payload));
+        let mut reader = Reader::new(self.transport.inbox.payload(payload));
         if reader.byte()? != message::DISCONNECT {
             return Err(Fault::protocol(fault));
         }
@@ -183,8 +184,8 @@ impl<'a> Link<'a> {
 
     fn send_init(&mut self) -> Result<(), Fault> {
         let init = kex::our_init(&self.settings.algorithms, self.keys)?;
-        self.transport.packet(&init)?;
-        self.transport.hold();
+        self.transport.outbox.packet(&init)?;
+        self.transport.outbox.hold();
         self.our_init = Some(init);
         Ok(())
     }
@@ -195,7 +196,7 @@ impl<'a> Link<'a> {
         if !self.logged_in || self.our_init.is_some() {
             return Ok(());
         }
-        let (made, received) = (self.transport.made, self.transport.received);
+        let (made, received) = (self.transport.outbox.used, self.transport.inbox.used);
         let limit = self.settings.rekey_bytes;
         let by_bytes = limit != 0 && made.bytes.max(received.bytes) >= limit;
         let by_packets = made.packets.max(received.packets) >= REKEY_PACKETS;
@@ -215,7 +216,7 @@ impl<'a> Link<'a> {
     fn begin_rekey_deadline(&mut self) {
         if self.logged_in {
             let end = Instant::now() + self.settings.login_deadline;
-            self.transport.deadline = Some((end, "exchanging keys"));
+            self.transport.line.deadline = Some((end, "exchanging keys"));
         }
     }
 
@@ -250,14 +251,14 @@ impl<'a> Link<'a> {
         );
         if init.drop_next {
             let guess = self.packet()?;
-            let number = self.transport.payload(guess.clone()).first().copied();
+            let number = self.transport.inbox.payload(guess.clone()).first().copied();
             if !matches!(number, Some(30..=49)) {
                 self.disconnect_or(guess, "a guessed key exchange message is missing")?;
             }
         }
 
         let payload = self.kex_message(message::KEX_ECDH_INIT, first)?;
-        let mut reader = Reader::new(self.transport.payload(payload));
+        let mut reader = Reader::new(self.transport.inbox.payload(payload));
         reader.byte()?;
         let client_public = reader.string()?.to_vec();
         let shared = kex::agree(chosen.kex.1, &client_public)?;
@@ -279,8 +280,8 @@ impl<'a> Link<'a> {
         reply.put_string(key.blob());
         reply.put_string(&shared.ours);
         reply.put_string(&key.sign(chosen.host_key, &hash)?);
-        self.transport.packet(&reply)?;
-        self.transport.packet(&[message::NEWKEYS])?;
+        self.transport.outbox.packet(&reply)?;
+        self.transport.outbox.packet(&[message::NEWKEYS])?;
 
         let session = *self.session_id.get_or_insert(hash);
         let sequence = if self.strict {
@@ -290,21 +291,21 @@ impl<'a> Link<'a> {
         };
         let keys = shared.keys(&hash, &session, chosen.send, kex::SERVER_TO_CLIENT);
         let protector = Protector::new(chosen.send, &keys, Direction::Seal)?;
-        self.transport.new_send_keys(protector, sequence)?;
+        self.transport.outbox.new_keys(protector, sequence)?;
         if first && init.wants_ext_info {
             let info = algorithms::ext_info(&self.settings.algorithms);
-            self.transport.packet(&info)?;
+            self.transport.outbox.packet(&info)?;
         }
         self.kex_message(message::NEWKEYS, first)?;
         let keys = shared.keys(&hash, &session, chosen.receive, kex::CLIENT_TO_SERVER);
         let protector = Protector::new(chosen.receive, &keys, Direction::Open)?;
-        self.transport.new_receive_keys(protector, sequence);
+        self.transport.inbox.new_keys(protector, sequence);
 
         self.keyed_at = Instant::now();
         if self.logged_in {
-            self.transport.deadline = None;
+            self.transport.line.deadline = None;
         }
-        self.transport.release()
+        self.transport.outbox.release()
     }
 
     /// The next message of a key exchange; nothing else may come between, and
@@ -312,7 +313,7 @@ impl<'a> Link<'a> {
     fn kex_message(&mut self, wanted: u8, first: bool) -> Result<Range<usize>, Fault> {
         loop {
             let payload = self.packet()?;
-            match self.transport.payload(payload.clone()).first() {
+            match self.transport.inbox.payload(payload.clone()).first() {
                 Some(number) if *number == wanted => return Ok(payload),
                 Some(&(message::IGNORE | message::DEBUG | message::UNIMPLEMENTED))
                     if !(first && self.strict) => {}

@@ -7,18 +7,23 @@
 //! There is no shell, no command, no forwarding, no agent and no X11.
 //!
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
-//! `transport` (packets on a socket), `algorithms` and `kex` (key exchange),
-//! `host_key`, `openssh_key` and `signature` (keys), `link` (packets with
-//! rekeying), `userauth` (login), `channel` (the session).
+//! `line`, `inbox`, `outbox` and `transport` (packets on a socket),
+//! `algorithms` and `kex` (key exchange), `host_key`, `openssh_key` and
+//! `signature` (keys), `link` (packets with rekeying), `userauth` (login),
+//! `channel` and `flow` (the session).
 
 mod algorithms;
 mod channel;
 mod cipher;
 mod fault;
+mod flow;
 mod host_key;
+mod inbox;
 mod kex;
+mod line;
 mod link;
 mod openssh_key;
+mod outbox;
 mod signature;
 mod transport;
 mod userauth;
@@ -29,7 +34,7 @@ use std::time::{Duration, Instant};
 
 pub use algorithms::Algorithms;
 pub use host_key::{HostKeys, fingerprint};
-pub use transport::Socket;
+pub use line::Socket;
 
 use crate::auth::PublicKey;
 use crate::error::Result;
@@ -173,7 +178,7 @@ pub fn serve(
     door: &mut dyn Door,
 ) -> Result<()> {
     let mut transport = Transport::new(socket)?;
-    transport.deadline = Some((Instant::now() + settings.login_deadline, "logging in"));
+    transport.line.deadline = Some((Instant::now() + settings.login_deadline, "logging in"));
     let mut link = Link::new(transport, keys, settings);
     let Err(fault) = run(&mut link, door) else {
         return Ok(());

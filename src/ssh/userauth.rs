@@ -23,11 +23,11 @@ pub(super) fn login(link: &mut Link<'_>, door: &mut dyn Door) -> Result<(), Faul
     loop {
         let payload = next(link)?;
         let outcome = {
-            let request = Request::read(link.transport.payload(payload.clone()))?;
+            let request = Request::read(link.transport.inbox.payload(payload.clone()))?;
             tries.name_stays(request.name)?;
             judge(link, &request, door)
         };
-        link.transport.wipe(payload);
+        link.transport.inbox.wipe(payload);
         if !std::mem::replace(&mut tries.banner_sent, true) && !link.settings.banner.is_empty() {
             let mut banner = vec![message::USERAUTH_BANNER];
             banner.put_string(link.settings.banner.as_bytes());
@@ -91,7 +91,7 @@ impl Tries {
 /// The service request that must come first (RFC 4253, section 10).
 fn service(link: &mut Link<'_>) -> Result<(), Fault> {
     let payload = next(link)?;
-    let mut reader = Reader::new(link.transport.payload(payload));
+    let mut reader = Reader::new(link.transport.inbox.payload(payload));
     if reader.byte()? != message::SERVICE_REQUEST {
         return Err(Fault::protocol("a login must begin with a service request"));
     }
