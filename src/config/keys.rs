@@ -32,6 +32,8 @@ pub enum Section {
     Serving,
     /// Users and logins.
     Users,
+    /// TLS and SSH.
+    Encryption,
     /// Passive and active data connections.
     Data,
     /// Files and uploads.
@@ -98,6 +100,8 @@ macro_rules! keys {
 keys! {
     Serving {
         "listen" "[ADDR:]PORT" listen repeats, "serve FTP there; a port alone is every address, IPv4 and IPv6";
+        "listen-ftps" "[ADDR:]PORT" listen_ftps repeats, "serve FTPS there from the first byte (implicit)";
+        "listen-sftp" "[ADDR:]PORT" listen_sftp repeats, "serve SFTP there";
         "banner" "TEXT" banner, "text of the 220 greeting, one line";
         "threads" "N" threads, "threads, and so sessions, at the same time";
         "drain-seconds" "N" drain, "how long SIGTERM lets transfers finish";
@@ -113,6 +117,22 @@ keys! {
         "ban-seconds" "N" ban_time, "how long a ban holds";
         "allow" "NETWORK" allow repeats, "only these networks may connect";
         "deny" "NETWORK" deny repeats, "these networks may not connect";
+    }
+    Encryption {
+        "tls-cert" "FILE" tls_cert repeats, "certificate and chain in PEM; switches FTPS on";
+        "tls-key" "FILE" tls_key repeats, "its key in PEM, if not in the same file";
+        "tls-key-password-file" "FILE" tls_key_password_file, "password of an encrypted key";
+        "self-signed" "" self_signed, "make a key and certificate on first start";
+        "self-signed-name" "NAME" self_signed_names repeats, "name or address in that certificate";
+        "tls-required" "no|login|data" tls_required, "what named users need TLS for";
+        "tls-required-anonymous" "no|login|data" tls_required_anonymous, "what anonymous users need TLS for";
+        "tls-reuse" "off|prefer|require" tls_reuse, "data connections resume the control connection's session";
+        "tls-relaxed-close" "" tls_relaxed_close, "accept uploads that end without close_notify";
+        "tls-client-ca" "FILE" tls_client_ca, "authorities of client certificates (tls13 build)";
+        "tls-client-certificate" "no|optional|required" tls_client_certificate, "whether clients show one (tls13 build)";
+        "ccc" "" ccc, "allow CCC, back to plain text";
+        "host-key" "FILE" host_key repeats, "key of the SFTP server; made if missing";
+        "state-dir" "DIR" state_dir, "where keys are kept that the server makes";
     }
     Data {
         "passive-ports" "A-B" passive_ports, "ports of passive data connections";

@@ -15,6 +15,7 @@ use std::time::Duration;
 use crate::address::Network;
 use crate::auth::Perms;
 
+pub use crate::net::tls::ClientCertificate;
 pub use keys::{KEYS, Key, Section};
 pub use program::{LogFormat, Program};
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
@@ -27,6 +28,41 @@ pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
 pub struct Config {
     /// Where FTP is served.
     pub listen: Vec<Endpoint>,
+    /// Where FTPS is served from the first byte (implicit).
+    pub listen_ftps: Vec<Endpoint>,
+    /// Where SFTP is served.
+    pub listen_sftp: Vec<Endpoint>,
+    /// Certificates in PEM, each with its chain; the first is for clients that
+    /// ask for no name.
+    pub tls_cert: Vec<PathBuf>,
+    /// Their keys in the same order; none: the certificates' files hold them.
+    pub tls_key: Vec<PathBuf>,
+    /// A file with the password of encrypted keys.
+    pub tls_key_password_file: Option<PathBuf>,
+    /// Makes a key and a certificate in `state_dir` on first start.
+    pub self_signed: bool,
+    /// Names in the certificate that `self_signed` makes.
+    pub self_signed_names: Vec<String>,
+    /// What named users may not do without TLS.
+    pub tls_required: TlsRequired,
+    /// What anonymous users may not do without TLS.
+    pub tls_required_anonymous: TlsRequired,
+    /// Whether data connections must resume the control connection's session.
+    pub tls_reuse: TlsReuse,
+    /// Uploads under TLS may end without close_notify, as old clients do; a
+    /// cut upload then looks whole.
+    pub tls_relaxed_close: bool,
+    /// Authorities of client certificates (feature `tls13`).
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether clients show certificates (feature `tls13`).
+    pub tls_client_certificate: ClientCertificate,
+    /// CCC is allowed.
+    pub ccc: bool,
+    /// Keys of the SSH server; what does not exist is made. None: one in
+    /// `state_dir`.
+    pub host_key: Vec<PathBuf>,
+    /// Where keys are kept that the server makes itself.
+    pub state_dir: Option<PathBuf>,
     /// The directory that anonymous users see; `None`: no anonymous users.
     pub anonymous: Option<PathBuf>,
     /// What anonymous users may do there.
@@ -131,6 +167,29 @@ pub enum DataPeer {
     Any,
 }
 
+/// What can't be done without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsRequired {
+    /// Nothing.
+    No,
+    /// Logging in.
+    Login,
+    /// Logging in and moving data.
+    Data,
+}
+
+/// Whether a data connection must resume the TLS session of its control
+/// connection, which proves that both are of one client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsReuse {
+    /// It does not matter.
+    Off,
+    /// Clients that can't are served all the same.
+    Prefer,
+    /// Clients that don't are refused.
+    Require,
+}
+
 /// What is done with names that begin with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DotFiles {
@@ -147,6 +206,22 @@ impl Default for Config {
         let seconds = Duration::from_secs;
         Config {
             listen: Vec::new(),
+            listen_ftps: Vec::new(),
+            listen_sftp: Vec::new(),
+            tls_cert: Vec::new(),
+            tls_key: Vec::new(),
+            tls_key_password_file: None,
+            self_signed: false,
+            self_signed_names: Vec::new(),
+            tls_required: TlsRequired::No,
+            tls_required_anonymous: TlsRequired::No,
+            tls_reuse: TlsReuse::Prefer,
+            tls_relaxed_close: false,
+            tls_client_ca: None,
+            tls_client_certificate: ClientCertificate::No,
+            ccc: false,
+            host_key: Vec::new(),
+            state_dir: None,
             anonymous: None,
             anonymous_rights: Perms::READ_ONLY,
             users: None,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{DataPeer, DotFiles};
+use super::{ClientCertificate, DataPeer, DotFiles, TlsRequired, TlsReuse};
 use crate::address::Network;
 use crate::auth::Perms;
 
@@ -220,6 +220,9 @@ macro_rules! words {
 pub(super) use words;
 
 words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => DataPeer::SameNetwork, "any" => DataPeer::Any);
+words!(TlsRequired: "no" => TlsRequired::No, "login" => TlsRequired::Login, "data" => TlsRequired::Data);
+words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require" => TlsReuse::Require);
+words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
 
 /// Permission bits, written in octal.

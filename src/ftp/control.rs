@@ -137,9 +137,11 @@ impl Control {
         self.flush()
     }
 
-    /// Whether bytes wait above the socket, where readiness can't be seen.
-    pub fn has_buffered(&self) -> bool {
-        self.stream.as_ref().is_some_and(Stream::has_buffered)
+    /// Whether something waits above the socket, where readiness can't be seen;
+    /// replies that wait are for a client that has sent more already.
+    pub fn has_input(&self) -> bool {
+        self.reader.waiting().next().is_some()
+            || self.stream.as_ref().is_some_and(Stream::has_buffered)
     }
 
     /// Reads what has come during a transfer, without waiting, and says
@@ -210,6 +212,11 @@ impl Control {
         stream.socket().set_read_timeout(None)?;
         self.stream = Some(stream);
         Ok(())
+    }
+
+    /// Takes bytes that were read from the connection by somebody else.
+    pub fn push_read(&mut self, bytes: &[u8]) {
+        self.reader.push(bytes);
     }
 
     /// Sends what is queued and says that nothing more comes. What the peer

@@ -10,12 +10,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::control::Urgent;
 use super::reply::Reply;
-use super::state::Interpreter;
+use super::state::{Interpreter, Protection};
 use crate::address::Network;
-use crate::config::{DataPeer, ExternalAddress, PortRange};
+use crate::config::{DataPeer, ExternalAddress, PortRange, TlsReuse};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::socket::{Blocking, Interest, Socket, wait};
 use crate::net::stream::Stream;
+use crate::net::tls::Direction;
 use crate::session::deadline;
 
 /// Connections that may wait on a passive port: strangers must not keep the
@@ -33,6 +34,10 @@ pub enum DataPort {
     None,
     /// The client connects to us.
     Passive(TcpListener),
+    /// The client has connected already.
+    Connected(Socket),
+    /// The client has connected and begun TLS before it said what for.
+    Early(Box<Stream>),
     /// We connect to the client.
     Active(SocketAddr),
 }
@@ -137,7 +142,11 @@ impl Interpreter {
     /// # Errors
     /// [`ErrorKind::Aborted`], or what the wait or the connection said; the
     /// caller answers 425.
-    pub fn open_data(&mut self, what: impl FnOnce() -> Reply) -> Result<Stream> {
+    pub fn open_data(
+        &mut self,
+        direction: Direction,
+        what: impl FnOnce() -> Reply,
+    ) -> Result<Stream> {
         let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
         let mut what = Some(what);
         let socket = match std::mem::replace(&mut self.data, DataPort::None) {
@@ -146,11 +155,21 @@ impl Interpreter {
             }
             DataPort::Passive(listener) => self.accept(&listener, until, &mut what)?,
             DataPort::Active(address) => self.connect(address, until)?,
+            DataPort::Connected(socket) => {
+                socket.set_blocking(Blocking::No)?;
+                socket
+            }
+            DataPort::Early(stream) => {
+                if let Some(what) = what {
+                    self.preliminary(what())?;
+                }
+                return Ok(*stream);
+            }
         };
         if let Some(what) = what {
             self.preliminary(what())?;
         }
-        self.protect(socket, until)
+        self.protect(socket, until, direction)
     }
 
     fn accept(
@@ -281,7 +300,97 @@ impl Interpreter {
     }
 
     /// Puts the data connection under the protection that PROT asked for.
-    fn protect(&mut self, socket: Socket, _until: Option<Instant>) -> Result<Stream> {
-        Ok(Stream::Plain(socket))
+    fn protect(
+        &mut self,
+        socket: Socket,
+        until: Option<Instant>,
+        direction: Direction,
+    ) -> Result<Stream> {
+        let (Protection::Private, Some(tls)) = (self.protection, &self.tls) else {
+            return Ok(Stream::Plain(socket));
+        };
+        socket.set_blocking(Blocking::Yes)?;
+        let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+        let stream = tls.accept_data(socket, until, direction)?;
+        let (reuse, can_resume) = (self.session.config().tls_reuse, tls.can_resume());
+        if !stream.resumed() && can_resume {
+            let id = self.session.live().id;
+            match reuse {
+                // SECURITY: without it, whoever guesses the port is served.
+                TlsReuse::Require => {
+                    log::warn!(
+                        "session {id}: refused a data connection whose TLS session is not resumed"
+                    );
+                    return Err(Error::new(
+                        ErrorKind::Denied,
+                        "the TLS session is not resumed",
+                    ));
+                }
+                TlsReuse::Prefer => {
+                    log::debug!("session {id}: a data connection without a resumed TLS session")
+                }
+                TlsReuse::Off => {}
+            }
+        }
+        Ok(stream.into())
+    }
+
+    /// Some clients (aioftp) begin TLS on the passive port before they say
+    /// RETR or STOR and wait for its end: whichever comes first, the command
+    /// or their ClientHello, is served.
+    pub fn await_command_or_handshake(&mut self, until: Option<Instant>) -> Result<()> {
+        if self.protection != Protection::Private || self.control.has_input() {
+            return Ok(());
+        }
+        if !matches!(self.data, DataPort::Passive(_)) {
+            return Ok(());
+        }
+        self.control.flush()?;
+        let DataPort::Passive(listener) = &self.data else {
+            return Ok(());
+        };
+        let control = self.control.socket()?.as_fd();
+        let [asks, comes] = wait(
+            [
+                (control, Interest::Read),
+                (listener.as_fd(), Interest::Read),
+            ],
+            until,
+        )?;
+        if asks || !comes {
+            return Ok(());
+        }
+        let (socket, peer) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(_) => return Ok(()),
+        };
+        if !self.may_be_data_peer(peer.ip()) {
+            log::warn!(
+                "session {}: refused a data connection from {}",
+                self.session.live().id,
+                peer.ip()
+            );
+            return Ok(());
+        }
+        let socket = Socket::from(socket);
+        let control = self.control.socket()?.as_fd();
+        let [asks, hello] = wait(
+            [(control, Interest::Read), (socket.as_fd(), Interest::Read)],
+            until,
+        )?;
+        self.data = match (asks, hello) {
+            (false, true) => {
+                let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
+                match self.protect(socket, until, Direction::Receive) {
+                    Ok(stream) => DataPort::Early(Box::new(stream)),
+                    Err(error) => {
+                        log::debug!("session {}: {error}", self.session.live().id);
+                        DataPort::None
+                    }
+                }
+            }
+            _ => DataPort::Connected(socket),
+        };
+        Ok(())
     }
 }

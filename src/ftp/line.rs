@@ -93,6 +93,11 @@ impl LineReader {
         outcome
     }
 
+    /// Takes bytes that were read already.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.buffer.extend_from_slice(bytes);
+    }
+
     /// The lines that have come whole, left where they are.
     pub fn waiting(&self) -> impl Iterator<Item = Vec<u8>> {
         self.buffer[self.start..]

@@ -16,27 +16,43 @@ mod table;
 use std::time::{Duration, Instant};
 
 use crate::auth::Right;
+use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::net::stream::Stream;
 use crate::session::{Phase, Session, deadline};
 use crate::text::Escaped;
-use command::{Access, Arity, Command, Log};
+use cmd::security;
+use command::{Access, Arity, Command, Log, Secure};
 use control::Control;
 use line::Line;
 use reply::Reply;
-use state::Interpreter;
+use state::{Interpreter, Protection};
 
 /// Lines in a row that are no commands, after which the client is no FTP
 /// client (ALPACA sends HTTP headers; landscape.md, attack 7).
 const UNKNOWN_MAX: u32 = 10;
 
+/// How a control connection begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Security {
+    /// In the clear, until AUTH TLS.
+    None,
+    /// Under TLS (implicit FTPS).
+    Tls,
+}
+
 /// Serves one client until it goes.
 ///
 /// # Errors
 /// What ended the session other than QUIT or the client's going; for the log.
-pub fn run(stream: Stream, session: Session) -> Result<()> {
+pub fn run(stream: Stream, session: Session, security_from_start: Security) -> Result<()> {
     session.live().set_control(Some(stream.socket().clone()));
     let mut interpreter = Interpreter::new(Control::new(stream)?, session);
+    if security_from_start == Security::Tls {
+        interpreter.begin_tls()?;
+        interpreter.protection = Protection::Private;
+        interpreter.buffer_size_said = true;
+    }
     let banner = interpreter.session.config().banner.clone();
     interpreter.control.send(&Reply::new(220, banner))?;
     let outcome = interpreter.serve();
@@ -64,6 +80,7 @@ impl Interpreter {
                     .send(&Reply::new(421, "The server is going down."));
             }
             let (until, reason) = self.command_deadline();
+            self.await_command_or_handshake(until)?;
             let line = match self.control.next_line(until) {
                 Ok(Some(line)) => line,
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
@@ -161,6 +178,19 @@ impl Interpreter {
             (_, None) => return Err(Reply::new(530, "Please log in with USER and PASS.")),
             (_, Some(user)) => user,
         };
+        let required = security::required(self.session.config(), user.anonymous);
+        if command.secure != Secure::Clear && required >= TlsRequired::Login && self.tls.is_none() {
+            return Err(Reply::new(530, "This needs TLS: say AUTH TLS first."));
+        }
+        if command.secure == Secure::Data
+            && required == TlsRequired::Data
+            && self.protection != Protection::Private
+        {
+            return Err(Reply::new(
+                521,
+                "Data connections must be protected: say PROT P.",
+            ));
+        }
         match command.access {
             Access::With(right) if !may_somewhere(user, right) => {
                 Err(Reply::new(550, "Permission denied."))

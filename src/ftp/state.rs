@@ -8,6 +8,7 @@ use super::listing::Facts;
 use super::reply::Reply;
 use crate::digest::Algorithm;
 use crate::error::Result;
+use crate::net::tls::SessionTls;
 use crate::session::{Files, Session};
 use crate::storage::VirtualPath;
 
@@ -27,6 +28,12 @@ pub struct Interpreter {
     pub facts: Facts,
     /// The hash that HASH computes.
     pub hash: Algorithm,
+    /// TLS of this session, once AUTH has been said.
+    pub tls: Option<SessionTls>,
+    /// What PROT has agreed.
+    pub protection: Protection,
+    /// PBSZ was said, as PROT demands.
+    pub buffer_size_said: bool,
     /// The next data connection.
     pub data: DataPort,
     /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
@@ -51,6 +58,15 @@ pub struct Interpreter {
     pub umask: u32,
 }
 
+/// PROT of RFC 2228, as far as TLS knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// C: in the clear.
+    Clear,
+    /// P: under TLS.
+    Private,
+}
+
 /// TYPE of RFC 959, section 3.1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Type {
@@ -72,6 +88,9 @@ impl Interpreter {
             transfer_type: Type::Ascii,
             facts: Facts::default(),
             hash: Algorithm::Sha256,
+            tls: None,
+            protection: Protection::Clear,
+            buffer_size_said: false,
             data: DataPort::None,
             epsv_all: false,
             restart: 0,

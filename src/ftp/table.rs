@@ -1,7 +1,7 @@
 //! The command table: one row a command. HELP, SITE HELP, FEAT, the checks
 //! before a command runs and the man page's test read it.
 
-use super::cmd::{dir, file, info, login, params, site};
+use super::cmd::{dir, file, info, login, params, security, site};
 use super::command::{Access, Arity, Command, Feat, Secure};
 use super::reply::Reply;
 use super::state::Interpreter;
@@ -11,315 +11,83 @@ use crate::digest::Algorithm;
 use Access::{Anyone, User, With};
 use Arity::{None as No, Optional, Required};
 
+#[rustfmt::skip]
 pub const COMMANDS: &[Command] = &[
     Command::new("USER", Required, Anyone, login::user, "<name>"),
     Command::new("PASS", Optional, Anyone, login::pass, "<password>").secret(),
-    Command::new(
-        "ACCT",
-        Optional,
-        Anyone,
-        login::acct,
-        "<account>: not needed",
-    )
-    .secret(),
+    Command::new("ACCT", Optional, Anyone, login::acct, "<account>: not needed").secret(),
+    Command::new("AUTH", Required, Anyone, security::auth, "TLS").feat_made(|state| when_tls(state, "AUTH TLS")),
+    Command::new("PBSZ", Required, Anyone, security::pbsz, "0").feat_made(|state| when_tls(state, "PBSZ")),
+    Command::new("PROT", Required, Anyone, security::prot, "C | P").feat_made(|state| when_tls(state, "PROT")),
+    Command::new("CCC", No, Anyone, security::ccc, "the control connection goes back to plain text").feat_made(|state| when_tls(state, "CCC").filter(|_| state.session.config().ccc)),
     Command::new("REIN", No, Anyone, login::rein, "log out"),
     Command::new("QUIT", No, Anyone, login::quit, "end the session"),
     Command::new("FEAT", No, Anyone, info::feat, "list extensions"),
-    Command::new(
-        "OPTS",
-        Required,
-        Anyone,
-        params::opts,
-        "UTF8 ON | MLST <facts> | HASH <name>",
-    )
-    .feat("UTF8"),
+    Command::new("OPTS", Required, Anyone, params::opts, "UTF8 ON | MLST <facts> | HASH <name>").feat("UTF8"),
     Command::new("CLNT", Optional, Anyone, info::clnt, "<name of the client>").feat("CLNT"),
-    Command::new(
-        "CSID",
-        Optional,
-        Anyone,
-        info::csid,
-        "Name=<client>; Version=<version>;",
-    )
-    .feat("CSID"),
+    Command::new("CSID", Optional, Anyone, info::csid, "Name=<client>; Version=<version>;").feat("CSID"),
     Command::new("SYST", No, Anyone, info::syst, "kind of system"),
     Command::new("NOOP", Optional, Anyone, info::noop, "do nothing"),
     Command::new("HELP", Optional, Anyone, info::help, "[<command>]"),
     Command::new("ABOR", No, Anyone, info::abor, "end the transfer"),
-    Command::new(
-        "STAT",
-        Optional,
-        Anyone,
-        info::stat,
-        "[<path>]: the session, or a listing",
-    ),
-    Command::new(
-        "TYPE",
-        Required,
-        User,
-        params::transfer_type,
-        "A | A N | I | L 8",
-    ),
+    Command::new("STAT", Optional, Anyone, info::stat, "[<path>]: the session, or a listing"),
+    Command::new("TYPE", Required, User, params::transfer_type, "A | A N | I | L 8"),
     Command::new("STRU", Required, User, params::stru, "F"),
     Command::new("MODE", Required, User, params::mode, "S"),
     Command::new("PORT", Required, User, params::port, "<h,h,h,h,p,p>"),
-    Command::new(
-        "EPRT",
-        Required,
-        User,
-        params::eprt,
-        "<|1 or 2|address|port|>",
-    )
-    .feat("EPRT"),
+    Command::new("EPRT", Required, User, params::eprt, "<|1 or 2|address|port|>").feat("EPRT"),
     Command::new("PASV", No, User, params::pasv, "open a passive port (IPv4)"),
     Command::new("EPSV", Optional, User, params::epsv, "[1 | 2 | ALL]").feat("EPSV"),
-    Command::new(
-        "ALLO",
-        Required,
-        User,
-        params::allo,
-        "<bytes>: is there room?",
-    ),
+    Command::new("ALLO", Required, User, params::allo, "<bytes>: is there room?"),
     Command::new("REST", Required, User, params::rest, "<offset>").feat("REST STREAM"),
     Command::new("RANG", Required, User, params::rang, "<first> <last>").feat("RANG STREAM"),
     Command::new("PWD", No, User, dir::pwd, "name the working directory").aliases(&["XPWD"]),
     Command::new("CWD", Required, With(Right::Enter), dir::cwd, "<directory>").aliases(&["XCWD"]),
-    Command::new(
-        "CDUP",
-        No,
-        With(Right::Enter),
-        dir::cdup,
-        "to the directory above",
-    )
-    .aliases(&["XCUP"]),
-    Command::new(
-        "MKD",
-        Required,
-        With(Right::MakeDir),
-        dir::mkd,
-        "<directory>",
-    )
-    .aliases(&["XMKD"]),
-    Command::new(
-        "RMD",
-        Required,
-        With(Right::Delete),
-        dir::rmd,
-        "<directory>",
-    )
-    .aliases(&["XRMD"]),
-    Command::new(
-        "RMDA",
-        Required,
-        With(Right::Delete),
-        dir::rmda,
-        "<directory>, with all in it",
-    )
-    .feat("RMDA <path>"),
+    Command::new("CDUP", No, With(Right::Enter), dir::cdup, "to the directory above").aliases(&["XCUP"]),
+    Command::new("MKD", Required, With(Right::MakeDir), dir::mkd, "<directory>").aliases(&["XMKD"]),
+    Command::new("RMD", Required, With(Right::Delete), dir::rmd, "<directory>").aliases(&["XRMD"]),
+    Command::new("RMDA", Required, With(Right::Delete), dir::rmda, "<directory>, with all in it").feat("RMDA <path>"),
     Command::new("LIST", Optional, With(Right::List), dir::list, "[<path>]").secure(Secure::Data),
     Command::new("NLST", Optional, With(Right::List), dir::nlst, "[<path>]").secure(Secure::Data),
-    Command::new(
-        "MLSD",
-        Optional,
-        With(Right::List),
-        dir::mlsd,
-        "[<directory>]",
-    )
-    .secure(Secure::Data),
-    Command::new("MLST", Optional, With(Right::List), dir::mlst, "[<path>]")
-        .feat_made(|state| Some(state.facts.feat())),
-    Command::new(
-        "DSIZ",
-        Optional,
-        With(Right::List),
-        dir::dsiz,
-        "[<directory>]: bytes in it",
-    )
-    .feat("DSIZ"),
-    Command::new(
-        "AVBL",
-        Optional,
-        With(Right::List),
-        dir::avbl,
-        "[<directory>]: bytes free",
-    )
-    .feat("AVBL"),
+    Command::new("MLSD", Optional, With(Right::List), dir::mlsd, "[<directory>]").secure(Secure::Data),
+    Command::new("MLST", Optional, With(Right::List), dir::mlst, "[<path>]").feat_made(|state| Some(state.facts.feat())),
+    Command::new("DSIZ", Optional, With(Right::List), dir::dsiz, "[<directory>]: bytes in it").feat("DSIZ"),
+    Command::new("AVBL", Optional, With(Right::List), dir::avbl, "[<directory>]: bytes free").feat("AVBL"),
     Command::new("RETR", Required, With(Right::Read), file::retr, "<file>").secure(Secure::Data),
     Command::new("STOR", Required, User, file::stor, "<file>").secure(Secure::Data),
-    Command::new(
-        "STOU",
-        Optional,
-        With(Right::Write),
-        file::stou,
-        "[<name>]: store under a new name",
-    )
-    .secure(Secure::Data),
+    Command::new("STOU", Optional, With(Right::Write), file::stou, "[<name>]: store under a new name").secure(Secure::Data),
     Command::new("APPE", Required, User, file::appe, "<file>").secure(Secure::Data),
     Command::new("DELE", Required, With(Right::Delete), file::dele, "<file>"),
-    Command::new(
-        "RNFR",
-        Required,
-        With(Right::Rename),
-        file::rnfr,
-        "<old name>",
-    ),
-    Command::new(
-        "RNTO",
-        Required,
-        With(Right::Rename),
-        file::rnto,
-        "<new name>",
-    ),
+    Command::new("RNFR", Required, With(Right::Rename), file::rnfr, "<old name>"),
+    Command::new("RNTO", Required, With(Right::Rename), file::rnto, "<new name>"),
     Command::new("SIZE", Required, With(Right::List), file::size, "<file>").feat("SIZE"),
-    Command::new(
-        "MDTM",
-        Required,
-        With(Right::List),
-        file::mdtm,
-        "[<time>] <file>",
-    )
-    .feat("MDTM"),
-    Command::new(
-        "MFMT",
-        Required,
-        With(Right::Time),
-        file::mfmt,
-        "<time> <file>",
-    )
-    .feat("MFMT"),
-    Command::new(
-        "MFF",
-        Required,
-        User,
-        file::mff,
-        "Modify=<time>;UNIX.mode=<mode>; <file>",
-    )
-    .feat("MFF Modify;UNIX.mode;UNIX.group;"),
-    Command::new(
-        "COMB",
-        Required,
-        With(Right::Append),
-        file::comb,
-        "\"<target>\" \"<part>\" ...",
-    )
-    .feat("COMB target;source_list"),
+    Command::new("MDTM", Required, With(Right::List), file::mdtm, "[<time>] <file>").feat("MDTM"),
+    Command::new("MFMT", Required, With(Right::Time), file::mfmt, "<time> <file>").feat("MFMT"),
+    Command::new("MFF", Required, User, file::mff, "Modify=<time>;UNIX.mode=<mode>; <file>").feat("MFF Modify;UNIX.mode;UNIX.group;"),
+    Command::new("COMB", Required, With(Right::Append), file::comb, "\"<target>\" \"<part>\" ...").feat("COMB target;source_list"),
     Command::new("HASH", Required, With(Right::Read), file::hash, "<file>").feat_made(hash_feat),
-    Command::new(
-        "XCRC",
-        Required,
-        With(Right::Read),
-        file::xcrc,
-        "<file> [<begin> <end>]",
-    )
-    .feat("XCRC"),
-    Command::new(
-        "XMD5",
-        Required,
-        With(Right::Read),
-        file::xmd5,
-        "<file> [<begin> <end>]",
-    )
-    .aliases(&["MD5"])
-    .feat_made(|_| has(Algorithm::Md5, "XMD5")),
-    Command::new(
-        "XSHA1",
-        Required,
-        With(Right::Read),
-        file::xsha1,
-        "<file> [<begin> <end>]",
-    )
-    .aliases(&["XSHA"])
-    .feat_made(|_| has(Algorithm::Sha1, "XSHA1")),
-    Command::new(
-        "XSHA256",
-        Required,
-        With(Right::Read),
-        file::xsha256,
-        "<file> [<begin> <end>]",
-    )
-    .feat("XSHA256"),
-    Command::new(
-        "XSHA512",
-        Required,
-        With(Right::Read),
-        file::xsha512,
-        "<file> [<begin> <end>]",
-    )
-    .feat("XSHA512"),
-    Command::new(
-        "SITE",
-        Required,
-        User,
-        site::site,
-        "<command>: see SITE HELP",
-    ),
+    Command::new("XCRC", Required, With(Right::Read), file::xcrc, "<file> [<begin> <end>]").feat("XCRC"),
+    Command::new("XMD5", Required, With(Right::Read), file::xmd5, "<file> [<begin> <end>]").aliases(&["MD5"]).feat_made(|_| has(Algorithm::Md5, "XMD5")),
+    Command::new("XSHA1", Required, With(Right::Read), file::xsha1, "<file> [<begin> <end>]").aliases(&["XSHA"]).feat_made(|_| has(Algorithm::Sha1, "XSHA1")),
+    Command::new("XSHA256", Required, With(Right::Read), file::xsha256, "<file> [<begin> <end>]").feat("XSHA256"),
+    Command::new("XSHA512", Required, With(Right::Read), file::xsha512, "<file> [<begin> <end>]").feat("XSHA512"),
+    Command::new("SITE", Required, User, site::site, "<command>: see SITE HELP"),
 ];
 
 /// Commands behind SITE.
+#[rustfmt::skip]
 pub const SITE: &[Command] = &[
     Command::new("HELP", Optional, User, site::help, "[<command>]"),
-    Command::new(
-        "CHMOD",
-        Required,
-        With(Right::Mode),
-        site::chmod,
-        "<mode> <path>",
-    ),
-    Command::new(
-        "UTIME",
-        Required,
-        With(Right::Time),
-        site::utime,
-        "<time> <path> | <path> <atime> <mtime> <ctime> UTC",
-    ),
+    Command::new("CHMOD", Required, With(Right::Mode), site::chmod, "<mode> <path>"),
+    Command::new("UTIME", Required, With(Right::Time), site::utime, "<time> <path> | <path> <atime> <mtime> <ctime> UTC"),
     Command::new("UMASK", Optional, User, site::umask, "[<mask>]"),
     Command::new("IDLE", Optional, User, site::idle, "[<seconds>]"),
-    Command::new(
-        "MKDIR",
-        Required,
-        With(Right::MakeDir),
-        site::mkdir,
-        "<directory>, with those above",
-    )
-    .feat("SITE MKDIR"),
-    Command::new(
-        "RMDIR",
-        Required,
-        With(Right::Delete),
-        dir::rmda,
-        "<directory>, with all in it",
-    )
-    .feat("SITE RMDIR"),
-    Command::new(
-        "CPFR",
-        Required,
-        With(Right::Read),
-        site::cpfr,
-        "<file to copy>",
-    ),
+    Command::new("MKDIR", Required, With(Right::MakeDir), site::mkdir, "<directory>, with those above").feat("SITE MKDIR"),
+    Command::new("RMDIR", Required, With(Right::Delete), dir::rmda, "<directory>, with all in it").feat("SITE RMDIR"),
+    Command::new("CPFR", Required, With(Right::Read), site::cpfr, "<file to copy>"),
     Command::new("CPTO", Required, User, site::cpto, "<its copy>"),
-    Command::new(
-        "COPY",
-        Required,
-        With(Right::Read),
-        site::copy,
-        "<file> <copy>",
-    )
-    .feat_made(|_| Some("SITE COPY".into())),
-    Command::new(
-        "SYMLINK",
-        Required,
-        With(Right::Write),
-        site::symlink,
-        "<target> <link>",
-    )
-    .feat_made(|state| {
-        state
-            .session
-            .config()
-            .site_symlink
-            .then(|| "SITE SYMLINK".into())
-    }),
+    Command::new("COPY", Required, With(Right::Read), site::copy, "<file> <copy>").feat_made(|_| Some("SITE COPY".into())),
+    Command::new("SYMLINK", Required, With(Right::Write), site::symlink, "<target> <link>").feat_made(|state| { state.session.config().site_symlink.then(|| "SITE SYMLINK".into()) }),
 ];
 
 /// Lines of FEAT that belong to no command.
@@ -449,6 +217,10 @@ pub fn feat(state: &Interpreter) -> Reply {
     Reply::many(211, lines)
 }
 
+fn when_tls(state: &Interpreter, line: &str) -> Option<String> {
+    state.session.services().tls.as_ref().map(|_| line.into())
+}
+
 fn hash_feat(state: &Interpreter) -> Option<String> {
     Some(
         Algorithm::ALL
@@ -477,8 +249,8 @@ mod tests {
         assert_eq!(
             open,
             [
-                "USER", "PASS", "ACCT", "REIN", "QUIT", "FEAT", "OPTS", "CLNT", "CSID", "SYST",
-                "NOOP", "HELP", "ABOR", "STAT"
+                "USER", "PASS", "ACCT", "AUTH", "PBSZ", "PROT", "CCC", "REIN", "QUIT", "FEAT",
+                "OPTS", "CLNT", "CSID", "SYST", "NOOP", "HELP", "ABOR", "STAT"
             ]
         );
         assert!(SITE.iter().all(|command| command.access != Anyone));

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rustix::net::sockopt;
 
+use super::secure_shell::{self, HostKeys};
 use super::socket::Socket;
 use super::stream::Stream;
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::ftp;
 use crate::session::limits::Ticket;
 use crate::session::{Services, Session};
@@ -19,14 +20,29 @@ use crate::session::{Services, Session};
 pub enum Protocol {
     /// FTP, in the clear until AUTH TLS.
     Ftp,
+    /// FTP under TLS from the first byte.
+    Ftps,
+    /// SFTP over SSH.
+    Sftp,
 }
 
 impl Protocol {
     fn name(self) -> &'static str {
         match self {
             Protocol::Ftp => "ftp",
+            Protocol::Ftps => "ftps",
+            Protocol::Sftp => "sftp",
         }
     }
+}
+
+/// What every connection of a server needs.
+#[derive(Clone)]
+pub struct Host {
+    /// What the sessions share.
+    pub services: Arc<Services>,
+    /// Keys of the SSH server, if there is one.
+    pub host_keys: Option<Arc<HostKeys>>,
 }
 
 /// Asks for a place for a new connection; who gets none is told why, without
@@ -50,6 +66,8 @@ pub fn admit(
             };
             match protocol {
                 Protocol::Ftp => ftp::refuse(Stream::Plain(socket.clone()), text),
+                // Words in the clear would only confuse these.
+                Protocol::Ftps | Protocol::Sftp => {}
             }
             None
         }
@@ -57,25 +75,19 @@ pub fn admit(
 }
 
 /// Serves one connection that has been admitted, on the calling thread.
-pub fn serve(
-    services: &Arc<Services>,
-    socket: Socket,
-    peer: SocketAddr,
-    ticket: Ticket,
-    protocol: Protocol,
-) {
+pub fn serve(host: &Host, socket: Socket, peer: SocketAddr, ticket: Ticket, protocol: Protocol) {
     prepare(&socket);
     let local = socket
         .local_addr()
         .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
-    let session = Session::new(services, ticket, peer, local, protocol.name());
+    let session = Session::new(&host.services, ticket, peer, local, protocol.name());
     let id = session.live().id;
     log::info!(
         "session {id}: {} connected ({})",
         peer.ip().to_canonical(),
         protocol.name()
     );
-    match converse(socket, session, protocol) {
+    match converse(host, socket, session, protocol) {
         Ok(()) => log::info!("session {id}: ended"),
         Err(error) if error.kind() == ErrorKind::Disconnected => {
             log::info!("session {id}: the client went away")
@@ -84,9 +96,17 @@ pub fn serve(
     }
 }
 
-fn converse(socket: Socket, session: Session, protocol: Protocol) -> Result<()> {
+fn converse(host: &Host, socket: Socket, session: Session, protocol: Protocol) -> Result<()> {
     match protocol {
-        Protocol::Ftp => ftp::run(Stream::Plain(socket), session),
+        Protocol::Ftp => ftp::run(Stream::Plain(socket), session, ftp::Security::None),
+        Protocol::Ftps => ftp::run(Stream::Plain(socket), session, ftp::Security::Tls),
+        Protocol::Sftp => match &host.host_keys {
+            Some(keys) => secure_shell::run(socket, session, Arc::clone(keys)),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "SFTP without a host key",
+            )),
+        },
     }
 }
 

@@ -4,9 +4,11 @@
 //! protocol reads and writes through; the rest stands above the protocols.
 
 mod connection;
+mod keys;
 mod listener;
 pub(crate) mod name_cache;
 mod pool;
+mod secure_shell;
 mod server;
 pub(crate) mod socket;
 pub(crate) mod stream;

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::connection::{self, Protocol};
+use super::connection::{self, Host, Protocol};
+use super::keys::Keys;
 use super::listener::{self, Going};
 use super::pool::Pool;
 use super::socket::Socket;
@@ -23,6 +24,7 @@ pub struct Server {
     authenticator: Arc<dyn Authenticator>,
     events: Vec<Arc<dyn Events>>,
     listeners: Vec<(TcpListener, Protocol)>,
+    keys: Option<Keys>,
 }
 
 impl Server {
@@ -33,6 +35,7 @@ impl Server {
             authenticator,
             events: Vec::new(),
             listeners: Vec::new(),
+            keys: None,
         }
     }
 
@@ -49,16 +52,58 @@ impl Server {
         self
     }
 
-    /// Binds the ports of the configuration.
+    /// Binds the ports of the configuration and reads its keys: all that may
+    /// need privileges.
     ///
     /// # Errors
-    /// A port that can't be bound, with what to do.
+    /// A port that can't be bound, or a key that can't be used, with what to do.
     pub fn bind(mut self) -> Result<Self> {
-        for endpoint in &self.config.listen {
-            self.listeners
-                .push((listener::bind(endpoint)?, Protocol::Ftp));
+        let config = &self.config;
+        for (endpoints, protocol) in [
+            (&config.listen, Protocol::Ftp),
+            (&config.listen_ftps, Protocol::Ftps),
+            (&config.listen_sftp, Protocol::Sftp),
+        ] {
+            for endpoint in endpoints {
+                self.listeners.push((listener::bind(endpoint)?, protocol));
+            }
         }
+        self.keys = Some(Keys::load(config)?);
         Ok(self)
+    }
+
+    fn host(&mut self) -> Result<Host> {
+        let keys = match self.keys.take() {
+            Some(keys) => keys,
+            None => Keys::load(&self.config)?,
+        };
+        let events = std::mem::take(&mut self.events);
+        let services = Services::new(self.config.clone(), Arc::clone(&self.authenticator), events);
+        Ok(Host {
+            services: Arc::new(services.with_tls(keys.tls)),
+            host_keys: keys.host_keys,
+        })
+    }
+
+    /// Certificates' fingerprints and host keys' fingerprints, for whoever
+    /// must tell clients: what, and the SHA-256.
+    pub fn fingerprints(&self) -> Vec<(String, String)> {
+        let mut found = Vec::new();
+        if let Some(keys) = &self.keys {
+            let certificates = keys.tls.as_ref().and_then(|tls| tls.certificates().ok());
+            for facts in certificates.into_iter().flatten() {
+                found.push((
+                    format!("certificate {}", facts.path.display()),
+                    facts.fingerprint.clone(),
+                ));
+            }
+            for (path, algorithm, fingerprint) in
+                keys.host_keys.iter().flat_map(|keys| keys.fingerprints())
+            {
+                found.push((format!("{algorithm} {}", path.display()), fingerprint));
+            }
+        }
+        found
     }
 
     /// The bound addresses, in the order of binding.
@@ -74,27 +119,24 @@ impl Server {
     ///
     /// # Errors
     /// A thread that can't be started.
-    pub fn start(self) -> Result<Running> {
+    pub fn start(mut self) -> Result<Running> {
         let addresses = self.addresses();
         let pool = Pool::new(self.config.threads);
-        let services = Arc::new(Services::new(self.config, self.authenticator, self.events));
+        let host = self.host()?;
         let mut running = Running {
-            services,
+            services: Arc::clone(&host.services),
             pool,
             addresses,
             listeners: Vec::new(),
         };
         for (listener, protocol) in self.listeners {
             let listener = Arc::new(listener);
-            let (services, pool, accepting) = (
-                Arc::clone(&running.services),
-                running.pool.clone(),
-                Arc::clone(&listener),
-            );
+            let (host, pool, accepting) =
+                (host.clone(), running.pool.clone(), Arc::clone(&listener));
             let thread = std::thread::Builder::new()
                 .name("accept".into())
                 .stack_size(128 * 1024)
-                .spawn(move || accept(&accepting, &services, &pool, protocol))
+                .spawn(move || accept(&accepting, &host, &pool, protocol))
                 .doing("starting a thread")?;
             running.listeners.push((listener, thread));
         }
@@ -103,35 +145,46 @@ impl Server {
 
     /// Serves one connection on the calling thread until it ends: what inetd
     /// does with one process. Nothing is bound.
-    pub fn serve(self, stream: impl Into<Socket>, peer: SocketAddr, protocol: Protocol) {
-        let services = Arc::new(Services::new(self.config, self.authenticator, self.events));
+    ///
+    /// # Errors
+    /// A key that can't be used.
+    pub fn serve(
+        mut self,
+        stream: impl Into<Socket>,
+        peer: SocketAddr,
+        protocol: Protocol,
+    ) -> Result<()> {
+        let host = self.host()?;
         let socket = stream.into();
-        if let Some(ticket) = connection::admit(&services, &socket, peer, protocol) {
-            connection::serve(&services, socket, peer, ticket, protocol);
+        if let Some(ticket) = connection::admit(&host.services, &socket, peer, protocol) {
+            connection::serve(&host, socket, peer, ticket, protocol);
         }
+        Ok(())
     }
 }
 
-fn accept(listener: &TcpListener, services: &Arc<Services>, pool: &Pool, protocol: Protocol) {
+fn accept(listener: &TcpListener, host: &Host, pool: &Pool, protocol: Protocol) {
     listener::accept_all(listener, |stream, peer| {
-        if services.phase() != Phase::Running {
+        if host.services.phase() != Phase::Running {
             return Going::Ends;
         }
         let socket = Socket::from(stream);
-        let Some(ticket) = connection::admit(services, &socket, peer, protocol) else {
+        let Some(ticket) = connection::admit(&host.services, &socket, peer, protocol) else {
             return Going::On;
         };
-        let (services, session) = (Arc::clone(services), socket.clone());
-        let job = Box::new(move || connection::serve(&services, session, peer, ticket, protocol));
+        let (host, session) = (host.clone(), socket.clone());
+        let job = Box::new(move || connection::serve(&host, session, peer, ticket, protocol));
         if pool.try_run(job).is_err() {
             log::warn!(
                 "refused a connection from {}: no thread is free",
                 peer.ip().to_canonical()
             );
-            crate::ftp::refuse(
-                Stream::Plain(socket),
-                "Too many connections; try again later.",
-            );
+            if protocol == Protocol::Ftp {
+                crate::ftp::refuse(
+                    Stream::Plain(socket),
+                    "Too many connections; try again later.",
+                );
+            }
         }
         Going::On
     });

@@ -1,6 +1,7 @@
 //! Serving: from settings to a running server, and its end by signals.
 
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use wharf::config::Config;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
 use wharf::storage::LocalFs;
-use wharf::{Protocol, Server};
+use wharf::{Error, ErrorKind, Protocol, Server};
 
 use super::cli::{Invocation, TEMPORARY, USAGE};
 use super::logging;
@@ -48,15 +49,19 @@ pub fn run(invocation: Invocation) -> i32 {
     if let Some(log) = &transfer_log {
         server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
     }
-    let running = match server.bind().and_then(Server::start) {
+    let server = match server.bind() {
+        Ok(server) => server,
+        Err(error) => return complain(&error.to_string(), exit_code(&error)),
+    };
+    let fingerprints = server.fingerprints();
+    let running = match server.start() {
         Ok(running) => running,
         Err(error) => return complain(&error.to_string(), TEMPORARY),
     };
-    tell(
-        running.addresses(),
-        directory.as_deref(),
-        invocation.print_port,
-    );
+    match invocation.print_port {
+        true => print_ports(running.addresses()),
+        false => tell(running.addresses(), directory.as_deref(), &fingerprints),
+    }
     loop {
         match signals.wait() {
             Signal::Reload => {
@@ -120,40 +125,64 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
     }
 }
 
+/// A wrong setting stays wrong; a port in use may be free another time.
+fn exit_code(error: &Error) -> i32 {
+    match error.kind() {
+        ErrorKind::Invalid | ErrorKind::Unsupported => USAGE,
+        _ => TEMPORARY,
+    }
+}
+
+/// Each bound address as a line, for whoever has started us.
+fn print_ports(addresses: &[(SocketAddr, Protocol)]) {
+    let lines: String = addresses
+        .iter()
+        .map(|(address, _)| format!("{address}\n"))
+        .collect();
+    say(&lines);
+}
+
 /// Says how to connect.
 fn tell(
-    addresses: &[(std::net::SocketAddr, Protocol)],
+    addresses: &[(SocketAddr, Protocol)],
     directory: Option<&Path>,
-    print_port: bool,
+    fingerprints: &[(String, String)],
 ) {
-    let mut out = std::io::stdout().lock();
-    let text = if print_port {
-        addresses
-            .iter()
-            .map(|(address, _)| format!("{address}\n"))
-            .collect::<String>()
-    } else {
-        let mut text = String::new();
-        match directory {
-            Some(directory) => text.push_str(&format!(
-                "wharfd serves {} to everybody. Connect with\n",
-                directory.display()
-            )),
-            None => text.push_str("wharfd serves its users. Connect with\n"),
-        }
-        if let Some((address, _)) = addresses.first() {
-            let host = match address.ip().is_unspecified() {
-                true => format!("127.0.0.1:{}", address.port()),
-                false => address.to_string(),
-            };
-            text.push_str(&format!("  curl ftp://{host}/\n  lftp ftp://{host}\n"));
-        }
-        for (address, _) in addresses {
-            text.push_str(&format!("  ftp://{address}/\n"));
-        }
-        text.push_str("Ctrl-C stops it.\n");
-        text
+    let mut text = match directory {
+        Some(directory) => format!(
+            "wharfd serves {} to everybody. Connect with\n",
+            directory.display()
+        ),
+        None => "wharfd serves its users. Connect with\n".into(),
     };
+    for (address, protocol) in addresses {
+        let host = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => "localhost".into(),
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        let port = address.port();
+        text.push_str(&match protocol {
+            Protocol::Ftp => format!(
+                "  curl ftp://{host}:{port}/    lftp ftp://{host}:{port}    ftp://{host}:{port}/\n"
+            ),
+            Protocol::Ftps => format!("  lftp ftps://{host}:{port}    ftps://{host}:{port}/\n"),
+            Protocol::Sftp => format!(
+                "  sftp -P {port} USER@{}    sftp://{host}:{port}/\n",
+                host.trim_matches(['[', ']'])
+            ),
+        });
+    }
+    for (what, fingerprint) in fingerprints {
+        text.push_str(&format!("SHA-256 of {what}: {fingerprint}\n"));
+    }
+    text.push_str("Ctrl-C stops it.\n");
+    say(&text);
+}
+
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
     // Nobody may be reading; the server serves all the same.
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

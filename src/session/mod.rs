@@ -19,6 +19,7 @@ use crate::auth::{Authenticator, Credentials, Secret, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
+use crate::net::tls::Tls;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use limits::{Limits, Ticket};
@@ -38,6 +39,8 @@ pub struct Services {
     pub limits: Arc<Limits>,
     /// Sessions that are alive.
     pub registry: Registry,
+    /// TLS, if certificates are configured.
+    pub tls: Option<Tls>,
     /// What `passive-address` resolves to, if it is a name.
     pub external: NameCache,
     rate_down: Bucket,
@@ -72,9 +75,16 @@ impl Services {
             events,
             limits: Arc::default(),
             registry: Registry::default(),
+            tls: None,
             external: NameCache::default(),
             phase: AtomicU8::new(Phase::Running as u8),
         }
+    }
+
+    /// With TLS.
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
+        self.tls = tls;
+        self
     }
 
     /// The configuration for a session that begins now.

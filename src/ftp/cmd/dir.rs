@@ -11,6 +11,7 @@ use crate::ftp::listing::{self, Owners, Place};
 use crate::ftp::reply::{Reply, quoted};
 use crate::ftp::state::Interpreter;
 use crate::net::stream::Stream;
+use crate::net::tls::Direction;
 use crate::session::matches;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::time::seconds_of;
@@ -475,7 +476,9 @@ fn over_data(
     state: &mut Interpreter,
     write: impl FnOnce(&mut Interpreter, &mut Sink) -> Result<()>,
 ) -> Result<Reply> {
-    let stream = match state.open_data(|| Reply::new(150, "Here comes the listing.")) {
+    let stream = match state.open_data(Direction::Send, || {
+        Reply::new(150, "Here comes the listing.")
+    }) {
         Ok(stream) => stream,
         Err(error) => return Ok(super::file::no_data_connection(state, &error)),
     };

@@ -9,6 +9,7 @@ use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
+use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
 use crate::storage::{Attributes, Existing, Follow, VirtualPath};
 use crate::time::Utc;
@@ -80,7 +81,7 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let length = end.saturating_sub(start);
     state.session.live().size.store(length, Relaxed);
     let reply = opening(state, argument, Some(length));
-    let mut stream = match state.open_data(|| reply) {
+    let mut stream = match state.open_data(Direction::Send, || reply) {
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
     };
@@ -101,7 +102,7 @@ fn receive(
     start: u64,
     first: Reply,
 ) -> Result<Reply> {
-    let mut stream = match state.open_data(|| first) {
+    let mut stream = match state.open_data(Direction::Receive, || first) {
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
     };

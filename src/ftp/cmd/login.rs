@@ -1,9 +1,12 @@
 //! USER, PASS, ACCT, REIN, QUIT (RFC 959, section 4.1.1).
 
-use crate::auth::Secret;
+use super::security::required;
+use crate::auth::{Credentials, Secret};
+use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
+use crate::net::stream::Stream;
 use crate::session::Encrypted;
 
 /// Longest name that is looked at.
@@ -19,6 +22,16 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(501, "This is no user name."));
     }
     let guest = name.eq_ignore_ascii_case("anonymous") || name.eq_ignore_ascii_case("ftp");
+    // SECURITY: refused before the password is sent, as RFC 4217, section 6 asks.
+    if !state.control.is_secure()
+        && state.tls.is_none()
+        && required(state.session.config(), guest) != TlsRequired::No
+    {
+        return Ok(Reply::new(530, "Logging in needs TLS: say AUTH TLS first."));
+    }
+    if let Some(reply) = login_by_certificate(state, &name) {
+        return Ok(reply);
+    }
     state.name = Some(name);
     // The same words for known and unknown names.
     Ok(Reply::new(
@@ -28,6 +41,38 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             false => "Please give the password.",
         },
     ))
+}
+
+/// A client certificate that names the user needs no password (RFC 4217,
+/// section 9; 232 of RFC 2228).
+fn login_by_certificate(state: &mut Interpreter, name: &str) -> Option<Reply> {
+    let Ok(Stream::Tls(stream)) = state.control.stream() else {
+        return None;
+    };
+    let subject = stream
+        .peer_common_name()
+        .filter(|subject| subject == name)?;
+    // Users without the right to it go on with their password, and the log
+    // has no failed login of somebody who has not tried.
+    let mut credentials = Credentials::new(
+        name,
+        Secret::Certificate(&subject),
+        state.session.peer().ip(),
+    );
+    credentials.secure = true;
+    state
+        .session
+        .services()
+        .authenticator()
+        .authenticate(&credentials)
+        .ok()?;
+    match state
+        .session
+        .login(name, Secret::Certificate(&subject), Encrypted::Yes)
+    {
+        Ok(()) => Some(Reply::new(232, "Logged in by your certificate.")),
+        Err(_) => None,
+    }
 }
 
 pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {

@@ -5,4 +5,5 @@ pub mod file;
 pub mod info;
 pub mod login;
 pub mod params;
+pub mod security;
 pub mod site;

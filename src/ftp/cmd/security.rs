@@ -1,0 +1,147 @@
+//! TLS on the control and data connections: AUTH, PBSZ, PROT, CCC
+//! (RFC 2228, RFC 4217).
+
+use std::time::{Duration, Instant};
+
+use crate::config::{Config, TlsRequired};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::reply::Reply;
+use crate::ftp::state::{Interpreter, Protection};
+use crate::net::stream::Stream;
+
+/// How long a client may take to go back to plain text after CCC.
+const LEAVING: Duration = Duration::from_secs(10);
+
+/// What TLS is demanded of a user.
+pub fn required(config: &Config, anonymous: bool) -> TlsRequired {
+    match anonymous {
+        true => config.tls_required_anonymous,
+        false => config.tls_required,
+    }
+}
+
+pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if state.session.services().tls.is_none() {
+        return Ok(Reply::new(502, "TLS is not available here."));
+    }
+    if state.control.is_secure() {
+        return Ok(Reply::new(503, "The connection is under TLS already."));
+    }
+    let protection = match argument.trim_ascii().to_ascii_uppercase().as_slice() {
+        b"TLS" | b"TLS-C" => Protection::Clear,
+        // The old words mean a protected data connection from the start
+        // (draft-murray-auth-ftp-ssl).
+        b"SSL" | b"TLS-P" => Protection::Private,
+        _ => return Ok(Reply::new(504, "Expected AUTH TLS.")),
+    };
+    // Logging in before AUTH would carry over to an identity that TLS has not
+    // seen (RFC 4217, section 9).
+    state.reinitialise();
+    state
+        .control
+        .reply(&Reply::new(234, "Go on with the handshake."));
+    state.begin_tls()?;
+    state.protection = protection;
+    Ok(Reply::sent(234))
+}
+
+pub fn pbsz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if !state.control.is_secure() {
+        return Ok(Reply::new(503, "Say AUTH TLS first."));
+    }
+    if !argument.trim_ascii().iter().all(u8::is_ascii_digit) {
+        return Ok(Reply::new(501, "Expected PBSZ 0."));
+    }
+    state.buffer_size_said = true;
+    Ok(match argument.trim_ascii() {
+        b"0" => Reply::new(200, "PBSZ=0"),
+        // RFC 4217, section 8: the server answers with its own.
+        _ => Reply::new(200, "PBSZ=0 is all that TLS needs."),
+    })
+}
+
+pub fn prot(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if !state.control.is_secure() && state.tls.is_none() {
+        return Ok(Reply::new(503, "Say AUTH TLS first."));
+    }
+    if !state.buffer_size_said {
+        return Ok(Reply::new(503, "Say PBSZ 0 first."));
+    }
+    match argument.trim_ascii().to_ascii_uppercase().as_slice() {
+        b"P" => {
+            state.protection = Protection::Private;
+            Ok(Reply::new(200, "Data connections are protected."))
+        }
+        b"C" => {
+            let anonymous = state.session.user().is_some_and(|user| user.anonymous);
+            if required(state.session.config(), anonymous) == TlsRequired::Data {
+                return Ok(Reply::new(534, "Data connections must be protected."));
+            }
+            state.protection = Protection::Clear;
+            Ok(Reply::new(200, "Data connections are in the clear."))
+        }
+        b"S" | b"E" => Ok(Reply::new(536, "TLS has no such level; use PROT P.")),
+        _ => Ok(Reply::new(504, "Expected PROT C or PROT P.")),
+    }
+}
+
+pub fn ccc(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
+    if !state.session.config().ccc {
+        return Ok(Reply::new(534, "The control connection stays protected."));
+    }
+    if !state.control.is_secure() {
+        return Ok(Reply::new(533, "The control connection is not protected."));
+    }
+    state.control.reply(&Reply::new(
+        200,
+        "The control connection is in the clear from now on.",
+    ));
+    let mut early = Vec::new();
+    state.control.change_stream(|stream| match stream {
+        Stream::Tls(stream) => {
+            let (socket, rest) = stream.into_socket(Instant::now() + LEAVING)?;
+            early = rest;
+            Ok(Stream::Plain(socket))
+        }
+        plain => Ok(plain),
+    })?;
+    state.control.push_read(&early);
+    Ok(Reply::sent(200))
+}
+
+impl Interpreter {
+    /// Makes the handshake on the control connection. What the client sent in
+    /// the clear before it is forgotten (CVE-2011-0411).
+    ///
+    /// # Errors
+    /// The handshake's; the session must end then.
+    pub fn begin_tls(&mut self) -> Result<()> {
+        let Some(tls) = &self.session.services().tls else {
+            return Err(Error::new(ErrorKind::Unsupported, "TLS is not configured"));
+        };
+        let session = tls.session();
+        let until = self
+            .session
+            .login_deadline()
+            .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+        let outcome = self.control.change_stream(|stream| match stream {
+            Stream::Plain(socket) => Ok(session.accept(socket, until)?.into()),
+            secure => Ok(secure),
+        });
+        if let Err(error) = outcome {
+            self.ending = true;
+            log::warn!(
+                "session {}: no TLS with {}: {error}",
+                self.session.live().id,
+                self.session.peer().ip().to_canonical()
+            );
+            return Err(ErrorKind::Disconnected.into());
+        }
+        if let Ok(Stream::Tls(stream)) = self.control.stream() {
+            let words = stream.version_and_cipher();
+            log::debug!("session {}: {words}", self.session.live().id);
+        }
+        self.tls = Some(session);
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Keys and certificates of a server: from settings to what TLS and SSH use.
+
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::secure_shell::HostKeys;
+use super::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
+use crate::config::{ClientCertificate, Config};
+use crate::error::{Doing, Error, ErrorKind, Result};
+
+/// What a server proves who it is with.
+#[derive(Default)]
+pub struct Keys {
+    /// Certificates for FTPS.
+    pub tls: Option<Tls>,
+    /// Host keys for SFTP.
+    pub host_keys: Option<Arc<HostKeys>>,
+}
+
+impl Keys {
+    /// Reads what the settings name, and makes what they ask to be made.
+    ///
+    /// # Errors
+    /// A file that can't be used, with what to do; TLS settings that contradict
+    /// each other.
+    pub fn load(config: &Config) -> Result<Keys> {
+        let host_keys = match config.listen_sftp.is_empty() && config.host_key.is_empty() {
+            true => None,
+            false => Some(Arc::new(HostKeys::load(config)?)),
+        };
+        Ok(Keys {
+            tls: tls(config)?,
+            host_keys,
+        })
+    }
+}
+
+fn invalid<T>(what: &'static str) -> Result<T> {
+    Err(Error::new(ErrorKind::Invalid, what))
+}
+
+fn tls(config: &Config) -> Result<Option<Tls>> {
+    let mut certificates = Vec::new();
+    match (config.tls_cert.len(), config.tls_key.len()) {
+        (certs, 0) if certs > 0 => {
+            certificates.extend(
+                config
+                    .tls_cert
+                    .iter()
+                    .map(|path| pair(path.clone(), path.clone())),
+            );
+        }
+        (certs, keys) if certs == keys => {
+            let pairs = config.tls_cert.iter().zip(&config.tls_key);
+            certificates.extend(pairs.map(|(cert, key)| pair(cert.clone(), key.clone())));
+        }
+        _ => return invalid("tls-key must be given once for each tls-cert, in the same order"),
+    }
+    if config.self_signed && certificates.is_empty() {
+        certificates.push(self_signed(config)?);
+    }
+    if certificates.is_empty() {
+        return match config {
+            _ if !config.listen_ftps.is_empty() => {
+                invalid("listen-ftps needs tls-cert and tls-key, or self-signed")
+            }
+            _ if config.tls_required > crate::config::TlsRequired::No
+                || config.tls_required_anonymous > crate::config::TlsRequired::No =>
+            {
+                invalid("tls-required needs tls-cert and tls-key, or self-signed")
+            }
+            _ => Ok(None),
+        };
+    }
+    if config.tls_client_certificate != ClientCertificate::No && config.tls_client_ca.is_none() {
+        return invalid("tls-client-certificate needs tls-client-ca");
+    }
+    let settings = TlsSettings {
+        certificates,
+        key_password_file: config.tls_key_password_file.clone(),
+        client_ca: config.tls_client_ca.clone(),
+        client_certificate: match (&config.tls_client_ca, config.tls_client_certificate) {
+            (Some(_), ClientCertificate::No) => ClientCertificate::Optional,
+            (_, wish) => wish,
+        },
+        close_notify: match config.tls_relaxed_close {
+            true => CloseNotify::Optional,
+            false => CloseNotify::Required,
+        },
+        ..TlsSettings::default()
+    };
+    Tls::new(&settings).map(Some)
+}
+
+fn pair(certificate: PathBuf, key: PathBuf) -> CertificatePair {
+    CertificatePair { certificate, key }
+}
+
+fn self_signed(config: &Config) -> Result<CertificatePair> {
+    let directory = state_dir(config)?;
+    let (certificate, key) = (directory.join("wharf.crt"), directory.join("wharf.key"));
+    let names = match config.self_signed_names.is_empty() {
+        false => config.self_signed_names.clone(),
+        true => {
+            let host = rustix::system::uname();
+            let host = host.nodename().to_string_lossy().into_owned();
+            vec![host, "localhost".into(), "127.0.0.1".into(), "::1".into()]
+        }
+    };
+    make_self_signed(&certificate, &key, &names)?;
+    Ok(pair(certificate, key))
+}
+
+/// The directory for keys that the server makes itself: the configured one,
+/// or the usual place for this user.
+///
+/// # Errors
+/// It can't be made, or there is no usual place.
+pub fn state_dir(config: &Config) -> Result<PathBuf> {
+    let usual = || {
+        if rustix::process::geteuid().is_root() {
+            return Some(PathBuf::from("/var/lib/wharf"));
+        }
+        let variable = |name| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        variable("XDG_STATE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+            .map(|directory| directory.join("wharf"))
+    };
+    let directory = match config.state_dir.clone().or_else(usual) {
+        Some(directory) => directory,
+        None => return invalid("there is no place for keys: give --state-dir DIR"),
+    };
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&directory)
+        .doing(format!(
+            "making {} for keys; give another --state-dir",
+            directory.display()
+        ))?;
+    Ok(directory)
+}

@@ -1,0 +1,151 @@
+//! SFTP over SSH: the transport's questions answered by the session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::socket::Socket;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+
+/// What the sessions of one server need for SSH.
+#[cfg(feature = "sftp")]
+pub struct HostKeys(crate::ssh::HostKeys);
+
+/// No SSH in this build.
+#[cfg(not(feature = "sftp"))]
+pub enum HostKeys {}
+
+#[cfg(feature = "sftp")]
+impl HostKeys {
+    /// Reads the configured keys; makes what does not exist.
+    ///
+    /// # Errors
+    /// A key that can't be read, made or used.
+    pub fn load(config: &Config) -> Result<HostKeys> {
+        let keys = match config.host_key.is_empty() {
+            false => config.host_key.clone(),
+            true => vec![super::keys::state_dir(config)?.join("ssh_host_ed25519_key")],
+        };
+        crate::ssh::HostKeys::load_or_create(&keys).map(HostKeys)
+    }
+
+    /// File, algorithm and SHA-256 fingerprint of each key.
+    pub fn fingerprints(&self) -> Vec<(std::path::PathBuf, String, String)> {
+        self.0.fingerprints()
+    }
+}
+
+#[cfg(not(feature = "sftp"))]
+impl HostKeys {
+    /// There is no SSH in this build.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn load(_: &Config) -> Result<HostKeys> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            "this build has no SFTP server (feature sftp); its SFTP subsystem for sshd is there",
+        ))
+    }
+
+    /// None.
+    pub fn fingerprints(&self) -> Vec<(std::path::PathBuf, String, String)> {
+        match *self {}
+    }
+}
+
+#[cfg(not(feature = "sftp"))]
+pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
+    match *keys {}
+}
+
+/// Serves one SSH connection.
+///
+/// # Errors
+/// What ended it.
+#[cfg(feature = "sftp")]
+pub fn run(mut socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
+    use crate::ssh::Settings;
+    let config = session.config();
+    let mut settings = Settings::default();
+    let or_never = |time: Duration| {
+        if time.is_zero() {
+            Duration::from_secs(1 << 30)
+        } else {
+            time
+        }
+    };
+    settings.login_deadline = or_never(config.login_timeout);
+    settings.max_tries = match config.login_tries {
+        0 => u32::MAX,
+        tries => tries,
+    };
+    settings.idle_timeout = config.idle_timeout;
+    session.live().set_control(Some(socket.clone()));
+    let mut door = door::Guarded(session);
+    let outcome = crate::ssh::serve(&mut socket, &keys.0, &settings, &mut door);
+    door.0.live().set_control(None);
+    outcome
+}
+
+#[cfg(feature = "sftp")]
+mod door {
+    use crate::auth::{Credentials, Secret};
+    use crate::error::ErrorKind;
+    use crate::session::{Encrypted, Session};
+    use crate::ssh::{Channel, Door, Proof, Verdict};
+    use crate::{sftp, text::Escaped};
+
+    /// The session behind the transport.
+    pub(super) struct Guarded(pub(super) Session);
+
+    impl Guarded {
+        fn log_in(&mut self, name: &str, secret: Secret<'_>) -> Verdict {
+            match self.0.login(name, secret, Encrypted::Yes) {
+                Ok(()) => Verdict::Accepted,
+                Err(error) if error.kind() == ErrorKind::TooMany => {
+                    Verdict::Ended("Too many sessions, or too many failed logins.")
+                }
+                Err(_) => Verdict::Refused,
+            }
+        }
+    }
+
+    impl Door for Guarded {
+        fn login(&mut self, name: &str, proof: Proof<'_>) -> Verdict {
+            match proof {
+                Proof::Password(password) => self.log_in(name, Secret::Password(password)),
+                Proof::KeyVerified(key) => self.log_in(name, Secret::PublicKey(key)),
+                Proof::KeyOffered(key) => {
+                    let mut credentials =
+                        Credentials::new(name, Secret::PublicKey(key), self.0.peer().ip());
+                    credentials.secure = true;
+                    match self.0.services().authenticator().authenticate(&credentials) {
+                        Ok(_) => Verdict::Accepted,
+                        Err(error) => {
+                            log::debug!(
+                                "session {}: {}: {error}",
+                                self.0.live().id,
+                                Escaped(name.as_bytes())
+                            );
+                            Verdict::Refused
+                        }
+                    }
+                }
+                _ => Verdict::Refused,
+            }
+        }
+
+        fn sftp(&mut self, channel: &mut dyn Channel) -> u32 {
+            let Ok(files) = self.0.files() else { return 1 };
+            match sftp::serve(channel, files, &sftp::Options::default()) {
+                Ok(()) => 0,
+                Err(error) => {
+                    log::info!("session {}: SFTP ended: {error}", self.0.live().id);
+                    1
+                }
+            }
+        }
+    }
+}
