@@ -73,18 +73,11 @@ pub fn start(settings: &Program) -> Result<Logs, String> {
     builder.format(move |out, record| {
         let event = Event::of(record, node.as_deref());
         if syslog {
-            // One write is one datagram, so it is made in one piece.
-            let mut line = format!(
-                "<{}>{} {tag}: ",
-                FACILITY << 3 | severity(record.level()),
-                wharf::os::LocalTime::now().syslog()
-            );
-            match format {
-                LogFormat::Text => line.push_str(&event.sentence()),
-                LogFormat::Json => line.push_str(&event.json(SystemTime::now())),
-            }
-            let length = line.len().min(SYSLOG_MAX);
-            return out.write_all(&line.as_bytes()[..length]);
+            let text = match format {
+                LogFormat::Text => event.sentence(),
+                LogFormat::Json => event.json(SystemTime::now()),
+            };
+            return write_datagram(out, FACILITY, record.level(), &tag, &text);
         }
         match format {
             LogFormat::Text => {
@@ -97,6 +90,24 @@ pub fn start(settings: &Program) -> Result<Logs, String> {
     // A second logger in one process: then the first one stays.
     let _ = builder.try_init();
     Ok(logs)
+}
+
+/// Writes what syslogd takes (RFC 3164, section 4.1). One write is one
+/// datagram, so it is made in one piece.
+pub(super) fn write_datagram(
+    out: &mut impl Write,
+    facility: u8,
+    level: Level,
+    tag: &str,
+    text: &str,
+) -> io::Result<()> {
+    let line = format!(
+        "<{}>{} {tag}: {text}",
+        u32::from(facility) << 3 | u32::from(severity(level)),
+        wharf::os::LocalTime::now().syslog()
+    );
+    let length = line.len().min(SYSLOG_MAX);
+    out.write_all(&line.as_bytes()[..length])
 }
 
 /// The numbers of RFC 3164, table 2.
@@ -230,10 +241,10 @@ impl Write for Shared {
 }
 
 /// The way to syslogd. One that was started again is found again.
-struct Syslog(UnixDatagram);
+pub(super) struct Syslog(UnixDatagram);
 
 impl Syslog {
-    fn connect() -> io::Result<Self> {
+    pub(super) fn connect() -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(SYSLOG)?;
         // A syslogd that hangs must not hold the sessions.

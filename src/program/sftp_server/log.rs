@@ -1,16 +1,13 @@
 //! What the subsystem tells the administrator.
 
-use std::io::{self, Write};
-use std::os::unix::net::UnixDatagram;
+use std::io::Write;
 
 use env_logger::{Builder, Target};
-use log::{Level, LevelFilter};
+use log::LevelFilter;
 use wharf::session::events::{Event, Events, Transferred, Who};
 
 use super::flags::Flags;
-
-/// Where syslogd listens.
-const SYSLOG: &str = "/dev/log";
+use crate::program::logging::{Syslog, write_datagram};
 
 /// Begins logging: to standard error, which sshd hands to the client's
 /// terminal, or to syslog. Without a syslogd nobody is told.
@@ -21,15 +18,10 @@ pub(super) fn start(flags: &Flags) {
         builder.format(|line, record| writeln!(line, "{}", record.args()));
     } else {
         let facility = flags.facility;
-        let process = std::process::id();
-        // One line in one write is one datagram.
+        let tag = format!("sftp-server[{}]", std::process::id());
         builder.format(move |line, record| {
-            let priority = facility << 3 | severity(record.level());
-            write!(
-                line,
-                "<{priority}>sftp-server[{process}]: {}",
-                record.args()
-            )
+            let text = record.args().to_string();
+            write_datagram(line, facility, record.level(), &tag, &text)
         });
         match Syslog::connect() {
             Ok(syslog) => builder.target(Target::Pipe(Box::new(syslog))),
@@ -38,38 +30,6 @@ pub(super) fn start(flags: &Flags) {
     }
     // A second logger in one process: then the first one stays.
     let _ = builder.try_init();
-}
-
-/// The numbers of RFC 5424, table 2.
-fn severity(level: Level) -> u8 {
-    match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
-    }
-}
-
-struct Syslog(UnixDatagram);
-
-impl Syslog {
-    fn connect() -> io::Result<Self> {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect(SYSLOG)?;
-        Ok(Syslog(socket))
-    }
-}
-
-impl Write for Syslog {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        // A syslogd that is gone, or too slow, must not end the session.
-        let _ = self.0.send(line);
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Lines like those of OpenSSH's sftp-server, which analysers know.

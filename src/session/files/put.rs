@@ -1,0 +1,219 @@
+//! Opening files for uploads: by the user's rights, and under another name
+//! until they are whole if the server is told so.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::{Files, TEMPORARY_PREFIX};
+use crate::auth::{Perms, Right};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::transfer::{Opened, Transfer};
+use crate::storage::{Create, Existing, FileKind, Follow, OpenOptions, VirtualPath, Write};
+
+/// How an upload treats what is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The file is replaced, or made.
+    Replace,
+    /// The file must not exist.
+    New,
+    /// The file keeps its contents, or is made; the client says where it writes.
+    Keep,
+    /// The same, but writes always go to the end.
+    Append,
+    /// The file must exist and keeps its contents.
+    Existing,
+    /// The file must exist and is replaced.
+    Overwrite,
+    /// The file must exist, and writes always go to the end.
+    AppendExisting,
+}
+
+/// Whether an uploaded file can be read through the same handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readable {
+    /// Yes.
+    Yes,
+    /// No.
+    No,
+}
+
+impl Files {
+    /// Opens a file that will be received; `read` also allows reading it
+    /// back through the same handle (SFTP).
+    pub fn put(&self, path: &VirtualPath, put: Put, read: Readable) -> Result<Transfer> {
+        self.put_with_mode(path, put, read, None)
+    }
+
+    /// The same with permission bits for a new file that the client wishes:
+    /// it gets those of them that the configured bits have, execution like
+    /// directories.
+    pub fn put_with_mode(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+        read: Readable,
+        mode: Option<u32>,
+    ) -> Result<Transfer> {
+        self.may_name(path)?;
+        let perms = self.perms_at(path);
+        if read == Readable::Yes && !perms.has(Right::Read) {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "no right to read what is written",
+            ));
+        }
+        let (write, create) = how_to_open(put, perms)
+            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
+        let file_mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
+        let mask = file_mode | self.dir_mode() & 0o111;
+        let mode = mode.map_or(file_mode, |wished| wished & mask);
+        let mut options = OpenOptions::write(write, create, mode);
+        options.read = read == Readable::Yes;
+        if self.0.config.atomic_uploads && (write == Write::Truncate || self.is_fresh(put, path)) {
+            let existing = match perms.has(Right::Write) && perms.has(Right::Delete) {
+                true if put != Put::New => Existing::Replace,
+                _ => Existing::Keep,
+            };
+            return self.put_atomic(path, put, existing, options);
+        }
+        let file = self
+            .file_system()
+            .open(path, &options)
+            .map_err(|error| match create {
+                // The user may store but not replace.
+                Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
+                    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
+                }
+                _ => error,
+            })?;
+        Ok(self.transfer(Opened {
+            file,
+            path: path.clone(),
+            temporary: None,
+            delete_if_broken: self.0.config.delete_broken_uploads && write == Write::Truncate,
+            writes: true,
+        }))
+    }
+
+    /// An upload that keeps what is there, with nothing there, can be atomic
+    /// like any other. OpenSSH's scp opens its uploads so.
+    fn is_fresh(&self, put: Put, path: &VirtualPath) -> bool {
+        put == Put::Keep
+            && self
+                .file_system()
+                .metadata(path, Follow::Yes)
+                .is_err_and(|error| error.kind() == ErrorKind::NotFound)
+    }
+
+    fn put_atomic(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+        existing: Existing,
+        mut options: OpenOptions,
+    ) -> Result<Transfer> {
+        // What can be known to fail is told before the first byte is sent.
+        match self.file_system().metadata(path, Follow::Yes) {
+            Ok(_) if put == Put::New => return Err(ErrorKind::Exists.into()),
+            Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsDirectory.into()),
+            Ok(metadata) if metadata.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
+            Ok(_) if existing == Existing::Keep => {
+                return Err(Error::new(
+                    ErrorKind::Denied,
+                    format!("no right to replace {path}"),
+                ));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound && put != Put::Overwrite => {}
+            Err(error) => return Err(error),
+        }
+        options.create = Create::New;
+        let temporary = path.parent().join(&temporary_name(self.0.live.id))?;
+        let file = self.file_system().open(&temporary, &options)?;
+        Ok(self.transfer(Opened {
+            file,
+            path: path.clone(),
+            temporary: Some((temporary, existing)),
+            delete_if_broken: false,
+            writes: true,
+        }))
+    }
+}
+
+/// How to open so that the rights hold without a look beforehand, which
+/// another process could make stale.
+fn how_to_open(put: Put, perms: Perms) -> Option<(Write, Create)> {
+    let store = perms.has(Right::Write);
+    let replace = store && perms.has(Right::Delete);
+    let go_on = perms.has(Right::Append) || replace;
+    let create = |allowed: bool| match (allowed, store) {
+        (true, true) => Some(Create::IfMissing),
+        (true, false) => Some(Create::Never),
+        (false, true) => Some(Create::New),
+        (false, false) => None,
+    };
+    match put {
+        Put::Replace => create(replace).map(|create| (Write::Truncate, create)),
+        Put::New => store.then_some((Write::Truncate, Create::New)),
+        Put::Keep => create(go_on).map(|create| (Write::At, create)),
+        Put::Append => create(go_on).map(|create| (Write::Append, create)),
+        Put::Existing => go_on.then_some((Write::At, Create::Never)),
+        Put::Overwrite => replace.then_some((Write::Truncate, Create::Never)),
+        Put::AppendExisting => go_on.then_some((Write::Append, Create::Never)),
+    }
+}
+
+/// A name no other upload has: on many nodes with one tree, too.
+fn temporary_name(session: u64) -> Vec<u8> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let mut random = [0; 8];
+    // Without randomness the count, the process and the session must do.
+    let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+    let mut name = TEMPORARY_PREFIX.to_vec();
+    let unique = format!(
+        "{:x}-{session:x}-{:x}-{:016x}",
+        std::process::id(),
+        COUNT.fetch_add(1, Relaxed),
+        u64::from_le_bytes(random)
+    );
+    name.extend_from_slice(unique.as_bytes());
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rights_decide_how_a_file_is_opened() {
+        let perms = |letters| Perms::parse(letters).unwrap();
+        for (put, letters, want) in [
+            (
+                Put::Replace,
+                "wd",
+                Some((Write::Truncate, Create::IfMissing)),
+            ),
+            (Put::Replace, "w", Some((Write::Truncate, Create::New))),
+            (Put::Replace, "a", None),
+            (Put::Replace, "d", None),
+            (Put::New, "w", Some((Write::Truncate, Create::New))),
+            (Put::New, "ad", None),
+            (Put::Keep, "wa", Some((Write::At, Create::IfMissing))),
+            (Put::Keep, "a", Some((Write::At, Create::Never))),
+            (Put::Keep, "w", Some((Write::At, Create::New))),
+            (Put::Append, "wa", Some((Write::Append, Create::IfMissing))),
+            (Put::Append, "r", None),
+            (Put::Existing, "a", Some((Write::At, Create::Never))),
+            (Put::Existing, "w", None),
+            (Put::Overwrite, "wd", Some((Write::Truncate, Create::Never))),
+            (Put::Overwrite, "wa", None),
+            (
+                Put::AppendExisting,
+                "a",
+                Some((Write::Append, Create::Never)),
+            ),
+        ] {
+            assert_eq!(how_to_open(put, perms(letters)), want, "{put:?} {letters}");
+        }
+    }
+}
