@@ -25,6 +25,12 @@ pub mod os {
     pub use crate::sys::{LocalTime, SignalSet};
 }
 
+/// The tables that the manual pages are held against.
+#[doc(hidden)]
+pub mod tables {
+    pub use crate::ftp::{NOT_DONE, rows};
+}
+
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use net::{Protocol, Running, Server};

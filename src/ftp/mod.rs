@@ -27,6 +27,7 @@ use control::Control;
 use line::Line;
 use reply::Reply;
 use state::{Interpreter, Protection};
+pub use table::{NOT_DONE, rows};
 
 /// Lines in a row that are no commands, after which the client is no FTP
 /// client (ALPACA sends HTTP headers; landscape.md, attack 7).

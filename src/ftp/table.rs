@@ -95,7 +95,7 @@ const FEATURES: &[&str] = &["TVFS"];
 
 /// Verbs of RFCs that are known and not done, with the answer they get: a
 /// client may go on, as it may not after 500.
-const NOT_DONE: &[(&str, u16, &str)] = &[
+pub const NOT_DONE: &[(&str, u16, &str)] = &[
     ("SMNT", 502, "There is nothing to mount."),
     ("LANG", 504, "English only."),
     ("MFCT", 502, "Creation times can't be set."),

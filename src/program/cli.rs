@@ -111,7 +111,8 @@ pub fn read(
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let default_listen = config.listen.is_empty();
+    let default_listen =
+        config.listen.is_empty() && config.listen_ftps.is_empty() && config.listen_sftp.is_empty();
     if default_listen {
         // Nobody is surprised by a port that only this machine reaches.
         config.listen = ["127.0.0.1", "::1"]
@@ -205,7 +206,7 @@ fn help() -> String {
         "wharfd: FTP, FTPS and SFTP server\n\n\
          wharfd [options] DIR    serve DIR to everybody, read-only, on this machine's port 2121\n\
          wharfd -c FILE          serve what FILE says\n\
-         wharfd passwd FILE NAME add or change a user\n",
+         wharfd passwd FILE NAME add or change a user\n\n",
     );
     let mut row = |short: &str, long: &str, value: &str, help: &str| {
         let short = if short.is_empty() {
@@ -216,7 +217,6 @@ fn help() -> String {
         let name = format!("{short}--{long} {value}");
         text.push_str(&format!("  {name:<44} {help}\n"));
     };
-    row("", "", "", "");
     for (short, long, value, help) in OWN {
         row(short, long, value, help);
     }
@@ -232,9 +232,5 @@ fn help() -> String {
     text.push_str(
         "\nEach option is also a line of the file (without --) and a variable (WHARFD_LISTEN).\n",
     );
-    text.replacen(
-        "      --                                          \n",
-        "\n",
-        1,
-    )
+    text
 }

@@ -1,0 +1,289 @@
+//! The manual pages and the tables of the code say the same: a row without
+//! its entry fails, and an entry without its row. What a page names as shown
+//! by a test is there. `--help` agrees with the table.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use wharf::Config;
+use wharf::auth::{Perms, user_file};
+use wharf::config::KEYS;
+use wharf::sftp::REQUESTS;
+
+type Words = BTreeSet<String>;
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The part of a page below a heading, up to the next of its kind or higher.
+fn section<'a>(page: &'a str, kind: &str, title: &str) -> &'a str {
+    let heading = format!("\n.{kind} {title}\n");
+    let from = page
+        .find(&heading)
+        .unwrap_or_else(|| panic!("no heading {title}"));
+    let rest = &page[from + heading.len()..];
+    let end = ["\n.Sh ", &format!("\n.{kind} ")]
+        .iter()
+        .filter_map(|next| rest.find(next))
+        .min()
+        .unwrap_or(rest.len());
+    &rest[..end]
+}
+
+/// The words of `.It` lines that stand behind the macro `kind`, up to their
+/// arguments: `.It Ic PWD , Ic XPWD Ar path` has PWD and XPWD.
+fn entries(text: &str, kind: &str) -> Vec<String> {
+    let head = format!(".It {kind} ");
+    let mut found = Vec::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(&head)) {
+        let names = line
+            .split_whitespace()
+            .take_while(|word| !matches!(*word, "Ar" | "Op" | "Ns" | "Ta"));
+        let names: Vec<&str> = names.filter(|word| *word != kind).collect();
+        found.extend(names.join(" ").split(" , ").map(String::from));
+    }
+    found
+}
+
+fn same(
+    what: &str,
+    page: impl IntoIterator<Item = String>,
+    code: impl IntoIterator<Item = String>,
+) {
+    let page: Vec<String> = page.into_iter().collect();
+    let code: Words = code.into_iter().collect();
+    let set: Words = page.iter().cloned().collect();
+    assert_eq!(
+        page.len(),
+        set.len(),
+        "{what}: an entry stands twice: {page:?}"
+    );
+    let missing: Vec<_> = code.difference(&set).collect();
+    let excess: Vec<_> = set.difference(&code).collect();
+    assert!(
+        missing.is_empty() && excess.is_empty(),
+        "{what}: without an entry: {missing:?}; entries without a row: {excess:?}"
+    );
+}
+
+#[test]
+fn every_setting_has_its_entry_with_its_default() {
+    let page = read("man/wharfd.conf.5");
+    let keys = || KEYS.iter().map(|key| key.name.to_string());
+    same("wharfd.conf(5)", entries(&page, "Cm"), keys());
+    let config = Config::default();
+    for key in KEYS {
+        let head = format!(".It Cm {}", key.name);
+        let from = page
+            .lines()
+            .position(|line| line == head || line.starts_with(&format!("{head} ")))
+            .expect("its entry was found above");
+        let entry: Vec<&str> = page
+            .lines()
+            .skip(from + 1)
+            .take_while(|line| !line.starts_with(".It ") && *line != ".El")
+            .collect();
+        let takes = page
+            .lines()
+            .nth(from)
+            .is_some_and(|line| line.contains(" Ar "));
+        assert_eq!(takes, !key.is_switch(), "{}: takes a value", key.name);
+        assert_eq!(
+            entry.iter().any(|line| line.starts_with("Repeats")),
+            key.repeats(),
+            "{}: repeats",
+            key.name
+        );
+        let mut lines = entry
+            .iter()
+            .skip_while(|line| !line.starts_with("Default:"));
+        let first = lines.next();
+        let first = first.unwrap_or_else(|| panic!("{}: no default", key.name));
+        let values: Vec<&str> = match first.starts_with("Default: none") {
+            true => Vec::new(),
+            false => lines
+                .map_while(|line| line.strip_prefix(".Ql "))
+                .map(|value| value.trim_end_matches([' ', '.', ',', ';']))
+                .collect(),
+        };
+        assert_eq!(values, key.shown(&config), "{}: default", key.name);
+    }
+}
+
+#[test]
+fn every_option_and_right_of_users_has_its_entry() {
+    let page = read("man/wharfd-users.5");
+    same(
+        "OPTIONS of wharfd-users(5)",
+        entries(section(&page, "Sh", "OPTIONS"), "Cm"),
+        user_file::OPTIONS.iter().map(|row| row.key.to_string()),
+    );
+    for row in user_file::OPTIONS {
+        let head = format!(".It Cm {} Ns = Ns Ar {}\n", row.key, row.takes);
+        assert!(page.contains(&head), "{head}");
+    }
+    let rights = section(&page, "Sh", "RIGHTS");
+    let letter = |letter: &char| Perms::parse(&letter.to_string()).is_ok();
+    let letters = (' '..='~').filter(letter).map(String::from);
+    let (sets, singles): (Vec<_>, Vec<_>) = entries(rights, "Cm")
+        .into_iter()
+        .partition(|entry| entry.len() > 1);
+    same("letters of wharfd-users(5)", singles, letters);
+    // The message is the only place that names the sets.
+    let message = Perms::parse("?").unwrap_err();
+    let known = message.split("one of ").nth(1).expect("the sets are named");
+    same(
+        "sets of wharfd-users(5)",
+        sets,
+        known.split(", ").map(String::from),
+    );
+    for line in rights.lines().filter(|line| line.contains(" Ta Li ")) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, set, _, _, letters, ..] = words[..] else {
+            panic!("{line}");
+        };
+        assert_eq!(Perms::parse(set), Perms::parse(letters), "{line}");
+    }
+}
+
+#[test]
+fn every_command_has_its_entry() {
+    let page = read("man/wharf-protocol.7");
+    let ftp = page
+        .split("\n.Sh SFTP")
+        .next()
+        .expect("there is a first part");
+    let mut verbs: Vec<String> = wharf::tables::NOT_DONE
+        .iter()
+        .map(|(verb, ..)| verb.to_string())
+        .collect();
+    for (verb, aliases, _) in wharf::tables::rows() {
+        verbs.push(verb);
+        verbs.extend(aliases.iter().map(|alias| alias.to_string()));
+    }
+    same("commands of wharf-protocol(7)", entries(ftp, "Ic"), verbs);
+    let sftp = section(&page, "Sh", "SFTP VERSION 3");
+    same(
+        "requests of wharf-protocol(7)",
+        entries(sftp, "Cm"),
+        REQUESTS.iter().map(|row| row.name.to_string()),
+    );
+}
+
+/// Names such as `login/rein` are transcripts; `FILE:NAME` is a test in a file.
+#[test]
+fn what_pages_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for page in ["man/wharf-protocol.7", "man/wharf-security.7"] {
+        let text = match std::fs::read_to_string(root.join(page)) {
+            Ok(text) => text,
+            Err(_) => continue,
+        };
+        for line in text.lines() {
+            let Some((_, names)) = line.split_once("Pq Pa ") else {
+                continue;
+            };
+            for name in names.split([' ', ',']).filter(|name| name.len() > 1) {
+                let (file, test) = name.split_once(':').unwrap_or((name, ""));
+                let path = match file.starts_with("src/") || file.starts_with("tests/") {
+                    true => file.to_string(),
+                    false => format!("tests/transcripts/{file}.txt"),
+                };
+                assert!(root.join(&path).exists(), "{page}: {path} is not there");
+                if !test.is_empty() {
+                    let found = read(&path).contains(&format!("fn {test}("));
+                    assert!(found, "{page}: no test {test} in {path}");
+                }
+            }
+        }
+    }
+}
+
+fn help(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_wharfd"))
+        .args(arguments)
+        .output()
+        .expect("wharfd can be started");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8(output.stdout).expect("help is UTF-8")
+}
+
+/// The options that a help lists: `-c, --config FILE` is `-c` and `--config`.
+fn options(help: &str) -> Words {
+    let lines = help.lines().map(str::trim_start);
+    lines
+        .filter(|line| line.starts_with('-'))
+        .flat_map(|line| {
+            line.split([' ', ','])
+                .take_while(|word| word.is_empty() || word.starts_with('-'))
+                .filter(|word| !word.is_empty())
+                .map(String::from)
+        })
+        .collect()
+}
+
+/// The options that a part of wharfd(8) lists.
+fn flags(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(".It Fl "));
+    lines
+        .flat_map(|line| line.split(" , Fl "))
+        .map(|flag| {
+            let mut words = flag.split_whitespace();
+            match (words.next(), words.next()) {
+                (Some("Fl"), Some(name)) => format!("--{name}"),
+                (Some(name), _) => format!("-{name}"),
+                _ => panic!("{flag}"),
+            }
+        })
+        .collect()
+}
+
+#[test]
+fn help_agrees_with_the_table() {
+    let help = help(&["--help"]);
+    let mut rest = &help[..];
+    // In the table's order, with what they take and what they do.
+    for key in KEYS {
+        let name = format!("--{} {} ", key.name, key.takes);
+        let at = rest.find(name.trim_end());
+        let at = at.unwrap_or_else(|| panic!("--help has no {name} here"));
+        let line = rest[at..].lines().next().unwrap_or("");
+        assert!(line.ends_with(key.help), "{line}");
+        rest = &rest[at..];
+    }
+    assert!(help.lines().all(|line| line.len() <= 130), "{help}");
+}
+
+#[test]
+fn every_flag_of_the_programs_has_its_entry() {
+    let page = read("man/wharfd.8");
+    let keys: Words = KEYS.iter().map(|key| format!("--{}", key.name)).collect();
+    let own = section(&page, "Sh", "DESCRIPTION");
+    let own = own.split("\n.Ss ").next().expect("there is a first part");
+    let shown = options(&help(&["--help"]));
+    same("wharfd(8)", flags(own), shown.difference(&keys).cloned());
+    same(
+        "wharfd passwd in wharfd(8)",
+        flags(section(&page, "Ss", "wharfd passwd")),
+        options(&help(&["passwd", "--help"])),
+    );
+    let part = section(&page, "Ss", "wharfd --sftp-server");
+    let shown = options(&help(&["--sftp-server", "-h"]));
+    let listed: Vec<String> = flags(part)
+        .into_iter()
+        .map(|flag| if flag == "-h" { "--help".into() } else { flag })
+        .collect();
+    let shown_own = shown
+        .difference(&keys)
+        .filter(|flag| *flag != "-h")
+        .cloned();
+    same("wharfd --sftp-server in wharfd(8)", listed, shown_own);
+    for key in shown.intersection(&keys) {
+        let named = part.split_whitespace().any(|word| word == &key[2..]);
+        assert!(named, "wharfd --sftp-server: {key} is not in wharfd(8)");
+    }
+}
