@@ -19,6 +19,12 @@ fn main() {
 }
 
 fn run(mut arguments: Vec<String>) -> i32 {
+    // A write past the largest size of a file (ulimit -f) is an error of that
+    // upload; as a signal it would end the server.
+    if let Err(error) = wharf::os::SignalSet::block(&[libc::SIGXFSZ]) {
+        eprintln!("wharfd: blocking SIGXFSZ: {error}");
+        return cli::TEMPORARY;
+    }
     if called_as_sftp_server() {
         return program::sftp_server::run(&arguments);
     }

@@ -21,5 +21,5 @@ macro_rules! directories {
 }
 
 directories! {
-    login dirs params
+    login dirs params transfer listing rename times hash site errors limits abort lines attacks clients
 }

@@ -45,9 +45,18 @@ pub enum DataPort {
 /// Opens a passive port on `address`, anywhere in `range`, in random order.
 pub fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
     let count = range.count();
+    // Each port of the range at most once, in an order that nobody can guess:
+    // a step without a common divisor visits all of them.
+    let [start, step] = random()?;
+    let start = start % count;
+    let mut step = 1 + step % count;
+    while common_divisor(step, count) != 1 {
+        step += 1;
+    }
     let mut last = None;
-    for _ in 0..PORTS_TRIED.min(count.saturating_mul(4)) {
-        let port = range.first + (random()? % count) as u16;
+    for number in 0..PORTS_TRIED.min(count) {
+        let at = (u64::from(start) + u64::from(number) * u64::from(step)) % u64::from(count);
+        let port = range.first + at as u16;
         match bind(SocketAddr::new(address, port)) {
             Ok(listener) => return Ok((listener, port)),
             Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => last = Some(error),
@@ -62,12 +71,20 @@ pub fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
     ))
 }
 
+fn common_divisor(mut one: u32, mut two: u32) -> u32 {
+    while two != 0 {
+        (one, two) = (two, one % two);
+    }
+    one
+}
+
 /// Unpredictable, so that nobody can connect to the port before its client
 /// (landscape.md, attack 3).
-fn random() -> Result<u32> {
-    let mut bytes = [0; 4];
+fn random() -> Result<[u32; 2]> {
+    let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    Ok(u32::from_le_bytes(bytes))
+    let number = u64::from_le_bytes(bytes);
+    Ok([number as u32, (number >> 32) as u32])
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -80,7 +80,11 @@ pub fn run_directory(name: &str) {
                     std::fs::write(&path, new).unwrap();
                 }
                 // Other words are a matter of taste, other codes are not.
-                let code = |line: &str| line.split(' ').nth(1).map(str::to_owned);
+                let code = |line: &str| {
+                    line.split(' ')
+                        .nth(1)
+                        .map(|word| word.chars().take(3).collect::<String>())
+                };
                 for (number, line) in lines.iter().enumerate() {
                     if line.old.starts_with('S') && line.wrong && code(&line.old) != code(&line.new)
                     {
@@ -290,7 +294,8 @@ impl Run {
             }
             "wait" => self.client(rest.parse().unwrap_or(1)).closed(),
             "file" => {
-                let (path, want) = rest.split_once(" = ").expect("file PATH = CONTENT");
+                let (path, want) = rest.split_once(" =").expect("file PATH = CONTENT");
+                let want = want.strip_prefix(' ').unwrap_or(want);
                 let got = content(self.server.files.as_ref(), &bytes(path));
                 if got.as_deref() != Some(&bytes(want)) {
                     let got = got.map_or("nothing".into(), |got| escaped(&got));
@@ -383,7 +388,11 @@ impl Run {
                 .map(|(_, want)| want.to_string());
             let next = next.expect("a line behind S: ...");
             let mut got = got;
-            while !fits(&next, &got) {
+            let ends = |got: &[u8]| match next.len() {
+                3 => got.starts_with(format!("{next} ").as_bytes()),
+                _ => fits(&next, got),
+            };
+            while !ends(&got) {
                 got = self.client(number).line();
             }
             self.client(number).unread(&got);

@@ -88,34 +88,52 @@ pub fn rmda(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
     let files = state.files()?.clone();
     let mut count = 0;
-    files.walk(&path, &mut |path, metadata| {
+    let outcome = files.walk(&path, &mut |path, metadata| {
         pause(state, &mut count)?;
         match metadata.is_dir() {
             true => files.remove_dir(path),
             false => files.delete(path),
         }
-    })?;
-    Ok(Reply::new(250, "The directory and all in it are removed."))
+    });
+    match outcome {
+        Ok(()) => Ok(Reply::new(250, "The directory and all in it are removed.")),
+        Err(error) => walk_failed(state, error),
+    }
 }
 
 pub fn dsiz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     let files = state.files()?.clone();
     let (mut count, mut bytes) = (0, 0u64);
-    files.walk(&path, &mut |_, metadata| {
+    let outcome = files.walk(&path, &mut |_, metadata| {
         pause(state, &mut count)?;
         if !metadata.is_dir() {
             bytes = bytes.saturating_add(metadata.size);
         }
         Ok(())
-    })?;
-    Ok(Reply::new(213, bytes.to_string()))
+    });
+    match outcome {
+        Ok(()) => Ok(Reply::new(213, bytes.to_string())),
+        Err(error) => walk_failed(state, error),
+    }
+}
+
+/// Too many entries end the command and not the session; an ABOR that ended
+/// it gets its own reply afterwards.
+fn walk_failed(state: &mut Interpreter, error: Error) -> Result<Reply> {
+    match error.kind() {
+        ErrorKind::TooMany => Ok(Reply::new(451, "There are too many entries below.")),
+        ErrorKind::Aborted => Ok(transfer_failed(state, &error)),
+        _ => Err(error),
+    }
 }
 
 pub fn avbl(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     let space = state.files()?.space(&path)?;
-    Ok(Reply::new(213, space.available().to_string()))
+    // Clients read it into signed numbers.
+    let bytes = space.available().min(i64::MAX as u64);
+    Ok(Reply::new(213, bytes.to_string()))
 }
 
 /// What is written for each entry.

@@ -7,6 +7,7 @@ use super::params::offset;
 use super::site;
 use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
@@ -19,6 +20,8 @@ const UNIQUE_TRIES: u32 = 100;
 /// Bytes read at once for a checksum.
 const PIECE: usize = 256 * 1024;
 
+const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";
+
 /// The 425 (or 426) of a data connection that was not made.
 pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
     log::debug!("session {}: {error}", state.session.live().id);
@@ -27,7 +30,7 @@ pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
             state.aborted = true;
             Reply::new(426, "Aborted before the data connection was made.")
         }
-        ErrorKind::Protocol => Reply::new(425, "Say PASV, EPSV, PORT or EPRT first."),
+        ErrorKind::Protocol => Reply::new(425, NO_DATA_PORT),
         ErrorKind::Denied => Reply::new(522, "The data connection must be protected as agreed."),
         _ => Reply::new(425, "The data connection can't be opened."),
     }
@@ -129,9 +132,17 @@ fn put(state: &Interpreter, path: &VirtualPath, put: Put) -> Result<Transfer> {
     state.files()?.put_with_mode(path, put, Readable::No, mode)
 }
 
+/// An upload that can't come must not have emptied the file first.
+fn no_data_port(state: &Interpreter) -> Option<Reply> {
+    matches!(state.data, DataPort::None).then(|| Reply::new(425, NO_DATA_PORT))
+}
+
 pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let start = std::mem::take(&mut state.restart);
     state.range_end = None;
+    if let Some(reply) = no_data_port(state) {
+        return Ok(reply);
+    }
     let path = state.path(argument)?;
     let how = if start == 0 { Put::Replace } else { Put::Keep };
     let transfer = put(state, &path, how)?;
@@ -160,7 +171,10 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.restart = 0;
+    (state.restart, state.range_end) = (0, None);
+    if let Some(reply) = no_data_port(state) {
+        return Ok(reply);
+    }
     let path = state.path(argument)?;
     let transfer = put(state, &path, Put::Append)?;
     let first = opening(state, argument, None);
@@ -168,7 +182,10 @@ pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.restart = 0;
+    (state.restart, state.range_end) = (0, None);
+    if let Some(reply) = no_data_port(state) {
+        return Ok(reply);
+    }
     let base = match argument.trim_ascii() {
         b"" => {
             let now = Utc::from(SystemTime::now()).digits();
