@@ -16,8 +16,9 @@ use crate::session::matches;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::time::seconds_of;
 
-/// LIST and NLST are sorted up to so many entries; longer ones come in the
-/// order of the file system, so that the first line is there at once.
+/// LIST is sorted up to so many entries; a longer one comes in the order of
+/// the file system, so that the first line is there at once. NLST and MLSD,
+/// which programs read, are never sorted.
 const SORTED_MAX: usize = 10_000;
 /// Bytes that are gathered before they are sent.
 const PIECE: usize = 64 * 1024;
@@ -301,7 +302,7 @@ impl Lister {
     ) -> Result<()> {
         let mut name = Vec::new();
         let mut names = Names::default();
-        let sorted = self.format != Format::Facts;
+        let sorted = self.format == Format::Long;
         let fits = |lister: &Lister, name: &[u8]| match pattern {
             Some(pattern) => {
                 matches(pattern, name) && (lister.shows(name) || pattern.first() == Some(&b'.'))
