@@ -2,7 +2,7 @@
 //! its other end.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -102,6 +102,17 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Accepts a connection that is non-blocking from the start: std's `accept`
+/// would need a system call more.
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
+    let peer = peer
+        .and_then(|peer| SocketAddr::try_from(peer).ok())
+        .ok_or(io::ErrorKind::Unsupported)?;
+    Ok((socket.into(), peer))
+}
+
 impl Interpreter {
     /// Opens a passive port on the address that the client has connected to.
     pub fn open_passive(&mut self) -> Result<u16> {
@@ -197,11 +208,9 @@ impl Interpreter {
     ) -> Result<Socket> {
         let early = Instant::now() + EARLY_150;
         loop {
-            match listener.accept() {
+            match accept(listener) {
                 Ok((socket, peer)) if self.may_be_data_peer(peer.ip()) => {
-                    let socket = Socket::from(socket);
-                    socket.set_blocking(Blocking::No)?;
-                    return Ok(socket);
+                    return Ok(Socket::from(socket));
                 }
                 // Somebody who guessed the port; the real client still comes.
                 Ok((_, peer)) => log::warn!(

@@ -73,7 +73,7 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let (start, range_end) = (std::mem::take(&mut state.restart), state.range_end.take());
     let path = state.path(argument)?;
     let mut transfer = state.files()?.get(&path)?;
-    let size = transfer.metadata()?.size;
+    let size = transfer.file()?.metadata_at_open()?.size;
     if start > size {
         return Err(Error::new(
             ErrorKind::BadOffset,
