@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::ascii::{FromNet, ToNet};
+use super::splice::Pipe;
 use super::state::{Interpreter, Type};
-use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Blocking, Interest};
 use crate::net::stream::Stream;
 use crate::session::{Transfer, deadline};
@@ -19,6 +20,11 @@ use crate::session::{Transfer, deadline};
 const SENDFILE_PIECE: usize = 1 << 20;
 /// Bytes of one read and write.
 const BUFFER: usize = 256 * 1024;
+/// Bytes of the first reads of an upload. Most files are short, and a large
+/// buffer costs two system calls and a page fault each 4 KiB.
+const FIRST_BUFFER: usize = 16 * 1024;
+/// Bytes after which an upload is worth a pipe of its own.
+const SPLICE_AFTER: u64 = 1 << 20;
 /// How long a blocking read or write of a TLS connection may take before the
 /// control connection is looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -251,18 +257,18 @@ impl Interpreter {
             transfer.set_ascii();
         }
         self.ready_to_block(stream)?;
-        let mut buffer = vec![
-            0;
-            if transfer.is_paced() {
-                BUFFER / 4
-            } else {
-                BUFFER
-            }
-        ];
+        let most = if transfer.is_paced() {
+            BUFFER / 4
+        } else {
+            BUFFER
+        };
+        let may_splice = !ascii && !transfer.is_paced() && !stream.is_secure();
+        let mut buffer = vec![0; FIRST_BUFFER];
         let mut from_net = FromNet::default();
         let mut converted = Vec::new();
         let mut stall = self.stall();
         let (mut received, mut looked, mut filled) = (0, 0, 0);
+        let mut tried = false;
         loop {
             let ended = match stream.read(&mut buffer[filled..]) {
                 Ok(0) => true,
@@ -294,11 +300,23 @@ impl Interpreter {
                 transfer.write_all_at(data, offset)?;
                 offset += data.len() as u64;
                 self.pace(transfer, filled as u64)?;
+                if filled == buffer.len() && filled < most {
+                    buffer = vec![0; most];
+                }
                 filled = 0;
                 self.look_if_due(&mut looked, received)?;
             }
             if ended {
                 break;
+            }
+            if may_splice && !tried && received >= SPLICE_AFTER {
+                tried = true;
+                // Not held while the pipe does the work.
+                drop(std::mem::take(&mut buffer));
+                if self.receive_spliced(stream, transfer, &mut offset, &mut stall)? {
+                    break;
+                }
+                buffer = vec![0; most];
             }
         }
         if ascii {
@@ -309,6 +327,42 @@ impl Interpreter {
         // A client that was killed closes its data connection like one that is
         // done; but its control connection is gone, too.
         self.look()
+    }
+
+    /// Receives the rest through a pipe; `false` when that can't be done, or
+    /// not any more, and reading has to go on.
+    fn receive_spliced(
+        &mut self,
+        stream: &Stream,
+        transfer: &mut Transfer,
+        offset: &mut u64,
+        stall: &mut Stall,
+    ) -> Result<bool> {
+        let Some(mut pipe) = Pipe::new().filter(|_| {
+            transfer
+                .file()
+                .is_ok_and(|file| file.descriptor().is_some())
+        }) else {
+            return Ok(false);
+        };
+        let mut looked = *offset;
+        while pipe.is_useful() {
+            match pipe.fill(stream.as_fd()) {
+                Ok(0) => return Ok(true),
+                Ok(count) => {
+                    pipe.drain(transfer, *offset, count)?;
+                    *offset = offset.saturating_add(count as u64);
+                    self.look_if_due(&mut looked, *offset)?;
+                }
+                Err(Errno::AGAIN) => {
+                    self.wait_for_data(stream, Interest::Read, *offset, stall)?;
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::INVAL | Errno::NOSYS) => return Ok(false),
+                Err(errno) => return Err(data_error(errno.into())),
+            }
+        }
+        Ok(false)
     }
 
     /// Ends the data connection after all has been sent.

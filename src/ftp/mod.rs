@@ -10,6 +10,7 @@ mod dtp;
 mod line;
 mod listing;
 mod reply;
+mod splice;
 mod state;
 mod table;
 
