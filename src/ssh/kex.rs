@@ -207,6 +207,13 @@ pub(super) struct Transcript<'a> {
 }
 
 impl Shared {
+    /// With a secret that is known.
+    #[cfg(test)]
+    pub(super) fn of(secret: Vec<u8>) -> Self {
+        let ours = Vec::new();
+        Shared { ours, secret }
+    }
+
     /// The exchange hash H. All key exchanges we have use SHA-256.
     pub(super) fn exchange_hash(&self, transcript: &Transcript<'_>) -> [u8; 32] {
         let mut bytes = Vec::with_capacity(4096);

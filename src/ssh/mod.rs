@@ -27,6 +27,8 @@ mod outbox;
 mod signature;
 mod transport;
 mod userauth;
+#[cfg(test)]
+mod vectors;
 mod wire;
 
 use std::io::{Read, Write};
