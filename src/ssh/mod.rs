@@ -25,10 +25,10 @@ mod link;
 mod openssh_key;
 mod outbox;
 mod signature;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod userauth;
-#[cfg(test)]
-mod vectors;
 mod wire;
 
 use std::io::{Read, Write};

@@ -1,12 +1,12 @@
 //! Known-answer tests of ciphers, key derivation and signatures. The answers
 //! were made by others: see `tests/vectors/ssh.txt`.
 
-use super::algorithms::{Algorithms, CIPHERS, MACS, Protection, choose};
-use super::cipher::{Direction, Keys, Protector, key_lengths};
-use super::kex::{CLIENT_TO_SERVER, SERVER_TO_CLIENT, Shared};
-use super::signature::verify;
+use crate::ssh::algorithms::{Algorithms, CIPHERS, MACS, Protection, choose};
+use crate::ssh::cipher::{Direction, Keys, Protector, key_lengths};
+use crate::ssh::kex::{CLIENT_TO_SERVER, SERVER_TO_CLIENT, Shared};
+use crate::ssh::signature::verify;
 
-const VECTORS: &str = include_str!("../../tests/vectors/ssh.txt");
+const VECTORS: &str = include_str!("../../../tests/vectors/ssh.txt");
 
 /// The words of the lines that begin with `kind`.
 fn lines(kind: &str) -> impl Iterator<Item = Vec<&'static str>> {
@@ -210,7 +210,7 @@ fn signatures_are_verified_and_forged_ones_are_not() {
         assert!(!verify(algorithm, &other, &signature, &signed), "{name}");
         assert!(!verify(algorithm, &key, &signature, b"other"), "{name}");
         // No signature passes under another algorithm's name.
-        for (other, kind) in super::algorithms::SIGNATURES {
+        for (other, kind) in crate::ssh::algorithms::SIGNATURES {
             if *other != name {
                 assert!(!verify((other, *kind), &key, &signature, &signed), "{name}");
             }

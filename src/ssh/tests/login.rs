@@ -1,0 +1,118 @@
+//! Logins: tries, methods, deadlines.
+
+use std::io::Write;
+use std::time::Duration;
+
+use super::peer::Peer;
+use super::*;
+use crate::error::ErrorKind;
+use crate::ssh::Method;
+use crate::ssh::wire::{Reader, message};
+
+#[test]
+fn channels_wait_for_the_login() {
+    for payload in [
+        &[message::CHANNEL_OPEN][..],
+        &[message::GLOBAL_REQUEST, 0, 0, 0, 1, b'x', 1],
+        &[message::USERAUTH_SUCCESS],
+        &[message::USERAUTH_REQUEST],
+        &[200],
+    ] {
+        let mut peer = Peer::keyed(Settings::default());
+        peer.send(payload);
+        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    }
+    let mut peer = Peer::keyed(Settings::default());
+    peer.ask_service("ssh-connection");
+    peer.is_disconnected(SERVICE_NOT_AVAILABLE, ErrorKind::Protocol);
+}
+
+fn at_login(settings: Settings) -> Peer {
+    let mut peer = Peer::keyed(settings);
+    peer.ask_service("ssh-userauth");
+    assert_eq!(peer.receive()[0], message::SERVICE_ACCEPT);
+    peer
+}
+
+#[test]
+fn tries_are_counted_and_none_is_not_one() {
+    let mut peer = at_login(Settings::default());
+    for (password, want) in [
+        ("", message::USERAUTH_FAILURE),
+        ("", message::USERAUTH_FAILURE),
+        ("wrong", message::USERAUTH_FAILURE),
+        ("wrong", message::USERAUTH_FAILURE),
+        ("wrong", message::USERAUTH_FAILURE),
+        ("wrong", message::USERAUTH_FAILURE),
+        ("wrong", message::USERAUTH_FAILURE),
+    ] {
+        peer.ask_login("tester", password);
+        let answer = peer.receive();
+        assert_eq!(answer[0], want);
+        let mut reader = Reader::new(&answer[1..]);
+        assert_eq!(reader.text().unwrap(), "publickey,password");
+    }
+    peer.ask_login("tester", "wrong");
+    peer.is_disconnected(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
+
+    // Questions are not tries, but they end too.
+    let mut peer = at_login(Settings::default());
+    for _ in 0..64 {
+        peer.ask_login("tester", "");
+    }
+    peer.is_disconnected(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
+}
+
+#[test]
+fn a_login_can_need_nothing_or_be_sent_away() {
+    let mut peer = at_login(Settings::default());
+    peer.ask_login("free", "");
+    assert_eq!(peer.receive()[0], message::USERAUTH_SUCCESS);
+    let mut peer = at_login(Settings::default());
+    peer.ask_login("tester", "late");
+    peer.is_disconnected(TOO_MANY_CONNECTIONS, ErrorKind::TooMany);
+    let mut peer = at_login(Settings::default());
+    peer.ask_login("tester", "wrong");
+    assert_eq!(peer.receive()[0], message::USERAUTH_FAILURE);
+    peer.ask_login("other", "right");
+    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+}
+
+#[test]
+fn the_banner_comes_once_and_methods_can_be_switched_off() {
+    let settings = Settings {
+        banner: "Private system.\n".into(),
+        methods: vec![Method::PublicKey],
+        ..Settings::default()
+    };
+    let mut peer = at_login(settings);
+    peer.ask_login("tester", "");
+    let banner = peer.receive();
+    assert_eq!(banner[0], message::USERAUTH_BANNER);
+    assert!(banner.ends_with(b"Private system.\n\0\0\0\0"));
+    assert_eq!(peer.receive()[0], message::USERAUTH_FAILURE);
+    peer.ask_login("tester", "right");
+    let answer = peer.receive();
+    assert_eq!(answer[0], message::USERAUTH_FAILURE);
+    assert_eq!(Reader::new(&answer[1..]).text().unwrap(), "publickey");
+}
+
+#[test]
+fn the_login_deadline_holds_for_silent_and_for_busy_clients() {
+    let settings = Settings {
+        login_deadline: Duration::from_millis(300),
+        ..Settings::default()
+    };
+    for stage in [Peer::start as Stage, after_versions, Peer::keyed] {
+        let peer = stage(settings.clone());
+        assert_eq!(peer.ended().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    let mut peer = Peer::keyed(settings);
+    loop {
+        let packet = peer.packet(&[message::IGNORE, 0, 0, 0, 0], None);
+        if peer.stream.write_all(&packet).is_err() {
+            break;
+        }
+    }
+    assert_eq!(peer.ended().unwrap_err().kind(), ErrorKind::Timeout);
+}
