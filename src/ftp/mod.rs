@@ -86,6 +86,16 @@ impl Interpreter {
             let line = match self.control.next_line(until) {
                 Ok(Some(line)) => line,
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
+                Ok(None) if self.session.live().gives_way() => {
+                    log::warn!(
+                        "session {}: {} gives way to others, not having logged in",
+                        self.session.live().id,
+                        self.session.peer().ip().to_canonical()
+                    );
+                    return self
+                        .control
+                        .send(&Reply::new(421, "Others want to connect; try again later."));
+                }
                 Ok(None) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Timeout => {
                     log::info!("session {}: {reason}", self.session.live().id);

@@ -2,11 +2,13 @@
 //! the memory of failed logins. A [`Ticket`] is a place; dropping it gives the
 //! place back, whatever way the session ended.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use super::registry::Live;
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -14,6 +16,9 @@ use crate::error::{Error, ErrorKind, Result};
 /// Addresses whose failed logins are remembered. At 100 bytes each a flood
 /// from many addresses costs 400 KiB; the oldest memory gives way.
 const FAILURES_MAX: usize = 4096;
+/// When all threads are in use, strangers who have been here for so long give
+/// way; a client that is just logging in has the time to.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Counts and memories of one server.
 #[derive(Default)]
@@ -28,6 +33,72 @@ struct State {
     addresses: HashMap<Network, Counts>,
     users: HashMap<String, u32>,
     failures: HashMap<Network, Failures>,
+    /// Strangers who have not been told to give way, the oldest first.
+    waiting: BTreeMap<u64, Waiting>,
+    next: u64,
+}
+
+struct Waiting {
+    network: Network,
+    since: Instant,
+    place: Arc<Place>,
+}
+
+/// A session as the limits see it.
+#[derive(Default)]
+struct Place {
+    gives_way: AtomicBool,
+    live: Mutex<Option<Arc<Live>>>,
+}
+
+impl Place {
+    fn live(&self) -> MutexGuard<'_, Option<Arc<Live>>> {
+        self.live
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn wake(&self) {
+        if let Some(live) = &*self.live() {
+            live.give_way();
+        }
+    }
+}
+
+impl State {
+    /// Makes room for a stranger, whatever the attacker's number of addresses
+    /// (landscape.md, attack 13): of the network that holds most places the
+    /// oldest stranger, older than `age`, has to go.
+    fn one_gives_way(&mut self, age: Duration) -> Option<Arc<Place>> {
+        let strangers = |network: &Network| {
+            self.addresses
+                .get(network)
+                .map_or(0, |counts| counts.strangers)
+        };
+        let most = self
+            .waiting
+            .values()
+            .map(|waiting| strangers(&waiting.network))
+            .max()?;
+        let (&number, _) = self.waiting.iter().find(|(_, waiting)| {
+            strangers(&waiting.network) == most && waiting.since.elapsed() >= age
+        })?;
+        let place = self.waiting.remove(&number)?.place;
+        // Under the lock, so that no login comes between.
+        place.gives_way.store(true, SeqCst);
+        Some(place)
+    }
+
+    fn wait_as_stranger(&mut self, network: Network, place: &Arc<Place>) -> u64 {
+        self.next += 1;
+        let waiting = Waiting {
+            network,
+            since: Instant::now(),
+            place: Arc::clone(place),
+        };
+        self.waiting.insert(self.next, waiting);
+        self.next
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -71,6 +142,11 @@ impl Limits {
         let counts = state.addresses.get(&network).copied().unwrap_or_default();
         let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
         if reached(state.sessions, config.threads) {
+            let place = state.one_gives_way(GRACE);
+            drop(state);
+            if let Some(place) = place {
+                place.wake();
+            }
             return too_many("all threads are in use");
         }
         if reached(counts.sessions, config.max_per_address) {
@@ -86,14 +162,29 @@ impl Limits {
         if reached(state.strangers, config.max_unauthenticated) {
             return too_many("max-unauthenticated is reached");
         }
+        // A quarter of the threads is for users: from many addresses, too,
+        // strangers get in only by taking the place of another.
+        let most = config.threads - config.threads / 4;
+        let gives_way = match config.threads >= 4 && state.waiting.len() >= most as usize {
+            true => state.one_gives_way(Duration::ZERO),
+            false => None,
+        };
         state.sessions += 1;
         state.strangers += 1;
         let counts = state.addresses.entry(network).or_default();
         counts.sessions += 1;
         counts.strangers += 1;
+        let place = Arc::default();
+        let waits = state.wait_as_stranger(network, &place);
+        drop(state);
+        if let Some(place) = gives_way {
+            place.wake();
+        }
         Ok(Ticket {
             limits: Arc::clone(self),
             network,
+            place,
+            waits,
             user: None,
         })
     }
@@ -177,17 +268,35 @@ impl Limits {
 pub struct Ticket {
     limits: Arc<Limits>,
     network: Network,
+    place: Arc<Place>,
+    /// Number among the strangers, while it is one of theirs.
+    waits: u64,
     user: Option<String>,
 }
 
 impl Ticket {
+    /// Says which session has the place, so that it can be told to give way.
+    pub fn belongs_to(&self, live: &Arc<Live>) {
+        *self.place.live() = Some(Arc::clone(live));
+        if self.place.gives_way.load(SeqCst) {
+            live.give_way();
+        }
+    }
+
     /// Counts the session as `user`'s.
     ///
     /// # Errors
-    /// [`ErrorKind::TooMany`] when the user has `max` sessions already; 0 is no limit.
+    /// [`ErrorKind::TooMany`] when the user has `max` sessions already (0 is
+    /// no limit), or when the place was given to somebody else meanwhile.
     pub fn log_in(&mut self, user: &str, max: u32) -> Result<()> {
         self.log_out();
         let mut state = self.limits.state();
+        if self.place.gives_way.load(SeqCst) {
+            return Err(Error::new(
+                ErrorKind::TooMany,
+                "too many sessions wait for a login",
+            ));
+        }
         let count = state.users.entry(user.into()).or_default();
         if max != 0 && *count >= max {
             return Err(Error::new(
@@ -196,6 +305,7 @@ impl Ticket {
             ));
         }
         *count += 1;
+        state.waiting.remove(&self.waits);
         state.strangers -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
             counts.strangers -= 1;
@@ -210,6 +320,7 @@ impl Ticket {
         let Some(user) = self.user.take() else { return };
         let mut state = self.limits.state();
         state.strangers += 1;
+        self.waits = state.wait_as_stranger(self.network, &self.place);
         if let Some(counts) = state.addresses.get_mut(&self.network) {
             counts.strangers += 1;
         }
@@ -226,6 +337,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.log_out();
         let mut state = self.limits.state();
+        state.waiting.remove(&self.waits);
         state.sessions -= 1;
         state.strangers -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
@@ -269,6 +381,37 @@ mod tests {
         let state = limits.state();
         assert_eq!((state.sessions, state.strangers), (0, 0));
         assert!(state.addresses.is_empty() && state.users.is_empty());
+        assert!(state.waiting.is_empty());
+    }
+
+    #[test]
+    fn strangers_of_many_addresses_give_way_one_for_one() {
+        let (limits, config) = (Arc::new(Limits::default()), config());
+        let peer = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
+        let gone = |ticket: &Ticket| ticket.place.gives_way.load(SeqCst);
+        // Six of eight may be strangers; network 1 has two of them.
+        let mut held: Vec<Ticket> = [0, 1, 1, 2, 3, 4]
+            .map(|number| limits.admit(peer(number), &config).unwrap())
+            .into();
+        assert!(!held.iter().any(gone));
+        let mut seventh = limits.admit(peer(5), &config).unwrap();
+        let lost: Vec<bool> = held.iter().map(gone).collect();
+        assert_eq!(lost, [false, true, false, false, false, false]);
+        // Who was told to go can't log in any more; the new one can.
+        assert_eq!(
+            held[1].log_in("ann", 0).unwrap_err().kind(),
+            ErrorKind::TooMany
+        );
+        seventh.log_in("ann", 0).unwrap();
+        held.remove(1);
+        // The user's place is safe; then the oldest goes.
+        held.push(limits.admit(peer(6), &config).unwrap());
+        assert!(!held.iter().any(gone));
+        held.push(limits.admit(peer(7), &config).unwrap());
+        assert_eq!(held.iter().filter(|ticket| gone(ticket)).count(), 1);
+        assert!(gone(&held[0]) && !gone(&seventh));
+        drop((held, seventh));
+        assert!(limits.state().waiting.is_empty());
     }
 
     #[test]

@@ -164,6 +164,7 @@ impl Session {
     ) -> Self {
         let config = services.config();
         let live = services.registry.enter(peer, protocol);
+        ticket.belongs_to(&live);
         CURRENT.set(Some(live.id));
         Session {
             live,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -32,6 +32,7 @@ pub struct Live {
     pub size: AtomicU64,
     words: Mutex<Words>,
     control: Mutex<Option<Socket>>,
+    gives_way: AtomicBool,
 }
 
 /// The changing words about a session.
@@ -61,6 +62,20 @@ impl Live {
             .control
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner()) = socket;
+        if self.gives_way() {
+            self.wake(Wake::Gently);
+        }
+    }
+
+    /// Tells a stranger's session to end, because others want its place.
+    pub fn give_way(&self) {
+        self.gives_way.store(true, SeqCst);
+        self.wake(Wake::Gently);
+    }
+
+    /// Whether the session has been told to end.
+    pub fn gives_way(&self) -> bool {
+        self.gives_way.load(SeqCst)
     }
 
     /// Ends the session's wait for a command: it reads the end of the stream,
@@ -107,6 +122,7 @@ impl Registry {
             size: AtomicU64::new(0),
             words: Mutex::default(),
             control: Mutex::default(),
+            gives_way: AtomicBool::new(false),
         });
         self.live().insert(live.id, Arc::clone(&live));
         live
