@@ -81,6 +81,9 @@ impl Input {
 
     /// Reads what the channel has; 0 is its end.
     pub(super) fn fill(&mut self, channel: &mut dyn Read, idle: bool) -> io::Result<usize> {
+        // Only bytes that have come make the buffer grow, never a length that
+        // was merely announced.
+        let full = self.end == self.bytes.len();
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if idle && self.bytes.len() > BUFFER_KEPT {
@@ -88,17 +91,13 @@ impl Input {
             }
         }
         let needed = 4 + self.length().unwrap_or(0);
-        if self.end == self.bytes.len() || self.start + needed > self.bytes.len() {
-            if self.start > 0 {
-                self.bytes.copy_within(self.start..self.end, 0);
-                (self.start, self.end) = (0, self.end - self.start);
-            }
-            // Only bytes that have come make the buffer grow, never a length
-            // that was merely announced.
-            if self.end * 2 > self.bytes.len() && self.bytes.len() < BUFFER_MAX {
-                let length = (self.bytes.len() * 4).min(BUFFER_MAX);
-                self.bytes.resize(length, 0);
-            }
+        if self.start > 0 && (full || self.start + needed > self.bytes.len()) {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if full && self.bytes.len() < BUFFER_MAX && !(idle && self.end == 0) {
+            let length = (self.bytes.len() * 4).min(BUFFER_MAX);
+            self.bytes.resize(length, 0);
         }
         loop {
             match channel.read(&mut self.bytes[self.end..]) {
