@@ -195,6 +195,11 @@ impl Control {
         !self.reader.is_full()
     }
 
+    /// Whether anything has come that is not handled yet.
+    pub fn has_lines(&self) -> bool {
+        !self.reader.is_empty()
+    }
+
     /// Takes the first line, which [`Control::look`] has shown.
     pub fn take_line(&mut self) {
         let _ = self.reader.next_line();

@@ -278,6 +278,10 @@ impl Interpreter {
         interest: Interest,
         until: Option<Instant>,
     ) -> Result<bool> {
+        // An ABOR in one segment with the command is here already.
+        if self.control.has_lines() {
+            self.look()?;
+        }
         loop {
             let mut ready = false;
             if self.control.can_look() {

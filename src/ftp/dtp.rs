@@ -129,8 +129,7 @@ impl Interpreter {
                 return Err(ErrorKind::Internal.into());
             };
             match rustix::fs::sendfile(stream.as_fd(), descriptor, Some(&mut offset), wanted) {
-                // The file became shorter while it was sent.
-                Ok(0) => break,
+                Ok(0) => return Err(shorter()),
                 Ok(sent) => {
                     offset = before + sent as u64;
                     transfer.sent(sent as u64);
@@ -183,7 +182,7 @@ impl Interpreter {
             let wanted = (end - offset).min(buffer.len() as u64) as usize;
             let got = transfer.read_at(&mut buffer[..wanted], offset)?;
             if got == 0 {
-                break;
+                return Err(shorter());
             }
             offset += got as u64;
             let data = match ascii {
@@ -375,6 +374,15 @@ impl Interpreter {
         }
         Ok(())
     }
+}
+
+/// A file that somebody has cut while it was sent: 150 has named its size, and
+/// the client must not take what it got for all of it.
+fn shorter() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the file became shorter while it was sent",
+    )
 }
 
 /// Whatever is wrong with the data connection, the answer is 426.

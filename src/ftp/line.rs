@@ -106,6 +106,11 @@ impl LineReader {
             .map(|line| without_telnet(line.strip_suffix(b"\r").unwrap_or(line)))
     }
 
+    /// Whether nothing has come that was not handed out.
+    pub fn is_empty(&self) -> bool {
+        self.buffer.len() == self.start
+    }
+
     /// Whether the buffer is as full as it may get without a reader of lines.
     pub fn is_full(&self) -> bool {
         self.buffer.len() - self.start > LINE_MAX

@@ -77,9 +77,7 @@ impl Interpreter {
         let mut pace = Pace::default();
         while !self.ending {
             if self.session.services().phase() != Phase::Running {
-                return self
-                    .control
-                    .send(&Reply::new(421, "The server is going down."));
+                return self.control.send(&going_down());
             }
             let (until, reason) = self.command_deadline();
             self.await_command_or_handshake(until)?;
@@ -152,7 +150,15 @@ impl Interpreter {
         }
         self.session.live().words().command.clear();
         self.session.live().words().command.push_str(command.verb);
-        let reply = self.dispatch(command, argument);
+        // From here on nobody wakes the session; whoever wanted to before has
+        // changed the phase first.
+        let reply = match self.session.services().phase() {
+            Phase::Running => self.dispatch(command, argument),
+            _ => {
+                self.ending = true;
+                going_down()
+            }
+        };
         self.session.live().words().command.clear();
         reply
     }
@@ -245,6 +251,10 @@ impl Interpreter {
         }
         table::not_done(verb).unwrap_or_else(|| Reply::new(500, "Unknown command."))
     }
+}
+
+fn going_down() -> Reply {
+    Reply::new(421, "The server is going down.")
 }
 
 fn may_somewhere(user: &crate::auth::User, right: Right) -> bool {

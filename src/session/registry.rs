@@ -79,8 +79,13 @@ impl Live {
     }
 
     /// Ends the session's wait for a command: it reads the end of the stream,
-    /// looks at the server's phase and says goodbye.
+    /// looks at the server's phase and says goodbye. A session that runs a
+    /// command looks by itself when that is done; for it the end of the stream
+    /// would be a client that has gone.
     pub fn wake(&self, how: Wake) {
+        if how == Wake::Gently && !self.words().command.is_empty() {
+            return;
+        }
         let control = self
             .control
             .lock()

@@ -147,9 +147,10 @@ struct Party {
 struct Run {
     lines: Vec<String>,
     at: usize,
+    // Clients go first: a server that stops waits for them a moment.
+    parties: BTreeMap<u32, Party>,
     server: TestServer,
     over: SocketAddr,
-    parties: BTreeMap<u32, Party>,
     _directory: Option<TempDir>,
 }
 
