@@ -10,13 +10,13 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::control::Urgent;
 use super::reply::Reply;
-use super::state::{Interpreter, Protection};
+use super::state::Interpreter;
 use crate::address::Network;
-use crate::config::{DataPeer, ExternalAddress, PortRange, TlsReuse};
+use crate::config::{DataPeer, ExternalAddress, PortRange};
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::net::socket::{Blocking, Interest, Socket, wait};
+use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
-use crate::net::tls::Direction;
+use crate::net::tls::{DataHandshake, Direction};
 use crate::session::deadline;
 
 /// Connections that may wait on a passive port: strangers must not keep the
@@ -37,7 +37,11 @@ pub enum DataPort {
     /// The client has connected already.
     Connected(Socket),
     /// The client has connected and begun TLS before it said what for.
-    Early(Box<Stream>),
+    Shaking(Box<DataHandshake>),
+    /// It has made the whole handshake.
+    Ready(Box<Stream>),
+    /// What came of that was not good enough.
+    Refused(Error),
     /// We connect to the client.
     Active(SocketAddr),
 }
@@ -183,16 +187,20 @@ impl Interpreter {
             }
             DataPort::Passive(listener) => self.accept(&listener, until, &mut what)?,
             DataPort::Active(address) => self.connect(address, until)?,
-            DataPort::Connected(socket) => {
-                socket.set_blocking(Blocking::No)?;
-                socket
+            DataPort::Connected(socket) => socket,
+            DataPort::Shaking(handshake) => {
+                if let Some(what) = what {
+                    self.preliminary(what())?;
+                }
+                return self.shake_hands(*handshake, until);
             }
-            DataPort::Early(stream) => {
+            DataPort::Ready(stream) => {
                 if let Some(what) = what {
                     self.preliminary(what())?;
                 }
                 return Ok(*stream);
             }
+            DataPort::Refused(error) => return Err(error),
         };
         if let Some(what) = what {
             self.preliminary(what())?;
@@ -208,16 +216,9 @@ impl Interpreter {
     ) -> Result<Socket> {
         let early = Instant::now() + EARLY_150;
         loop {
-            match accept(listener) {
-                Ok((socket, peer)) if self.may_be_data_peer(peer.ip()) => {
-                    return Ok(Socket::from(socket));
-                }
-                // Somebody who guessed the port; the real client still comes.
-                Ok((_, peer)) => log::warn!(
-                    "session {}: refused a data connection from {}",
-                    self.session.live().id,
-                    peer.ip()
-                ),
+            match self.accept_peer(listener) {
+                Ok(Some(socket)) => return Ok(socket),
+                Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     let next = match what {
                         Some(_) => until.map_or(Some(early), |until| Some(until.min(early))),
@@ -232,10 +233,28 @@ impl Interpreter {
                         }
                     }
                 }
-                Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => {}
                 Err(error) => return Err(error).doing("accepting the data connection"),
             }
         }
+    }
+
+    /// Takes the next connection of a passive port; `None` for one that is not
+    /// served, so that whoever guessed the port does not keep the client out.
+    pub fn accept_peer(&self, listener: &TcpListener) -> io::Result<Option<Socket>> {
+        let (socket, peer) = match accept(listener) {
+            Ok(accepted) => accepted,
+            Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !self.may_be_data_peer(peer.ip()) {
+            log::warn!(
+                "session {}: refused a data connection from {}",
+                self.session.live().id,
+                peer.ip()
+            );
+            return Ok(None);
+        }
+        Ok(Some(Socket::from(socket)))
     }
 
     fn connect(&mut self, address: SocketAddr, until: Option<Instant>) -> Result<Socket> {
@@ -327,100 +346,5 @@ impl Interpreter {
                 }
             }
         }
-    }
-
-    /// Puts the data connection under the protection that PROT asked for.
-    fn protect(
-        &mut self,
-        socket: Socket,
-        until: Option<Instant>,
-        direction: Direction,
-    ) -> Result<Stream> {
-        let (Protection::Private, Some(tls)) = (self.protection, &self.tls) else {
-            return Ok(Stream::Plain(socket));
-        };
-        socket.set_blocking(Blocking::Yes)?;
-        let until = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
-        let stream = tls.accept_data(socket, until, direction)?;
-        let (reuse, can_resume) = (self.session.config().tls_reuse, tls.can_resume());
-        if !stream.resumed() && can_resume {
-            let id = self.session.live().id;
-            match reuse {
-                // SECURITY: without it, whoever guesses the port is served.
-                TlsReuse::Require => {
-                    log::warn!(
-                        "session {id}: refused a data connection whose TLS session is not resumed"
-                    );
-                    return Err(Error::new(
-                        ErrorKind::Denied,
-                        "the TLS session is not resumed",
-                    ));
-                }
-                TlsReuse::Prefer => {
-                    log::debug!("session {id}: a data connection without a resumed TLS session")
-                }
-                TlsReuse::Off => {}
-            }
-        }
-        Ok(stream.into())
-    }
-
-    /// Some clients (aioftp) begin TLS on the passive port before they say
-    /// RETR or STOR and wait for its end: whichever comes first, the command
-    /// or their ClientHello, is served.
-    pub fn await_command_or_handshake(&mut self, until: Option<Instant>) -> Result<()> {
-        if self.protection != Protection::Private || self.control.has_input() {
-            return Ok(());
-        }
-        if !matches!(self.data, DataPort::Passive(_)) {
-            return Ok(());
-        }
-        self.control.flush()?;
-        let DataPort::Passive(listener) = &self.data else {
-            return Ok(());
-        };
-        let control = self.control.socket()?.as_fd();
-        let [asks, comes] = wait(
-            [
-                (control, Interest::Read),
-                (listener.as_fd(), Interest::Read),
-            ],
-            until,
-        )?;
-        if asks || !comes {
-            return Ok(());
-        }
-        let (socket, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(_) => return Ok(()),
-        };
-        if !self.may_be_data_peer(peer.ip()) {
-            log::warn!(
-                "session {}: refused a data connection from {}",
-                self.session.live().id,
-                peer.ip()
-            );
-            return Ok(());
-        }
-        let socket = Socket::from(socket);
-        let control = self.control.socket()?.as_fd();
-        let [asks, hello] = wait(
-            [(control, Interest::Read), (socket.as_fd(), Interest::Read)],
-            until,
-        )?;
-        self.data = match (asks, hello) {
-            (false, true) => {
-                let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
-                match self.protect(socket, until, Direction::Receive) {
-                    Ok(stream) => DataPort::Early(Box::new(stream)),
-                    Err(error) => {
-                        log::debug!("session {}: {error}", self.session.live().id);
-                        DataPort::None
-                    }
-                }
-            }
-            _ => DataPort::Connected(socket),
-        };
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use super::ascii::{FromNet, ToNet};
 use super::splice::Pipe;
 use super::state::{Interpreter, Type};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::socket::{Blocking, Interest};
+use crate::net::socket::Interest;
 use crate::net::stream::Stream;
 use crate::session::{Transfer, deadline};
 
@@ -25,9 +25,6 @@ const BUFFER: usize = 256 * 1024;
 const FIRST_BUFFER: usize = 16 * 1024;
 /// Bytes after which an upload is worth a pipe of its own.
 const SPLICE_AFTER: u64 = 1 << 20;
-/// How long a blocking read or write of a TLS connection may take before the
-/// control connection is looked at.
-const TICK: Duration = Duration::from_millis(500);
 
 /// How far a transfer stands still.
 struct Stall {
@@ -202,7 +199,6 @@ impl Interpreter {
 
     /// Sends all of `data`.
     pub fn send_bytes(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
-        self.ready_to_block(stream)?;
         let mut stall = self.stall();
         let mut sent = 0;
         while sent < data.len() {
@@ -224,23 +220,14 @@ impl Interpreter {
             match stream.flush() {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_for_data(stream, Interest::Write, stall.seen, stall)?;
+                    // It was ready since the last wait, so it does not stand
+                    // still, however little it has taken.
+                    self.wait_for_data(stream, Interest::Write, stall.seen + 1, stall)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(data_error(error)),
             }
         }
-    }
-
-    /// TLS blocks, with a tick, because half a record can't be waited for.
-    fn ready_to_block(&mut self, stream: &Stream) -> Result<()> {
-        if stream.is_secure() {
-            let socket = stream.socket();
-            socket.set_blocking(Blocking::Yes)?;
-            socket.set_read_timeout(Some(TICK))?;
-            socket.set_write_timeout(Some(TICK))?;
-        }
-        Ok(())
     }
 
     /// Receives until the client closes the data connection; writes at
@@ -255,7 +242,6 @@ impl Interpreter {
         if ascii {
             transfer.set_ascii();
         }
-        self.ready_to_block(stream)?;
         let most = if transfer.is_paced() {
             BUFFER / 4
         } else {
@@ -366,13 +352,23 @@ impl Interpreter {
 
     /// Ends the data connection after all has been sent.
     pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
-        if stream.is_secure() {
-            self.ready_to_block(&stream)?;
+        if !stream.is_secure() {
+            return Ok(());
+        }
+        let mut stall = self.stall();
+        loop {
             // Without close_notify the client takes the data for cut off, and
             // GnuTLS clients lose their session (FileZilla's error -110).
-            stream.finish().map_err(data_error)?;
+            match stream.finish() {
+                Ok(()) => return Ok(()),
+                // A slow client has yet to read what fills the socket.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_data(&stream, Interest::Write, stall.seen + 1, &mut stall)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(data_error(error)),
+            }
         }
-        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ mod data;
 mod dtp;
 mod line;
 mod listing;
+mod protect;
 mod reply;
 mod splice;
 mod state;

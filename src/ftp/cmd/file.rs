@@ -9,7 +9,7 @@ use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
-use crate::ftp::state::{Interpreter, Type};
+use crate::ftp::state::{Interpreter, Protection, Type};
 use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
 use crate::storage::{Attributes, Existing, Follow, VirtualPath};
@@ -31,7 +31,10 @@ pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
             Reply::new(426, "Aborted before the data connection was made.")
         }
         ErrorKind::Protocol => Reply::new(425, NO_DATA_PORT),
-        ErrorKind::Denied => Reply::new(522, "The data connection must be protected as agreed."),
+        // RFC 4217, section 10.
+        ErrorKind::Denied if state.protection == Protection::Private => {
+            Reply::new(522, "The data connection could not be protected as agreed.")
+        }
         _ => Reply::new(425, "The data connection can't be opened."),
     }
 }

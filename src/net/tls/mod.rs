@@ -21,6 +21,8 @@ mod backend;
 #[path = "openssl.rs"]
 mod backend;
 #[cfg(feature = "ftps")]
+mod handshake;
+#[cfg(feature = "ftps")]
 mod hello;
 #[cfg(feature = "ftps")]
 mod keys;
@@ -38,9 +40,11 @@ mod tests;
 mod wire;
 
 #[cfg(feature = "ftps")]
+pub use handshake::{DataHandshake, Step};
+#[cfg(feature = "ftps")]
 pub use keys::fingerprint;
 #[cfg(not(feature = "ftps"))]
-pub use none::{SessionTls, Tls, TlsStream, fingerprint, make_self_signed};
+pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, fingerprint, make_self_signed};
 #[cfg(feature = "ftps")]
 pub use self_signed::make_self_signed;
 #[cfg(feature = "ftps")]

@@ -7,7 +7,7 @@ use std::error::Error as _;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use native_tls::{HandshakeError, Protocol, TlsAcceptor, TlsStream};
+use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsStream};
 
 use super::keys::Identity;
 use super::wire::Wire;
@@ -60,14 +60,37 @@ impl Context {
             .map_err(io::Error::other)
     }
 
-    /// Runs the handshake on `wire`, which keeps the deadline.
-    pub(super) fn accept(&self, wire: Wire, _purpose: Purpose) -> io::Result<Channel> {
-        match self.0.accept(wire) {
-            Ok(stream) => Ok(Channel(stream)),
-            Err(HandshakeError::Failure(error)) => Err(cause(error)),
-            // The wire waits by itself; only its deadline ends it.
-            Err(HandshakeError::WouldBlock(_)) => Err(io::ErrorKind::TimedOut.into()),
-        }
+    /// Runs the handshake on `wire`, as far as what has come allows.
+    pub(super) fn accept(&self, wire: Wire, _purpose: Purpose) -> io::Result<Progress> {
+        progress(self.0.accept(wire))
+    }
+}
+
+/// How far a handshake has come.
+pub(super) enum Progress {
+    /// To its end.
+    Done(Channel),
+    /// The wire would not wait for the peer's next bytes.
+    Wait(Middle),
+}
+
+/// A handshake that waits for the peer.
+pub(super) struct Middle(MidHandshakeTlsStream<Wire>);
+
+impl Middle {
+    /// Goes on with what has come.
+    pub(super) fn go_on(self) -> io::Result<Progress> {
+        progress(self.0.handshake())
+    }
+}
+
+fn progress(
+    outcome: std::result::Result<TlsStream<Wire>, HandshakeError<Wire>>,
+) -> io::Result<Progress> {
+    match outcome {
+        Ok(stream) => Ok(Progress::Done(Channel(stream))),
+        Err(HandshakeError::Failure(error)) => Err(cause(error)),
+        Err(HandshakeError::WouldBlock(middle)) => Ok(Progress::Wait(Middle(middle))),
     }
 }
 

@@ -61,19 +61,48 @@ impl SessionTls {
         match *self {}
     }
 
-    /// A handshake on a data connection.
-    pub fn accept_data(
+    /// Begins a handshake on a data connection.
+    pub fn begin_data(
         &self,
         _socket: Socket,
-        _deadline: Instant,
         _direction: super::Direction,
-    ) -> Result<TlsStream> {
+    ) -> Result<DataHandshake> {
         match *self {}
     }
 
     /// Whether a data connection can be asked to resume.
     pub fn can_resume(&self) -> bool {
         match *self {}
+    }
+}
+
+/// A handshake that has begun; there is none in this build.
+#[derive(Debug)]
+pub enum DataHandshake {}
+
+/// What came of a step of it.
+#[derive(Debug)]
+pub enum Step {
+    /// The handshake is done.
+    Done(TlsStream),
+    /// The client must send more first.
+    Wait(DataHandshake),
+}
+
+impl DataHandshake {
+    /// The connection.
+    pub fn socket(&self) -> &Socket {
+        match *self {}
+    }
+
+    /// When the handshake must be over.
+    pub fn deadline(&self) -> Instant {
+        match *self {}
+    }
+
+    /// Goes on with what has come.
+    pub fn step(self, _session: &SessionTls) -> Result<Step> {
+        match self {}
     }
 }
 

@@ -8,8 +8,8 @@ use openssl::error::ErrorStack;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::ssl::{
-    AlpnError, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions, SslStream,
-    SslVerifyMode, SslVersion,
+    AlpnError, ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
+    SslStream, SslVerifyMode, SslVersion,
 };
 use openssl::x509::{X509, X509NameRef};
 
@@ -80,28 +80,49 @@ impl Context {
         Ok(Context(build(material)?))
     }
 
-    /// Runs the handshake on `wire`, which keeps the deadline.
-    pub(super) fn accept(&self, wire: Wire, purpose: Purpose) -> io::Result<Channel> {
+    /// Runs the handshake on `wire`, as far as what has come allows.
+    pub(super) fn accept(&self, wire: Wire, purpose: Purpose) -> io::Result<Progress> {
         let mut ssl = Ssl::new(&self.0)?;
         ssl.set_num_tickets(match purpose {
             Purpose::Control => TICKETS,
             Purpose::Data(Direction::Send) => 1,
             Purpose::Data(Direction::Receive) => 0,
         })?;
-        let mut stream = SslStream::new(ssl, wire)?;
-        match stream.accept() {
-            Ok(()) => Ok(Channel(stream)),
-            Err(error) => Err(error.into_io_error().unwrap_or_else(|error| {
-                let verified = stream.ssl().verify_result();
-                match verified == openssl::x509::X509VerifyResult::OK {
-                    true => io::Error::new(io::ErrorKind::InvalidData, error),
-                    false => io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("the client's certificate: {}", verified.error_string()),
-                    ),
-                }
-            })),
-        }
+        Middle(SslStream::new(ssl, wire)?).go_on()
+    }
+}
+
+/// How far a handshake has come.
+pub(super) enum Progress {
+    /// To its end.
+    Done(Channel),
+    /// The wire would not wait for the peer's next bytes.
+    Wait(Middle),
+}
+
+/// A handshake that waits for the peer.
+pub(super) struct Middle(SslStream<Wire>);
+
+impl Middle {
+    /// Goes on with what has come.
+    pub(super) fn go_on(mut self) -> io::Result<Progress> {
+        let error = match self.0.accept() {
+            Ok(()) => return Ok(Progress::Done(Channel(self.0))),
+            Err(error) if error.code() == ErrorCode::WANT_READ => {
+                return Ok(Progress::Wait(self));
+            }
+            Err(error) => error,
+        };
+        Err(error.into_io_error().unwrap_or_else(|error| {
+            let verified = self.0.ssl().verify_result();
+            match verified == openssl::x509::X509VerifyResult::OK {
+                true => io::Error::new(io::ErrorKind::InvalidData, error),
+                false => io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    format!("the client's certificate: {}", verified.error_string()),
+                ),
+            }
+        }))
     }
 }
 

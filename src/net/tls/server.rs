@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Channel, Context, Material, TICKET_LIFE};
+use super::backend::{Channel, Context, Material, Progress, TICKET_LIFE};
+use super::handshake::DataHandshake;
 use super::hello::ClientHello;
 use super::keys::{self, Identity};
 use super::stream::TlsStream;
-use super::wire::Wire;
+use super::wire::{Reads, Wire};
 use super::{CertificateFacts, Direction, Purpose, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
@@ -243,7 +244,17 @@ impl SessionTls {
     /// `Timeout`, `Disconnected`, or `Protocol` with the reason for the log;
     /// the socket is closed.
     pub fn accept(&self, socket: Socket, deadline: Instant) -> Result<TlsStream> {
-        let mut stream = self.handshake(socket, deadline, Purpose::Control)?;
+        let longest = Instant::now() + self.shared.settings.handshake_timeout;
+        let wire = Wire::new(
+            socket.clone(),
+            Purpose::Control,
+            deadline.min(longest),
+            Reads::Wait,
+        );
+        let channel = self
+            .negotiate_apart(wire)
+            .map_err(|error| refused(&socket, error))?;
+        let mut stream = TlsStream::new(channel, socket, self.shared.settings.close_notify);
         stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
         *self.control() = Some(Control {
             since: Instant::now(),
@@ -252,25 +263,29 @@ impl SessionTls {
         Ok(stream)
     }
 
-    /// The same on a data connection; [`TlsStream::resumed`] then tells
-    /// whether the client proved that it is the one of the control
-    /// connection.
+    /// Begins the same on a data connection, whose socket must not block:
+    /// [`DataHandshake::step`] goes on whenever bytes have come, so that the
+    /// control connection can be looked at meanwhile.
     ///
     /// # Errors
-    /// As [`SessionTls::accept`]; also `Invalid` before the control
-    /// connection's handshake, and `Denied` when another certificate is shown
-    /// than on the control connection.
-    pub fn accept_data(
-        &self,
-        socket: Socket,
-        deadline: Instant,
-        direction: Direction,
-    ) -> Result<TlsStream> {
+    /// `Invalid` before the control connection's handshake.
+    pub fn begin_data(&self, socket: Socket, direction: Direction) -> Result<DataHandshake> {
         if self.context.get().is_none() {
             let doing = "TLS on a data connection before the control connection's";
             return Err(Error::new(ErrorKind::Invalid, doing));
         }
-        let stream = self.handshake(socket, deadline, Purpose::Data(direction))?;
+        let until = Instant::now() + self.shared.settings.handshake_timeout;
+        Ok(DataHandshake::new(socket, direction, until))
+    }
+
+    /// What a data connection's handshake has led to.
+    pub(super) fn take_data(
+        &self,
+        channel: Channel,
+        socket: Socket,
+        direction: Direction,
+    ) -> Result<TlsStream> {
+        let stream = TlsStream::new(channel, socket, self.shared.settings.close_notify);
         // SECURITY: another client's certificate is good too, but not here.
         let certificate = stream.peer().map(|peer| peer.digest);
         let control = self.control();
@@ -306,26 +321,6 @@ impl SessionTls {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn handshake(&self, socket: Socket, deadline: Instant, purpose: Purpose) -> Result<TlsStream> {
-        let longest = Instant::now() + self.shared.settings.handshake_timeout;
-        let wire = Wire::new(socket.clone(), purpose, deadline.min(longest));
-        let accepted = match purpose {
-            Purpose::Control => self.negotiate_apart(wire),
-            Purpose::Data(_) => self.negotiate(wire, purpose),
-        };
-        match accepted {
-            Ok(stream) => {
-                let end = self.shared.settings.close_notify;
-                Ok(TlsStream::new(stream, socket, end))
-            }
-            Err(error) => {
-                // After the alert a clean end, not a reset.
-                let _ = socket.shutdown(Shutdown::Both);
-                Err(handshake_error(error))
-            }
-        }
-    }
-
     /// The handshake of a control connection in a thread of its own, which
     /// ends with it. It needs much memory for a moment: stack, OpenSSL's
     /// random generators, the allocator's cache of what was freed. All of
@@ -334,7 +329,7 @@ impl SessionTls {
     fn negotiate_apart(&self, wire: Wire) -> io::Result<Channel> {
         let mut wire = Some(wire);
         let run = |wire: &mut Option<Wire>| match wire.take() {
-            Some(wire) => self.negotiate(wire, Purpose::Control),
+            Some(wire) => self.negotiate(wire),
             None => Err(io::ErrorKind::NotConnected.into()),
         };
         let apart = std::thread::scope(|scope| {
@@ -350,16 +345,30 @@ impl SessionTls {
         apart.unwrap_or_else(|| run(&mut wire))
     }
 
-    fn negotiate(&self, mut wire: Wire, purpose: Purpose) -> io::Result<Channel> {
+    fn negotiate(&self, mut wire: Wire) -> io::Result<Channel> {
         let hello = wire.client_hello()?;
-        if !speaks_ftp(&hello, purpose) {
+        match self.negotiate_after(&hello, wire, Purpose::Control)? {
+            Progress::Done(channel) => Ok(channel),
+            // The wire waits by itself; only its deadline ends it.
+            Progress::Wait(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// The handshake once its first message is known.
+    pub(super) fn negotiate_after(
+        &self,
+        hello: &ClientHello,
+        mut wire: Wire,
+        purpose: Purpose,
+    ) -> io::Result<Progress> {
+        if !speaks_ftp(hello, purpose) {
             wire.alert(NO_APPLICATION_PROTOCOL);
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 "the client offers other protocols and not FTP (ALPN)",
             ));
         }
-        self.context(&hello)?.accept(wire, purpose)
+        self.context(hello)?.accept(wire, purpose)
     }
 
     fn context(&self, hello: &ClientHello) -> io::Result<&Context> {
@@ -388,6 +397,13 @@ fn speaks_ftp(hello: &ClientHello, purpose: Purpose) -> bool {
             .iter()
             .any(|name| name == b"ftp" || (purpose != Purpose::Control && name == b"ftp-data"))
     })
+}
+
+/// Ends a connection whose handshake has failed: after the alert a clean end,
+/// not a reset.
+pub(super) fn refused(socket: &Socket, error: io::Error) -> Error {
+    let _ = socket.shutdown(Shutdown::Both);
+    handshake_error(error)
 }
 
 /// The library's words are for the log; the kind is for the session.

@@ -30,6 +30,7 @@ pub(super) struct Wire {
     /// Every wait ends at this instant, however slowly bytes trickle in;
     /// without it the caller's socket timeouts rule.
     deadline: Option<Instant>,
+    reads: Reads,
     /// The handshake is over.
     established: bool,
     /// What was read and not yet taken: `input[start..end]`.
@@ -49,6 +50,16 @@ pub(super) struct Wire {
     server_hello: Vec<u8>,
 }
 
+/// Who waits for the peer's part of a handshake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reads {
+    /// A read waits until the deadline.
+    Wait,
+    /// A read answers `WouldBlock`, and the caller waits: it has more to look
+    /// at than this socket.
+    Return,
+}
+
 /// Which side's ChangeCipherSpec came first. In TLS 1.2 the server's is first
 /// in a resumed handshake and second in a full one (RFC 5246, section 7.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,11 +70,12 @@ enum Resumption {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Socket, purpose: Purpose, deadline: Instant) -> Wire {
+    pub(super) fn new(socket: Socket, purpose: Purpose, deadline: Instant, reads: Reads) -> Wire {
         Wire {
             socket,
             purpose,
             deadline: Some(deadline),
+            reads,
             established: false,
             input: Vec::new(),
             start: 0,
@@ -116,6 +128,7 @@ impl Wire {
     /// Bounds all waits from now on, as during the handshake.
     pub(super) fn end_by(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
+        self.reads = Reads::Wait;
     }
 
     /// Whether the handshake was a resumed one of TLS 1.2.
@@ -237,7 +250,11 @@ impl Wire {
             let count = match self.deadline {
                 None => (&self.socket).read(room),
                 Some(deadline) => {
-                    receive_before(&self.socket, room, deadline).map_err(handshake_error)
+                    let outcome = match self.reads {
+                        Reads::Wait => receive_before(&self.socket, room, deadline),
+                        Reads::Return => receive_now(&self.socket, room),
+                    };
+                    outcome.map_err(handshake_error)
                 }
             };
             match count {
@@ -391,7 +408,7 @@ fn invalid(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// `NotConnected` and `WouldBlock` would make the library wait for a retry.
+/// `NotConnected` would make the library wait for a retry.
 fn handshake_error(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::NotConnected => io::ErrorKind::ConnectionReset.into(),
@@ -407,6 +424,11 @@ fn receive_before(socket: &Socket, room: &mut [u8], deadline: Instant) -> io::Re
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+fn receive_now(socket: &Socket, room: &mut [u8]) -> io::Result<usize> {
+    let (count, _) = recv(socket.as_fd(), room, RecvFlags::DONTWAIT)?;
+    Ok(count)
 }
 
 fn send_before(socket: &Socket, data: &[u8], deadline: Instant) -> io::Result<usize> {

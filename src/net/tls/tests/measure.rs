@@ -182,7 +182,7 @@ fn serve_bulk(
     direction: Direction,
     total: usize,
 ) -> (Duration, f64) {
-    let stream = session.accept_data(socket.into(), soon(), direction);
+    let stream = accept_data(session, socket.into(), direction);
     let mut stream = stream.unwrap();
     let mut piece = vec![7; 256 * 1024];
     let (started, cpu) = (Instant::now(), cpu_time());

@@ -20,9 +20,9 @@ use std::time::{Duration, Instant};
 
 use super::server::{SessionTls, Tls};
 use super::stream::TlsStream;
-use super::{CertificatePair, Direction, TlsSettings, make_self_signed};
-use crate::error::Result;
-use crate::net::socket::Socket;
+use super::{CertificatePair, Direction, Step, TlsSettings, make_self_signed};
+use crate::error::{ErrorKind, Result};
+use crate::net::socket::{Interest, Socket, wait};
 use client::Client;
 
 /// Nothing in these tests takes so long unless it hangs.
@@ -96,7 +96,23 @@ enum Side {
 fn accept(session: &SessionTls, side: Side, socket: Socket) -> Result<TlsStream> {
     match side {
         Side::Control => session.accept(socket, soon()),
-        Side::Data(direction) => session.accept_data(socket, soon(), direction),
+        Side::Data(direction) => accept_data(session, socket, direction),
+    }
+}
+
+/// A whole handshake on a data connection.
+fn accept_data(session: &SessionTls, socket: Socket, direction: Direction) -> Result<TlsStream> {
+    let mut handshake = session.begin_data(socket, direction)?;
+    let until = handshake.deadline();
+    loop {
+        match handshake.step(session)? {
+            Step::Done(stream) => return Ok(stream),
+            Step::Wait(next) => handshake = next,
+        }
+        let socket = handshake.socket().as_fd();
+        if !wait([(socket, Interest::Read)], Some(until))?[0] {
+            return Err(ErrorKind::Timeout.into());
+        }
     }
 }
 

@@ -140,9 +140,7 @@ fn data_before_control_is_refused() {
     let session = place.tls().session();
     assert!(!session.can_resume());
     let (ours, _theirs) = ends();
-    let error = session
-        .accept_data(ours, soon(), Direction::Send)
-        .unwrap_err();
+    let error = accept_data(&session, ours, Direction::Send).unwrap_err();
     assert_eq!(error.kind(), crate::error::ErrorKind::Invalid);
 }
 
@@ -168,7 +166,7 @@ fn an_upload_is_whole_though_its_client_never_reads() {
                 let session = &session;
                 let server = scope.spawn(move || {
                     let direction = Direction::Receive;
-                    let stream = session.accept_data(ours.into(), soon(), direction);
+                    let stream = accept_data(session, ours.into(), direction);
                     let mut stream = stream.unwrap();
                     // The client is done and gone before the first read.
                     let ready = [(stream.socket().as_fd(), crate::net::socket::Interest::Read)];
@@ -224,7 +222,7 @@ fn gnutls_resumes() {
         let (second, _) = listener.accept().unwrap();
         second.set_read_timeout(Some(PATIENCE)).unwrap();
         let direction = Direction::Send;
-        let mut data = session.accept_data(second.into(), soon(), direction);
+        let mut data = accept_data(&session, second.into(), direction);
         let data = data.as_mut().unwrap();
         assert!(data.resumed(), "{priority}");
         let _ = data.shutdown();

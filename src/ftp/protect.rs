@@ -1,0 +1,146 @@
+//! TLS on the data connection, as PROT has agreed (RFC 4217, sections 9 and
+//! 10): its handshake, and whose it must be.
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use super::data::DataPort;
+use super::state::{Interpreter, Protection};
+use crate::config::TlsReuse;
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::socket::{Interest, Socket, wait};
+use crate::net::stream::Stream;
+use crate::net::tls::{DataHandshake, Direction, Step};
+
+impl Interpreter {
+    /// Puts the data connection under the protection that PROT asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] when it can't be protected as agreed, for a reply
+    /// of 522; what the control connection said meanwhile.
+    pub fn protect(
+        &mut self,
+        socket: Socket,
+        until: Option<Instant>,
+        direction: Direction,
+    ) -> Result<Stream> {
+        let (Protection::Private, Some(tls)) = (self.protection, &self.tls) else {
+            return Ok(Stream::Plain(socket));
+        };
+        let handshake = tls.begin_data(socket, direction)?;
+        self.shake_hands(handshake, until)
+    }
+
+    /// Makes the rest of a handshake; the control connection is served
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// As [`Interpreter::protect`].
+    pub fn shake_hands(
+        &mut self,
+        mut handshake: DataHandshake,
+        until: Option<Instant>,
+    ) -> Result<Stream> {
+        let deadline = handshake.deadline();
+        let until = until.map_or(deadline, |until| until.min(deadline));
+        loop {
+            match self.step(handshake)? {
+                Step::Done(stream) => return Ok(stream.into()),
+                Step::Wait(next) => handshake = next,
+            }
+            let socket = handshake.socket().clone();
+            if !self.wait_for(&socket, Interest::Read, Some(until))? {
+                let error = Error::new(ErrorKind::Timeout, "the client took too long");
+                return Err(self.not_protected(error));
+            }
+        }
+    }
+
+    fn step(&self, handshake: DataHandshake) -> Result<Step> {
+        let Some(tls) = &self.tls else {
+            return Err(ErrorKind::Internal.into());
+        };
+        let step = handshake
+            .step(tls)
+            .map_err(|error| self.not_protected(error))?;
+        let Step::Done(stream) = &step else {
+            return Ok(step);
+        };
+        if !stream.resumed() && tls.can_resume() {
+            match self.session.config().tls_reuse {
+                // SECURITY: without it, whoever guesses the port is served.
+                TlsReuse::Require => {
+                    let doing = "its TLS session is not that of the control connection";
+                    return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
+                }
+                TlsReuse::Prefer => log::debug!(
+                    "session {}: a data connection without a resumed TLS session",
+                    self.session.live().id
+                ),
+                TlsReuse::Off => {}
+            }
+        }
+        Ok(step)
+    }
+
+    fn not_protected(&self, error: Error) -> Error {
+        log::warn!(
+            "session {}: refused a data connection from {}: {error}",
+            self.session.live().id,
+            self.session.peer().ip().to_canonical()
+        );
+        Error::with_source(ErrorKind::Denied, "protecting the data connection", error)
+    }
+
+    /// Some clients (aioftp) begin TLS on the passive port before they say
+    /// RETR or STOR and wait for its end: whatever comes first, the command
+    /// or a part of their handshake, is served.
+    ///
+    /// # Errors
+    /// What the control connection said.
+    pub fn await_command_or_handshake(&mut self, until: Option<Instant>) -> Result<()> {
+        if self.protection != Protection::Private {
+            return Ok(());
+        }
+        while !self.control.has_input() {
+            let coming = match &self.data {
+                DataPort::Passive(listener) => listener.as_fd(),
+                DataPort::Connected(socket) => socket.as_fd(),
+                DataPort::Shaking(handshake) => handshake.socket().as_fd(),
+                _ => return Ok(()),
+            };
+            self.control.flush()?;
+            let control = self.control.socket()?.as_fd();
+            let both = [(control, Interest::Read), (coming, Interest::Read)];
+            let [asks, comes] = wait(both, until)?;
+            if asks || !comes {
+                return Ok(());
+            }
+            let data = std::mem::replace(&mut self.data, DataPort::None);
+            self.data = self.go_on_early(data).unwrap_or_else(DataPort::Refused);
+        }
+        Ok(())
+    }
+
+    fn go_on_early(&self, data: DataPort) -> Result<DataPort> {
+        let handshake = match (data, &self.tls) {
+            (DataPort::Passive(listener), _) => {
+                return Ok(match self.accept_peer(&listener)? {
+                    Some(socket) => DataPort::Connected(socket),
+                    None => DataPort::Passive(listener),
+                });
+            }
+            (DataPort::Connected(socket), Some(tls)) => {
+                // What will be done is not known: an upload must not meet
+                // tickets.
+                tls.begin_data(socket, Direction::Receive)?
+            }
+            (DataPort::Shaking(handshake), _) => *handshake,
+            (data, _) => return Ok(data),
+        };
+        Ok(match self.step(handshake)? {
+            Step::Done(stream) => DataPort::Ready(Box::new(stream.into())),
+            Step::Wait(next) => DataPort::Shaking(Box::new(next)),
+        })
+    }
+}
