@@ -40,6 +40,8 @@ pub enum Section {
     Files,
     /// Limits and timeouts.
     Limits,
+    /// One node of many.
+    Cluster,
     /// Logs.
     Logging,
 }
@@ -168,6 +170,14 @@ keys! {
         "rate-up" "BYTES" rate_up, "bytes a second from all clients together";
         "session-rate-down" "BYTES" session_rate_down, "bytes a second to one session";
         "session-rate-up" "BYTES" session_rate_up, "bytes a second from one session";
+    }
+    Cluster {
+        "node" "I/N" node, "number of this node; it takes its slice of passive-ports";
+        "proxy-from" "NETWORK" proxy_from repeats, "believe the PROXY header of these balancers";
+        "listen-health" "[ADDR:]PORT" listen_health repeats, "answer a balancer's health check there";
+        "drain-file" "FILE" drain_file, "fail the health check while FILE exists";
+        "drain-delay" "SECONDS" drain_delay, "fail the health check so long before the ports close";
+        "shared-dir" "DIR" shared_dir, "share bans and users' sessions with other nodes there";
     }
     Logging {
         "log-level" "LEVEL" program.log_level, "off, error, warn, info, debug or trace";

@@ -5,6 +5,7 @@
 //! `source` reads those three into a `Config`. Embedding programs set fields.
 
 mod keys;
+mod node;
 mod program;
 mod source;
 mod value;
@@ -17,6 +18,7 @@ use crate::auth::Perms;
 
 pub use crate::net::tls::ClientCertificate;
 pub use keys::{KEYS, Key, Section};
+pub use node::Node;
 pub use program::{LogFormat, Program};
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
@@ -63,6 +65,19 @@ pub struct Config {
     pub host_key: Vec<PathBuf>,
     /// Where keys are kept that the server makes itself.
     pub state_dir: Option<PathBuf>,
+    /// This node's number among the nodes of one service; takes its slice of
+    /// `passive_ports`.
+    pub node: Option<Node>,
+    /// Balancers whose PROXY header says who the client is.
+    pub proxy_from: Vec<Network>,
+    /// Ports for the balancer's health check.
+    pub listen_health: Vec<Endpoint>,
+    /// While this file exists, the health check fails.
+    pub drain_file: Option<PathBuf>,
+    /// How long the health check fails before SIGTERM closes the ports.
+    pub drain_delay: Duration,
+    /// A directory on a disk shared by all nodes: bans and sessions of users.
+    pub shared_dir: Option<PathBuf>,
     /// The directory that anonymous users see; `None`: no anonymous users.
     pub anonymous: Option<PathBuf>,
     /// What anonymous users may do there.
@@ -201,6 +216,15 @@ pub enum DotFiles {
     Deny,
 }
 
+impl Config {
+    /// The passive ports of this node: all, or its slice.
+    pub fn own_passive_ports(&self) -> PortRange {
+        self.node
+            .and_then(|node| node.slice(self.passive_ports))
+            .unwrap_or(self.passive_ports)
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         let seconds = Duration::from_secs;
@@ -222,6 +246,12 @@ impl Default for Config {
             ccc: false,
             host_key: Vec::new(),
             state_dir: None,
+            node: None,
+            proxy_from: Vec::new(),
+            listen_health: Vec::new(),
+            drain_file: None,
+            drain_delay: seconds(0),
+            shared_dir: None,
             anonymous: None,
             anonymous_rights: Perms::READ_ONLY,
             users: None,

@@ -122,7 +122,7 @@ impl Interpreter {
     pub fn open_passive(&mut self) -> Result<u16> {
         self.data = DataPort::None;
         let address = self.session.local().ip().to_canonical();
-        let (listener, port) = listen(address, self.session.config().passive_ports)?;
+        let (listener, port) = listen(address, self.session.config().own_passive_ports())?;
         self.data = DataPort::Passive(listener);
         Ok(port)
     }

@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
+use super::proxy_protocol;
 use super::secure_shell::{self, HostKeys};
 use super::socket::Socket;
 use super::stream::Stream;
@@ -74,13 +75,43 @@ pub fn admit(
     }
 }
 
+/// Serves a connection whose client a balancer names first.
+pub fn serve_behind_proxy(host: &Host, socket: Socket, balancer: SocketAddr, protocol: Protocol) {
+    let peer = match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
+        Ok(peer) => peer,
+        Err(error) => {
+            log::warn!(
+                "closed a connection from {}: {error}",
+                balancer.ip().to_canonical()
+            );
+            return;
+        }
+    };
+    let client = peer.unwrap_or(balancer);
+    if let Some(ticket) = admit(&host.services, &socket, client, protocol) {
+        let via = peer.map(|_| balancer.ip().to_canonical());
+        serve_client(host, socket, client, via, ticket, protocol);
+    }
+}
+
 /// Serves one connection that has been admitted, on the calling thread.
 pub fn serve(host: &Host, socket: Socket, peer: SocketAddr, ticket: Ticket, protocol: Protocol) {
+    serve_client(host, socket, peer, None, ticket, protocol);
+}
+
+fn serve_client(
+    host: &Host,
+    socket: Socket,
+    peer: SocketAddr,
+    via: Option<IpAddr>,
+    ticket: Ticket,
+    protocol: Protocol,
+) {
     prepare(&socket);
     let local = socket
         .local_addr()
         .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
-    let session = Session::new(&host.services, ticket, peer, local, protocol.name());
+    let session = Session::new(&host.services, ticket, peer, local, protocol.name()).with_via(via);
     let id = session.live().id;
     log::info!(
         "session {id}: {} connected ({})",

@@ -4,12 +4,15 @@
 //! protocol reads and writes through; the rest stands above the protocols.
 
 mod connection;
+mod health;
 mod keys;
 mod listener;
 pub(crate) mod name_cache;
 mod pool;
+mod proxy_protocol;
 mod secure_shell;
 mod server;
+mod shared;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

@@ -3,18 +3,21 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::connection::{self, Host, Protocol};
+use super::health::Health;
 use super::keys::Keys;
 use super::listener::{self, Going};
 use super::pool::Pool;
+use super::shared::Shared;
 use super::socket::Socket;
 use super::stream::Stream;
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::events::Events;
 use crate::session::{Phase, Services};
 
@@ -25,6 +28,7 @@ pub struct Server {
     events: Vec<Arc<dyn Events>>,
     listeners: Vec<(TcpListener, Protocol)>,
     keys: Option<Keys>,
+    health: Vec<Health>,
 }
 
 impl Server {
@@ -36,6 +40,7 @@ impl Server {
             events: Vec::new(),
             listeners: Vec::new(),
             keys: None,
+            health: Vec::new(),
         }
     }
 
@@ -59,6 +64,15 @@ impl Server {
     /// A port that can't be bound, or a key that can't be used, with what to do.
     pub fn bind(mut self) -> Result<Self> {
         let config = &self.config;
+        if config
+            .node
+            .is_some_and(|node| node.slice(config.passive_ports).is_none())
+        {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "passive-ports has fewer ports than there are nodes",
+            ));
+        }
         for (endpoints, protocol) in [
             (&config.listen, Protocol::Ftp),
             (&config.listen_ftps, Protocol::Ftps),
@@ -67,6 +81,9 @@ impl Server {
             for endpoint in endpoints {
                 self.listeners.push((listener::bind(endpoint)?, protocol));
             }
+        }
+        for endpoint in &config.listen_health {
+            self.health.push(Health::bind(endpoint)?);
         }
         self.keys = Some(Keys::load(config)?);
         Ok(self)
@@ -128,6 +145,8 @@ impl Server {
             pool,
             addresses,
             listeners: Vec::new(),
+            leaving: Arc::default(),
+            drain_delay: self.config.drain_delay,
         };
         for (listener, protocol) in self.listeners {
             let listener = Arc::new(listener);
@@ -140,6 +159,7 @@ impl Server {
                 .doing("starting a thread")?;
             running.listeners.push((listener, thread));
         }
+        running.start_helpers(self.health, &self.config)?;
         Ok(running)
     }
 
@@ -169,6 +189,26 @@ fn accept(listener: &TcpListener, host: &Host, pool: &Pool, protocol: Protocol) 
             return Going::Ends;
         }
         let socket = Socket::from(stream);
+        let behind_proxy = host
+            .services
+            .config()
+            .proxy_from
+            .iter()
+            .any(|network| network.contains(peer.ip()));
+        if behind_proxy {
+            // The header is read on a session's thread: a balancer that says
+            // nothing holds nobody else up.
+            let host = host.clone();
+            let job =
+                Box::new(move || connection::serve_behind_proxy(&host, socket, peer, protocol));
+            if pool.try_run(job).is_err() {
+                log::warn!(
+                    "refused a connection through {}: no thread is free",
+                    peer.ip().to_canonical()
+                );
+            }
+            return Going::On;
+        }
         let Some(ticket) = connection::admit(&host.services, &socket, peer, protocol) else {
             return Going::On;
         };
@@ -196,6 +236,9 @@ pub struct Running {
     pool: Pool,
     addresses: Vec<(SocketAddr, Protocol)>,
     listeners: Vec<(Arc<TcpListener>, JoinHandle<()>)>,
+    /// The health check fails from now on.
+    leaving: Arc<AtomicBool>,
+    drain_delay: Duration,
 }
 
 impl Running {
@@ -223,7 +266,43 @@ impl Running {
         self.end(drain)
     }
 
+    /// The threads that serve no sessions: health checks, the shared directory.
+    fn start_helpers(&mut self, health: Vec<Health>, config: &Config) -> Result<()> {
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .stack_size(128 * 1024);
+            thread.spawn(work).map(drop).doing("starting a thread")
+        };
+        for health in health {
+            let (leaving, drain_file) = (Arc::clone(&self.leaving), config.drain_file.clone());
+            let serve =
+                move || health.serve(drain_file.as_deref(), || leaving.load(Ordering::Relaxed));
+            spawn("health", Box::new(serve))?;
+        }
+        if let Some(directory) = &config.shared_dir {
+            let name = config
+                .program
+                .node_name
+                .clone()
+                .unwrap_or_else(|| match config.node {
+                    Some(node) => node.number.to_string(),
+                    None => rustix::system::uname()
+                        .nodename()
+                        .to_string_lossy()
+                        .into_owned(),
+                });
+            let shared = Shared::open(directory, &name)?;
+            let services = Arc::clone(&self.services);
+            spawn("shared", Box::new(move || shared.run(&services)))?;
+        }
+        Ok(())
+    }
+
     fn end(&mut self, drain: Duration) -> bool {
+        if !self.leaving.swap(true, Ordering::Relaxed) && !drain.is_zero() {
+            std::thread::sleep(self.drain_delay);
+        }
         let deadline = Instant::now() + drain;
         self.services.set_phase(Phase::Draining);
         for (listener, thread) in self.listeners.drain(..) {

@@ -2,7 +2,7 @@
 //! the memory of failed logins. A [`Ticket`] is a place; dropping it gives the
 //! place back, whatever way the session ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -36,6 +36,9 @@ struct State {
     /// Strangers who have not been told to give way, the oldest first.
     waiting: BTreeMap<u64, Waiting>,
     next: u64,
+    /// Of other nodes, as of a moment ago.
+    users_elsewhere: HashMap<String, u32>,
+    bans_elsewhere: HashSet<Network>,
 }
 
 struct Waiting {
@@ -219,16 +222,17 @@ impl Limits {
         self.state().failures.remove(&Network::of_peer(peer));
     }
 
-    /// Whether too many logins from `peer` have failed of late.
+    /// Whether too many logins from `peer` have failed of late, here or on
+    /// another node.
     pub fn is_banned(&self, peer: IpAddr, config: &Config) -> bool {
+        let network = Network::of_peer(peer);
+        let state = self.state();
+        let here = |failures: &Failures| {
+            failures.count >= config.ban_after && failures.last.elapsed() < config.ban_time
+        };
         config.ban_after != 0
-            && self
-                .state()
-                .failures
-                .get(&Network::of_peer(peer))
-                .is_some_and(|failures| {
-                    failures.count >= config.ban_after && failures.last.elapsed() < config.ban_time
-                })
+            && (state.bans_elsewhere.contains(&network)
+                || state.failures.get(&network).is_some_and(here))
     }
 
     /// The banned addresses, and how long each ban still holds.
@@ -256,6 +260,23 @@ impl Limits {
             Some(network) => drop(self.state().failures.remove(&network)),
             None => self.state().failures.clear(),
         }
+    }
+
+    /// Sessions of each user on this node.
+    pub fn sessions_by_user(&self) -> Vec<(String, u32)> {
+        let state = self.state();
+        state
+            .users
+            .iter()
+            .map(|(user, count)| (user.clone(), *count))
+            .collect()
+    }
+
+    /// Notes the sessions of users on other nodes, and what any node bans.
+    pub fn set_elsewhere(&self, users: HashMap<String, u32>, bans: Vec<Network>) {
+        let mut state = self.state();
+        state.users_elsewhere = users;
+        state.bans_elsewhere = bans.into_iter().collect();
     }
 
     /// Sessions in all.
@@ -297,14 +318,15 @@ impl Ticket {
                 "too many sessions wait for a login",
             ));
         }
-        let count = state.users.entry(user.into()).or_default();
-        if max != 0 && *count >= max {
+        let elsewhere = state.users_elsewhere.get(user).copied().unwrap_or(0);
+        let here = state.users.get(user).copied().unwrap_or(0);
+        if max != 0 && here.saturating_add(elsewhere) >= max {
             return Err(Error::new(
                 ErrorKind::TooMany,
                 "the user has max-sessions sessions",
             ));
         }
-        *count += 1;
+        state.users.insert(user.into(), here + 1);
         state.waiting.remove(&self.waits);
         state.strangers -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {

@@ -10,7 +10,7 @@ pub mod registry;
 pub mod transfer;
 pub mod transfer_log;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -146,6 +146,7 @@ pub struct Session {
     config: Arc<Config>,
     live: Arc<Live>,
     local: SocketAddr,
+    via: Option<IpAddr>,
     ticket: Ticket,
     files: Option<Files>,
     tries: u32,
@@ -171,11 +172,18 @@ impl Session {
             services: Arc::clone(services),
             config,
             local,
+            via: None,
             ticket,
             files: None,
             tries: 0,
             started: Instant::now(),
         }
+    }
+
+    /// The session of a client that a balancer has named.
+    pub fn with_via(mut self, via: Option<IpAddr>) -> Self {
+        self.via = via;
+        self
     }
 
     /// The configuration in force when the session began.
@@ -201,6 +209,11 @@ impl Session {
     /// The address that the client has connected to.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The balancer that the client's connections come through, if any.
+    pub fn via(&self) -> Option<IpAddr> {
+        self.via
     }
 
     /// When a stranger must have logged in.
