@@ -5,7 +5,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -316,6 +316,24 @@ fn the_password_logs_in_and_a_wrong_one_does_not() {
     );
 }
 
+/// A key that nobody authorized: the question is refused, and no signature is
+/// asked for.
+#[test]
+fn a_strange_key_does_not_log_in() {
+    let server = Server::start(Settings::default());
+    let strange = server.scratch.join("user_strange");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-N", "", "-t", "ed25519", "-f"])
+        .arg(&strange)
+        .status();
+    assert!(made.unwrap().success());
+    let out = run(server.with_key("strange", &[]).args(SUBSYSTEM), Vec::new());
+    assert_eq!(out.status.code(), Some(255));
+    let errors = String::from_utf8_lossy(&out.stderr);
+    assert!(errors.contains("Permission denied"), "{errors}");
+    assert_eq!(*server.seen.lock().unwrap(), ["none no", "offered no"]);
+}
+
 #[test]
 fn each_cipher_and_mac_carries_data() {
     let server = Server::start(Settings::default());
@@ -427,29 +445,4 @@ fn something_else_than_ssh_is_sent_away() {
     socket.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("SSH-2.0-wharf_"), "{answer}");
     assert!(answer.ends_with("does not speak SSH\r\n"), "{answer}");
-}
-
-#[test]
-fn host_keys_are_private_and_stay() {
-    let scratch = Scratch::new();
-    let path = scratch.join("host_key");
-    let paths = [path.clone()];
-    let first = HostKeys::load_or_create(&paths).unwrap().fingerprints();
-    let mode = fs::metadata(&path).unwrap().permissions().mode();
-    assert_eq!(mode & 0o777, 0o600);
-    let second = HostKeys::load_or_create(&paths).unwrap().fingerprints();
-    assert_eq!(first, second);
-    assert_eq!(first, shown_by_ssh_keygen(&path));
-}
-
-fn shown_by_ssh_keygen(path: &Path) -> Vec<(PathBuf, String, String)> {
-    let shown = Command::new("ssh-keygen").arg("-lf").arg(path).output();
-    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
-    let words: Vec<&str> = shown.split_whitespace().collect();
-    let key_type = match *words.last().unwrap() {
-        "(ED25519)" => "ssh-ed25519",
-        "(ECDSA)" => "ecdsa-sha2-nistp256",
-        _ => "ssh-rsa",
-    };
-    vec![(path.into(), key_type.into(), words[1].into())]
 }

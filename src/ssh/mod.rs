@@ -17,6 +17,8 @@ mod channel;
 mod cipher;
 mod fault;
 mod flow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod host_key;
 mod inbox;
 mod kex;

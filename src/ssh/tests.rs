@@ -3,6 +3,7 @@
 
 mod channels;
 mod handshake;
+mod host_keys;
 mod login;
 mod peer;
 mod vectors;

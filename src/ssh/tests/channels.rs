@@ -121,7 +121,7 @@ fn everything_but_one_session_is_refused() {
 fn channel_messages_out_of_order_end_the_connection() {
     let mut peer = Peer::logged_in(Settings::default());
     peer.data(b"no channel is open");
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     for number in [
         message::CHANNEL_OPEN_CONFIRMATION,
         message::CHANNEL_OPEN_FAILURE,
@@ -132,7 +132,7 @@ fn channel_messages_out_of_order_end_the_connection() {
     ] {
         let mut peer = Peer::running(Settings::default());
         peer.channel_message(number);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     for payload in [
         &[message::CHANNEL_DATA, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff][..],
@@ -143,7 +143,7 @@ fn channel_messages_out_of_order_end_the_connection() {
     ] {
         let mut peer = Peer::running(Settings::default());
         peer.send(payload);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     let mut peer = Peer::running(Settings::default());
     peer.channel_message(message::CHANNEL_EOF);
@@ -180,12 +180,12 @@ fn windows_bind_both_sides() {
         peer.data(&[1; 32_000]);
     }
     peer.data(&[1; 4001]);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 
     // A window that grows beyond 2^32-1.
     let mut peer = Peer::running(Settings::default());
     peer.adjust(u32::MAX);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 
     // A window of nothing: no data come, and then exactly what was granted.
     let mut peer = Peer::logged_in(Settings::default());

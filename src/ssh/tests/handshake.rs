@@ -48,13 +48,13 @@ fn bad_lengths_and_padding_end_with_a_protocol_error() {
         let mut bytes = length.to_be_bytes().to_vec();
         bytes.resize(64, 4);
         peer.raw(&bytes);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     for padding in [0, 3, 11, 200, 255] {
         let mut peer = after_versions(Settings::default());
         let packet = peer.packet(&[message::IGNORE, 0, 0, 0, 0], Some(padding));
         peer.raw(&packet);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
 }
 
@@ -72,7 +72,7 @@ fn a_packet_that_was_changed_ends_with_a_mac_error() {
         let mut packet = peer.packet(&[message::IGNORE, 0, 0, 0, 0], None);
         *packet.last_mut().unwrap() ^= 1;
         peer.raw(&packet);
-        peer.is_disconnected(MAC_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(MAC_ERROR, ErrorKind::Protocol);
     }
 }
 
@@ -103,7 +103,7 @@ fn the_key_exchange_comes_first_and_alone() {
     ] {
         let mut peer = after_versions(Settings::default());
         peer.send(payload);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     // A second KEXINIT, or something else, inside the first key exchange.
     for payload in [
@@ -115,17 +115,17 @@ fn the_key_exchange_comes_first_and_alone() {
         let init = peer.init("aes128-ctr", Kex::STRICT);
         peer.send(&init);
         peer.send(payload);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     let mut peer = after_versions(Settings::default());
     let init = peer.init("aes128-ctr", Kex::STRICT);
     peer.send(&init);
     peer.send(&init);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     // KEXINIT cut short.
     let mut peer = after_versions(Settings::default());
     peer.send(&init[..100]);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 }
 
 /// CVE-2023-48795: messages that need not be signed must not slip in.
@@ -136,12 +136,12 @@ fn strict_key_exchange_takes_nothing_that_is_ignored() {
     peer.send(&ignore);
     let init = peer.init("aes128-ctr", Kex::STRICT);
     peer.send(&init);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 
     let mut peer = after_versions(Settings::default());
     peer.send(&init);
     peer.send(&ignore);
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 
     // Without strict key exchange that is lawful, in both places.
     let mut peer = Peer::start(Settings::default());
@@ -204,7 +204,7 @@ fn bad_ephemeral_keys_and_unknown_algorithms_fail_the_key_exchange() {
         let mut payload = vec![message::KEX_ECDH_INIT];
         payload.put_string(&key);
         peer.send(&payload);
-        peer.is_disconnected(KEY_EXCHANGE_FAILED, ErrorKind::Protocol);
+        peer.must_disconnect(KEY_EXCHANGE_FAILED, ErrorKind::Protocol);
     }
     for (kex, cipher) in [
         ("diffie-hellman-group1-sha1", "aes128-ctr"),
@@ -217,7 +217,7 @@ fn bad_ephemeral_keys_and_unknown_algorithms_fail_the_key_exchange() {
         };
         let init = peer.init(cipher, names);
         peer.send(&init);
-        peer.is_disconnected(KEY_EXCHANGE_FAILED, ErrorKind::Protocol);
+        peer.must_disconnect(KEY_EXCHANGE_FAILED, ErrorKind::Protocol);
     }
 }
 

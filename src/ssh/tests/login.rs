@@ -20,11 +20,11 @@ fn channels_wait_for_the_login() {
     ] {
         let mut peer = Peer::keyed(Settings::default());
         peer.send(payload);
-        peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+        peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
     }
     let mut peer = Peer::keyed(Settings::default());
     peer.ask_service("ssh-connection");
-    peer.is_disconnected(SERVICE_NOT_AVAILABLE, ErrorKind::Protocol);
+    peer.must_disconnect(SERVICE_NOT_AVAILABLE, ErrorKind::Protocol);
 }
 
 fn at_login(settings: Settings) -> Peer {
@@ -53,14 +53,14 @@ fn tries_are_counted_and_none_is_not_one() {
         assert_eq!(reader.text().unwrap(), "publickey,password");
     }
     peer.ask_login("tester", "wrong");
-    peer.is_disconnected(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
+    peer.must_disconnect(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
 
     // Questions are not tries, but they end too.
     let mut peer = at_login(Settings::default());
     for _ in 0..64 {
         peer.ask_login("tester", "");
     }
-    peer.is_disconnected(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
+    peer.must_disconnect(NO_MORE_AUTH_METHODS, ErrorKind::LoginRefused);
 }
 
 #[test]
@@ -70,12 +70,12 @@ fn a_login_can_need_nothing_or_be_sent_away() {
     assert_eq!(peer.receive()[0], message::USERAUTH_SUCCESS);
     let mut peer = at_login(Settings::default());
     peer.ask_login("tester", "late");
-    peer.is_disconnected(TOO_MANY_CONNECTIONS, ErrorKind::TooMany);
+    peer.must_disconnect(TOO_MANY_CONNECTIONS, ErrorKind::TooMany);
     let mut peer = at_login(Settings::default());
     peer.ask_login("tester", "wrong");
     assert_eq!(peer.receive()[0], message::USERAUTH_FAILURE);
     peer.ask_login("other", "right");
-    peer.is_disconnected(PROTOCOL_ERROR, ErrorKind::Protocol);
+    peer.must_disconnect(PROTOCOL_ERROR, ErrorKind::Protocol);
 }
 
 #[test]

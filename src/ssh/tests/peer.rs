@@ -195,7 +195,7 @@ impl Peer {
     /// The server must say good-bye with this reason, close, and return an
     /// error of this kind.
     #[track_caller]
-    pub fn is_disconnected(&mut self, reason: u32, kind: ErrorKind) {
+    pub fn must_disconnect(&mut self, reason: u32, kind: ErrorKind) {
         loop {
             let payload = self.receive();
             if payload[0] == message::DISCONNECT {

@@ -1,0 +1,115 @@
+//! Host key files, beside what `ssh-keygen` makes and shows.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::ssh::HostKeys;
+
+/// A temporary directory that goes with the test.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let made = Command::new("mktemp").arg("-d").output().unwrap();
+        let path = String::from_utf8(made.stdout).unwrap();
+        Scratch(PathBuf::from(path.trim_end()))
+    }
+
+    fn join(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn host_keys_are_private_and_stay() {
+    let scratch = Scratch::new();
+    let path = scratch.join("host_key");
+    let paths = [path.clone()];
+    let first = HostKeys::load_or_create(&paths).unwrap().fingerprints();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let second = HostKeys::load_or_create(&paths).unwrap().fingerprints();
+    assert_eq!(first, second);
+    assert_eq!(first, shown_by_ssh_keygen(&path));
+}
+
+/// Keys of other tools: OpenSSH's format, PKCS#1 or SEC1 (PEM), PKCS#8.
+#[test]
+fn host_keys_of_each_format_are_read() {
+    let scratch = Scratch::new();
+    for (algorithm, bits) in [("ed25519", ""), ("ecdsa", "256"), ("rsa", "2048")] {
+        for format in ["RFC4716", "PEM", "PKCS8"] {
+            let path = scratch.join(&format!("{algorithm}_{format}"));
+            keygen(&path, &["-t", algorithm, "-m", format], bits, "");
+            let keys = HostKeys::load_or_create(std::slice::from_ref(&path)).unwrap();
+            assert_eq!(keys.fingerprints(), shown_by_ssh_keygen(&path));
+        }
+    }
+    // What can't be used must say so, and never ask a terminal.
+    for (name, arguments, bits, passphrase, words) in [
+        (
+            "locked",
+            ["-t", "ed25519", "-m", "RFC4716"],
+            "",
+            "secret",
+            "passphrase",
+        ),
+        (
+            "locked_pem",
+            ["-t", "rsa", "-m", "PEM"],
+            "2048",
+            "secret",
+            "locked_pem",
+        ),
+        (
+            "short",
+            ["-t", "rsa", "-m", "PEM"],
+            "1024",
+            "",
+            "2048 bits or more",
+        ),
+        ("curve", ["-t", "ecdsa", "-m", "PEM"], "521", "", "nistp256"),
+    ] {
+        let path = scratch.join(name);
+        keygen(&path, &arguments, bits, passphrase);
+        let error = HostKeys::load_or_create(&[path]).err().unwrap().to_string();
+        assert!(error.contains(words), "{error}");
+    }
+    let path = scratch.join("ed25519_PEM");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+    let error = HostKeys::load_or_create(&[path]).err().unwrap().to_string();
+    assert!(error.contains("others may write"), "{error}");
+    let text = scratch.join("text");
+    fs::write(&text, "no key\n").unwrap();
+    assert!(HostKeys::load_or_create(&[text]).is_err());
+    assert!(HostKeys::load_or_create(&[]).is_err());
+}
+
+fn keygen(path: &Path, arguments: &[&str], bits: &str, passphrase: &str) {
+    let mut command = Command::new("ssh-keygen");
+    command.args(["-q", "-N", passphrase]).args(arguments);
+    if !bits.is_empty() {
+        command.args(["-b", bits]);
+    }
+    assert!(command.arg("-f").arg(path).status().unwrap().success());
+}
+
+fn shown_by_ssh_keygen(path: &Path) -> Vec<(PathBuf, String, String)> {
+    let shown = Command::new("ssh-keygen").arg("-lf").arg(path).output();
+    let shown = String::from_utf8(shown.unwrap().stdout).unwrap();
+    let words: Vec<&str> = shown.split_whitespace().collect();
+    let key_type = match *words.last().unwrap() {
+        "(ED25519)" => "ssh-ed25519",
+        "(ECDSA)" => "ecdsa-sha2-nistp256",
+        _ => "ssh-rsa",
+    };
+    vec![(path.into(), key_type.into(), words[1].into())]
+}
