@@ -103,7 +103,8 @@ impl Interpreter {
                 Err(_) if self.session.services().phase() == Phase::Draining => continue,
                 Err(error) => return Err(error),
             };
-            pace.wait(self.session.config().max_commands_per_second);
+            let pause = pace.pause(self.session.config().max_commands_per_second);
+            self.sit_out(pause);
             let reply = match line {
                 Line::TooLong => Reply::new(500, "The line is too long."),
                 Line::Command(line) => self.execute(&line),
@@ -111,6 +112,18 @@ impl Interpreter {
             self.control.reply(&reply);
         }
         self.control.flush()
+    }
+
+    /// Waits, but not for the end of the server.
+    fn sit_out(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        while self.session.services().phase() == Phase::Running {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(Duration::from_millis(100)));
+        }
     }
 
     /// When the next command must have come, and what is said if it has not.
@@ -284,9 +297,10 @@ struct Pace {
 }
 
 impl Pace {
-    fn wait(&mut self, limit: u32) {
+    /// Counts a command and says how long it must wait.
+    fn pause(&mut self, limit: u32) -> Duration {
         if limit == 0 {
-            return;
+            return Duration::ZERO;
         }
         let window = Duration::from_secs(10);
         let now = Instant::now();
@@ -296,11 +310,12 @@ impl Pace {
                 count: 1,
                 since: Some(now),
             };
-            return;
+            return Duration::ZERO;
         }
         self.count += 1;
-        if self.count > limit.saturating_mul(10) {
-            std::thread::sleep(window - now.duration_since(since));
+        match self.count > limit.saturating_mul(10) {
+            true => window - now.duration_since(since),
+            false => Duration::ZERO,
         }
     }
 }
