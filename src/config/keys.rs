@@ -140,6 +140,7 @@ keys! {
         "passive-ports" "A-B" passive_ports, "ports of passive data connections";
         "passive-address" "ADDR|NAME" passive_address, "address told to clients outside";
         "passive-local-networks" "NETWORK" passive_local_networks repeats, "clients told the address they connected to";
+        "shared-data-ports" "" shared_data_ports, "all sessions share the few passive-ports";
         "active-mode" "" active_mode, "allow PORT and EPRT";
         "data-peer" "WHO" data_peer, "data connections from same-address, same-network or any";
         "data-peer-allow" "NETWORK" data_peer_allow repeats, "data connections also from there";

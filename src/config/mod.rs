@@ -95,6 +95,9 @@ pub struct Config {
     /// Clients from these networks are told the address they have connected
     /// to, whatever `passive_address` says.
     pub passive_local_networks: Vec<Network>,
+    /// All sessions share the passive ports, told apart by the client's
+    /// address: for containers that publish one port or a few.
+    pub shared_data_ports: bool,
     /// Whether PORT and EPRT are allowed.
     pub active_mode: bool,
     /// Who may open a data connection.
@@ -272,6 +275,7 @@ impl Default for Config {
             .iter()
             .filter_map(|network| Network::parse(network).ok())
             .collect(),
+            shared_data_ports: false,
             active_mode: true,
             data_peer: DataPeer::SameAddress,
             data_peer_allow: Vec::new(),

@@ -2,7 +2,7 @@
 //! its other end.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -12,18 +12,14 @@ use super::control::Urgent;
 use super::reply::Reply;
 use super::state::Interpreter;
 use crate::address::Network;
-use crate::config::{DataPeer, ExternalAddress, PortRange};
+use crate::config::{DataPeer, ExternalAddress};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::passive::PassivePort;
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction};
 use crate::session::deadline;
 
-/// Connections that may wait on a passive port: strangers must not keep the
-/// real client out.
-const BACKLOG: i32 = 16;
-/// Ports that are tried before the client is told that there is none.
-const PORTS_TRIED: u32 = 200;
 /// A client that connects only after it has seen 150 gets it after this wait.
 const EARLY_150: Duration = Duration::from_secs(2);
 
@@ -33,7 +29,7 @@ pub enum DataPort {
     /// Nowhere: the client has not said.
     None,
     /// The client connects to us.
-    Passive(TcpListener),
+    Passive(PassivePort),
     /// The client has connected already.
     Connected(Socket),
     /// The client has connected and begun TLS before it said what for.
@@ -46,85 +42,19 @@ pub enum DataPort {
     Active(SocketAddr),
 }
 
-/// Opens a passive port on `address`, anywhere in `range`, in random order.
-pub fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
-    let count = range.count();
-    // Each port of the range at most once, in an order that nobody can guess:
-    // a step without a common divisor visits all of them.
-    let [start, step] = random()?;
-    let start = start % count;
-    let mut step = 1 + step % count;
-    while common_divisor(step, count) != 1 {
-        step += 1;
-    }
-    let mut last = None;
-    for number in 0..PORTS_TRIED.min(count) {
-        let at = (u64::from(start) + u64::from(number) * u64::from(step)) % u64::from(count);
-        let port = range.first + at as u16;
-        match bind(SocketAddr::new(address, port)) {
-            Ok(listener) => return Ok((listener, port)),
-            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => last = Some(error),
-            Err(error) => return Err(error).doing("opening a passive port"),
-        }
-    }
-    let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrInUse));
-    Err(Error::with_source(
-        ErrorKind::Busy,
-        "no passive port is free",
-        cause,
-    ))
-}
-
-fn common_divisor(mut one: u32, mut two: u32) -> u32 {
-    while two != 0 {
-        (one, two) = (two, one % two);
-    }
-    one
-}
-
-/// Unpredictable, so that nobody can connect to the port before its client
-/// (landscape.md, attack 3).
-fn random() -> Result<[u32; 2]> {
-    let mut bytes = [0; 8];
-    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
-    let number = u64::from_le_bytes(bytes);
-    Ok([number as u32, (number >> 32) as u32])
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-    // Ports in TIME_WAIT are ours to use again: thousands of small transfers
-    // a second leave as many of them.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
-}
-
-/// Accepts a connection that is non-blocking from the start: std's `accept`
-/// would need a system call more.
-fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let (socket, peer) = rustix::net::acceptfrom_with(listener, flags)?;
-    let peer = peer
-        .and_then(|peer| SocketAddr::try_from(peer).ok())
-        .ok_or(io::ErrorKind::Unsupported)?;
-    Ok((socket.into(), peer))
-}
-
 impl Interpreter {
     /// Opens a passive port on the address that the client has connected to.
     pub fn open_passive(&mut self) -> Result<u16> {
         self.data = DataPort::None;
         let address = self.session.local().ip().to_canonical();
-        let (listener, port) = listen(address, self.session.config().own_passive_ports())?;
-        self.data = DataPort::Passive(listener);
-        Ok(port)
+        let (port, number) = match &self.session.services().shared_ports {
+            Some(shared) => {
+                shared.reserve(self.session.via().unwrap_or(self.session.peer().ip()))?
+            }
+            None => PassivePort::open(address, self.session.config().own_passive_ports())?,
+        };
+        self.data = DataPort::Passive(port);
+        Ok(number)
     }
 
     /// The IPv4 address for the 227 reply; `None` when there is none, as on a
@@ -210,7 +140,7 @@ impl Interpreter {
 
     fn accept(
         &mut self,
-        listener: &TcpListener,
+        listener: &PassivePort,
         until: Option<Instant>,
         what: &mut Option<impl FnOnce() -> Reply>,
     ) -> Result<Socket> {
@@ -240,8 +170,8 @@ impl Interpreter {
 
     /// Takes the next connection of a passive port; `None` for one that is not
     /// served, so that whoever guessed the port does not keep the client out.
-    pub fn accept_peer(&self, listener: &TcpListener) -> io::Result<Option<Socket>> {
-        let (socket, peer) = match accept(listener) {
+    pub fn accept_peer(&self, listener: &PassivePort) -> io::Result<Option<Socket>> {
+        let (socket, peer) = match listener.accept() {
             Ok(accepted) => accepted,
             Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => return Ok(None),
             Err(error) => return Err(error),

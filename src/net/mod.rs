@@ -8,6 +8,7 @@ mod health;
 mod keys;
 mod listener;
 pub(crate) mod name_cache;
+pub(crate) mod passive;
 mod pool;
 mod proxy_protocol;
 mod secure_shell;

@@ -11,6 +11,7 @@ use super::connection::{self, Host, Protocol};
 use super::health::Health;
 use super::keys::Keys;
 use super::listener::{self, Going};
+use super::passive::SharedPorts;
 use super::pool::Pool;
 use super::shared::Shared;
 use super::socket::Socket;
@@ -29,6 +30,7 @@ pub struct Server {
     listeners: Vec<(TcpListener, Protocol)>,
     keys: Option<Keys>,
     health: Vec<Health>,
+    shared_ports: Option<SharedPorts>,
 }
 
 impl Server {
@@ -41,6 +43,7 @@ impl Server {
             listeners: Vec::new(),
             keys: None,
             health: Vec::new(),
+            shared_ports: None,
         }
     }
 
@@ -82,6 +85,9 @@ impl Server {
                 self.listeners.push((listener::bind(endpoint)?, protocol));
             }
         }
+        if config.shared_data_ports {
+            self.shared_ports = Some(SharedPorts::open(config.own_passive_ports())?);
+        }
         for endpoint in &config.listen_health {
             self.health.push(Health::bind(endpoint)?);
         }
@@ -97,7 +103,11 @@ impl Server {
         let events = std::mem::take(&mut self.events);
         let services = Services::new(self.config.clone(), Arc::clone(&self.authenticator), events);
         Ok(Host {
-            services: Arc::new(services.with_tls(keys.tls)),
+            services: Arc::new(
+                services
+                    .with_tls(keys.tls)
+                    .with_shared_ports(self.shared_ports.take()),
+            ),
             host_keys: keys.host_keys,
         })
     }

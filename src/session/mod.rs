@@ -19,6 +19,7 @@ use crate::auth::{Authenticator, Credentials, Secret, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
+use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
@@ -41,6 +42,8 @@ pub struct Services {
     pub registry: Registry,
     /// TLS, if certificates are configured.
     pub tls: Option<Tls>,
+    /// Data ports that all sessions share, if so configured.
+    pub shared_ports: Option<SharedPorts>,
     /// What `passive-address` resolves to, if it is a name.
     pub external: NameCache,
     rate_down: Bucket,
@@ -76,6 +79,7 @@ impl Services {
             limits: Arc::default(),
             registry: Registry::default(),
             tls: None,
+            shared_ports: None,
             external: NameCache::default(),
             phase: AtomicU8::new(Phase::Running as u8),
         }
@@ -84,6 +88,12 @@ impl Services {
     /// With TLS.
     pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
         self.tls = tls;
+        self
+    }
+
+    /// With data ports that all sessions share.
+    pub fn with_shared_ports(mut self, ports: Option<SharedPorts>) -> Self {
+        self.shared_ports = ports;
         self
     }
 
