@@ -1,7 +1,7 @@
 //! The command table: one row a command. HELP, SITE HELP, FEAT, the checks
 //! before a command runs and the man page's test read it.
 
-use super::cmd::{dir, file, info, login, params, security, site};
+use super::cmd::{dir, file, info, list, login, params, security, site, sum};
 use super::command::{Access, Arity, Command, Feat, Secure};
 use super::reply::Reply;
 use super::state::Interpreter;
@@ -47,10 +47,10 @@ pub const COMMANDS: &[Command] = &[
     Command::new("MKD", Required, With(Right::MakeDir), dir::mkd, "<directory>").aliases(&["XMKD"]),
     Command::new("RMD", Required, With(Right::Delete), dir::rmd, "<directory>").aliases(&["XRMD"]),
     Command::new("RMDA", Required, With(Right::Delete), dir::rmda, "<directory>, with all in it").feat("RMDA <path>"),
-    Command::new("LIST", Optional, With(Right::List), dir::list, "[<path>]").secure(Secure::Data),
-    Command::new("NLST", Optional, With(Right::List), dir::nlst, "[<path>]").secure(Secure::Data),
-    Command::new("MLSD", Optional, With(Right::List), dir::mlsd, "[<directory>]").secure(Secure::Data),
-    Command::new("MLST", Optional, With(Right::List), dir::mlst, "[<path>]").feat_made(|state| Some(state.facts.feat())),
+    Command::new("LIST", Optional, With(Right::List), list::list, "[<path>]").secure(Secure::Data),
+    Command::new("NLST", Optional, With(Right::List), list::nlst, "[<path>]").secure(Secure::Data),
+    Command::new("MLSD", Optional, With(Right::List), list::mlsd, "[<directory>]").secure(Secure::Data),
+    Command::new("MLST", Optional, With(Right::List), list::mlst, "[<path>]").feat_made(|state| Some(state.facts.feat())),
     Command::new("DSIZ", Optional, With(Right::List), dir::dsiz, "[<directory>]: bytes in it").feat("DSIZ"),
     Command::new("AVBL", Optional, With(Right::List), dir::avbl, "[<directory>]: bytes free").feat("AVBL"),
     Command::new("RETR", Required, With(Right::Read), file::retr, "<file>").secure(Secure::Data),
@@ -65,12 +65,12 @@ pub const COMMANDS: &[Command] = &[
     Command::new("MFMT", Required, With(Right::Time), file::mfmt, "<time> <file>").feat("MFMT"),
     Command::new("MFF", Required, User, file::mff, "Modify=<time>;UNIX.mode=<mode>; <file>").feat("MFF Modify;UNIX.mode;UNIX.group;"),
     Command::new("COMB", Required, With(Right::Append), file::comb, "\"<target>\" \"<part>\" ...").feat("COMB target;source_list"),
-    Command::new("HASH", Required, With(Right::Read), file::hash, "<file>").feat_made(hash_feat),
-    Command::new("XCRC", Required, With(Right::Read), file::xcrc, "<file> [<begin> <end>]").feat("XCRC"),
-    Command::new("XMD5", Required, With(Right::Read), file::xmd5, "<file> [<begin> <end>]").aliases(&["MD5"]).feat_made(|_| has(Algorithm::Md5, "XMD5")),
-    Command::new("XSHA1", Required, With(Right::Read), file::xsha1, "<file> [<begin> <end>]").aliases(&["XSHA"]).feat_made(|_| has(Algorithm::Sha1, "XSHA1")),
-    Command::new("XSHA256", Required, With(Right::Read), file::xsha256, "<file> [<begin> <end>]").feat("XSHA256"),
-    Command::new("XSHA512", Required, With(Right::Read), file::xsha512, "<file> [<begin> <end>]").feat("XSHA512"),
+    Command::new("HASH", Required, With(Right::Read), sum::hash, "<file>").feat_made(hash_feat),
+    Command::new("XCRC", Required, With(Right::Read), sum::xcrc, "<file> [<begin> <end>]").feat("XCRC"),
+    Command::new("XMD5", Required, With(Right::Read), sum::xmd5, "<file> [<begin> <end>]").aliases(&["MD5"]).feat_made(|_| has(Algorithm::Md5, "XMD5")),
+    Command::new("XSHA1", Required, With(Right::Read), sum::xsha1, "<file> [<begin> <end>]").aliases(&["XSHA"]).feat_made(|_| has(Algorithm::Sha1, "XSHA1")),
+    Command::new("XSHA256", Required, With(Right::Read), sum::xsha256, "<file> [<begin> <end>]").feat("XSHA256"),
+    Command::new("XSHA512", Required, With(Right::Read), sum::xsha512, "<file> [<begin> <end>]").feat("XSHA512"),
     Command::new("SITE", Required, User, site::site, "<command>: see SITE HELP"),
 ];
 

@@ -1,11 +1,9 @@
-//! Files: RETR, STOR and their kin, names, sizes, times, sums.
+//! Files: RETR, STOR and their kin, names, sizes, times.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
-use super::params::offset;
 use super::site;
-use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
@@ -17,8 +15,8 @@ use crate::time::Utc;
 
 /// Names that STOU tries.
 const UNIQUE_TRIES: u32 = 100;
-/// Bytes read at once for a checksum.
-const PIECE: usize = 256 * 1024;
+/// Bytes read at once on the server, for a checksum or a copy.
+pub(super) const PIECE: usize = 256 * 1024;
 
 const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";
 
@@ -409,116 +407,13 @@ pub fn copy(state: &mut Interpreter, from: &VirtualPath, to: &VirtualPath) -> Re
 }
 
 /// Work on the server stops at ABOR like a transfer.
-fn glance(state: &mut Interpreter) -> Result<()> {
+pub(super) fn glance(state: &mut Interpreter) -> Result<()> {
     match state.control.can_look() {
         true => state
             .look()
             .inspect_err(|error| state.aborted = error.kind() == ErrorKind::Aborted),
         false => Ok(()),
     }
-}
-
-/// The checksum of the bytes from `start` to before `end`.
-fn sum(
-    state: &mut Interpreter,
-    path: &VirtualPath,
-    algorithm: Algorithm,
-    start: u64,
-    end: Option<u64>,
-) -> Result<(String, u64)> {
-    let Some(mut digest) = Digest::new(algorithm) else {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "this build has not this hash",
-        ));
-    };
-    let mut file = state.files()?.get(path)?;
-    let size = file.metadata()?.size;
-    let end = end.unwrap_or(size).min(size);
-    if start > end {
-        return Err(Error::new(
-            ErrorKind::BadOffset,
-            "a range behind the end of the file",
-        ));
-    }
-    let mut buffer = vec![0; PIECE];
-    let mut at = start;
-    while at < end {
-        let wanted = (end - at).min(PIECE as u64) as usize;
-        let length = file.read_at(&mut buffer[..wanted], at)?;
-        if length == 0 {
-            break;
-        }
-        digest.update(&buffer[..length]);
-        at += length as u64;
-        glance(state)?;
-    }
-    file.finish()?;
-    Ok((hex(&digest.finish()), at))
-}
-
-pub fn hash(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (start, last) = (std::mem::take(&mut state.restart), state.range_end.take());
-    let path = state.path(argument)?;
-    let algorithm = state.hash;
-    let (sum, end) = sum(
-        state,
-        &path,
-        algorithm,
-        start,
-        last.map(|last| last.saturating_add(1)),
-    )?;
-    // draft-bryan-ftpext-hash: algorithm, range, hash, name.
-    let range = format!("{} {start}-{} {sum} ", algorithm.name(), end);
-    Ok(Reply::bytes(213, [range.as_bytes(), argument].concat()))
-}
-
-/// XCRC and its kin: a name, quoted if it holds blanks, and a range.
-fn old_sum(state: &mut Interpreter, argument: &[u8], algorithm: Algorithm) -> Result<Reply> {
-    // A name with blanks need not be quoted if nothing follows it.
-    let whole = state.path(argument)?;
-    let plain = state.files()?.metadata(&whole, Follow::Yes).is_ok();
-    let (path, start, end) = if plain {
-        (whole, 0, None)
-    } else {
-        let names = quoted_names(argument);
-        let number = |at: usize| names.get(at).map(|text| offset(text));
-        match (names.first(), number(1), number(2)) {
-            (Some(name), None, None) => (state.path(name)?, 0, None),
-            (Some(name), Some(Some(start)), None) => (state.path(name)?, start, None),
-            (Some(name), Some(Some(start)), Some(Some(end))) => {
-                (state.path(name)?, start, Some(end))
-            }
-            _ => {
-                return Ok(Reply::new(
-                    501,
-                    "Expected a file, and the first and last offset.",
-                ));
-            }
-        }
-    };
-    let (sum, _) = sum(state, &path, algorithm, start, end)?;
-    Ok(Reply::new(250, sum.to_ascii_uppercase()))
-}
-
-pub fn xcrc(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    old_sum(state, argument, Algorithm::Crc32)
-}
-
-pub fn xmd5(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    old_sum(state, argument, Algorithm::Md5)
-}
-
-pub fn xsha1(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    old_sum(state, argument, Algorithm::Sha1)
-}
-
-pub fn xsha256(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    old_sum(state, argument, Algorithm::Sha256)
-}
-
-pub fn xsha512(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    old_sum(state, argument, Algorithm::Sha512)
 }
 
 #[cfg(test)]

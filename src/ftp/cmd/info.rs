@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::dir;
+use super::list;
 use crate::error::Result;
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
@@ -74,7 +74,7 @@ pub fn stat(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         if state.session.user().is_none() {
             return Ok(Reply::new(530, "Please log in with USER and PASS."));
         }
-        return dir::stat_path(state, argument);
+        return list::stat_path(state, argument);
     }
     let mut lines = vec![b"Status of this session:".to_vec()];
     let user = state.session.user().map_or("nobody", |user| &user.name);

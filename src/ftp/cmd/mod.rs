@@ -3,7 +3,9 @@
 pub mod dir;
 pub mod file;
 pub mod info;
+pub mod list;
 pub mod login;
 pub mod params;
 pub mod security;
 pub mod site;
+pub mod sum;

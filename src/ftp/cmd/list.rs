@@ -1,0 +1,493 @@
+//! LIST, NLST, MLSD, MLST and STAT with a path. Listings stream: the memory
+//! they take does not grow with the directory.
+
+use std::time::SystemTime;
+
+use super::dir::pause;
+use super::file::{no_data_connection, transfer_failed};
+use crate::auth::Perms;
+use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::listing::{self, Owners, Place};
+use crate::ftp::reply::Reply;
+use crate::ftp::state::Interpreter;
+use crate::net::stream::Stream;
+use crate::net::tls::Direction;
+use crate::session::matches;
+use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
+use crate::time::seconds_of;
+
+/// LIST is sorted up to so many entries; a longer one comes in the order of
+/// the file system, so that the first line is there at once. NLST and MLSD,
+/// which programs read, are never sorted.
+const SORTED_MAX: usize = 10_000;
+/// Bytes that are gathered before they are sent.
+const PIECE: usize = 64 * 1024;
+/// Bytes that a listing over the control connection may take.
+const STAT_MAX: usize = 1 << 20;
+
+/// What is written for each entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Long,
+    Names,
+    Facts,
+}
+
+/// What LIST was asked: letters behind `-`, as clients send them for `ls`.
+#[derive(Default)]
+struct Options {
+    all: bool,
+    itself: bool,
+    recursive: bool,
+    long: bool,
+}
+
+/// Letters of `ls` that clients send and that may change nothing here.
+const LS_LETTERS: &[u8] = b"aAlLRdrtS1FhnCxgoGsuqTU";
+
+fn options(argument: &[u8]) -> (Options, &[u8]) {
+    let mut options = Options::default();
+    let mut rest = argument;
+    while let Some(letters) = rest.strip_prefix(b"-") {
+        let end = letters
+            .iter()
+            .position(|byte| *byte == b' ')
+            .unwrap_or(letters.len());
+        let letters = &letters[..end];
+        if letters.is_empty() || !letters.iter().all(|letter| LS_LETTERS.contains(letter)) {
+            break;
+        }
+        options.all |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
+        options.itself |= letters.contains(&b'd');
+        options.recursive |= letters.contains(&b'R');
+        options.long |= letters.contains(&b'l');
+        rest = rest.get(end + 2..).unwrap_or(b"");
+    }
+    (options, rest)
+}
+
+/// A listing on its way: what to list, and the lines not sent yet.
+struct Lister {
+    format: Format,
+    owners: Owners,
+    facts: listing::Facts,
+    perms: Perms,
+    now: i64,
+    all: bool,
+    out: Vec<u8>,
+    count: u32,
+    left: u64,
+}
+
+/// Where the lines go.
+enum Sink {
+    Data(Stream),
+    /// STAT: over the control connection, all at once and so not without end.
+    Reply,
+}
+
+impl Lister {
+    fn new(state: &Interpreter, format: Format, all: bool, at: &VirtualPath) -> Result<Self> {
+        let files = state.files()?;
+        Ok(Lister {
+            format,
+            owners: if files.user().anonymous {
+                Owners::Hidden
+            } else {
+                Owners::Numbers
+            },
+            facts: state.facts,
+            perms: files.perms_at(at),
+            now: seconds_of(SystemTime::now()),
+            all,
+            out: Vec::new(),
+            count: 0,
+            left: state.session.config().max_recursion,
+        })
+    }
+
+    fn shows(&self, name: &[u8]) -> bool {
+        // MLSD has no options; its clients filter by themselves.
+        self.all || self.format == Format::Facts || name.first() != Some(&b'.')
+    }
+
+    fn line(&mut self, name: &[u8], metadata: &Metadata, target: Option<&[u8]>) {
+        match self.format {
+            Format::Long => {
+                listing::long_line(&mut self.out, name, metadata, target, self.owners, self.now)
+            }
+            Format::Names => listing::name_line(&mut self.out, b"", name),
+            Format::Facts => self.facts(name, metadata, Place::Entry),
+        }
+    }
+
+    fn facts(&mut self, name: &[u8], metadata: &Metadata, place: Place) {
+        listing::facts_line(&mut self.out, self.facts, metadata, self.perms, place, name);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// One entry of an open directory. One that has vanished since is left out.
+    fn entry(
+        &mut self,
+        directory: &dyn Directory,
+        prefix: &[u8],
+        name: &[u8],
+    ) -> Result<Option<FileKind>> {
+        if self.format == Format::Names {
+            listing::name_line(&mut self.out, prefix, name);
+            return Ok(None);
+        }
+        let metadata = match directory.metadata(name, Follow::No) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut shown = metadata;
+        let mut target = None;
+        if metadata.kind == FileKind::Link {
+            match self.format {
+                Format::Long => target = directory.read_link(name).ok(),
+                // Clients want to know what they get when they go there.
+                _ => shown = directory.metadata(name, Follow::Yes).unwrap_or(metadata),
+            }
+        }
+        self.line(name, &shown, target.as_deref());
+        Ok(Some(metadata.kind))
+    }
+
+    fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+        match sink {
+            Sink::Data(stream) => {
+                state.send_bytes(stream, &self.out)?;
+                self.out.clear();
+                Ok(())
+            }
+            Sink::Reply if self.out.len() > STAT_MAX => Err(Error::new(
+                ErrorKind::TooMany,
+                "a listing too long for the control connection",
+            )),
+            Sink::Reply => Ok(()),
+        }
+    }
+
+    fn after_entry(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+        if self.out.len() >= PIECE {
+            self.send(state, sink)?;
+        }
+        pause(state, &mut self.count)
+    }
+
+    /// All entries of a directory that `pattern` allows; directories among
+    /// them go to `below`, for a recursive listing.
+    fn directory(
+        &mut self,
+        state: &mut Interpreter,
+        sink: &mut Sink,
+        mut directory: Box<dyn Directory>,
+        prefix: &[u8],
+        pattern: Option<&[u8]>,
+        mut below: Option<&mut Vec<Vec<u8>>>,
+    ) -> Result<()> {
+        let mut name = Vec::new();
+        let mut names = Names::default();
+        let sorted = self.format == Format::Long;
+        let fits = |lister: &Lister, name: &[u8]| match pattern {
+            Some(pattern) => {
+                matches(pattern, name) && (lister.shows(name) || pattern.first() == Some(&b'.'))
+            }
+            None => lister.shows(name),
+        };
+        while sorted && names.len() < SORTED_MAX {
+            if directory.next(&mut name)?.is_none() {
+                break;
+            }
+            if fits(self, &name) {
+                names.push(&name);
+            }
+        }
+        names.sort();
+        for name in names.iter() {
+            let kind = self.entry(directory.as_ref(), prefix, name)?;
+            if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
+                below.push(name.to_vec());
+            }
+            self.after_entry(state, sink)?;
+        }
+        while directory.next(&mut name)?.is_some() {
+            if !fits(self, &name) {
+                continue;
+            }
+            let kind = self.entry(directory.as_ref(), prefix, &name)?;
+            if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
+                below.push(name.clone());
+            }
+            self.after_entry(state, sink)?;
+        }
+        Ok(())
+    }
+
+    /// LIST -R: each directory with its path above it, as ls does.
+    fn recursive(
+        &mut self,
+        state: &mut Interpreter,
+        sink: &mut Sink,
+        top: &VirtualPath,
+    ) -> Result<()> {
+        let files = state.files()?.clone();
+        let mut stack = vec![(top.clone(), b".".to_vec())];
+        while let Some((path, shown)) = stack.pop() {
+            let directory = match files.list(&path) {
+                Ok(directory) => directory,
+                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            listing::name_line(&mut self.out, &shown, b":");
+            let before = self.count;
+            let mut below = Vec::new();
+            self.directory(state, sink, directory, b"", None, Some(&mut below))?;
+            self.out.extend_from_slice(b"\r\n");
+            self.left = self
+                .left
+                .checked_sub(u64::from(self.count.wrapping_sub(before)) + 1)
+                .ok_or_else(|| {
+                    Error::new(ErrorKind::Internal, "LIST -R passed max-recursion entries")
+                })?;
+            for name in below.iter().rev() {
+                stack.push((path.join(name)?, [&shown[..], b"/", name].concat()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Names, one behind the other in one piece of memory.
+#[derive(Default)]
+struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<(u32, u32)>,
+}
+
+impl Names {
+    fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    fn push(&mut self, name: &[u8]) {
+        let start = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(name);
+        self.ends.push((start, self.bytes.len() as u32));
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.ends
+            .sort_unstable_by_key(|(start, end)| &bytes[*start as usize..*end as usize]);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.ends
+            .iter()
+            .map(|(start, end)| &self.bytes[*start as usize..*end as usize])
+    }
+}
+
+/// What an argument of LIST names.
+enum Target {
+    Directory(VirtualPath, Box<dyn Directory>),
+    File(Metadata),
+    Matching(Box<dyn Directory>, Vec<u8>),
+}
+
+fn target(state: &Interpreter, argument: &[u8], options: &Options) -> Result<Target> {
+    let files = state.files()?;
+    let path = state.path(argument)?;
+    let metadata = match files.metadata(&path, Follow::Yes) {
+        Ok(metadata) => Ok(metadata),
+        // A link that leads nowhere is still there to be listed.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            files.metadata(&path, Follow::No).map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    };
+    match metadata {
+        Ok(metadata) if metadata.is_dir() && !options.itself => {
+            let directory = files.list(&path)?;
+            Ok(Target::Directory(path, directory))
+        }
+        Ok(metadata) => Ok(Target::File(metadata)),
+        Err(_) if path.name().iter().any(|byte| matches!(byte, b'*' | b'?')) => Ok(
+            Target::Matching(files.list(&path.parent())?, path.name().to_vec()),
+        ),
+        Err(error) => Err(error),
+    }
+}
+
+/// What stands before each name of NLST, so that the client can use it.
+fn prefix(argument: &[u8], target: &Target) -> Vec<u8> {
+    match target {
+        Target::Directory(..) if argument.is_empty() || argument == b"." => Vec::new(),
+        Target::Directory(..) if argument.ends_with(b"/") => argument.to_vec(),
+        Target::Directory(..) => [argument, b"/"].concat(),
+        _ => {
+            let end = argument
+                .iter()
+                .rposition(|byte| *byte == b'/')
+                .map_or(0, |at| at + 1);
+            argument[..end].to_vec()
+        }
+    }
+}
+
+/// The lines of LIST, NLST and STAT.
+fn write_listing(
+    state: &mut Interpreter,
+    sink: &mut Sink,
+    format: Format,
+    options: &Options,
+    argument: &[u8],
+    target: Target,
+) -> Result<Vec<u8>> {
+    let path = state.path(argument)?;
+    let mut lister = Lister::new(state, format, options.all, &path)?;
+    let prefix = prefix(argument, &target);
+    match target {
+        Target::Directory(path, _) if options.recursive && format == Format::Long => {
+            lister.recursive(state, sink, &path)?;
+        }
+        Target::Directory(path, directory) => {
+            if options.all && format == Format::Long {
+                let own = state.files()?.metadata(&path, Follow::Yes)?;
+                let above = state
+                    .files()?
+                    .metadata(&path.parent(), Follow::Yes)
+                    .unwrap_or(own);
+                lister.line(b".", &own, None);
+                lister.line(b"..", &above, None);
+            }
+            lister.directory(state, sink, directory, &prefix, None, None)?;
+        }
+        Target::File(metadata) => lister.line(argument, &metadata, None),
+        Target::Matching(directory, pattern) => {
+            lister.directory(state, sink, directory, &prefix, Some(&pattern), None)?;
+        }
+    }
+    lister.send(state, sink)?;
+    Ok(lister.out)
+}
+
+/// Opens the data connection, writes, closes, and says how it went. A listing
+/// that could not be finished never looks like a whole one.
+fn over_data(
+    state: &mut Interpreter,
+    write: impl FnOnce(&mut Interpreter, &mut Sink) -> Result<()>,
+) -> Result<Reply> {
+    let stream = match state.open_data(Direction::Send, || {
+        Reply::new(150, "Here comes the listing.")
+    }) {
+        Ok(stream) => stream,
+        Err(error) => return Ok(no_data_connection(state, &error)),
+    };
+    let mut sink = Sink::Data(stream);
+    let outcome = write(state, &mut sink);
+    if let (Ok(()), Sink::Data(stream)) = (&outcome, sink) {
+        match state.close_data(stream) {
+            Ok(()) => return Ok(Reply::new(226, "The listing is complete.")),
+            Err(error) => return Ok(transfer_failed(state, &error)),
+        }
+    }
+    Ok(match outcome {
+        Err(error) => transfer_failed(state, &error),
+        Ok(()) => Reply::new(451, "The listing has failed."),
+    })
+}
+
+fn list_or_nlst(state: &mut Interpreter, argument: &[u8], format: Format) -> Result<Reply> {
+    let (options, path) = options(argument);
+    let format = if options.long { Format::Long } else { format };
+    let path = path.to_vec();
+    let target = target(state, &path, &options)?;
+    over_data(state, |state, sink| {
+        write_listing(state, sink, format, &options, &path, target).map(drop)
+    })
+}
+
+pub fn list(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    list_or_nlst(state, argument, Format::Long)
+}
+
+pub fn nlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    list_or_nlst(state, argument, Format::Names)
+}
+
+pub fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (mut options, path) = options(argument);
+    options.recursive = false;
+    let path = path.to_vec();
+    let target = target(state, &path, &options)?;
+    let code = if matches!(target, Target::File(_)) {
+        213
+    } else {
+        212
+    };
+    let out = match write_listing(
+        state,
+        &mut Sink::Reply,
+        Format::Long,
+        &options,
+        &path,
+        target,
+    ) {
+        Ok(out) => out,
+        Err(error) if error.kind() == ErrorKind::TooMany => {
+            return Ok(Reply::new(451, "The listing is too long; use LIST."));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut lines = vec![b"Status:".to_vec()];
+    lines.extend(
+        out.split(|byte| *byte == b'\n')
+            .filter_map(|line| line.strip_suffix(b"\r"))
+            .map(<[u8]>::to_vec),
+    );
+    lines.push(b"End of status".to_vec());
+    Ok(Reply::many(code, lines))
+}
+
+pub fn mlsd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let path = state.path(argument)?;
+    let files = state.files()?.clone();
+    let own = files.metadata(&path, Follow::Yes)?;
+    if !own.is_dir() {
+        return Ok(Reply::new(501, "MLSD is for directories."));
+    }
+    let directory = files.list(&path)?;
+    let above = files.metadata(&path.parent(), Follow::Yes).unwrap_or(own);
+    over_data(state, |state, sink| {
+        let mut lister = Lister::new(state, Format::Facts, true, &path)?;
+        lister.facts(b".", &own, Place::Current);
+        lister.facts(b"..", &above, Place::Parent);
+        lister.directory(state, sink, directory, b"", None, None)?;
+        lister.send(state, sink)
+    })
+}
+
+pub fn mlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let path = state.path(argument)?;
+    let files = state.files()?;
+    let metadata = files.metadata(&path, Follow::Yes)?;
+    let mut line = Vec::new();
+    listing::facts_line(
+        &mut line,
+        state.facts,
+        &metadata,
+        files.perms_at(&path),
+        Place::Entry,
+        path.as_bytes(),
+    );
+    Ok(Reply::many(
+        250,
+        vec![b"Facts:".to_vec(), line, b"End".to_vec()],
+    ))
+}
