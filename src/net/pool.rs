@@ -16,6 +16,9 @@ const STACK: usize = if cfg!(debug_assertions) {
 };
 /// How long an idle thread waits for work.
 const LINGER: Duration = Duration::from_secs(30);
+/// How long a job waits for a thread: who has a place among the sessions has
+/// it a moment before the thread of the last one is done.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A job: one session.
 pub type Job = Box<dyn FnOnce() + Send>;
@@ -28,6 +31,7 @@ struct Shared {
     most: u32,
     state: Mutex<State>,
     work: Condvar,
+    free: Condvar,
     end: Condvar,
 }
 
@@ -46,6 +50,7 @@ impl Pool {
             most: most.max(1),
             state: Mutex::default(),
             work: Condvar::new(),
+            free: Condvar::new(),
             end: Condvar::new(),
         }))
     }
@@ -55,7 +60,16 @@ impl Pool {
     /// # Errors
     /// The job comes back when all threads are busy or none can be started.
     pub fn try_run(&self, job: Job) -> Result<(), Job> {
-        let mut state = self.0.lock();
+        let all_busy = |state: &mut State| {
+            state.queue.len() >= state.idle as usize
+                && state.threads >= self.0.most
+                && !state.closed
+        };
+        let waited = self
+            .0
+            .free
+            .wait_timeout_while(self.0.lock(), PATIENCE, all_busy);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
         if state.queue.len() < state.idle as usize {
             state.queue.push_back(job);
             self.0.work.notify_one();
@@ -124,6 +138,7 @@ impl Shared {
                 }
                 state = self.lock();
                 state.idle += 1;
+                self.free.notify_one();
                 continue;
             }
             if state.closed {
@@ -140,6 +155,7 @@ impl Shared {
         }
         state.threads -= 1;
         state.idle -= 1;
+        self.free.notify_one();
         self.end.notify_all();
     }
 }

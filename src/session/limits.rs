@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::registry::Live;
@@ -19,11 +19,14 @@ const FAILURES_MAX: usize = 4096;
 /// When all threads are in use, strangers who have been here for so long give
 /// way; a client that is just logging in has the time to.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a new connection waits for those that give way to be gone.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// Counts and memories of one server.
 #[derive(Default)]
 pub struct Limits {
     state: Mutex<State>,
+    left: Condvar,
 }
 
 #[derive(Default)]
@@ -35,6 +38,8 @@ struct State {
     failures: HashMap<Network, Failures>,
     /// Strangers who have not been told to give way, the oldest first.
     waiting: BTreeMap<u64, Waiting>,
+    /// Sessions that have been told to, and are not gone yet.
+    giving_way: u32,
     next: u64,
     /// Of other nodes, as of a moment ago.
     users_elsewhere: HashMap<String, u32>,
@@ -89,6 +94,7 @@ impl State {
         let place = self.waiting.remove(&number)?.place;
         // Under the lock, so that no login comes between.
         place.gives_way.store(true, SeqCst);
+        self.giving_way += 1;
         Some(place)
     }
 
@@ -141,9 +147,13 @@ impl Limits {
             return denied("the address is banned for failed logins");
         }
         let network = Network::of_peer(peer);
-        let mut state = self.state();
-        let counts = state.addresses.get(&network).copied().unwrap_or_default();
         let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
+        // They end within milliseconds; a flood waits in the kernel meanwhile.
+        let full =
+            |state: &mut State| reached(state.sessions, config.threads) && state.giving_way > 0;
+        let waited = self.left.wait_timeout_while(self.state(), PATIENCE, full);
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let counts = state.addresses.get(&network).copied().unwrap_or_default();
         if reached(state.sessions, config.threads) {
             let place = state.one_gives_way(GRACE);
             drop(state);
@@ -165,10 +175,12 @@ impl Limits {
         if reached(state.strangers, config.max_unauthenticated) {
             return too_many("max-unauthenticated is reached");
         }
-        // A quarter of the threads is for users: from many addresses, too,
-        // strangers get in only by taking the place of another.
-        let most = config.threads - config.threads / 4;
-        let gives_way = match config.threads >= 4 && state.waiting.len() >= most as usize {
+        // A quarter of the threads that users leave stays free: from many
+        // addresses, too, strangers get in only in the place of another.
+        let users = state.sessions - state.strangers;
+        let left = config.threads.saturating_sub(users);
+        let most = left - left / 4;
+        let gives_way = match left >= 4 && state.waiting.len() >= most as usize {
             true => state.one_gives_way(Duration::ZERO),
             false => None,
         };
@@ -360,6 +372,9 @@ impl Drop for Ticket {
         self.log_out();
         let mut state = self.limits.state();
         state.waiting.remove(&self.waits);
+        if self.place.gives_way.load(SeqCst) {
+            state.giving_way -= 1;
+        }
         state.sessions -= 1;
         state.strangers -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
@@ -369,6 +384,8 @@ impl Drop for Ticket {
                 state.addresses.remove(&self.network);
             }
         }
+        drop(state);
+        self.limits.left.notify_all();
     }
 }
 
@@ -426,7 +443,8 @@ mod tests {
         );
         seventh.log_in("ann", 0).unwrap();
         held.remove(1);
-        // The user's place is safe; then the oldest goes.
+        // The user's place is safe, and strangers get three quarters of what
+        // users leave: six of seven. Then the oldest goes.
         held.push(limits.admit(peer(6), &config).unwrap());
         assert!(!held.iter().any(gone));
         held.push(limits.admit(peer(7), &config).unwrap());
