@@ -145,7 +145,11 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(reply);
     }
     let path = state.path(argument)?;
-    let how = if start == 0 { Put::Replace } else { Put::Keep };
+    // What a restart goes on with must be there: it is never made.
+    let how = match start {
+        0 => Put::Replace,
+        _ => Put::Existing,
+    };
     let transfer = put(state, &path, how)?;
     if start > 0 {
         let size = transfer.metadata()?.size;
