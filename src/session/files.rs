@@ -144,6 +144,23 @@ impl Files {
         Ok(())
     }
 
+    /// SECURITY: who may not even delete at `path` is a guest there, and brings
+    /// no `.htaccess`, `.bashrc` or `.ssh/authorized_keys` (landscape.md,
+    /// attack 28), under whatever name a link gives to its directory.
+    fn may_make(&self, path: &VirtualPath) -> Result<()> {
+        if !self.0.user.anonymous && self.perms_at(path).has(Right::Delete) {
+            return Ok(());
+        }
+        let dotted = |path: &VirtualPath| path.components().any(|name| name.starts_with(b"."));
+        match dotted(path) || dotted(&names::resolve(self.file_system(), path)?) {
+            true => Err(Error::new(
+                ErrorKind::Denied,
+                format!("guests make no names with a dot in front: {path}"),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// What is known about a path.
     pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
         self.may(path, Right::List)?;
@@ -211,6 +228,7 @@ impl Files {
     /// the configured bits have.
     pub fn make_dir(&self, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
         self.may(path, Right::MakeDir)?;
+        self.may_make(path)?;
         let dir_mode = self.dir_mode();
         let mode = mode.map_or(dir_mode, |wished| wished & dir_mode);
         self.file_system().make_dir(path, mode)?;
@@ -245,6 +263,7 @@ impl Files {
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
         self.may(from, Right::Rename)?;
         self.may(to, Right::Rename)?;
+        self.may_make(to)?;
         let perms = self.perms_at(to);
         let existing = match perms.has(Right::Delete) && perms.has(Right::Write) {
             true => existing,
@@ -304,6 +323,7 @@ impl Files {
     /// Makes a symbolic link.
     pub fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
         self.may(path, Right::Write)?;
+        self.may_make(path)?;
         self.may_name(&path.parent().join(target)?)?;
         self.file_system().symlink(target, path)
     }
@@ -312,6 +332,7 @@ impl Files {
     pub fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
         self.may(path, Right::Read)?;
         self.may(new, Right::Write)?;
+        self.may_make(new)?;
         self.file_system().hard_link(path, new)
     }
 

@@ -55,6 +55,7 @@ impl Files {
         mode: Option<u32>,
     ) -> Result<Transfer> {
         self.may_name(path)?;
+        self.may_make(path)?;
         let perms = self.perms_at(path);
         if read == Readable::Yes && !perms.has(Right::Read) {
             return Err(Error::new(
