@@ -1,0 +1,126 @@
+//! Attacks on memory: listings that have no end.
+
+use std::sync::Arc;
+
+use wharf::auth::{Authenticator, Credentials, User};
+use wharf::config::{Config, Endpoint};
+use wharf::storage::{
+    Directory, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
+};
+use wharf::{Error, ErrorKind, Result, Server};
+
+use super::common::client::Client;
+
+const COUNT: u64 = 100_000;
+
+/// Directories that hold a hundred thousand names of 255 bytes, and no memory.
+struct Endless;
+
+fn none<T>() -> Result<T> {
+    Err(Error::new(ErrorKind::NotFound, "nothing is here"))
+}
+
+impl FileSystem for Endless {
+    fn metadata(&self, path: &VirtualPath, _: Follow) -> Result<Metadata> {
+        match path.is_root() {
+            true => Ok(Metadata::new(FileKind::Directory, 0)),
+            false => none(),
+        }
+    }
+    fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {
+        none()
+    }
+    fn read_dir(&self, _: &VirtualPath) -> Result<Box<dyn Directory>> {
+        Ok(Box::new(Names(0)))
+    }
+}
+
+struct Names(u64);
+
+impl Directory for Names {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+        name.clear();
+        if self.0 == COUNT {
+            return Ok(None);
+        }
+        self.0 += 1;
+        name.extend_from_slice(format!("{:0255}", self.0).as_bytes());
+        Ok(Some(Some(FileKind::File)))
+    }
+    fn metadata(&self, _: &[u8], _: Follow) -> Result<Metadata> {
+        Ok(Metadata::new(FileKind::File, 1))
+    }
+    fn read_link(&self, _: &[u8]) -> Result<Vec<u8>> {
+        none()
+    }
+}
+
+struct LetIn;
+
+impl Authenticator for LetIn {
+    fn authenticate(&self, _: &Credentials<'_>) -> Result<User> {
+        Ok(User::new("ann", Arc::new(Endless)))
+    }
+}
+
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let number = line.unwrap().split_whitespace().nth(1).unwrap();
+    number.parse::<u64>().unwrap() * 1024
+}
+
+/// CVE-2024-48208, proftpd#2146. The peak is the whole process's, so the test
+/// runs in a process of its own.
+#[test]
+fn attack_22_long_listings() {
+    const ALONE: &str = "WHARF_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let me = std::env::current_exe().unwrap();
+        let outcome = std::process::Command::new(me)
+            .args(["--exact", "memory::attack_22_long_listings", "--nocapture"])
+            .env(ALONE, "1")
+            .output()
+            .unwrap();
+        assert!(
+            outcome.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&outcome.stdout),
+            String::from_utf8_lossy(&outcome.stderr)
+        );
+        return;
+    }
+    let mut config = Config::default();
+    config.listen = vec![Endpoint {
+        host: "127.0.0.1".into(),
+        port: 0,
+    }];
+    let server = Server::new(config, Arc::new(LetIn)).bind().unwrap();
+    let running = server.start().unwrap();
+    let mut client = Client::greeted(running.address());
+    client.login("ann", "x");
+    let before = peak();
+    for command in ["MLSD", "NLST", "LIST"] {
+        let data = client.data();
+        client.expect(command, 150);
+        let (mut piece, mut lines) = (vec![0; 64 * 1024], 0);
+        loop {
+            match std::io::Read::read(&mut &data.0, &mut piece).unwrap() {
+                0 => break,
+                length => {
+                    lines += piece[..length]
+                        .iter()
+                        .filter(|byte| **byte == b'\n')
+                        .count()
+                }
+            }
+        }
+        client.wait_for(226);
+        assert!(lines as u64 >= COUNT, "{command}: {lines}");
+    }
+    // Over the control connection there is a limit, with a word.
+    client.expect("STAT /", 451);
+    let grown = peak() - before;
+    // LIST sorts up to 10,000 names, which takes 2.6 MB, and doubles while it grows.
+    assert!(grown < 12 << 20, "{grown} bytes more");
+}
