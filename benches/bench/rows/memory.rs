@@ -1,7 +1,7 @@
 //! Memory: an idle server, an idle session, a session in the middle of a transfer.
 
 use super::bulk::Login;
-use super::{Metric, Row, Sample};
+use super::{Body, Metric, Row, Sample};
 use crate::client::Client;
 use crate::servers::{Kind, Running};
 use crate::{Result, isolate, measure};
@@ -13,10 +13,10 @@ const SESSION: Metric = Metric::less("a session", "KiB PSS");
 
 pub fn rows() -> Vec<Row> {
     let mut rows = vec![
-        Row::plain("idle", "200 idle sessions", |server| {
+        fresh("idle", "200 idle sessions", |server| {
             idle(server, Client::session)
         }),
-        Row::plain("memory", "8 stalled RETR", |server| {
+        fresh("memory", "8 stalled RETR", |server| {
             stalled(server, |client, _| {
                 let data = client.passive()?;
                 client.send("RETR big-1024\r\n")?;
@@ -24,7 +24,7 @@ pub fn rows() -> Vec<Row> {
                 Ok(data)
             })
         }),
-        Row::plain("memory", "8 STOR under way", |server| {
+        fresh("memory", "8 STOR under way", |server| {
             stalled(server, |client, number| {
                 let mut data = client.passive()?;
                 client.send(&format!("STOR up/slow-{number}\r\n"))?;
@@ -35,9 +35,21 @@ pub fn rows() -> Vec<Row> {
         }),
     ];
     rows[0].threads = 256;
-    rows.into_iter()
-        .map(|row| row.without(Kind::Bare))
-        .collect()
+    rows
+}
+
+/// A row whose server is started anew for each sample: threads and heap that an earlier sample has left behind
+/// would make the next one look smaller.
+pub fn fresh(
+    group: &'static str,
+    name: &str,
+    measure: impl Fn(&Running) -> Result<Sample> + 'static,
+) -> Row {
+    let mut row = Row::plain(group, name, |_| Ok(Sample::new())).without(Kind::Bare);
+    row.body = Body::Program(Box::new(move |kind, setup| {
+        measure(&Running::start(kind, setup)?)
+    }));
+    row
 }
 
 /// What 200 sessions that have logged in and answered once add to the server, each.

@@ -47,7 +47,7 @@ pub fn rows() -> Vec<Row> {
         "STOR 1,000 x 4 KiB PROT P",
         move |server| small::store(server, login, FILES),
     ));
-    let mut idle = Row::plain("tls", "200 idle TLS sessions", move |server| {
+    let mut idle = memory::fresh("tls", "200 idle TLS sessions", move |server| {
         memory::idle(server, login)
     });
     idle.threads = 256;
