@@ -65,8 +65,9 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 /// # Errors
 /// What ended it.
 #[cfg(feature = "sftp")]
-pub fn run(mut socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
+pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
+    let mut socket = prompt::Prompt::new(socket);
     let config = session.config();
     let mut settings = Settings::default();
     let or_never = |time: Duration| {
@@ -82,11 +83,76 @@ pub fn run(mut socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<
         tries => tries,
     };
     settings.idle_timeout = config.idle_timeout;
-    session.live().set_control(Some(socket.clone()));
+    session.live().set_control(Some(socket.socket().clone()));
     let mut door = door::Guarded(session);
     let outcome = crate::ssh::serve(&mut socket, &keys.0, &settings, &mut door);
     door.0.live().set_control(None);
     outcome
+}
+
+/// Prompt acknowledgements until the login is over.
+#[cfg(feature = "sftp")]
+mod prompt {
+    use std::io::{self, Read, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use crate::net::socket::Socket;
+
+    /// Reads of a login: versions, key exchange, service, a few tries.
+    const READS: u32 = 16;
+
+    /// A socket that acknowledges its first reads at once. OpenSSH's client
+    /// turns off Nagle's algorithm only after the login: twice before it has
+    /// sent one message and holds back the next until the first is
+    /// acknowledged, which the kernel delays by 40 ms.
+    pub(super) struct Prompt {
+        socket: Socket,
+        left: u32,
+    }
+
+    impl Prompt {
+        pub(super) fn new(socket: Socket) -> Self {
+            Prompt {
+                socket,
+                left: READS,
+            }
+        }
+
+        pub(super) fn socket(&self) -> &Socket {
+            &self.socket
+        }
+    }
+
+    impl Read for Prompt {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let outcome = self.socket.read(buffer);
+            if self.left > 0 {
+                self.left -= 1;
+                if let Socket::Tcp(socket) = &self.socket {
+                    // The kernel forgets it with the next answer. Without it
+                    // a login is slower, not wrong.
+                    let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+                }
+            }
+            outcome
+        }
+    }
+
+    impl Write for Prompt {
+        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+            self.socket.write(data)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            self.socket.flush()
+        }
+    }
+
+    impl AsFd for Prompt {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.socket.as_fd()
+        }
+    }
 }
 
 #[cfg(feature = "sftp")]
