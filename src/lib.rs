@@ -1,4 +1,143 @@
-//! A small FTP, FTPS and SFTP server.
+//! A small FTP, FTPS and SFTP server for Rust programs.
+//!
+//! Everything is synchronous: a session takes one thread of a fixed pool, and
+//! no async runtime is needed. Nothing is global: a program may run several
+//! servers. No signals are taken, nothing is printed, and everything that was
+//! started can be stopped and joined. (The daemon `wharfd` is made from this
+//! crate; its manual pages say what each setting means.)
+//!
+//! # Quick start
+//!
+//! A directory, read-only, for everybody:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Duration;
+//! use wharf::auth::{Anonymous, Perms};
+//! use wharf::storage::LocalFs;
+//! use wharf::{Config, Server};
+//!
+//! # fn main() -> wharf::Result<()> {
+//! let files = Arc::new(LocalFs::open(".".as_ref())?);
+//! let guests = Arc::new(Anonymous::new(files, Perms::READ_ONLY));
+//! let mut config = Config::default();
+//! config.listen.push("127.0.0.1:0".parse()?);
+//! let running = Server::new(config, guests).bind()?.start()?;
+//! println!("ftp://{}/", running.address());
+//! // ... and when it is enough:
+//! running.stop(Duration::from_secs(30));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Users
+//!
+//! *Logging in yields the user's file system.* An
+//! [`Authenticator`](auth::Authenticator) turns a name and a proof into a
+//! [`User`](auth::User), who carries rights, limits and files. Any closure is
+//! one:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use wharf::auth::{Credentials, Perms, Secret, User, refused};
+//! use wharf::storage::MemoryFs;
+//!
+//! let shared = Arc::new(MemoryFs::new());
+//! let users = move |credentials: &Credentials<'_>| match credentials.secret {
+//!     Secret::Password(b"open sesame") => {
+//!         Ok(User::new(credentials.name, shared.clone()).with_perms(Perms::READ_ONLY))
+//!     }
+//!     _ => Err(refused("not the password")),
+//! };
+//! # let _: &dyn wharf::auth::Authenticator = &users;
+//! ```
+//!
+//! There are also [`UserFile`](auth::UserFile) (a file of users, read again
+//! when it changes), [`Anonymous`](auth::Anonymous), and
+//! [`Chain`](auth::Chain), which asks several in turn.
+//!
+//! # Files
+//!
+//! A [`FileSystem`](storage::FileSystem) is where a session's files are.
+//! [`LocalFs`](storage::LocalFs) is a directory that nobody gets out of,
+//! without root and without chroot; [`MemoryFs`](storage::MemoryFs) lives in
+//! memory; [`Mounts`](storage::Mounts) puts several together, and
+//! [`ReadOnly`](storage::ReadOnly) takes the changes away. For one of your
+//! own, three methods are enough; `examples/reports.rs` shows one that
+//! generates files when they are asked for.
+//!
+//! # Events
+//!
+//! What happens (logins, transfers, deletions) is told to
+//! [`Events`](events::Events) in the session's thread, after the fact:
+//!
+//! ```
+//! use wharf::events::{Event, Events, Who};
+//!
+//! struct Uploads;
+//!
+//! impl Events for Uploads {
+//!     fn event(&self, who: &Who<'_>, event: &Event<'_>) {
+//!         if let Event::Upload(upload) = event {
+//!             println!("{:?} sent {} ({} bytes)", who.user, upload.path, upload.bytes);
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! # Connections of one's own
+//!
+//! [`Server::with_listener`] takes a listener that is bound already, and
+//! [`Server::serve`] runs one connection on the calling thread, as inetd does.
+//!
+//! # Features
+//!
+//! | feature | what it adds | default |
+//! |---|---|:-:|
+//! | `cli` | the daemon `wharfd`, with getopts and env_logger | yes |
+//! | `ftps` | FTPS on native-tls: TLS 1.2 | yes |
+//! | `tls13` | FTPS directly on OpenSSL: TLS 1.3, client certificates | |
+//! | `sftp` | SFTP over the built-in SSH server | yes |
+//!
+//! Programs want `default-features = false` and what they need of `ftps` and
+//! `sftp`: without `cli` there is neither getopts nor env_logger, and without
+//! the other two no OpenSSL. A feature adds and never changes what is there;
+//! a setting that a build can't honour is an error of [`Server::bind`].
+//!
+//! # Logging
+//!
+//! By the `log` crate, and nothing is shown unless the program installs a
+//! logger. The levels mean:
+//!
+//! | level | what | example |
+//! |---|---|---|
+//! | `error` | the administrator must act | a certificate that can't be read |
+//! | `warn` | refused or suspicious | a failed login, a stranger on a data port |
+//! | `info` | logins, logouts, ends of sessions | |
+//! | `debug` | commands, and why they failed | |
+//! | `trace` | the wire | |
+//!
+//! Passwords are in no line. What comes from a peer is escaped, so it is one
+//! line whatever it contains.
+//!
+//! # Errors
+//!
+//! There is one [`Error`]: a [kind](ErrorKind), what was being done, and the
+//! cause. A back-end returns the kind that fits, and each protocol turns it
+//! into its own numbers: [`ErrorKind::NoSpace`] is 452 in FTP and
+//! SSH_FX_FAILURE "No space left" in SFTP. The text and the cause go to the
+//! log, never to a client.
+//!
+//! # Versions
+//!
+//! Semantic versioning, counted on what this page links to; items that are
+//! hidden from the documentation serve the daemon and may change in any
+//! release. Before 1.0 a second number that changes may break, a third one
+//! never does. Types that will grow are `#[non_exhaustive]`: make them with
+//! `default` or `new` and set fields.
+//!
+//! Rust 1.88 is needed; a newer one is only asked for with a change of the
+//! second number. Linux is the only system that is supported.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -7,16 +146,21 @@ pub mod auth;
 mod base64;
 pub mod config;
 mod digest;
+#[doc(hidden)]
 pub mod error;
 mod ftp;
 mod net;
+#[doc(hidden)]
 pub mod session;
+#[doc(hidden)]
 pub mod sftp;
 #[cfg(feature = "sftp")]
+#[doc(hidden)]
 pub mod ssh;
 pub mod storage;
 mod sys;
 mod text;
+#[doc(hidden)]
 pub mod time;
 
 /// What the daemon needs of the operating system and safe Rust can't say.
@@ -31,6 +175,22 @@ pub mod tables {
     pub use crate::ftp::{NOT_DONE, rows};
 }
 
+pub mod events {
+    //! What happens in sessions, told to whoever listens
+    //! ([`Server::with_events`](crate::Server::with_events)).
+
+    #[doc(inline)]
+    pub use crate::session::events::{Event, Events, Transferred, Who};
+    #[doc(inline)]
+    pub use crate::session::transfer_log::TransferLog;
+}
+
+#[doc(inline)]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 pub use net::{Protocol, Running, Server};
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -287,3 +287,27 @@ fn every_flag_of_the_programs_has_its_entry() {
         assert!(named, "wharfd --sftp-server: {key} is not in wharfd(8)");
     }
 }
+
+#[test]
+fn readme_lists_the_packages_that_are_installed() {
+    let script = read("tests/install-clients.sh");
+    let packages = script
+        .lines()
+        .skip_while(|line| !line.contains("<<'LIST'"))
+        .skip(1)
+        .take_while(|line| *line != "LIST")
+        .filter_map(|line| line.split_whitespace().next())
+        .map(String::from);
+    let readme = read("README.md");
+    let table = readme
+        .split("\n### Clients\n")
+        .nth(1)
+        .expect("there is a table");
+    let rows = table
+        .lines()
+        .skip_while(|line| !line.starts_with("|--"))
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .filter_map(|line| Some(line.split('|').nth(2)?.trim().to_string()));
+    same("packages in README.md", rows, packages);
+}

@@ -47,6 +47,16 @@ pub trait Authenticator: Send + Sync {
     }
 }
 
+/// A closure is one, too.
+impl<F> Authenticator for F
+where
+    F: Fn(&Credentials<'_>) -> Result<User> + Send + Sync,
+{
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
+        self(credentials)
+    }
+}
+
 /// What somebody who wants to log in has shown.
 #[derive(Clone, Copy)]
 #[non_exhaustive]

@@ -65,6 +65,9 @@ impl Perms {
     pub const READ_ONLY: Perms =
         Perms(Right::Enter as u16 | Right::List as u16 | Right::Read as u16);
 
+    /// Change directory, store new files; see nothing.
+    pub const DROP: Perms = Perms(Right::Enter as u16 | Right::Write as u16);
+
     /// Reads letters (`elr`) or the name of a set (`read-only`).
     ///
     /// # Errors
@@ -152,6 +155,7 @@ mod tests {
             assert_eq!(Perms::parse(text).unwrap().to_string(), want, "{text}");
         }
         assert_eq!(Perms::parse("read-write"), Ok(Perms::ALL));
+        assert_eq!(Perms::parse("drop"), Ok(Perms::DROP));
         assert!(Perms::parse("rx").unwrap_err().contains("elradfmwMT"));
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::{ClientCertificate, DataPeer, DotFiles, TlsRequired, TlsReuse};
 use crate::address::Network;
 use crate::auth::Perms;
+use crate::error::{Error, ErrorKind};
 
 /// A field of the configuration that text can be read into.
 pub trait Setting {
@@ -328,6 +329,24 @@ impl Word for Endpoint {
 
     fn show(&self) -> String {
         self.to_string()
+    }
+}
+
+/// Reads what the key `listen` takes.
+impl std::str::FromStr for Endpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Word::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
+    }
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Endpoint {
+            host: address.ip().to_string(),
+            port: address.port(),
+        }
     }
 }
 
