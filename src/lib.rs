@@ -166,7 +166,7 @@ pub mod time;
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]
 pub mod os {
-    pub use crate::sys::{LocalTime, SignalSet};
+    pub use crate::sys::{Fork, Inherited, LocalTime, SignalSet, fork};
 }
 
 /// The tables that the manual pages are held against.

@@ -3,6 +3,7 @@
 mod program;
 
 use program::cli::{self, Wish};
+use program::failure::{self, Failure};
 
 fn main() {
     let mut arguments = Vec::new();
@@ -10,8 +11,9 @@ fn main() {
         match argument.into_string() {
             Ok(argument) => arguments.push(argument),
             Err(argument) => {
-                eprintln!("wharfd: '{}' is not UTF-8", argument.display());
-                std::process::exit(cli::USAGE);
+                failure::guard_connection();
+                let what = format!("'{}' is not UTF-8", argument.display());
+                std::process::exit(Failure::usage(what).tell());
             }
         }
     }
@@ -22,8 +24,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
     // A write past the largest size of a file (ulimit -f) is an error of that
     // upload; as a signal it would end the server.
     if let Err(error) = wharf::os::SignalSet::block(&[libc::SIGXFSZ]) {
-        eprintln!("wharfd: blocking SIGXFSZ: {error}");
-        return cli::TEMPORARY;
+        return Failure::temporary(format!("blocking SIGXFSZ: {error}")).tell();
     }
     if called_as_sftp_server() {
         return program::sftp_server::run(&arguments);
@@ -41,9 +42,8 @@ fn run(mut arguments: Vec<String>) -> i32 {
         arguments.remove(at);
         return program::sftp_server::run(&arguments);
     }
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    match cli::read(&arguments, environment) {
+    failure::guard_connection();
+    match cli::read(&arguments, cli::environment()) {
         Ok(Wish::Print(text)) => {
             print!("{text}");
             0
@@ -51,9 +51,9 @@ fn run(mut arguments: Vec<String>) -> i32 {
         Ok(Wish::Serve(invocation)) => program::serve::run(*invocation),
         Err(mistakes) => {
             for mistake in mistakes {
-                eprintln!("{mistake}");
+                failure::complain(&mistake.to_string());
             }
-            cli::USAGE
+            failure::USAGE
         }
     }
 }

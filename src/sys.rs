@@ -169,6 +169,78 @@ impl SignalSet {
             error => Err(io::Error::from_raw_os_error(error)),
         }
     }
+
+    /// The same for at most `timeout`; `None` when it has passed.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn wait_for(&self, timeout: std::time::Duration) -> io::Result<Option<i32>> {
+        let timeout = libc::timespec {
+            tv_sec: timeout.as_secs().min(i32::MAX as u64) as _,
+            tv_nsec: timeout.subsec_nanos() as _,
+        };
+        // SAFETY: set and timeout are live, and no details are asked for.
+        match unsafe { libc::sigtimedwait(&self.0, std::ptr::null_mut(), &timeout) } {
+            -1 => match io::Error::last_os_error() {
+                error if error.raw_os_error() == Some(libc::EAGAIN) => Ok(None),
+                error if error.raw_os_error() == Some(libc::EINTR) => Ok(None),
+                error => Err(error),
+            },
+            signal => Ok(Some(signal)),
+        }
+    }
+}
+
+/// Descriptors that a launcher has left open for us, by their number.
+pub struct Inherited;
+
+impl Inherited {
+    /// A descriptor of our own for the open file behind `number`, closed in
+    /// programs that we start. The original stays, closed in them as well.
+    ///
+    /// # Errors
+    /// Nothing is open there, or there are too many descriptors.
+    pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: fcntl on any number only looks at the descriptor table.
+        let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+        if copy < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if number > 2 {
+            // SAFETY: as above; the flag changes nothing in this process.
+            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        }
+        // SAFETY: the kernel has just made it for us, so nobody else owns it.
+        Ok(unsafe { OwnedFd::from_raw_fd(copy) })
+    }
+}
+
+/// What [`fork`] has returned in.
+pub enum Fork {
+    /// The process that called; the child's number.
+    Parent(i32),
+    /// The new one.
+    Child,
+}
+
+/// Makes the process two.
+///
+/// # Errors
+/// What the system says; [`io::ErrorKind::Unsupported`] when there are other
+/// threads, because the child would have their locks but not them.
+pub fn fork() -> io::Result<Fork> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads != 1 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    // SAFETY: with one thread the child is a whole copy and may go on as any
+    // program does.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Fork::Child),
+        child => Ok(Fork::Parent(child)),
+    }
 }
 
 /// The time of day where the machine stands: what syslogd expects.

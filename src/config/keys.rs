@@ -44,6 +44,8 @@ pub enum Section {
     Cluster,
     /// Logs.
     Logging,
+    /// How the program runs.
+    Running,
 }
 
 impl Key {
@@ -187,6 +189,10 @@ keys! {
         "syslog" "" program.syslog, "log to syslogd instead of standard error";
         "node-name" "NAME" program.node_name, "name of this machine in every line of the log";
         "transfer-log" "FILE" transfer_log, "write transfers there in xferlog format";
+    }
+    Running {
+        "daemon" "" program.daemon, "go to the background when the ports are bound";
+        "pid-file" "FILE" program.pid_file, "write the process number there";
     }
 }
 

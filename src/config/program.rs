@@ -22,6 +22,10 @@ pub struct Program {
     pub syslog: bool,
     /// The name of this machine in every line of the log, for sites with many.
     pub node_name: Option<String>,
+    /// Go to the background when the ports are bound.
+    pub daemon: bool,
+    /// The process number is written to this file.
+    pub pid_file: Option<PathBuf>,
 }
 
 impl Default for Program {
@@ -32,6 +36,8 @@ impl Default for Program {
             log_file: None,
             syslog: false,
             node_name: None,
+            daemon: false,
+            pid_file: None,
         }
     }
 }

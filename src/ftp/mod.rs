@@ -162,6 +162,10 @@ impl Interpreter {
                 Log::Verb => log::debug!("session {id}: {} ***", command.verb),
             }
         }
+        let _busy = match self.session.live().begin() {
+            Ok(busy) => busy,
+            Err(error) => return self.answer(&error),
+        };
         self.session.live().words().command.clear();
         self.session.live().words().command.push_str(command.verb);
         // From here on nobody wakes the session; whoever wanted to before has

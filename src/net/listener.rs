@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::socket::{Interest, wait};
 use crate::config::Endpoint;
 use crate::error::{Error, Result};
 
@@ -60,20 +62,51 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Accepts until `take` says that it is over. An error never ends it: it is
-/// logged once in a row, and the next try comes after a pause.
-pub fn accept_all(listener: &TcpListener, mut take: impl FnMut(TcpStream, SocketAddr) -> Going) {
+/// Makes [`accept_all`] end. Shutting the socket down would do, too, but a
+/// socket that systemd has lent us is dead for our successor then.
+pub struct Stop(OwnedFd);
+
+impl Stop {
+    /// One for one listener.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn new() -> io::Result<Self> {
+        let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+        Ok(Stop(rustix::event::eventfd(0, flags)?))
+    }
+
+    /// Ends accepting, now or as soon as it begins.
+    pub fn stop(&self) {
+        // Only a counter that is full already can't be counted up.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+}
+
+/// Accepts until `stop` ends it. An error never does: it is logged once in a
+/// row, and the next try comes after a pause.
+pub fn accept_all(
+    listener: &TcpListener,
+    stop: &Stop,
+    mut take: impl FnMut(TcpStream, SocketAddr),
+) {
     let mut complained = false;
+    // So that a connection that went before we came to it does not hold us.
+    let _ = listener.set_nonblocking(true);
     loop {
+        let sockets = [
+            (listener.as_fd(), Interest::Read),
+            (stop.0.as_fd(), Interest::Read),
+        ];
+        if let Ok([_, true]) = wait(sockets, None) {
+            return;
+        }
         match listener.accept() {
             Ok((stream, peer)) => {
                 complained = false;
-                if take(stream, peer) == Going::Ends {
-                    return;
-                }
+                take(stream, peer);
             }
-            // What `stop` does to a listener.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => return,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
                 if !std::mem::replace(&mut complained, true) {
@@ -99,18 +132,4 @@ fn is_of_one_connection(error: &io::Error) -> bool {
                 | libc::ENETUNREACH
         )
     )
-}
-
-/// Whether accepting goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Going {
-    /// It does.
-    On,
-    /// It does not.
-    Ends,
-}
-
-/// Makes a blocked accept return.
-pub fn stop(listener: &TcpListener) {
-    let _ = rustix::net::shutdown(listener.as_fd(), rustix::net::Shutdown::Both);
 }

@@ -135,6 +135,7 @@ pub struct SharedPorts(Vec<Arc<SharedPort>>);
 struct SharedPort {
     number: u16,
     listener: TcpListener,
+    stop: Stop,
     /// Who is waited for, by address.
     claims: Mutex<HashMap<IpAddr, Arc<Slot>>>,
 }
@@ -238,6 +239,7 @@ impl SharedPorts {
             let port = Arc::new(SharedPort {
                 number: listener.local_addr()?.port(),
                 listener,
+                stop: Stop::new().doing("making an eventfd")?,
                 claims: Mutex::default(),
             });
             shared.0.push(Arc::clone(&port));
@@ -245,9 +247,8 @@ impl SharedPorts {
                 .name("data".into())
                 .stack_size(128 * 1024)
                 .spawn(move || {
-                    super::listener::accept_all(&port.listener, |stream, peer| {
+                    super::listener::accept_all(&port.listener, &port.stop, |stream, peer| {
                         port.deliver(stream, peer);
-                        super::listener::Going::On
                     });
                 })
                 .doing("starting a thread")?;
@@ -294,7 +295,7 @@ impl SharedPorts {
 impl Drop for SharedPorts {
     fn drop(&mut self) {
         for port in &self.0 {
-            super::listener::stop(&port.listener);
+            port.stop.stop();
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::connection::{self, Host, Protocol};
 use super::health::Health;
 use super::keys::Keys;
-use super::listener::{self, Going};
+use super::listener::{self, Stop};
 use super::passive::SharedPorts;
 use super::pool::Pool;
 use super::shared::Shared;
@@ -27,7 +27,7 @@ pub struct Server {
     config: Config,
     authenticator: Arc<dyn Authenticator>,
     events: Vec<Arc<dyn Events>>,
-    listeners: Vec<(TcpListener, Protocol)>,
+    listeners: Vec<(TcpListener, Protocol, Origin)>,
     keys: Option<Keys>,
     health: Vec<Health>,
     shared_ports: Option<SharedPorts>,
@@ -54,9 +54,10 @@ impl Server {
     }
 
     /// Serves `protocol` on a listener that is bound already, besides those
-    /// of the configuration.
+    /// of the configuration. At the end of the server connections that wait
+    /// there are left to whoever holds the socket, too.
     pub fn with_listener(mut self, listener: TcpListener, protocol: Protocol) -> Self {
-        self.listeners.push((listener, protocol));
+        self.listeners.push((listener, protocol, Origin::Lent));
         self
     }
 
@@ -82,7 +83,8 @@ impl Server {
             (&config.listen_sftp, Protocol::Sftp),
         ] {
             for endpoint in endpoints {
-                self.listeners.push((listener::bind(endpoint)?, protocol));
+                self.listeners
+                    .push((listener::bind(endpoint)?, protocol, Origin::Own));
             }
         }
         if config.shared_data_ports {
@@ -138,7 +140,7 @@ impl Server {
         let address = |listener: &TcpListener| listener.local_addr().ok();
         self.listeners
             .iter()
-            .filter_map(|(listener, protocol)| Some((address(listener)?, *protocol)))
+            .filter_map(|(listener, protocol, _)| Some((address(listener)?, *protocol)))
             .collect()
     }
 
@@ -158,16 +160,15 @@ impl Server {
             leaving: Arc::default(),
             drain_delay: self.config.drain_delay,
         };
-        for (listener, protocol) in self.listeners {
-            let listener = Arc::new(listener);
-            let (host, pool, accepting) =
-                (host.clone(), running.pool.clone(), Arc::clone(&listener));
+        for (listener, protocol, origin) in self.listeners {
+            let stop = Arc::new(Stop::new().doing("making an eventfd")?);
+            let (host, pool, stopped) = (host.clone(), running.pool.clone(), Arc::clone(&stop));
             let thread = std::thread::Builder::new()
                 .name("accept".into())
                 .stack_size(128 * 1024)
-                .spawn(move || accept(&accepting, &host, &pool, protocol))
+                .spawn(move || accept(&listener, &stopped, &host, &pool, protocol))
                 .doing("starting a thread")?;
-            running.listeners.push((listener, thread));
+            running.listeners.push((stop, thread, origin));
         }
         running.start_helpers(self.health, &self.config)?;
         Ok(running)
@@ -193,12 +194,24 @@ impl Server {
     }
 }
 
-fn accept(listener: &TcpListener, host: &Host, pool: &Pool, protocol: Protocol) {
-    listener::accept_all(listener, |stream, peer| {
-        if host.services.phase() != Phase::Running {
-            return Going::Ends;
-        }
+/// Whose a listener is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Bound by us.
+    Own,
+    /// Bound by somebody else, who may hand it to our successor.
+    Lent,
+}
+
+fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protocol: Protocol) {
+    listener::accept_all(listener, stop, |stream, peer| {
         let socket = Socket::from(stream);
+        if host.services.phase() != Phase::Running {
+            if protocol == Protocol::Ftp {
+                crate::ftp::refuse(Stream::Plain(socket), "The server is going down.");
+            }
+            return;
+        }
         let behind_proxy = host
             .services
             .config()
@@ -217,10 +230,10 @@ fn accept(listener: &TcpListener, host: &Host, pool: &Pool, protocol: Protocol) 
                     peer.ip().to_canonical()
                 );
             }
-            return Going::On;
+            return;
         }
         let Some(ticket) = connection::admit(&host.services, &socket, peer, protocol) else {
-            return Going::On;
+            return;
         };
         let (host, session) = (host.clone(), socket.clone());
         let job = Box::new(move || connection::serve(&host, session, peer, ticket, protocol));
@@ -236,7 +249,6 @@ fn accept(listener: &TcpListener, host: &Host, pool: &Pool, protocol: Protocol) 
                 );
             }
         }
-        Going::On
     });
 }
 
@@ -245,7 +257,7 @@ pub struct Running {
     services: Arc<Services>,
     pool: Pool,
     addresses: Vec<(SocketAddr, Protocol)>,
-    listeners: Vec<(Arc<TcpListener>, JoinHandle<()>)>,
+    listeners: Vec<(Arc<Stop>, JoinHandle<()>, Origin)>,
     /// The health check fails from now on.
     leaving: Arc<AtomicBool>,
     drain_delay: Duration,
@@ -315,16 +327,31 @@ impl Running {
         }
         let deadline = Instant::now() + drain;
         self.services.set_phase(Phase::Draining);
-        for (listener, thread) in self.listeners.drain(..) {
-            listener::stop(&listener);
-            // It holds nothing that a panic in it could have broken.
-            let _ = thread.join();
-        }
-        if self.pool.join(deadline) {
+        // Who waits at a lent socket is served by our successor; who comes to
+        // one of ours is told until the end that nobody serves here any more.
+        self.stop_accepting(|origin| origin == Origin::Lent);
+        let ended = self.pool.join(deadline);
+        self.stop_accepting(|_| true);
+        if ended {
             return true;
         }
         self.services.set_phase(Phase::Stopping);
         self.pool.join(Instant::now() + Duration::from_secs(5))
+    }
+
+    fn stop_accepting(&mut self, which: impl Fn(Origin) -> bool) {
+        let (ending, staying) = std::mem::take(&mut self.listeners)
+            .into_iter()
+            .partition(|(_, _, origin)| which(*origin));
+        self.listeners = staying;
+        let ending: Vec<_> = ending;
+        for (stop, ..) in &ending {
+            stop.stop();
+        }
+        for (_, thread, _) in ending {
+            // It holds nothing that a panic in it could have broken.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -24,6 +24,12 @@ const OWN: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "",
+        "inetd",
+        "",
+        "serve one FTP connection, which is standard input",
+    ),
+    (
+        "",
         "print-port",
         "",
         "write each bound address as a line on standard output",
@@ -31,11 +37,6 @@ const OWN: &[(&str, &str, &str, &str)] = &[
     ("V", "version", "", "show the version"),
     ("h", "help", "", "show this help"),
 ];
-
-/// Exit code for wrong usage or a wrong configuration.
-pub const USAGE: i32 = 100;
-/// Exit code for what may work another time.
-pub const TEMPORARY: i32 = 111;
 
 /// What the command line asks for.
 pub enum Wish {
@@ -47,10 +48,14 @@ pub enum Wish {
 
 /// Settings and the program's own flags.
 pub struct Invocation {
+    /// The command line they came from, to read them again.
+    pub arguments: Vec<String>,
     /// Everything that was set.
     pub config: Config,
     /// Only check.
     pub check: bool,
+    /// Serve the connection on standard input.
+    pub inetd: bool,
     /// Write the bound addresses to standard output.
     pub print_port: bool,
     /// Nobody said where to listen.
@@ -123,11 +128,19 @@ pub fn read(
             .to_vec();
     }
     Ok(Wish::Serve(Box::new(Invocation {
+        arguments: arguments.to_vec(),
         config,
         check: matches.opt_present("check"),
+        inetd: matches.opt_present("inetd"),
         print_port: matches.opt_present("print-port"),
         default_listen,
     })))
+}
+
+/// The variables of the environment; what is not UTF-8 is none of ours.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 fn options() -> Options {

@@ -110,6 +110,19 @@ pub(super) fn write_datagram(
     out.write_all(&line.as_bytes()[..length])
 }
 
+/// Whether a syslogd listens.
+pub fn has_syslog() -> bool {
+    Syslog::connect().is_ok()
+}
+
+/// One line to syslogd before the log has started.
+pub fn once(sentence: &str) {
+    if let Ok(mut socket) = Syslog::connect() {
+        let tag = format!("wharfd[{}]", std::process::id());
+        let _ = write_datagram(&mut socket, FACILITY, Level::Error, &tag, sentence);
+    }
+}
+
 /// The numbers of RFC 3164, table 2.
 fn severity(level: Level) -> u8 {
     match level {

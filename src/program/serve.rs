@@ -3,99 +3,263 @@
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use wharf::auth::{Anonymous, Chain, UserDefaults, UserFile};
+use wharf::auth::{Anonymous, Authenticator, Chain, Credentials, User, UserDefaults, UserFile};
 use wharf::config::Config;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
 use wharf::storage::LocalFs;
-use wharf::{Error, ErrorKind, Protocol, Server};
+use wharf::{Error, ErrorKind, Protocol, Running, Server};
 
-use super::cli::{Invocation, TEMPORARY, USAGE};
-use super::logging;
+use super::background::{self, PidFile};
+use super::cli::{self, Invocation, Wish};
+use super::failure::{Failure, complain};
+use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
+use super::systemd::{self, Handed, Notify};
+use super::{descriptors, inetd};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
-    let logs = match logging::start(&invocation.config.program) {
-        Ok(logs) => logs,
-        Err(what) => return complain(&what, USAGE),
+    if invocation.inetd {
+        return inetd::run(invocation.config);
+    }
+    let handed = match systemd::sockets() {
+        Ok(handed) => handed,
+        Err(what) => return Failure::usage(what).tell(),
     };
-    let signals = match Signals::take() {
-        Ok(signals) => signals,
-        Err(error) => return complain(&format!("taking signals: {error}"), TEMPORARY),
+    let mut listeners = Vec::new();
+    for socket in handed {
+        match socket {
+            Handed::Listener(listener, name) => listeners.push((listener, name)),
+            Handed::Connection(socket) => return inetd::run_on(socket, invocation.config),
+        }
+    }
+    match start(invocation, listeners) {
+        Ok(daemon) => daemon.serve(),
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// Everything that runs.
+struct Daemon {
+    invocation: Invocation,
+    signals: Signals,
+    running: Running,
+    users: Arc<Users>,
+    logs: Logs,
+    transfer_log: Option<Arc<TransferLog>>,
+    notify: Notify,
+    pid_file: Option<PidFile>,
+}
+
+fn start(
+    mut invocation: Invocation,
+    listeners: Vec<(std::net::TcpListener, String)>,
+) -> Result<Daemon, Failure> {
+    let parent = match invocation.config.program.daemon {
+        true => Some(background::detach()?),
+        false => None,
     };
-    let config = invocation.config;
-    let authenticator = match authenticator(&config) {
-        Ok(chain) => chain,
-        Err(what) => return complain(&what, USAGE),
-    };
-    let drain = config.drain;
-    let directory = config.anonymous.clone();
-    let mut config = config;
-    if invocation.default_listen {
+    let program = &mut invocation.config.program;
+    if parent.is_some() && program.log_file.is_none() && !program.syslog {
+        program.syslog = logging::has_syslog();
+        if !program.syslog {
+            complain("wharfd: no syslogd listens; without --log-file FILE nothing is logged");
+        }
+    }
+    let logs = logging::start(program).map_err(Failure::usage)?;
+    let signals =
+        Signals::take().map_err(|error| Failure::temporary(format!("taking signals: {error}")))?;
+    let config = &mut invocation.config;
+    descriptors::raise(config.threads)?;
+    if !listeners.is_empty() {
+        config.listen.clear();
+        config.listen_ftps.clear();
+        config.listen_sftp.clear();
+    } else if invocation.default_listen {
         // A machine without IPv6 is served all the same.
         config.listen.retain(|endpoint| {
             endpoint.host != "::1" || std::net::TcpListener::bind("[::1]:0").is_ok()
         });
     }
-    let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {
-        None => None,
-        Some(Ok(log)) => Some(Arc::new(log)),
-        Some(Err(error)) => return complain(&error.to_string(), USAGE),
-    };
-    let mut server = Server::new(config, authenticator);
-    if let Some(log) = &transfer_log {
-        server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
+    let (mut server, users, transfer_log) = server(config)?;
+    for (listener, name) in listeners {
+        let protocol = protocol(&name)?;
+        if protocol == Protocol::Sftp && config.host_key.is_empty() {
+            return Err(Failure::usage(
+                "a socket is called sftp; SFTP needs --host-key FILE",
+            ));
+        }
+        server = server.with_listener(listener, protocol);
     }
-    let server = match server.bind() {
-        Ok(server) => server,
-        Err(error) => return complain(&error.to_string(), exit_code(&error)),
+    let server = server.bind().map_err(failure)?;
+    let pid_file = match &config.program.pid_file {
+        Some(path) => Some(PidFile::write(path)?),
+        None => None,
     };
     let fingerprints = server.fingerprints();
-    let running = match server.start() {
-        Ok(running) => running,
-        Err(error) => return complain(&error.to_string(), TEMPORARY),
-    };
+    let running = server.start().map_err(failure)?;
     match invocation.print_port {
         true => print_ports(running.addresses()),
-        false => tell(running.addresses(), directory.as_deref(), &fingerprints),
+        false => tell(
+            running.addresses(),
+            config.anonymous.as_deref(),
+            &fingerprints,
+        ),
     }
-    loop {
-        match signals.wait() {
-            Signal::Reload => {
-                log::info!("reading users again");
-                logs.reopen();
-                if let Some(log) = &transfer_log
-                    && let Err(error) = log.reopen()
-                {
-                    log::error!("{error}; transfers go on in the old file");
-                }
-                if let Err(error) = running.services().authenticator().reload() {
-                    log::error!("{error}; the old users stay in force");
-                }
-            }
-            Signal::Interrupt => {
-                running.stop(std::time::Duration::ZERO);
-                return 0;
-            }
-            Signal::Terminate => {
-                log::info!(
-                    "stopping; transfers may finish for {} seconds",
-                    drain.as_secs()
-                );
-                signals.second_ends_at_once();
-                running.stop(drain);
-                return 0;
-            }
-        }
+    if let Some(parent) = parent {
+        parent.ready();
+    }
+    let notify = Notify::from_environment();
+    notify.ready();
+    Ok(Daemon {
+        invocation,
+        signals,
+        running,
+        users,
+        logs,
+        transfer_log,
+        notify,
+        pid_file,
+    })
+}
+
+/// What is spoken on a socket, by the name that its unit gives it.
+fn protocol(name: &str) -> Result<Protocol, Failure> {
+    match name {
+        "" | "ftp" | "unknown" => Ok(Protocol::Ftp),
+        "ftps" => Ok(Protocol::Ftps),
+        "sftp" => Ok(Protocol::Sftp),
+        // Without a name systemd takes that of the socket unit.
+        name if name.ends_with(".socket") => Ok(Protocol::Ftp),
+        name => Err(Failure::usage(format!(
+            "a socket is called '{}'; FileDescriptorName= must be ftp, ftps or sftp",
+            name.escape_debug()
+        ))),
     }
 }
 
-fn complain(what: &str, code: i32) -> i32 {
-    eprintln!("wharfd: {what}");
-    code
+/// The server that the settings describe, before anything is bound.
+///
+/// # Errors
+/// Users or files that can't be read, with what to do.
+pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<TransferLog>>), Failure> {
+    let users = Users::new(authenticator(config).map_err(Failure::usage)?);
+    let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {
+        None => None,
+        Some(Ok(log)) => Some(Arc::new(log)),
+        Some(Err(error)) => return Err(Failure::usage(error)),
+    };
+    let mut server = Server::new(config.clone(), Arc::clone(&users) as Arc<dyn Authenticator>);
+    if let Some(log) = &transfer_log {
+        server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
+    }
+    Ok((server, users, transfer_log))
+}
+
+impl Daemon {
+    fn serve(self) -> i32 {
+        loop {
+            match self.signals.wait(self.notify.heartbeat()) {
+                None => self.beat(),
+                Some(Signal::Reload) => self.reload(),
+                Some(Signal::Interrupt) => return self.stop(Duration::ZERO),
+                Some(Signal::Terminate) => {
+                    let drain = self.running.services().config().drain;
+                    log::info!(
+                        "stopping; transfers may finish for {} seconds",
+                        drain.as_secs()
+                    );
+                    return self.stop(drain);
+                }
+            }
+        }
+    }
+
+    fn beat(&self) {
+        // Looking at the sessions takes the locks that everybody needs: were
+        // one held for ever, we would not come back and be started again.
+        let sessions = self.running.services().registry.all();
+        let transfers = sessions.iter().filter(|live| live.is_busy()).count();
+        self.notify.alive();
+        self.notify.status(&format!(
+            "{} sessions, {transfers} transfers",
+            sessions.len()
+        ));
+    }
+
+    /// Reads again what may change while we run. Sessions keep what they
+    /// began with; whatever can't be read leaves the old in force.
+    fn reload(&self) {
+        self.notify.reloading();
+        log::info!("reading settings and users again");
+        self.logs.reopen();
+        if let Some(log) = &self.transfer_log
+            && let Err(error) = log.reopen()
+        {
+            log::error!("{error}; transfers go on in the old file");
+        }
+        match cli::read(&self.invocation.arguments, cli::environment()) {
+            Ok(Wish::Serve(new)) => match authenticator(&new.config) {
+                Ok(chain) => {
+                    self.users.replace(chain);
+                    self.running.services().set_config(new.config);
+                    if let Some(tls) = &self.running.services().tls
+                        && let Err(error) = tls.reload()
+                    {
+                        log::error!("{error}; the old certificates stay in force");
+                    }
+                }
+                Err(what) => log::error!("{what}; the old settings and users stay in force"),
+            },
+            Ok(Wish::Print(_)) => {}
+            Err(mistakes) => {
+                for mistake in mistakes {
+                    log::error!("{mistake}; the old settings stay in force");
+                }
+            }
+        }
+        self.notify.ready();
+    }
+
+    fn stop(self, drain: Duration) -> i32 {
+        self.notify.stopping(drain);
+        self.signals.second_ends_at_once();
+        self.running.stop(drain);
+        drop(self.pid_file);
+        log::info!("stopped");
+        0
+    }
+}
+
+/// The users in force: replaced as a whole when settings are read again.
+pub struct Users(RwLock<Arc<Chain>>);
+
+impl Users {
+    fn new(chain: Arc<Chain>) -> Arc<Self> {
+        Arc::new(Users(RwLock::new(chain)))
+    }
+
+    fn chain(&self) -> Arc<Chain> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, chain: Arc<Chain>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = chain;
+    }
+}
+
+impl Authenticator for Users {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> wharf::Result<User> {
+        self.chain().authenticate(credentials)
+    }
+
+    fn reload(&self) -> wharf::Result<()> {
+        self.chain().reload()
+    }
 }
 
 /// The users that the settings name.
@@ -126,10 +290,10 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
 }
 
 /// A wrong setting stays wrong; a port in use may be free another time.
-fn exit_code(error: &Error) -> i32 {
+fn failure(error: Error) -> Failure {
     match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Unsupported => USAGE,
-        _ => TEMPORARY,
+        ErrorKind::Invalid | ErrorKind::Unsupported => Failure::usage(error),
+        _ => Failure::temporary(error),
     }
 }
 

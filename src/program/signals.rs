@@ -1,6 +1,7 @@
 //! Signals, taken by a thread that waits for them.
 
 use std::io;
+use std::time::Duration;
 
 use wharf::os::SignalSet;
 
@@ -24,15 +25,23 @@ impl Signals {
         SignalSet::block(&[libc::SIGHUP, libc::SIGINT, libc::SIGTERM]).map(Signals)
     }
 
-    /// Waits for the next one.
-    pub fn wait(&self) -> Signal {
+    /// Waits for the next one, if there is a `timeout` no longer than that.
+    pub fn wait(&self, timeout: Option<Duration>) -> Option<Signal> {
         loop {
-            match self.0.wait() {
-                Ok(libc::SIGHUP) => return Signal::Reload,
-                Ok(libc::SIGINT) => return Signal::Interrupt,
-                Ok(_) => return Signal::Terminate,
-                Err(error) => log::error!("waiting for a signal: {error}"),
-            }
+            let signal = match timeout {
+                Some(timeout) => self.0.wait_for(timeout),
+                None => self.0.wait().map(Some),
+            };
+            return match signal {
+                Ok(None) => None,
+                Ok(Some(libc::SIGHUP)) => Some(Signal::Reload),
+                Ok(Some(libc::SIGINT)) => Some(Signal::Interrupt),
+                Ok(Some(_)) => Some(Signal::Terminate),
+                Err(error) => {
+                    log::error!("waiting for a signal: {error}");
+                    continue;
+                }
+            };
         }
     }
 

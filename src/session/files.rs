@@ -71,7 +71,7 @@ impl Files {
         &self.0.config
     }
 
-    pub(super) fn live(&self) -> &Live {
+    pub(super) fn live(&self) -> &Arc<Live> {
         &self.0.live
     }
 
@@ -192,9 +192,11 @@ impl Files {
     /// Opens a file that will be sent.
     pub fn get(&self, path: &VirtualPath) -> Result<Transfer> {
         self.may(path, Right::Read)?;
+        let busy = self.live().begin()?;
         let file = self.file_system().open(path, &OpenOptions::read())?;
         Ok(self.transfer(Opened {
             file,
+            busy,
             path: path.clone(),
             temporary: None,
             delete_if_broken: false,

@@ -103,7 +103,10 @@ impl Services {
     }
 
     /// Puts another configuration in force for sessions that begin from now on.
+    /// The rates of all sessions together change at once.
     pub fn set_config(&self, config: Config) {
+        self.rate_down.set_rate(config.rate_down);
+        self.rate_up.set_rate(config.rate_up);
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 
 /// All live sessions of one server.
@@ -31,8 +32,40 @@ pub struct Live {
     /// Size of the file being sent, 0 if unknown.
     pub size: AtomicU64,
     words: Mutex<Words>,
-    control: Mutex<Option<Socket>>,
     gives_way: AtomicBool,
+    control: Mutex<Control>,
+}
+
+/// What is needed to wake a session at the right moment.
+#[derive(Default)]
+struct Control {
+    socket: Option<Socket>,
+    busy: u32,
+    woken: bool,
+}
+
+/// A piece of work that the end of the server waits for: a command, an open
+/// file. Whoever drops the last one is woken if that was put off.
+pub struct Busy(Arc<Live>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let mut control = self.0.control();
+        control.busy -= 1;
+        control.wake_if_idle();
+    }
+}
+
+impl Control {
+    fn wake_if_idle(&self) {
+        if let Some(socket) = &self.socket
+            && self.woken
+            && self.busy == 0
+        {
+            // The peer may be gone already; then there is nobody to wake.
+            let _ = socket.shutdown(Shutdown::Read);
+        }
+    }
 }
 
 /// The changing words about a session.
@@ -56,17 +89,6 @@ impl Live {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Lets others wake the session through its control connection.
-    pub fn set_control(&self, socket: Option<Socket>) {
-        *self
-            .control
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = socket;
-        if self.gives_way() {
-            self.wake(Wake::Gently);
-        }
-    }
-
     /// Tells a stranger's session to end, because others want its place.
     pub fn give_way(&self) {
         self.gives_way.store(true, SeqCst);
@@ -78,24 +100,47 @@ impl Live {
         self.gives_way.load(SeqCst)
     }
 
-    /// Ends the session's wait for a command: it reads the end of the stream,
-    /// looks at the server's phase and says goodbye. A session that runs a
-    /// command looks by itself when that is done; for it the end of the stream
-    /// would be a client that has gone.
-    pub fn wake(&self, how: Wake) {
-        if how == Wake::Gently && !self.words().command.is_empty() {
-            return;
-        }
-        let control = self
-            .control
+    /// Whether a transfer runs.
+    pub fn is_busy(&self) -> bool {
+        self.words().transfer_since.is_some()
+    }
+
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control
             .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(socket) = &*control {
-            // The peer may be gone already; then there is nobody to wake.
-            let _ = socket.shutdown(match how {
-                Wake::Gently => Shutdown::Read,
-                Wake::AtOnce => Shutdown::Both,
-            });
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Lets others wake the session through its control connection.
+    pub fn set_control(&self, socket: Option<Socket>) {
+        let mut control = self.control();
+        control.socket = socket;
+        control.wake_if_idle();
+    }
+
+    /// Begins a piece of work during which nobody wakes the session gently.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooMany`]: it has been woken, and nothing begins any more.
+    pub fn begin(self: &Arc<Self>) -> Result<Busy> {
+        let mut control = self.control();
+        if control.woken && control.busy == 0 {
+            return Err(Error::new(ErrorKind::TooMany, "the server is going down"));
+        }
+        control.busy += 1;
+        Ok(Busy(Arc::clone(self)))
+    }
+
+    /// Ends the session's wait for a command, now or, gently, as soon as its
+    /// work is done: it reads the end of the stream, looks at the server's
+    /// phase and says goodbye.
+    pub fn wake(&self, how: Wake) {
+        let mut control = self.control();
+        control.woken = true;
+        match (how, &control.socket) {
+            (Wake::Gently, _) => control.wake_if_idle(),
+            (Wake::AtOnce, Some(socket)) => drop(socket.shutdown(Shutdown::Both)),
+            (Wake::AtOnce, None) => {}
         }
     }
 }

@@ -3,11 +3,12 @@
 //! time, SFTP has one a handle.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Transferred};
 use super::files::Files;
+use super::registry::Busy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Attributes, Existing, File, Metadata, VirtualPath};
 
@@ -28,11 +29,14 @@ pub struct Transfer {
     written: u64,
     writes: bool,
     ascii: bool,
+    /// Last, so that it is over when everything else is.
+    _busy: Busy,
 }
 
 /// What a transfer needs to know when it begins.
 pub(super) struct Opened {
     pub(super) file: Box<dyn File>,
+    pub(super) busy: Busy,
     pub(super) path: VirtualPath,
     pub(super) temporary: Option<(VirtualPath, Existing)>,
     pub(super) delete_if_broken: bool,
@@ -59,6 +63,7 @@ impl Transfer {
             written: 0,
             writes: opened.writes,
             ascii: false,
+            _busy: opened.busy,
         }
     }
 
@@ -252,7 +257,7 @@ impl Drop for Transfer {
 /// A token bucket that allows debt: whoever takes more than there is waits
 /// until it is paid. A tenth of a second of the rate may be saved up.
 pub struct Bucket {
-    rate: u64,
+    rate: AtomicU64,
     paid_until: Mutex<Option<Instant>>,
 }
 
@@ -260,19 +265,25 @@ impl Bucket {
     /// A bucket of `rate` bytes a second; 0 is no limit.
     pub fn new(rate: u64) -> Self {
         Bucket {
-            rate,
+            rate: AtomicU64::new(rate),
             paid_until: Mutex::new(None),
         }
     }
 
+    /// Sets another rate, from now on.
+    pub fn set_rate(&self, rate: u64) {
+        self.rate.store(rate, Relaxed);
+    }
+
     /// Whether there is a limit.
     pub fn is_limited(&self) -> bool {
-        self.rate != 0
+        self.rate.load(Relaxed) != 0
     }
 
     /// Takes `bytes`; says how long to wait before they may be moved.
     pub fn take(&self, bytes: u64) -> Duration {
-        if self.rate == 0 {
+        let rate = self.rate.load(Relaxed);
+        if rate == 0 {
             return Duration::ZERO;
         }
         let now = Instant::now();
@@ -282,7 +293,7 @@ impl Bucket {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let saved = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
         let begin = paid_until.unwrap_or(saved).max(saved);
-        let end = begin + Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        let end = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
         *paid_until = Some(end);
         end.saturating_duration_since(now)
     }

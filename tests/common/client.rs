@@ -44,13 +44,14 @@ pub struct Client {
 impl Client {
     /// Connects and reads nothing.
     pub fn connect(server: SocketAddr) -> Self {
-        Self::take(
+        Self::over(
             TcpStream::connect_timeout(&server, DEADLINE).unwrap(),
             server,
         )
     }
 
-    fn take(stream: TcpStream, peer: SocketAddr) -> Self {
+    /// Takes over a connection to `peer`, and reads nothing.
+    pub fn over(stream: TcpStream, peer: SocketAddr) -> Self {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -63,7 +64,7 @@ impl Client {
 
     /// Connects from another of this machine's addresses.
     pub fn connect_from(local: IpAddr, server: SocketAddr) -> Self {
-        Self::take(connect_from(local, server).unwrap(), server)
+        Self::over(connect_from(local, server).unwrap(), server)
     }
 
     /// Connects and reads the greeting.

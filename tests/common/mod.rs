@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 pub mod client;
+pub mod process;
 pub mod rng;
 pub mod temp;
 pub mod transcript;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::{Files, TEMPORARY_PREFIX};
 use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::registry::Busy;
 use crate::session::transfer::{Opened, Transfer};
 use crate::storage::{Create, Existing, FileKind, Follow, OpenOptions, VirtualPath, Write};
 
@@ -63,6 +64,7 @@ impl Files {
                 "no right to read what is written",
             ));
         }
+        let busy = self.live().begin()?;
         let (write, create) = how_to_open(put, perms)
             .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
         let file_mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
@@ -75,7 +77,7 @@ impl Files {
                 true if put != Put::New => Existing::Replace,
                 _ => Existing::Keep,
             };
-            return self.put_atomic(path, put, existing, options);
+            return self.put_atomic(path, put, existing, options, busy);
         }
         let file = self
             .file_system()
@@ -89,6 +91,7 @@ impl Files {
             })?;
         Ok(self.transfer(Opened {
             file,
+            busy,
             path: path.clone(),
             temporary: None,
             delete_if_broken: self.0.config.delete_broken_uploads && write == Write::Truncate,
@@ -112,6 +115,7 @@ impl Files {
         put: Put,
         existing: Existing,
         mut options: OpenOptions,
+        busy: Busy,
     ) -> Result<Transfer> {
         // What can be known to fail is told before the first byte is sent.
         match self.file_system().metadata(path, Follow::Yes) {
@@ -133,6 +137,7 @@ impl Files {
         let file = self.file_system().open(&temporary, &options)?;
         Ok(self.transfer(Opened {
             file,
+            busy,
             path: path.clone(),
             temporary: Some((temporary, existing)),
             delete_if_broken: false,

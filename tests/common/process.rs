@@ -1,0 +1,187 @@
+//! wharfd as a process of its own: its ports, its log, its signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::client::DEADLINE;
+
+/// The program under test.
+pub const WHARFD: &str = env!("CARGO_BIN_EXE_wharfd");
+
+/// A command for wharfd with nothing of our environment but the path.
+pub fn wharfd() -> Command {
+    let mut command = Command::new(WHARFD);
+    command.env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command
+}
+
+/// Lines that somebody writes, gathered as they come.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<(String, bool)>, Condvar)>);
+
+impl Lines {
+    /// Gathers what `reader` yields until its end.
+    pub fn of(reader: impl Read + Send + 'static) -> Self {
+        let lines = Lines::default();
+        let gathered = lines.clone();
+        std::thread::spawn(move || {
+            let mut reader = BufReader::new(reader);
+            let mut line = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut line), Ok(length) if length > 0) {
+                let mut state = gathered.0.0.lock().unwrap();
+                state.0.push_str(&String::from_utf8_lossy(&line));
+                line.clear();
+                gathered.0.1.notify_all();
+            }
+            gathered.0.0.lock().unwrap().1 = true;
+            gathered.0.1.notify_all();
+        });
+        lines
+    }
+
+    /// What has come so far.
+    pub fn text(&self) -> String {
+        self.0.0.lock().unwrap().0.clone()
+    }
+
+    /// Waits for a line that contains `word` and yields it.
+    pub fn wait_for(&self, word: &str) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut state = self.0.0.lock().unwrap();
+        loop {
+            if let Some(line) = state.0.lines().find(|line| line.contains(word)) {
+                return line.to_owned();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero() && !state.1, "no {word:?} in:\n{}", state.0);
+            state = self.0.1.wait_timeout(state, left).unwrap().0;
+        }
+    }
+
+    /// Waits for the end of the stream; all that has come.
+    pub fn all(&self) -> String {
+        let until = Instant::now() + DEADLINE;
+        let mut state = self.0.0.lock().unwrap();
+        while !state.1 {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no end after:\n{}", state.0);
+            state = self.0.1.wait_timeout(state, left).unwrap().0;
+        }
+        state.0.clone()
+    }
+}
+
+/// A process that is killed when the test ends.
+pub struct Process {
+    pub child: Child,
+    pub out: Lines,
+    pub log: Lines,
+}
+
+impl Process {
+    /// Starts a command; its output is gathered.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        Process {
+            out: Lines::of(child.stdout.take().unwrap()),
+            log: Lines::of(child.stderr.take().unwrap()),
+            child,
+        }
+    }
+
+    /// Starts wharfd on a free port of 127.0.0.1 with more arguments.
+    pub fn serve(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = wharfd();
+        command
+            .args(["--listen", "127.0.0.1:0", "--print-port"])
+            .args(arguments)
+            .arg(directory);
+        Process::start(&mut command)
+    }
+
+    /// The first port that it has bound.
+    pub fn address(&self) -> SocketAddr {
+        self.out.wait_for(":").parse().unwrap()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn signal(&self, signal: &str) {
+        signal_to(self.pid(), signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        wait(&mut self.child)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends a signal by its name.
+pub fn signal_to(pid: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status();
+    assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+}
+
+/// Waits for a child's end, but not for ever.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < until, "it does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether something comes true before the deadline.
+pub fn soon(mut what: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + DEADLINE;
+    while !what() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+/// Whether a program is there; a missing one is a failure where the tests
+/// must be complete.
+pub fn has(program: &str) -> bool {
+    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
+    let found = paths
+        .split(':')
+        .any(|directory| Path::new(directory).join(program).exists());
+    if !found {
+        assert!(
+            std::env::var_os("WHARF_NEED_CLIENTS").is_none(),
+            "{program} is missing; tests/install-clients.sh installs it"
+        );
+        eprintln!("SKIP {program}");
+    }
+    found
+}
