@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::listener::Stop;
 use crate::config::{Endpoint, PortRange};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
