@@ -46,10 +46,11 @@ man-lint: ## Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]
 
 small: ## Build without OpenSSL, for routers: target/small/release/wharfd
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
 	$(CARGO) build --release --locked $(SMALL) --target-dir target/small
 
 static: ## The same in one static file: target/static/HOST/release/wharfd
-	RUSTFLAGS='-C target-feature=+crt-static' \
+	CARGO_PROFILE_RELEASE_OPT_LEVEL=z RUSTFLAGS='-C target-feature=+crt-static' \
 	$(CARGO) build --release --locked $(SMALL) --target $(HOST) --target-dir target/static
 	@echo $(STATIC)
 
