@@ -62,6 +62,7 @@ pub struct Builder {
     users: Vec<TestUser>,
     anonymous: Option<Perms>,
     directory: Option<PathBuf>,
+    files: Option<Arc<dyn FileSystem>>,
     memory: MemoryFs,
     events: Vec<Arc<dyn Events>>,
 }
@@ -83,6 +84,7 @@ pub fn server() -> Builder {
         users: Vec::new(),
         anonymous: None,
         directory: None,
+        files: None,
         memory: MemoryFs::new(),
         events: Vec::new(),
     }
@@ -147,6 +149,12 @@ impl Builder {
         self
     }
 
+    /// Serves any file system.
+    pub fn files(mut self, files: Arc<dyn FileSystem>) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     /// Tells `listener` what happens.
     pub fn events(mut self, listener: Arc<dyn Events>) -> Self {
         self.events.push(listener);
@@ -155,9 +163,10 @@ impl Builder {
 
     /// Starts it.
     pub fn start(mut self) -> TestServer {
-        let files: Arc<dyn FileSystem> = match &self.directory {
-            Some(path) => Arc::new(LocalFs::open(path).unwrap()),
-            None => Arc::new(self.memory),
+        let files: Arc<dyn FileSystem> = match (self.files, &self.directory) {
+            (Some(files), _) => files,
+            (None, Some(path)) => Arc::new(LocalFs::open(path).unwrap()),
+            (None, None) => Arc::new(self.memory),
         };
         if self.users.is_empty() {
             self.users.push(TestUser {

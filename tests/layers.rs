@@ -1,0 +1,305 @@
+//! The shape of the source: arrows go downwards (README, "Architecture"),
+//! files stay short, `unsafe` stays in one of them.
+
+use std::path::{Path, PathBuf};
+
+/// Rooms from the bottom to the top; a room may use those of lower rows. The
+/// parts of `net` that sessions stand on are rooms of their own.
+const ROOMS: [&[&str]; 10] = [
+    &[
+        "address", "base64", "digest", "error", "sys", "text", "time",
+    ],
+    &[
+        "net::socket",
+        "net::stream",
+        "net::tls",
+        "net::name_cache",
+        "storage",
+    ],
+    &["auth"],
+    &["config"],
+    &["net::passive"],
+    &["session"],
+    &["sftp", "ssh"],
+    &["ftp"],
+    &["net"],
+    &["lib", "main", "program"],
+];
+
+/// Files past 500 lines, and why.
+const LONG: &[(&str, &str)] = &[];
+
+const LONGEST: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut waiting: Vec<PathBuf> = vec![root().join(directory)];
+    while let Some(path) = waiting.pop() {
+        for entry in std::fs::read_dir(path).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                waiting.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let name = path.strip_prefix(root()).unwrap().display().to_string();
+                found.push((name, std::fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+fn rank(room: &str) -> Option<usize> {
+    ROOMS.iter().position(|row| row.contains(&room))
+}
+
+/// The room of a path of modules such as `net::tls::wire` or `config`.
+fn room(modules: &str) -> &str {
+    let mut parts = modules.match_indices("::").map(|(at, _)| at);
+    let first = parts.next().unwrap_or(modules.len());
+    let two = &modules[..parts.next().unwrap_or(modules.len())];
+    if rank(two).is_some() {
+        two
+    } else {
+        &modules[..first]
+    }
+}
+
+/// `src/net/tls/wire.rs` as `net::tls::wire`.
+fn modules(file: &str) -> String {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.trim_end_matches("/mod").replace('/', "::")
+}
+
+/// Every `crate::…` of a file, with `super::…` written out; lists in braces
+/// taken apart one level deep.
+fn uses(file: &str, text: &str) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    let here = modules(file);
+    let above = |levels: usize| {
+        let parts: Vec<&str> = here.split("::").collect();
+        parts[..parts.len().saturating_sub(levels)].join("::")
+    };
+    for (number, line) in text.lines().enumerate() {
+        // What tests and sentences name is no arrow.
+        if line.starts_with("mod tests {") {
+            break;
+        }
+        if line.trim_start().starts_with("//") {
+            continue;
+        }
+        let mut words = vec![];
+        for (at, _) in line.match_indices("crate::") {
+            if !line[..at].ends_with('$') {
+                words.push(line[at + "crate::".len()..].to_string());
+            }
+        }
+        let used = line.trim_start().trim_start_matches("pub ");
+        if let Some(rest) = used.strip_prefix("use super::") {
+            let levels = 1 + usize::from(rest.starts_with("super::"));
+            let is_directory = file.ends_with("/mod.rs");
+            let above = above(levels - usize::from(is_directory && levels > 1));
+            let rest = rest.trim_start_matches("super::");
+            if !above.is_empty() {
+                words.push(format!("{above}::{rest}"));
+            } else {
+                words.push(rest.to_string());
+            }
+        }
+        for word in words {
+            match word.split_once("::{") {
+                Some((before, inner)) => {
+                    for inner in inner.trim_end_matches(['}', ';']).split(',') {
+                        found.push((number + 1, format!("{before}::{}", inner.trim())));
+                    }
+                }
+                None => found.push((number + 1, word)),
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn uses_are_found_in_every_spelling() {
+    let text = "use crate::ftp::reply::Reply;\npub use crate::net::{tls::Tls, Server};\n\
+        use super::super::session::Live;\nuse super::wire;\n// crate::sftp\nlet x = crate::ssh::run();\n";
+    let found: Vec<String> = uses("src/net/tls/server.rs", text)
+        .into_iter()
+        .map(|(_, used)| room(&used).to_string())
+        .collect();
+    assert_eq!(found, ["ftp", "net::tls", "net", "net", "net::tls", "ssh"]);
+    assert_eq!(room("net::tls::wire"), "net::tls");
+    assert_eq!(room("net::server"), "net");
+    assert_eq!(room(&modules("src/net/tls/mod.rs")), "net::tls");
+}
+
+#[test]
+fn arrows_go_downwards() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources("src") {
+        let modules = modules(&file);
+        let from = room(&modules);
+        let Some(own) = rank(from) else {
+            wrong.push(format!("{file}: the room {from} has no place in ROOMS"));
+            continue;
+        };
+        for (line, used) in uses(&file, &text) {
+            let path: String = used
+                .chars()
+                .take_while(|c| {
+                    c.is_ascii_lowercase() || *c == '_' || *c == ':' || c.is_ascii_digit()
+                })
+                .collect();
+            let to = room(path.trim_end_matches(':'));
+            match rank(to) {
+                // A name of the crate's root, such as crate::Error.
+                None => {}
+                _ if to == from => {}
+                Some(other) if other < own => {}
+                // The sockets of one row know each other.
+                Some(other) if other == own && from.starts_with("net::") => {}
+                Some(other) if other == own && own == 0 => {}
+                Some(_) => wrong.push(format!("{file}:{line}: {from} uses {to} ({used})")),
+            }
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "arrows that point up:\n{}",
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn the_protocols_do_not_know_each_other() {
+    for (file, text) in sources("src") {
+        for (other, of) in [
+            ("sftp", "src/ftp/"),
+            ("ftp", "src/sftp/"),
+            ("ftp", "src/ssh/"),
+        ] {
+            if file.starts_with(of) {
+                let named = text.lines().find(|line| {
+                    !line.trim_start().starts_with("//")
+                        && line.contains(&format!("crate::{other}"))
+                });
+                assert_eq!(named, None, "{file}");
+            }
+        }
+    }
+}
+
+#[test]
+fn only_the_session_calls_a_users_file_system() {
+    for (file, text) in sources("src") {
+        if ["src/ftp/", "src/sftp/", "src/ssh/", "src/net/"]
+            .iter()
+            .any(|room| file.starts_with(room))
+        {
+            for call in [
+                ".file_system",
+                "LocalFs",
+                "std::fs::File",
+                "rustix::fs::open",
+            ] {
+                let tests = text.find("#[cfg(test)]").unwrap_or(text.len());
+                let keys = file.starts_with("src/net/") || file.starts_with("src/ssh/");
+                // Keys and certificates are the server's files, not a user's.
+                if keys && call != ".file_system" || file.contains("/tests") {
+                    continue;
+                }
+                assert!(!text[..tests].contains(call), "{file} has {call}");
+            }
+        }
+    }
+}
+
+#[test]
+fn files_stay_short() {
+    let mut wrong = Vec::new();
+    for (file, text) in sources("src") {
+        let lines = text.lines().count();
+        let listed = LONG.iter().any(|(name, _)| *name == file);
+        if lines > LONGEST && !listed {
+            wrong.push(format!("{file} has {lines} lines"));
+        }
+        if lines <= LONGEST && listed {
+            wrong.push(format!("{file} is short again: take it off the list"));
+        }
+    }
+    for (name, _) in LONG {
+        assert!(root().join(name).exists(), "{name} is gone");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn unsafe_stays_in_one_file_and_says_why() {
+    for (file, text) in sources("src") {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap();
+            if !code.contains("unsafe ") || code.contains("forbid") {
+                continue;
+            }
+            assert_eq!(file, "src/sys.rs", "line {}", number + 1);
+            if code.contains("unsafe {") {
+                let said = lines[number.saturating_sub(6)..number]
+                    .iter()
+                    .any(|line| line.contains("SAFETY:"));
+                assert!(said, "{file}:{}: no SAFETY comment", number + 1);
+            }
+        }
+        if file != "src/sys.rs" {
+            assert!(!text.contains("allow(unsafe_code)"), "{file}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_to_be_done() {
+    let words = ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "TODO"];
+    for (file, text) in sources("src") {
+        for word in words {
+            assert!(!text.contains(word), "{file} has {word}");
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is_for() {
+    for (file, text) in sources("src") {
+        let tests = file.ends_with("/tests.rs");
+        assert!(
+            tests || text.starts_with("//!"),
+            "{file} begins without //!"
+        );
+    }
+}
+
+#[test]
+fn nothing_of_a_peer_can_panic_in_the_protocols() {
+    // `unwrap` on what came from outside ends a session; there is no need of it.
+    for room in ["src/ftp", "src/sftp", "src/ssh", "src/session", "src/net"] {
+        for (file, text) in sources(room) {
+            if file.contains("/tests") {
+                continue;
+            }
+            let end = text.find("#[cfg(test)]").unwrap_or(text.len());
+            for (number, line) in text[..end].lines().enumerate() {
+                let code = line.trim_start();
+                if code.starts_with("//") {
+                    continue;
+                }
+                let careless = code.contains(".unwrap()") || code.contains("unreachable!(");
+                assert!(!careless, "{file}:{}: {line}", number + 1);
+            }
+        }
+    }
+}
