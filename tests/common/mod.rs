@@ -6,6 +6,8 @@
 #![allow(dead_code)]
 
 pub mod client;
+#[cfg(feature = "cli")]
+pub mod daemon;
 pub mod process;
 pub mod rng;
 pub mod temp;
