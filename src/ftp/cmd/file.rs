@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use super::site;
+use crate::auth::Right;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
@@ -161,13 +162,7 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             ));
         }
         // What lies behind the restart is the broken tail of the last try.
-        if start < size
-            && state
-                .files()?
-                .user()
-                .perms_at(&path)
-                .has(crate::auth::Right::Append)
-        {
+        if start < size && state.files()?.user().perms_at(&path).has(Right::Append) {
             transfer.truncate(start)?;
         }
     }
@@ -380,6 +375,11 @@ pub fn comb(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(501, "The target can't be its own part."));
     }
     let files = state.files()?.clone();
+    // What can be known to fail is found before the target is changed.
+    for part in &parts {
+        files.may(part, Right::Delete)?;
+        files.inspect(part)?;
+    }
     let mut whole = files.put(&target, Put::Append, Readable::No)?;
     let mut buffer = vec![0; PIECE];
     for part in &parts {
