@@ -39,7 +39,7 @@ check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets --features tls13 -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
-	$(CARGO) clippy --locked --no-default-features -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
 
 man-lint: ## Lint the manual pages

@@ -1,5 +1,6 @@
 //! The program as a daemon: logs, background, signals under load, and what
 //! service managers ask for.
+#![cfg(feature = "cli")]
 
 mod common;
 

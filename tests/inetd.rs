@@ -1,4 +1,5 @@
 //! One connection on descriptor 0.
+#![cfg(feature = "cli")]
 
 mod common;
 

@@ -7,7 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-use common::{Client, TempDir, server};
+#[cfg(feature = "cli")]
+use common::Client;
+use common::{TempDir, server};
 use wharf::storage::{
     Attributes, Directory, Existing, File, FileSystem, Follow, MemoryFs, Metadata, OpenOptions,
     VirtualPath, Write,
@@ -255,17 +257,22 @@ fn special_files_are_never_opened() {
     assert!(!listing.starts_with(b"-"), "{listing:?}");
 }
 
-/// A daemon of which everybody may do everything.
+/// A daemon of which everybody may do everything; `wrapper` is what starts it.
 #[cfg(feature = "cli")]
-fn daemon(wrapper: &[&str], directory: &str) -> common::daemon::Daemon {
+fn daemon(wrapper: &[&str], directory: &str) -> common::process::Process {
     let mut command = std::process::Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).args([
-        common::daemon::WHARFD,
-        "--anonymous-rights",
-        "read-write",
-        directory,
+    command.args(&wrapper[1..]).env_clear();
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    command.args([
+        common::process::WHARFD,
+        "--print-port",
+        "--listen",
+        "127.0.0.1:0",
     ]);
-    common::daemon::Daemon::run(command)
+    command.args(["--anonymous-rights", "read-write", directory]);
+    common::process::Process::start(&mut command)
 }
 
 #[cfg(feature = "cli")]
@@ -294,7 +301,7 @@ fn a_full_disk_is_452_and_the_session_goes_on() {
         return;
     }
     let daemon = daemon(&wrapper, path);
-    let mut client = guest(daemon.v4());
+    let mut client = guest(daemon.address());
     let free: u64 = client.expect("AVBL", 213).text().parse().unwrap();
     assert!(free <= 1 << 20);
     client.expect(&format!("ALLO {}", 2 << 20), 452);
@@ -323,12 +330,12 @@ fn a_file_past_the_largest_size_is_552_and_the_server_lives() {
     let path = directory.path().to_str().unwrap();
     let wrapper = ["sh", "-c", "ulimit -f 100 && exec \"$@\"", "sh"];
     let daemon = daemon(&wrapper, path);
-    let mut client = guest(daemon.v4());
+    let mut client = guest(daemon.address());
     let mut data = client.data();
     client.expect("STOR big", 150);
     let _ = std::io::Write::write_all(&mut data.0, &vec![1; 3 << 20]);
     drop(data);
     client.wait_for(552);
     assert_eq!(client.store("STOR small", b"fits").code, 226);
-    guest(daemon.v4());
+    guest(daemon.address());
 }

@@ -7,7 +7,6 @@
 
 pub mod client;
 #[cfg(feature = "cli")]
-pub mod daemon;
 pub mod process;
 pub mod rng;
 pub mod temp;
