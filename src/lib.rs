@@ -166,7 +166,7 @@ pub mod time;
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]
 pub mod os {
-    pub use crate::sys::{Fork, Inherited, LocalTime, SignalSet, fork};
+    pub use crate::sys::{Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, fork};
 }
 
 /// The tables that the manual pages are held against.

@@ -271,3 +271,137 @@ impl LocalTime {
         )
     }
 }
+
+/// Whom the calling thread acts as on files (Linux: the fs ids are the
+/// thread's own, and the kernel drops the file capabilities with fsuid 0).
+/// The raw calls are needed: the C library's setgroups changes all threads.
+///
+/// # Errors
+/// What the system says; the thread may have some of the ids then.
+pub(crate) fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    use libc::{SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS};
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    use libc::{
+        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
+    };
+    const NONE: libc::c_long = -1;
+    // SAFETY: the kernel reads as many numbers as the slice has; the other
+    // calls take numbers only. Asked for -1, they change nothing and tell.
+    unsafe {
+        if libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        libc::syscall(SETFSGID, gid as libc::c_long);
+        libc::syscall(SETFSUID, uid as libc::c_long);
+        let now = (
+            libc::syscall(SETFSGID, NONE) as u32,
+            libc::syscall(SETFSUID, NONE) as u32,
+        );
+        match now == (gid, uid) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+}
+
+/// Makes the whole process another user's, for good: real, effective and saved
+/// ids of all threads.
+///
+/// # Errors
+/// What the system says.
+pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: the C library reads as many numbers as the slice has; the other
+    // calls take numbers only. It changes all threads, which is wanted.
+    let done = unsafe {
+        libc::setgroups(groups.len() as _, groups.as_ptr()) == 0
+            && libc::setresgid(gid, gid, gid) == 0
+            && libc::setresuid(uid, uid, uid) == 0
+    };
+    match done {
+        true => Ok(()),
+        false => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A Landlock ruleset in the making (landlock(7)): what the calling thread
+/// and all that it starts may still reach. The numbers are the kernel's.
+pub struct Landlock(OwnedFd);
+
+impl Landlock {
+    /// The version of Landlock in this kernel; `None` where there is none.
+    pub fn version() -> Option<u32> {
+        const CREATE_RULESET_VERSION: libc::c_ulong = 1;
+        // SAFETY: with this flag the kernel reads nothing and answers a number.
+        let version = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_create_ruleset,
+                std::ptr::null::<u8>(),
+                0usize,
+                CREATE_RULESET_VERSION,
+            )
+        };
+        u32::try_from(version).ok().filter(|version| *version > 0)
+    }
+
+    /// A ruleset that forbids `handled` wherever no rule allows it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(handled: u64) -> io::Result<Self> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: the first field of the structure is all that is passed, by
+        // its size; newer kernels take the rest for zero.
+        let ruleset = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_create_ruleset,
+                &raw const handled,
+                size_of::<u64>(),
+                0,
+            )
+        };
+        match RawFd::try_from(ruleset) {
+            // SAFETY: the kernel has just made it for us.
+            Ok(ruleset) if ruleset >= 0 => Ok(Landlock(unsafe { OwnedFd::from_raw_fd(ruleset) })),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Allows `access` to what an open descriptor stands for, and below it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn allow(&self, what: impl AsFd, access: u64) -> io::Result<()> {
+        const PATH_BENEATH: libc::c_long = 1;
+        // The structure is packed: a number of 8 bytes and one of 4.
+        let mut rule = [0u8; 12];
+        rule[..8].copy_from_slice(&access.to_ne_bytes());
+        rule[8..].copy_from_slice(&what.as_fd().as_raw_fd().to_ne_bytes());
+        // SAFETY: the kernel reads the 12 bytes of the rule.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_landlock_add_rule,
+                self.0.as_raw_fd(),
+                PATH_BENEATH,
+                rule.as_ptr(),
+                0,
+            )
+        };
+        match result {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Puts the rules in force, for good. Needs no_new_privs.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn enforce(self) -> io::Result<()> {
+        // SAFETY: numbers only.
+        match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.0.as_raw_fd(), 0) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}

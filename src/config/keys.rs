@@ -112,6 +112,8 @@ keys! {
     }
     Users {
         "users" "FILE" users, "the users file, see wharfd-users(5)";
+        "system-users" "" system_users, "let users of the system log in; needs root";
+        "auth-helper" "WORD" auth_helper repeats, "ask this program (checkpassword); once for each argument";
         "anonymous" "DIR" anonymous, "serve DIR to anonymous users";
         "anonymous-rights" "RIGHTS" anonymous_rights, "what anonymous users may do";
         "login-tries" "N" login_tries, "failed logins that close the connection";
@@ -193,6 +195,8 @@ keys! {
     Running {
         "daemon" "" program.daemon, "go to the background when the ports are bound";
         "pid-file" "FILE" program.pid_file, "write the process number there";
+        "user" "NAME[:GROUP]" program.user, "give up root for this user when the ports are bound";
+        "landlock" "auto|yes|no" program.landlock, "let the kernel shut us in to what is served";
     }
 }
 

@@ -19,7 +19,7 @@ use crate::auth::Perms;
 pub use crate::net::tls::ClientCertificate;
 pub use keys::{KEYS, Key, Section};
 pub use node::Node;
-pub use program::{LogFormat, Program};
+pub use program::{LogFormat, Program, Sandbox};
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
 
@@ -84,6 +84,11 @@ pub struct Config {
     pub anonymous_rights: Perms,
     /// The users file; `None`: no named users.
     pub users: Option<PathBuf>,
+    /// The users of the system may log in.
+    pub system_users: bool,
+    /// The program that is asked about users, with its arguments
+    /// (checkpassword interface); empty: none.
+    pub auth_helper: Vec<String>,
     /// Greeting of FTP in the 220 reply; one line, because scanners and
     /// cameras stumble over more.
     pub banner: String,
@@ -258,6 +263,8 @@ impl Default for Config {
             anonymous: None,
             anonymous_rights: Perms::READ_ONLY,
             users: None,
+            system_users: false,
+            auth_helper: Vec::new(),
             banner: "wharf ready".into(),
             // The dynamic ports of RFC 6335, section 6.
             passive_ports: PortRange {

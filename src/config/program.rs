@@ -26,7 +26,34 @@ pub struct Program {
     pub daemon: bool,
     /// The process number is written to this file.
     pub pid_file: Option<PathBuf>,
+    /// Whom root becomes when the ports are bound: `NAME`, `UID`,
+    /// `NAME:GROUP` or `UID:GID`.
+    pub user: Option<String>,
+    /// Whether the process shuts itself in with Landlock.
+    pub landlock: Sandbox,
+    /// The file these settings were read from.
+    pub config_file: Option<PathBuf>,
 }
+
+impl Program {
+    /// Whether programs of the administrator are started.
+    pub fn starts_programs(&self) -> bool {
+        false
+    }
+}
+
+/// Whether the process shuts itself in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sandbox {
+    /// Where the kernel can and the settings let it.
+    Auto,
+    /// It must.
+    Yes,
+    /// It does not.
+    No,
+}
+
+words!(Sandbox: "auto" => Sandbox::Auto, "yes" => Sandbox::Yes, "no" => Sandbox::No);
 
 impl Default for Program {
     fn default() -> Self {
@@ -38,6 +65,9 @@ impl Default for Program {
             node_name: None,
             daemon: false,
             pid_file: None,
+            user: None,
+            landlock: Sandbox::Auto,
+            config_file: None,
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::events::Events;
+use crate::session::identity::Manner;
 use crate::session::{Phase, Services};
 
 /// A server that is not running yet.
@@ -31,6 +32,7 @@ pub struct Server {
     keys: Option<Keys>,
     health: Vec<Health>,
     shared_ports: Option<SharedPorts>,
+    manner: Manner,
 }
 
 impl Server {
@@ -44,6 +46,7 @@ impl Server {
             keys: None,
             health: Vec::new(),
             shared_ports: None,
+            manner: Manner::default(),
         }
     }
 
@@ -108,6 +111,7 @@ impl Server {
             services: Arc::new(
                 services
                     .with_tls(keys.tls)
+                    .with_manner(self.manner)
                     .with_shared_ports(self.shared_ports.take()),
             ),
             host_keys: keys.host_keys,
@@ -172,6 +176,12 @@ impl Server {
         }
         running.start_helpers(self.health, &self.config)?;
         Ok(running)
+    }
+
+    /// Sessions take on their users' identities in another manner.
+    pub fn with_manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self
     }
 
     /// Serves one connection on the calling thread until it ends: what inetd

@@ -95,6 +95,7 @@ pub fn read(
         variable.map(|(_, value)| value.clone())
     });
     if let Some(file) = file {
+        config.program.config_file = Some(PathBuf::from(&file));
         match read_file(&PathBuf::from(file)) {
             Ok(source) => source.apply(&mut config, &mut mistakes),
             Err(mistake) => mistakes.push(mistake),

@@ -11,9 +11,10 @@ use rustix::net::{AddressFamily, SocketType, sockopt};
 use wharf::Protocol;
 use wharf::config::Config;
 use wharf::os::{Inherited, SignalSet};
+use wharf::session::identity::Manner;
 
 use super::failure::{Failure, is_guarded, silence};
-use super::{logging, serve};
+use super::{identity, logging, serve};
 
 /// Serves the connection on descriptor 0.
 pub fn run(config: Config) -> i32 {
@@ -49,7 +50,8 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let server = serve::server(config)?.0;
+    let server = serve::server(config)?.0.with_manner(Manner::Process);
+    identity::settle(config)?;
     // Nothing of the connection stays on the standard descriptors.
     silence(|null| {
         rustix::stdio::dup2_stdin(null)?;

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use wharf::auth::{Anonymous, Authenticator, Chain, Credentials, User, UserDefaults, UserFile};
+use wharf::auth::{
+    Anonymous, Authenticator, Chain, Credentials, Helper, SystemPaths, SystemUsers, User,
+    UserDefaults, UserFile,
+};
 use wharf::config::Config;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
@@ -19,7 +22,7 @@ use super::failure::{Failure, complain};
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
 use super::systemd::{self, Handed, Notify};
-use super::{descriptors, inetd};
+use super::{descriptors, identity, inetd, landlock};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
@@ -101,6 +104,8 @@ fn start(
         None => None,
     };
     let fingerprints = server.fingerprints();
+    identity::settle(config)?;
+    landlock::apply(config)?;
     let running = server.start().map_err(failure)?;
     match invocation.print_port {
         true => print_ports(running.addresses()),
@@ -281,9 +286,23 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
             UserFile::open(path, UserDefaults::default()).map_err(|error| error.to_string())?,
         );
     }
+    if config.system_users {
+        chain = chain.with(
+            SystemUsers::open(SystemPaths::default(), UserDefaults::default())
+                .map_err(|error| error.to_string())?,
+        );
+    }
+    if let Some((program, arguments)) = config.auth_helper.split_first() {
+        let helper = Helper::new(program, UserDefaults::default());
+        let helper = arguments.iter().fold(helper, Helper::with_argument);
+        chain = chain.with(match std::env::current_exe() {
+            Ok(own) => helper.with_printer(vec![own.into(), "--print-environment".into()]),
+            Err(_) => helper,
+        });
+    }
     match chain.is_empty() {
         true => Err(
-            "nobody could log in: give a DIR to serve, or --users FILE. See wharfd --help.".into(),
+            "nobody could log in: give a DIR to serve, --users FILE, --system-users or --auth-helper PROGRAM. See wharfd --help.".into(),
         ),
         false => Ok(Arc::new(chain)),
     }

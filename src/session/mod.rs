@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod files;
+pub mod identity;
 pub mod limits;
 mod names;
 pub mod registry;
@@ -23,6 +24,7 @@ use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
+use identity::{Acting, Manner};
 use limits::{Limits, Ticket};
 use registry::{Live, Registry, Wake};
 use transfer::Bucket;
@@ -49,6 +51,7 @@ pub struct Services {
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
+    manner: Manner,
 }
 
 /// How far the end of the server has come.
@@ -82,6 +85,7 @@ impl Services {
             shared_ports: None,
             external: NameCache::default(),
             phase: AtomicU8::new(Phase::Running as u8),
+            manner: Manner::default(),
         }
     }
 
@@ -94,6 +98,12 @@ impl Services {
     /// With data ports that all sessions share.
     pub fn with_shared_ports(mut self, ports: Option<SharedPorts>) -> Self {
         self.shared_ports = ports;
+        self
+    }
+
+    /// Sessions take on their users' identities in another manner.
+    pub fn with_manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
         self
     }
 
@@ -162,6 +172,7 @@ pub struct Session {
     via: Option<IpAddr>,
     ticket: Ticket,
     files: Option<Files>,
+    acting: Option<Acting>,
     tries: u32,
     started: Instant,
 }
@@ -188,6 +199,7 @@ impl Session {
             via: None,
             ticket,
             files: None,
+            acting: None,
             tries: 0,
             started: Instant::now(),
         }
@@ -270,6 +282,16 @@ impl Session {
         if !user.anonymous {
             self.services.limits.succeeded(self.peer().ip());
         }
+        if let Some(identity) = &user.identity {
+            match Acting::start(identity, self.services.manner) {
+                Ok(acting) => self.acting = Some(acting),
+                Err(error) => {
+                    self.ticket.log_out();
+                    log::error!("session {}: {error}", self.live.id);
+                    return Err(error);
+                }
+            }
+        }
         self.live.words().user = user.name.clone();
         log::info!(
             "session {}: {} from {} logged in ({})",
@@ -325,6 +347,8 @@ impl Session {
     pub fn logout(&mut self) {
         if let Some(files) = self.files.take() {
             files.emit(&Event::LoggedOut);
+            drop(files);
+            self.acting = None;
             self.live.words().user.clear();
             self.ticket.log_out();
         }

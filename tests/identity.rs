@@ -1,0 +1,278 @@
+//! Whom the process and its threads act as. Most of it needs root; without,
+//! the tests say SKIP.
+
+mod common;
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use common::process::{Process, WHARFD, has, soon, wait, wharfd};
+use common::{Client, TempDir};
+
+fn is_root() -> bool {
+    let root = std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0);
+    if !root {
+        eprintln!("SKIP: needs root");
+    }
+    root
+}
+
+fn field(status: &Path, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(status).unwrap();
+    let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().skip(1).map(str::to_owned).collect()
+}
+
+fn status_of(pid: u32) -> PathBuf {
+    format!("/proc/{pid}/status").into()
+}
+
+/// A directory that everybody may enter, with a copy of the program: the one
+/// that cargo has built may lie where others can't reach it.
+fn open_directory() -> (TempDir, PathBuf) {
+    let directory = TempDir::new("identity");
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let program = directory.join("wharfd");
+    std::fs::copy(WHARFD, &program).unwrap();
+    (directory, program)
+}
+
+/// A users file with `ann`, who acts as 4711, and `bob`, who acts as nobody
+/// in particular; both have the password `secret`.
+fn users(directory: &TempDir) -> PathBuf {
+    let homes = directory.join("homes");
+    for (name, owner) in [("ann", 4711), ("bob", 0)] {
+        let home = homes.join(name);
+        std::fs::create_dir_all(&home).unwrap();
+        chown(&home, Some(owner), Some(owner)).unwrap();
+        std::fs::set_permissions(&home, PermissionsExt::from_mode(0o700)).unwrap();
+        std::fs::write(home.join("private"), "of root").unwrap();
+        std::fs::set_permissions(home.join("private"), PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let file = directory.join("users");
+    for (name, options) in [("ann", "uid=4711,gid=4712,groups=4713"), ("bob", "")] {
+        let mut passwd = Command::new(WHARFD);
+        passwd.args(["passwd", "-c"]);
+        passwd.args(["--home", homes.join(name).to_str().unwrap()]);
+        if !options.is_empty() {
+            passwd.args(["--options", options]);
+        }
+        let mut child = passwd
+            .arg(&file)
+            .arg(name)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        use std::io::Write;
+        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        assert!(wait(&mut child).success());
+    }
+    file
+}
+
+#[test]
+fn root_becomes_the_user_and_nothing_is_left() {
+    if !is_root() {
+        return;
+    }
+    let (directory, _) = open_directory();
+    std::fs::write(directory.join("file"), "x").unwrap();
+    let server = Process::serve(directory.path(), &["--user", "12345:12346"]);
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"x");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    let mut count = 0;
+    for task in tasks {
+        let status = task.unwrap().path().join("status");
+        assert_eq!(field(&status, "Uid:"), ["12345"; 4]);
+        assert_eq!(field(&status, "Gid:"), ["12346"; 4]);
+        assert!(field(&status, "Groups:").is_empty());
+        assert_eq!(field(&status, "CapEff:"), ["0000000000000000"]);
+        assert_eq!(field(&status, "CapPrm:"), ["0000000000000000"]);
+        assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
+        count += 1;
+    }
+    assert!(count >= 3);
+}
+
+#[test]
+fn a_session_acts_as_its_user_and_the_thread_comes_back() {
+    if !is_root() {
+        return;
+    }
+    let (directory, _) = open_directory();
+    let file = users(&directory);
+    let mut command = wharfd();
+    command.args(["--listen", "127.0.0.1:0", "--print-port", "--threads", "2"]);
+    command.args(["--login-delay", "0", "--users"]).arg(&file);
+    let server = Process::start(&mut command);
+    let acting = |uid: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+        tasks
+            .map(|task| field(&task.unwrap().path().join("status"), "Uid:"))
+            .filter(|uids| uids[3] == uid)
+            .count()
+    };
+    for _ in 0..2 {
+        let mut client = Client::greeted(server.address());
+        client.login("ann", "secret");
+        assert_eq!(acting("4711"), 1);
+        assert_eq!(client.store("STOR mine", b"x").code, 226);
+        let metadata = std::fs::metadata(directory.join("homes/ann/mine")).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid()), (4711, 4712));
+        client.data();
+        client.expect("RETR private", 550);
+        client.expect("DELE mine", 250);
+        // Another login on the same connection, by REIN, is another user.
+        client.expect("REIN", 220);
+        assert_eq!(acting("4711"), 0);
+        client.login("bob", "secret");
+        assert_eq!(client.fetch("RETR private"), b"of root");
+        client.expect("QUIT", 221);
+        client.closed();
+    }
+    // A client that just goes leaves no thread behind as somebody else.
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    drop(client);
+    assert!(soon(|| acting("4711") == 0));
+}
+
+#[test]
+fn under_inetd_the_user_is_for_good() {
+    if !is_root() {
+        return;
+    }
+    let (directory, _) = open_directory();
+    let file = users(&directory);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = OwnedFd::from(listener.accept().unwrap().0);
+    let mut child = wharfd()
+        .args(["--inetd", "--users"])
+        .arg(&file)
+        .stdin(Stdio::from(server))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let peer = stream.peer_addr().unwrap();
+    let mut client = Client::over(stream, peer);
+    client.wait_for(220);
+    client.login("ann", "secret");
+    let status = status_of(child.id());
+    assert_eq!(field(&status, "Uid:"), ["4711"; 4]);
+    assert_eq!(field(&status, "Gid:"), ["4712"; 4]);
+    assert_eq!(field(&status, "Groups:"), ["4712", "4713"]);
+    assert_eq!(field(&status, "CapEff:"), ["0000000000000000"]);
+    client.data();
+    client.expect("RETR private", 550);
+    client.expect("QUIT", 221);
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[test]
+fn without_root_nobody_can_be_another() {
+    if !is_root() || !has("setpriv") {
+        return;
+    }
+    let (directory, program) = open_directory();
+    let file = users(&directory);
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "54321", "--regid", "54321", "--clear-groups"]);
+    command.arg(&program);
+    command.args(["--listen", "127.0.0.1:0", "--user", "12345"]);
+    let mut server = Process::start(command.arg(directory.path()));
+    assert_eq!(server.wait().code(), Some(100));
+    assert!(
+        server
+            .log
+            .all()
+            .contains("only root can become another user")
+    );
+}
+
+/// The program's libraries, wherever they are, at the same place below `root`.
+fn copy_libraries(program: &Path, root: &Path) {
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        if word.starts_with('/') {
+            let target = root.join(word.trim_start_matches('/'));
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(word, target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn an_empty_chroot_a_random_uid_and_a_read_only_root_will_do() {
+    if !is_root() || !has("chroot") || !has("unshare") {
+        return;
+    }
+    let (root, program) = open_directory();
+    copy_libraries(&program, root.path());
+    std::fs::create_dir(root.join("srv")).unwrap();
+    std::fs::write(root.join("srv/file"), "content").unwrap();
+    let script = "mount --bind \"$1\" \"$1\" && mount -o remount,ro,bind \"$1\" && \
+                  exec chroot --userspec=54321:54321 \"$1\" /wharfd \
+                  --listen 127.0.0.1:0 --print-port /srv";
+    let mut command = Command::new("unshare");
+    command
+        .args(["-m", "sh", "-c", script, "sh"])
+        .arg(root.path());
+    let server = Process::start(&mut command);
+    let address: SocketAddr = server.address();
+    let mut client = Client::greeted(address);
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    client.expect("LIST", 425);
+    client.expect("QUIT", 221);
+    assert_eq!(field(&status_of(server.pid()), "Uid:"), ["54321"; 4]);
+}
+
+#[test]
+fn landlock_shuts_in_what_is_served() {
+    let directory = TempDir::new("landlock");
+    for name in ["served", "other", "settings"] {
+        std::fs::create_dir(directory.join(name)).unwrap();
+    }
+    std::fs::write(directory.join("served/file"), "content").unwrap();
+    let config = directory.join("settings/wharfd.conf");
+    let write = |name: &str| {
+        let text = format!("anonymous {}\n", directory.join(name).display());
+        std::fs::write(&config, text + "landlock yes\nanonymous-rights elradfmw\n").unwrap();
+    };
+    write("served");
+    let mut command = wharfd();
+    command.args(["--listen", "127.0.0.1:0", "--print-port", "--config"]);
+    let mut server = Process::start(command.arg(&config));
+    if server.out.text().is_empty() && !soon(|| !server.out.text().is_empty()) {
+        // A kernel without Landlock says so.
+        assert_eq!(server.wait().code(), Some(100));
+        eprintln!("SKIP: {}", server.log.all());
+        return;
+    }
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    assert_eq!(client.store("STOR new", b"new").code, 226);
+    client.expect("MKD below", 257);
+    client.expect("RNFR new", 350);
+    client.expect("RNTO below/new", 250);
+    client.expect("DELE below/new", 250);
+    // Another tree is out of reach, whatever the settings say by now.
+    std::fs::write(directory.join("other/file"), "other").unwrap();
+    write("other");
+    server.signal("HUP");
+    assert!(soon(|| {
+        let mut client = Client::greeted(server.address());
+        client.login("anonymous", "x@");
+        client.data();
+        client.cmd("RETR file").code == 550
+    }));
+}
