@@ -184,8 +184,15 @@ impl Transfer {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
-        if self.writes && self.files.config().fsync_uploads {
+        let lasting = self.writes && self.files.config().fsync_uploads;
+        if lasting {
             file.sync()?;
+            if self.temporary.is_some() {
+                // The data first, or a power cut could leave the name without
+                // them; then the name, or it could be gone after our 226.
+                self.publish()?;
+                file.sync()?;
+            }
         }
         file.close()?;
         self.publish()
