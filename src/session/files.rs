@@ -5,6 +5,7 @@
 //! nothing happens without its event.
 
 mod put;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use crate::storage::{
 };
 
 pub use put::{Put, Readable};
+pub(super) use sweep::Sweeps;
 
 /// Names of uploads that are not whole yet begin so.
 pub const TEMPORARY_PREFIX: &[u8] = b".wharf-upload-";

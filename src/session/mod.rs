@@ -48,6 +48,7 @@ pub struct Services {
     pub shared_ports: Option<SharedPorts>,
     /// What `passive-address` resolves to, if it is a name.
     pub external: NameCache,
+    sweeps: files::Sweeps,
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
@@ -84,6 +85,7 @@ impl Services {
             tls: None,
             shared_ports: None,
             external: NameCache::default(),
+            sweeps: files::Sweeps::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             manner: Manner::default(),
         }

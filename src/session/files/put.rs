@@ -133,6 +133,7 @@ impl Files {
             Err(error) => return Err(error),
         }
         options.create = Create::New;
+        self.sweep(&path.parent());
         let temporary = path.parent().join(&temporary_name(self.0.live.id))?;
         let file = self.file_system().open(&temporary, &options)?;
         Ok(self.transfer(Opened {
