@@ -1,0 +1,344 @@
+//! Faults that the machine makes: the daemon on a full disk, without
+//! descriptors, on a disk that becomes read-only, under a largest size of a
+//! file, and killed.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use super::common::client::Client;
+use super::common::rng::Rng;
+use super::common::{TempDir, until};
+
+/// `wharfd` on a port of its own.
+struct Daemon {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Daemon {
+    /// Starts it below a shell that says `before` first. Serves `root` with
+    /// every right to `ann`, whose password is `secret`.
+    fn start(place: &TempDir, root: &Path, before: &str, arguments: &[&str]) -> Daemon {
+        let users = place.join("users");
+        let hash = wharf::auth::password::hash_with_rounds(b"secret", 1000).unwrap();
+        let line = format!("ann:{hash}:{}:read-write:\n", root.display());
+        std::fs::write(&users, line).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(&users, mode).unwrap();
+        let mut child = Command::new("sh")
+            .arg("-c")
+            .arg(format!("{before}\nexec \"$@\""))
+            .arg("sh")
+            .arg(env!("CARGO_BIN_EXE_wharfd"))
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--print-port",
+                "--login-delay",
+                "0",
+            ])
+            .args(["--max-unauthenticated-per-address", "0", "--users"])
+            .arg(&users)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let output = child.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut line).unwrap();
+        let address = line.trim().parse();
+        let address = address.unwrap_or_else(|_| panic!("no port: {line:?}"));
+        Daemon { child, address }
+    }
+
+    fn ann(&self) -> Client {
+        let mut client = Client::greeted(self.address);
+        client.login("ann", "secret");
+        client.expect("TYPE I", 200);
+        client
+    }
+
+    /// Ends it as a power cut would end its process.
+    fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// Whether this process may mount in a namespace of its own.
+fn may_mount() -> bool {
+    let tried = Command::new("unshare")
+        .args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"])
+        .stderr(Stdio::null())
+        .status();
+    let may = tried.is_ok_and(|status| status.success());
+    if !may {
+        eprintln!("SKIP: no mounts here");
+    }
+    may
+}
+
+/// Runs the rest of the test `name` again in a mount namespace of its own,
+/// with a tmpfs of 1 MiB; `None` for the process that only starts it.
+fn on_small_disk(name: &str) -> Option<TempDir> {
+    const PLACE: &str = "WHARF_TEST_SMALL_DISK";
+    if std::env::var_os(PLACE).is_some() {
+        let place = TempDir::new(name);
+        std::fs::create_dir(place.join("disk")).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
+            .arg(place.join("disk"))
+            .status();
+        assert!(mounted.unwrap().success());
+        return Some(place);
+    }
+    if may_mount() {
+        let outcome = Command::new("unshare")
+            .args(["-m", "--propagation", "private"])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("machine::{name}"), "--nocapture"])
+            .env(PLACE, "1")
+            .output()
+            .unwrap();
+        assert!(
+            outcome.status.success(),
+            "{}{}",
+            String::from_utf8_lossy(&outcome.stdout),
+            String::from_utf8_lossy(&outcome.stderr)
+        );
+    }
+    None
+}
+
+fn unmount(place: &TempDir) {
+    let disk = place.join("disk");
+    let _ = Command::new("umount").arg("-l").arg(disk).status();
+}
+
+#[test]
+fn full_disk() {
+    let Some(place) = on_small_disk("full_disk") else {
+        return;
+    };
+    let disk = place.join("disk");
+    for atomic in [false, true] {
+        let switches: &[&str] = if atomic { &["--atomic-uploads"] } else { &[] };
+        let daemon = Daemon::start(&place, &disk, "", switches);
+        let mut client = daemon.ann();
+        assert_eq!(client.store("STOR old", &[1; 300_000]).code, 226);
+        for size in [1_500_000, 9_000_000] {
+            let mut data = client.data();
+            client.expect("STOR large", 150);
+            // The server stops to read when the disk is full.
+            let _ = std::io::Write::write_all(&mut data.0, &vec![2; size]);
+            drop(data);
+            client.wait_for(452);
+            client.expect("NOOP", 200);
+            if atomic {
+                assert_eq!(names(&disk), ["old"]);
+            } else {
+                client.expect("DELE large", 250);
+            }
+        }
+        // Restarts and appends are told, too.
+        let mut data = client.data();
+        client.expect("APPE old", 150);
+        let _ = std::io::Write::write_all(&mut data.0, &vec![2; 1_500_000]);
+        drop(data);
+        client.wait_for(452);
+        client.expect("ALLO 2000000", 452);
+        client.expect("DELE old", 250);
+        assert_eq!(client.store("STOR old", b"x").code, 226);
+        client.expect("DELE old", 250);
+        assert_eq!(names(&disk), [""; 0]);
+    }
+    unmount(&place);
+}
+
+#[test]
+fn read_only_remount() {
+    let Some(place) = on_small_disk("read_only_remount") else {
+        return;
+    };
+    let disk = place.join("disk");
+    std::fs::write(disk.join("old"), "old contents").unwrap();
+    let daemon = Daemon::start(&place, &disk, "", &["--atomic-uploads"]);
+    let mut client = daemon.ann();
+    let remounted = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(&disk)
+        .status();
+    assert!(remounted.unwrap().success());
+    for line in [
+        "MKD d",
+        "DELE old",
+        "MFMT 20200101000000 old",
+        "SITE CHMOD 600 old",
+    ] {
+        client.expect(line, 550);
+    }
+    for line in ["STOR old", "STOR new", "APPE old", "STOU"] {
+        client.epsv();
+        client.expect(line, 550);
+    }
+    client.expect("RNFR old", 350);
+    client.expect("RNTO new", 550);
+    assert_eq!(client.fetch("RETR old"), b"old contents");
+    drop(daemon);
+    unmount(&place);
+}
+
+/// RLIMIT_FSIZE comes with a signal that would end the daemon.
+#[test]
+fn largest_size() {
+    for switches in [&[][..], &["--atomic-uploads"]] {
+        let place = TempDir::new("largest");
+        let root = place.join("root");
+        std::fs::create_dir(&root).unwrap();
+        // In blocks of 512 bytes: 50,000 bytes and some.
+        let daemon = Daemon::start(&place, &root, "ulimit -f 100", switches);
+        let mut client = daemon.ann();
+        assert_eq!(client.store("STOR small", &[1; 40_000]).code, 226);
+        for size in [100_000, 5_000_000] {
+            let mut data = client.data();
+            client.expect("STOR large", 150);
+            let _ = std::io::Write::write_all(&mut data.0, &vec![2; size]);
+            drop(data);
+            client.wait_for(552);
+            client.expect("NOOP", 200);
+        }
+        assert_eq!(client.fetch("RETR small").len(), 40_000);
+        if !switches.is_empty() {
+            assert_eq!(names(&root), ["small"]);
+        }
+    }
+}
+
+/// Every descriptor in use: who is there goes on, who comes waits or is sent
+/// away, and when some are free again all is as before.
+#[test]
+fn no_descriptors() {
+    let place = TempDir::new("descriptors");
+    let root = place.join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("f"), "contents").unwrap();
+    let daemon = Daemon::start(&place, &root, "ulimit -n 24", &[]);
+    let mut client = daemon.ann();
+    let waiting: Vec<Client> = (0..40).map(|_| Client::connect(daemon.address)).collect();
+    let descriptors = || {
+        let directory = format!("/proc/{}/fd", daemon.child.id());
+        std::fs::read_dir(directory).unwrap().count()
+    };
+    until("all are in use", || descriptors() >= 23);
+    // A listing or a data connection may or may not be had; the session goes on.
+    for line in ["PASV", "MLST f", "STAT /", "SIZE f", "RETR f", "STOR g"] {
+        let reply = client.cmd(line);
+        assert_ne!(reply.code, 421, "{line}");
+        if reply.code == 150 {
+            client.reply();
+        }
+    }
+    client.expect("NOOP", 200);
+    drop(waiting);
+    until("they are free again", || descriptors() < 12);
+    assert_eq!(client.fetch("RETR f"), b"contents");
+    assert_eq!(daemon.ann().fetch("RETR f"), b"contents");
+}
+
+/// SIGKILL in the middle of uploads, again and again. What was answered 226
+/// is whole, no name has half a file, and the rest is swept up a day later.
+#[test]
+fn killed_uploads() {
+    let place = TempDir::new("killed");
+    let root = place.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut rng = Rng::new();
+    let mut leftovers = 0;
+    for round in 0..12 {
+        let switches = ["--atomic-uploads", "--fsync-uploads"];
+        let mut daemon = Daemon::start(&place, &root, "", &switches);
+        let address = daemon.address;
+        let uploads: Vec<_> = (0..3u8)
+            .map(|client| std::thread::spawn(move || upload_until_it_ends(address, round, client)))
+            .collect();
+        std::thread::sleep(Duration::from_millis(30 + rng.below(120) as u64));
+        daemon.kill();
+        for upload in uploads {
+            for (name, size) in upload.join().unwrap() {
+                let content = std::fs::read(root.join(&name)).unwrap();
+                assert_eq!(content.len(), size, "{name} was answered 226");
+            }
+        }
+        for name in names(&root) {
+            let content = std::fs::read(root.join(&name)).unwrap();
+            if name.starts_with(".wharf-upload-") {
+                leftovers += 1;
+                continue;
+            }
+            let first = content.first().copied().unwrap_or_default();
+            assert!(content.iter().all(|byte| *byte == first), "{name}");
+            let size: usize = name.rsplit('-').next().unwrap().parse().unwrap();
+            assert_eq!(content.len(), size, "{name} has half a file");
+            std::fs::remove_file(root.join(name)).unwrap();
+        }
+    }
+    assert!(leftovers > 0, "no upload was ever cut off");
+    // Fresh ones stay, old ones go, and nothing else does.
+    let old = SystemTime::now() - Duration::from_secs(2 * 86_400);
+    let mut rest = names(&root);
+    std::fs::write(root.join(".wharf-uploads"), "another's").unwrap();
+    std::fs::write(root.join(".wharf-upload-1-1-0-0000"), "fresh").unwrap();
+    rest.push(".wharf-uploads".into());
+    for name in rest {
+        let file = std::fs::File::options().write(true).open(root.join(name));
+        file.unwrap().set_modified(old).unwrap();
+    }
+    let daemon = Daemon::start(&place, &root, "", &["--atomic-uploads"]);
+    let mut client = daemon.ann();
+    assert_eq!(client.store("STOR new", b"x").code, 226);
+    assert_eq!(
+        names(&root),
+        [".wharf-upload-1-1-0-0000", ".wharf-uploads", "new"]
+    );
+}
+
+/// Uploads files whose name ends with their size; yields those answered 226.
+fn upload_until_it_ends(address: SocketAddr, round: u32, client: u8) -> Vec<(String, usize)> {
+    let mut done = Vec::new();
+    // Whatever breaks is the server's end.
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let mut connection = Client::greeted(address);
+        connection.login("ann", "secret");
+        connection.expect("TYPE I", 200);
+        for number in 0u32.. {
+            let size = [1, 70_000, 3_000_000][number as usize % 3];
+            let name = format!("{round}-{client}-{number}-{size}");
+            let reply = connection.store(&format!("STOR {name}"), &vec![client + 1; size]);
+            if reply.code == 226 {
+                done.push((name, size));
+            }
+        }
+    }));
+    done
+}

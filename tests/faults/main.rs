@@ -1,0 +1,19 @@
+//! Faults: of the file system at every operation of every command, of the
+//! connections at every step of a dialogue, of the machine (a full disk, no
+//! descriptors, a read-only disk, a largest size), and the end by SIGKILL.
+//! There is always one final reply with the right code, the session goes on,
+//! nothing is left, and a file that was there is whole.
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code)]
+#[path = "../sftp/client.rs"]
+mod packets;
+
+mod connections;
+mod faulty;
+mod ftp;
+#[cfg(feature = "cli")]
+mod machine;
+mod panics;
+mod sftp;
