@@ -48,6 +48,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
             print!("{text}");
             0
         }
+        Ok(Wish::Serve(invocation)) if invocation.check => program::check::run(&invocation),
         Ok(Wish::Serve(invocation)) => program::serve::run(*invocation),
         Err(mistakes) => {
             for mistake in mistakes {

@@ -113,6 +113,14 @@ impl Source {
         source
     }
 
+    /// The keys that are set here, each with the place of its first value.
+    pub fn places(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.settings
+            .iter()
+            .rev()
+            .map(|(key, _, place)| (key.name, place.as_str()))
+    }
+
     /// Puts the settings into `config`; collects every mistake.
     pub fn apply(self, config: &mut Config, mistakes: &mut Vec<Mistake>) {
         mistakes.extend(self.mistakes);

@@ -71,15 +71,7 @@ impl Server {
     /// A port that can't be bound, or a key that can't be used, with what to do.
     pub fn bind(mut self) -> Result<Self> {
         let config = &self.config;
-        if config
-            .node
-            .is_some_and(|node| node.slice(config.passive_ports).is_none())
-        {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                "passive-ports has fewer ports than there are nodes",
-            ));
-        }
+        ports_for_all_nodes(config)?;
         for (endpoints, protocol) in [
             (&config.listen, Protocol::Ftp),
             (&config.listen_ftps, Protocol::Ftps),
@@ -98,6 +90,16 @@ impl Server {
         }
         self.keys = Some(Keys::load(config)?);
         Ok(self)
+    }
+
+    /// Says what [`Server::bind`] would say about settings and keys, without
+    /// binding anything.
+    ///
+    /// # Errors
+    /// A key that can't be used, or settings that contradict each other.
+    pub fn check(&self) -> Result<()> {
+        ports_for_all_nodes(&self.config)?;
+        Keys::load(&self.config).map(drop)
     }
 
     fn host(&mut self) -> Result<Host> {
@@ -201,6 +203,16 @@ impl Server {
             connection::serve(&host, socket, peer, ticket, protocol);
         }
         Ok(())
+    }
+}
+
+fn ports_for_all_nodes(config: &Config) -> Result<()> {
+    match config.node.map(|node| node.slice(config.passive_ports)) {
+        Some(None) => Err(Error::new(
+            ErrorKind::Invalid,
+            "passive-ports has fewer ports than there are nodes",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: the keys of the configuration as flags, and the few
 //! words that are the program's own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
@@ -46,12 +47,17 @@ pub enum Wish {
     Print(String),
 }
 
+/// Where the values in force were given, by key; defaults are not in it.
+pub type Places = BTreeMap<&'static str, String>;
+
 /// Settings and the program's own flags.
 pub struct Invocation {
     /// The command line they came from, to read them again.
     pub arguments: Vec<String>,
     /// Everything that was set.
     pub config: Config,
+    /// Where it was set.
+    pub places: Places,
     /// Only check.
     pub check: bool,
     /// Serve the connection on standard input.
@@ -87,6 +93,13 @@ pub fn read(
     }
     let mut config = Config::default();
     let mut mistakes = Vec::new();
+    let mut places = Places::new();
+    let mut apply = |source: Source, config: &mut Config, mistakes: &mut Vec<Mistake>| {
+        for (key, place) in source.places() {
+            places.insert(key, place.to_owned());
+        }
+        source.apply(config, mistakes);
+    };
     let environment: Vec<_> = environment.collect();
     let file = matches.opt_str("config").or_else(|| {
         let variable = environment
@@ -97,18 +110,25 @@ pub fn read(
     if let Some(file) = file {
         config.program.config_file = Some(PathBuf::from(&file));
         match read_file(&PathBuf::from(file)) {
-            Ok(source) => source.apply(&mut config, &mut mistakes),
+            Ok(source) => apply(source, &mut config, &mut mistakes),
             Err(mistake) => mistakes.push(mistake),
         }
     }
     let environment = environment
         .into_iter()
         .filter(|(name, _)| *name != environment_name("config"));
-    Source::from_environment(environment).apply(&mut config, &mut mistakes);
-    flags(&matches).apply(&mut config, &mut mistakes);
+    apply(
+        Source::from_environment(environment),
+        &mut config,
+        &mut mistakes,
+    );
+    apply(flags(&matches), &mut config, &mut mistakes);
     match &matches.free[..] {
         [] => {}
-        [directory] => config.anonymous = Some(directory.into()),
+        [directory] => {
+            config.anonymous = Some(directory.into());
+            places.insert("anonymous", "DIR".into());
+        }
         [_, second, ..] => mistakes.extend(usage(format!(
             "one DIR at most, not also '{}'",
             second.escape_debug()
@@ -131,6 +151,7 @@ pub fn read(
     Ok(Wish::Serve(Box::new(Invocation {
         arguments: arguments.to_vec(),
         config,
+        places,
         check: matches.opt_present("check"),
         inetd: matches.opt_present("inetd"),
         print_port: matches.opt_present("print-port"),

@@ -1,6 +1,7 @@
 //! The daemon's own part: command line, log, signals, subcommands.
 
 mod background;
+pub mod check;
 pub mod cli;
 mod descriptors;
 pub mod failure;
