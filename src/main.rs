@@ -31,6 +31,9 @@ fn run(mut arguments: Vec<String>) -> i32 {
     }
     match arguments.split_first() {
         Some((word, rest)) if word == "passwd" => return program::passwd::run(rest),
+        Some((word, rest)) if matches!(word.as_str(), "who" | "status" | "unban") => {
+            return program::who::run(word, rest);
+        }
         // What an auth helper runs in the end; see wharf::auth::helper.
         Some((word, [])) if word == "--print-environment" => {
             let printed = wharf::auth::helper::print_environment(&mut std::io::stdout());

@@ -196,6 +196,9 @@ keys! {
         "daemon" "" program.daemon, "go to the background when the ports are bound";
         "pid-file" "FILE" program.pid_file, "write the process number there";
         "user" "NAME[:GROUP]" program.user, "give up root for this user when the ports are bound";
+        "control-socket" "FILE" program.control_socket, "answer wharfd who, status and unban there";
+        "metrics-file" "FILE" program.metrics_file, "write counts for Prometheus there";
+        "listen-metrics" "[ADDR:]PORT" program.listen_metrics repeats, "serve counts for Prometheus there, over HTTP";
         "landlock" "auto|yes|no" program.landlock, "let the kernel shut us in to what is served";
     }
 }

@@ -13,7 +13,7 @@ mod value;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::address::Network;
+pub use crate::address::Network;
 use crate::auth::Perms;
 
 pub use crate::net::tls::ClientCertificate;

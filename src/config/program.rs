@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use log::LevelFilter;
 
+use super::Endpoint;
 use super::value::{Word, expected, words};
 
 /// Settings of the program `wharfd`; the server itself never reads them.
@@ -31,6 +32,12 @@ pub struct Program {
     pub user: Option<String>,
     /// Whether the process shuts itself in with Landlock.
     pub landlock: Sandbox,
+    /// Where `wharfd who` and its kin ask; only the owner may.
+    pub control_socket: Option<PathBuf>,
+    /// Counts for Prometheus are written to this file every 15 seconds.
+    pub metrics_file: Option<PathBuf>,
+    /// Prometheus may read counts there, over HTTP.
+    pub listen_metrics: Vec<Endpoint>,
     /// The file these settings were read from.
     pub config_file: Option<PathBuf>,
 }
@@ -67,6 +74,9 @@ impl Default for Program {
             pid_file: None,
             user: None,
             landlock: Sandbox::Auto,
+            control_socket: None,
+            metrics_file: None,
+            listen_metrics: Vec::new(),
             config_file: None,
         }
     }

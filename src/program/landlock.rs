@@ -136,7 +136,9 @@ fn written(config: &Config) -> Vec<PathBuf> {
         .log_file
         .iter()
         .chain(&config.transfer_log)
-        .chain(&program.pid_file);
+        .chain(&program.pid_file)
+        .chain(&program.control_socket)
+        .chain(&program.metrics_file);
     let mut found: Vec<PathBuf> = files.map(|path| directory_of(path)).collect();
     found.extend(config.shared_dir.clone());
     found.extend(config.state_dir.clone());

@@ -3,6 +3,8 @@
 mod background;
 pub mod check;
 pub mod cli;
+mod control;
+mod counters;
 mod descriptors;
 pub mod failure;
 mod identity;
@@ -15,3 +17,4 @@ pub mod serve;
 pub mod sftp_server;
 mod signals;
 mod systemd;
+pub mod who;

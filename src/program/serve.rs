@@ -1,7 +1,8 @@
 //! Serving: from settings to a running server, and its end by signals.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use wharf::auth::{
     UserDefaults, UserFile,
 };
 use wharf::config::Config;
+use wharf::session::Services;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
 use wharf::storage::LocalFs;
@@ -18,11 +20,12 @@ use wharf::{Error, ErrorKind, Protocol, Running, Server};
 
 use super::background::{self, PidFile};
 use super::cli::{self, Invocation, Wish};
+use super::counters::Counters;
 use super::failure::{Failure, complain};
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
 use super::systemd::{self, Handed, Notify};
-use super::{descriptors, identity, inetd, landlock};
+use super::{control, counters, descriptors, identity, inetd, landlock};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
@@ -56,11 +59,12 @@ struct Daemon {
     transfer_log: Option<Arc<TransferLog>>,
     notify: Notify,
     pid_file: Option<PidFile>,
+    counters: Arc<Counters>,
 }
 
 fn start(
     mut invocation: Invocation,
-    listeners: Vec<(std::net::TcpListener, String)>,
+    listeners: Vec<(TcpListener, String)>,
 ) -> Result<Daemon, Failure> {
     let parent = match invocation.config.program.daemon {
         true => Some(background::detach()?),
@@ -84,11 +88,13 @@ fn start(
         config.listen_sftp.clear();
     } else if invocation.default_listen {
         // A machine without IPv6 is served all the same.
-        config.listen.retain(|endpoint| {
-            endpoint.host != "::1" || std::net::TcpListener::bind("[::1]:0").is_ok()
-        });
+        config
+            .listen
+            .retain(|endpoint| endpoint.host != "::1" || TcpListener::bind("[::1]:0").is_ok());
     }
     let (mut server, users, transfer_log) = server(config)?;
+    let counters = Arc::new(Counters::default());
+    server = server.with_events(Arc::clone(&counters) as Arc<dyn Events>);
     for (listener, name) in listeners {
         let protocol = protocol(&name)?;
         if protocol == Protocol::Sftp && config.host_key.is_empty() {
@@ -103,10 +109,12 @@ fn start(
         Some(path) => Some(PidFile::write(path)?),
         None => None,
     };
+    let helpers = Helpers::bind(config)?;
     let fingerprints = server.fingerprints();
     identity::settle(config)?;
     landlock::apply(config)?;
     let running = server.start().map_err(failure)?;
+    helpers.start(running.services(), &counters)?;
     match invocation.print_port {
         true => print_ports(running.addresses()),
         false => tell(
@@ -129,7 +137,55 @@ fn start(
         transfer_log,
         notify,
         pid_file,
+        counters,
     })
+}
+
+/// Ports that are not for clients: bound while we may, served by a thread each.
+struct Helpers {
+    control: Option<UnixListener>,
+    metrics: Vec<TcpListener>,
+}
+
+impl Helpers {
+    fn bind(config: &Config) -> Result<Self, Failure> {
+        let control = config.program.control_socket.as_deref();
+        let mut metrics = Vec::new();
+        for endpoint in &config.program.listen_metrics {
+            let bound = endpoint
+                .resolve()
+                .and_then(|addresses| TcpListener::bind(&addresses[..]));
+            metrics.push(bound.map_err(|error| {
+                Failure::temporary(format!("listen-metrics {endpoint}: {error}"))
+            })?);
+        }
+        Ok(Helpers {
+            control: control.map(control::bind).transpose()?,
+            metrics,
+        })
+    }
+
+    fn start(self, services: &Arc<Services>, counters: &Arc<Counters>) -> Result<(), Failure> {
+        let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            let thread = std::thread::Builder::new()
+                .name(name.into())
+                .stack_size(128 * 1024);
+            thread.spawn(work).map(drop).map_err(Failure::temporary)
+        };
+        if let Some(listener) = self.control {
+            let services = Arc::clone(services);
+            spawn(
+                "control",
+                Box::new(move || control::serve(&listener, &services)),
+            )?;
+        }
+        for listener in self.metrics {
+            let (services, counters) = (Arc::clone(services), Arc::clone(counters));
+            let serve = move || counters::serve(&listener, &counters, &services);
+            spawn("metrics", Box::new(serve))?;
+        }
+        Ok(())
+    }
 }
 
 /// What is spoken on a socket, by the name that its unit gives it.
@@ -167,8 +223,9 @@ pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<Transfe
 
 impl Daemon {
     fn serve(self) -> i32 {
+        self.beat();
         loop {
-            match self.signals.wait(self.notify.heartbeat()) {
+            match self.signals.wait(self.interval()) {
                 None => self.beat(),
                 Some(Signal::Reload) => self.reload(),
                 Some(Signal::Interrupt) => return self.stop(Duration::ZERO),
@@ -184,7 +241,22 @@ impl Daemon {
         }
     }
 
+    /// How often the main thread has something to do.
+    fn interval(&self) -> Option<Duration> {
+        let metrics = self.invocation.config.program.metrics_file.as_ref();
+        let metrics = metrics.map(|_| counters::INTERVAL);
+        [self.notify.heartbeat(), metrics]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
     fn beat(&self) {
+        if let Some(path) = &self.invocation.config.program.metrics_file
+            && let Err(error) = self.counters.write(self.running.services(), path)
+        {
+            log::error!("metrics-file {}: {error}", path.display());
+        }
         // Looking at the sessions takes the locks that everybody needs: were
         // one held for ever, we would not come back and be started again.
         let sessions = self.running.services().registry.all();
@@ -235,6 +307,10 @@ impl Daemon {
         self.signals.second_ends_at_once();
         self.running.stop(drain);
         drop(self.pid_file);
+        if let Some(path) = &self.invocation.config.program.control_socket {
+            // After giving up root it may have to stay; the next start takes it.
+            let _ = std::fs::remove_file(path);
+        }
         log::info!("stopped");
         0
     }

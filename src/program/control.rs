@@ -1,0 +1,144 @@
+//! The control socket: what `wharfd who`, `status` and `unban` ask a running
+//! wharfd. A question is a line, the answer is lines of fields between tabs.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use rustix::fs::Mode;
+use wharf::config::Network;
+use wharf::session::{Phase, Services};
+
+use super::failure::Failure;
+
+/// How long a question may take, both ways.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest question.
+const QUESTION_MAX: u64 = 256;
+
+/// Binds the socket so that only its owner may use it.
+///
+/// # Errors
+/// The path can't be bound, or another wharfd answers there.
+pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
+    let trouble = |error: io::Error| {
+        Failure::temporary(format!("control-socket {}: {error}", path.display()))
+    };
+    match UnixStream::connect(path) {
+        Ok(_) => {
+            return Err(Failure::temporary(format!(
+                "control-socket {}: another wharfd answers there",
+                path.display()
+            )));
+        }
+        // What one that was killed has left behind.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(trouble)?;
+        }
+        Err(_) => {}
+    }
+    // The mode must be right from the first moment on.
+    let umask = rustix::process::umask(Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    listener.map_err(trouble)
+}
+
+/// Answers, one client at a time, for as long as the process lives.
+pub fn serve(listener: &UnixListener, services: &Arc<Services>) {
+    let since = Instant::now();
+    loop {
+        match listener.accept() {
+            // A client that goes in the middle is its own trouble.
+            Ok((stream, _)) => drop(converse(&stream, services, since)),
+            Err(error) => {
+                log::error!("control-socket: {error}");
+                std::thread::sleep(Duration::from_secs(1));
+            }
+        }
+    }
+}
+
+fn converse(stream: &UnixStream, services: &Services, since: Instant) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut question = String::new();
+    BufReader::new(stream.take(QUESTION_MAX)).read_line(&mut question)?;
+    let answer = answer(question.trim_end(), services, since);
+    (&mut &*stream).write_all(answer.as_bytes())
+}
+
+fn answer(question: &str, services: &Services, since: Instant) -> String {
+    let config = services.config();
+    let (word, argument) = question.split_once(' ').unwrap_or((question, ""));
+    match word {
+        "who" => sessions(services),
+        "status" => {
+            let sessions = services.registry.all();
+            let phase = match services.phase() {
+                Phase::Running => "running",
+                _ => "stopping",
+            };
+            let transfers = sessions.iter().filter(|live| live.is_busy()).count();
+            let rows = [
+                ("version", env!("CARGO_PKG_VERSION").to_owned()),
+                ("phase", phase.into()),
+                ("uptime", since.elapsed().as_secs().to_string()),
+                ("sessions", sessions.len().to_string()),
+                ("sessions-limit", config.threads.to_string()),
+                ("transfers", transfers.to_string()),
+                ("bans", services.limits.bans(&config).len().to_string()),
+            ];
+            let rows = rows
+                .iter()
+                .map(|(name, value)| format!("{name}\t{value}\n"));
+            rows.collect()
+        }
+        "bans" => {
+            let bans = services.limits.bans(&config);
+            let rows = bans.iter();
+            rows.map(|(network, left)| format!("{network}\t{}\n", left.as_secs()))
+                .collect()
+        }
+        "unban" if argument == "all" => {
+            services.limits.unban(None);
+            "done\n".into()
+        }
+        "unban" => match Network::parse(argument) {
+            Ok(network) => {
+                services.limits.unban(Some(network));
+                "done\n".into()
+            }
+            Err(what) => format!("error\t{what}\n"),
+        },
+        _ => "error\tunknown question\n".into(),
+    }
+}
+
+/// Number, user, address, protocol, seconds, command, file, bytes, size,
+/// milliseconds of the transfer.
+fn sessions(services: &Services) -> String {
+    let mut rows = String::new();
+    for live in services.registry.all() {
+        let words = live.words().clone();
+        let running = words.transfer_since.map(|since| since.elapsed());
+        let plain = |text: &str| text.replace(|byte: char| byte.is_control(), "?");
+        rows.push_str(&format!(
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+            live.id,
+            plain(&words.user),
+            live.peer.ip().to_canonical(),
+            live.protocol,
+            live.since.elapsed().as_secs(),
+            plain(&words.command),
+            plain(&words.file),
+            live.bytes.load(Relaxed),
+            live.size.load(Relaxed),
+            running.map_or(0, |time| time.as_millis()),
+        ));
+    }
+    rows
+}

@@ -1,0 +1,206 @@
+//! Looking at a running wharfd: who, status, bans, metrics.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::client::DEADLINE;
+use common::process::{Process, has, soon, wharfd};
+use common::{Client, TempDir};
+
+fn ask(socket: &Path, words: &[&str]) -> (i32, String) {
+    let output = wharfd()
+        .args(words)
+        .args(["--control-socket", socket.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn who_shows_users_files_and_progress() {
+    let directory = TempDir::new("control");
+    let socket = directory.join("socket");
+    let root = directory.join("root");
+    std::fs::create_dir(&root).unwrap();
+    std::fs::write(root.join("big file"), vec![7; 16_000_000]).unwrap();
+    let server = Process::serve(&root, &["--control-socket", socket.to_str().unwrap()]);
+    let mut client = Client::greeted(server.address());
+    let metadata = std::fs::metadata(&socket).unwrap();
+    assert!(metadata.file_type().is_socket());
+    assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+    let (_, table) = ask(&socket, &["who"]);
+    assert!(
+        table.contains("(login)") && table.contains("idle"),
+        "{table}"
+    );
+    client.login("anonymous", "x@");
+    client.expect("TYPE I", 200);
+    let mut data = client.data();
+    client.send("RETR big file");
+    client.wait_for(150);
+    data.0.read_exact(&mut [0; 1000]).unwrap();
+    let shown = |words: &[&str], parts: &[&str]| {
+        let (code, text) = ask(&socket, words);
+        assert_eq!(code, 0, "{text}");
+        for part in parts {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    };
+    shown(
+        &["who"],
+        &[
+            "anonymous",
+            "127.0.0.1",
+            "ftp",
+            "RETR",
+            "[",
+            "#",
+            " %",
+            "/big file",
+        ],
+    );
+    shown(
+        &["who", "--json"],
+        &[
+            "\"user\":\"anonymous\"",
+            "\"file\":\"/big file\"",
+            "\"size\":16000000",
+            "\"percent\":",
+        ],
+    );
+    shown(
+        &["status"],
+        &[
+            "sessions        1\n",
+            "transfers       1\n",
+            "phase           running\n",
+        ],
+    );
+    shown(
+        &["status", "--json"],
+        &["\"sessions\":1,", "\"version\":\""],
+    );
+    assert_eq!(data.rest().len(), 16_000_000 - 1000);
+    client.wait_for(226);
+    client.expect("QUIT", 221);
+    assert!(soon(|| ask(&socket, &["who"]).1.lines().count() == 1));
+
+    // A second one does not take the socket away; one that was killed leaves
+    // one that can be taken.
+    let mut second = Process::serve(&root, &["--control-socket", socket.to_str().unwrap()]);
+    assert_eq!(second.wait().code(), Some(111));
+    drop(server);
+    let mut third = Process::serve(&root, &["--control-socket", socket.to_str().unwrap()]);
+    third.address();
+    assert_eq!(ask(&socket, &["status"]).0, 0);
+    third.signal("TERM");
+    assert_eq!(third.wait().code(), Some(0));
+    assert!(!socket.exists());
+    let (code, text) = ask(&socket, &["status"]);
+    assert_eq!(code, 111);
+    assert!(text.contains("--control-socket"), "{text}");
+}
+
+#[test]
+fn bans_can_be_seen_and_lifted() {
+    let directory = TempDir::new("control");
+    let socket = directory.join("socket");
+    let server = Process::serve(
+        Path::new("/"),
+        &[
+            "--control-socket",
+            socket.to_str().unwrap(),
+            "--ban-after",
+            "1",
+            "--login-delay",
+            "0",
+        ],
+    );
+    let fail = || {
+        let mut client = Client::greeted(server.address());
+        client.expect("USER root", 331);
+        client.expect("PASS x", 530);
+        client.expect("QUIT", 221);
+    };
+    for address in ["127.0.0.1", "all"] {
+        fail();
+        Client::connect(server.address()).wait_for(421);
+        let (_, bans) = ask(&socket, &["status", "--bans"]);
+        assert!(
+            bans.starts_with("127.0.0.1 ") && bans.contains("seconds left"),
+            "{bans}"
+        );
+        assert_eq!(ask(&socket, &["unban", address]), (0, String::new()));
+        assert_eq!(ask(&socket, &["status", "--bans"]).1, "");
+        Client::greeted(server.address()).expect("QUIT", 221);
+    }
+    assert_eq!(ask(&socket, &["unban", "nonsense"]).0, 100);
+    assert_eq!(ask(&socket, &["unban"]).0, 100);
+}
+
+#[test]
+fn prometheus_reads_file_and_port() {
+    let directory = TempDir::new("metrics");
+    let file = directory.join("wharf.prom");
+    // A free port, found by binding it before: nobody else binds in between
+    // on an address of our own.
+    let address = "127.93.17.4:0";
+    let probe = std::net::TcpListener::bind(address).unwrap();
+    let address = probe.local_addr().unwrap();
+    drop(probe);
+    let server = Process::serve(
+        directory.path(),
+        &[
+            "--metrics-file",
+            file.to_str().unwrap(),
+            "--listen-metrics",
+            &address.to_string(),
+        ],
+    );
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let get = |request: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let text = get("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let (head, page) = text.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.0 200 OK\r\n"), "{head}");
+    assert!(
+        page.contains("\nwharf_sessions{protocol=\"ftp\"} 1\n"),
+        "{page}"
+    );
+    assert!(page.contains("\nwharf_logins_total 1\n"), "{page}");
+    assert!(get("GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404 "));
+    assert!(get("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 405 "));
+    assert!(soon(|| file.exists()));
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(written.contains("\nwharf_build_info{version=\""));
+    if has("promtool") {
+        for page in [page, &written] {
+            let mut promtool = Command::new("promtool")
+                .args(["check", "metrics"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut input = promtool.stdin.take().unwrap();
+            input.write_all(page.as_bytes()).unwrap();
+            drop(input);
+            let output = promtool.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(output.status.success() && said.is_empty(), "{said}{page}");
+        }
+    }
+}
