@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom to the top; a room may use those of lower rows. The
 /// parts of `net` that sessions stand on are rooms of their own.
-const ROOMS: [&[&str]; 10] = [
+const ROOMS: [&[&str]; 11] = [
     &[
         "address", "base64", "digest", "error", "sys", "text", "time",
     ],
@@ -18,6 +18,7 @@ const ROOMS: [&[&str]; 10] = [
     ],
     &["auth"],
     &["config"],
+    &["net::listener"],
     &["net::passive"],
     &["session"],
     &["sftp", "ssh"],

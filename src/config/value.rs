@@ -119,7 +119,7 @@ impl Word for u64 {
 
     fn show(&self) -> String {
         for (shift, letter) in [(40, "T"), (30, "G"), (20, "M"), (10, "K")] {
-            if *self != 0 && *self % (1 << shift) == 0 {
+            if *self != 0 && self.is_multiple_of(1 << shift) {
                 return format!("{}{letter}", self >> shift);
             }
         }

@@ -45,11 +45,6 @@ impl Health {
         })
     }
 
-    /// The bound port.
-    pub fn endpoint(&self) -> &Endpoint {
-        &self.endpoint
-    }
-
     /// Answers until `is_over`.
     pub fn serve(mut self, drain_file: Option<&Path>, is_over: impl Fn() -> bool) {
         while !is_over() {

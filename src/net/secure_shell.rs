@@ -1,11 +1,10 @@
 //! SFTP over SSH: the transport's questions answered by the session.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::socket::Socket;
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::session::Session;
 
 /// What the sessions of one server need for SSH.
@@ -43,8 +42,8 @@ impl HostKeys {
     /// # Errors
     /// Always.
     pub fn load(_: &Config) -> Result<HostKeys> {
-        Err(Error::new(
-            ErrorKind::Unsupported,
+        Err(crate::error::Error::new(
+            crate::error::ErrorKind::Unsupported,
             "this build has no SFTP server (feature sftp); its SFTP subsystem for sshd is there",
         ))
     }
@@ -67,17 +66,14 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 #[cfg(feature = "sftp")]
 pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
+    use std::time::Duration;
     let mut socket = prompt::Prompt::new(socket);
     let config = session.config();
     let mut settings = Settings::default();
-    let or_never = |time: Duration| {
-        if time.is_zero() {
-            Duration::from_secs(1 << 30)
-        } else {
-            time
-        }
+    settings.login_deadline = match config.login_timeout {
+        Duration::ZERO => Duration::from_secs(1 << 30),
+        time => time,
     };
-    settings.login_deadline = or_never(config.login_timeout);
     settings.max_tries = match config.login_tries {
         0 => u32::MAX,
         tries => tries,

@@ -10,7 +10,6 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -207,17 +206,5 @@ impl Shared {
         }
         self.seen.retain(|_, (_, _, at)| at.elapsed() < DEAD * 4);
         Ok(users)
-    }
-}
-
-/// Lifts a ban on all nodes.
-///
-/// # Errors
-/// The file can't be removed.
-pub fn lift(directory: &Path, address: IpAddr) -> io::Result<()> {
-    let name = Network::of_peer(address).to_string().replace('/', "+");
-    match fs::remove_file(directory.join("bans").join(name)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }

@@ -207,6 +207,7 @@ fn protocol(name: &str) -> Result<Protocol, Failure> {
 ///
 /// # Errors
 /// Users or files that can't be read, with what to do.
+#[allow(clippy::type_complexity)]
 pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<TransferLog>>), Failure> {
     let users = Users::new(authenticator(config).map_err(Failure::usage)?);
     let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {

@@ -42,9 +42,7 @@ impl VirtualPath {
         if text.contains(&0) {
             return Err(Error::new(ErrorKind::NameInvalid, "a name with a NUL byte"));
         }
-        let mut path = if text.first() == Some(&b'/') {
-            Vec::with_capacity(text.len() + 1)
-        } else if self.is_root() {
+        let mut path = if text.first() == Some(&b'/') || self.is_root() {
             Vec::with_capacity(text.len() + 1)
         } else {
             let mut path = Vec::with_capacity(self.0.len() + 1 + text.len());

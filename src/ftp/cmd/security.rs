@@ -115,6 +115,8 @@ impl Interpreter {
     ///
     /// # Errors
     /// The handshake's; the session must end then.
+    // Without TLS in the build nothing can come after a `Tls` that can't exist.
+    #[cfg_attr(not(feature = "ftps"), allow(unreachable_code, unused_variables))]
     pub fn begin_tls(&mut self) -> Result<()> {
         let Some(tls) = &self.session.services().tls else {
             return Err(Error::new(ErrorKind::Unsupported, "TLS is not configured"));

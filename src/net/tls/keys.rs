@@ -91,19 +91,6 @@ impl Identity {
     }
 }
 
-/// The SHA-256 fingerprint of the first certificate in a PEM file, as clients
-/// show it when they ask whether to trust it.
-///
-/// # Errors
-/// When the file can't be read or has no certificate.
-pub fn fingerprint(certificate: &Path) -> Result<String> {
-    let chain = read_chain(certificate)?;
-    match chain.first() {
-        Some(own) => fingerprint_of(own),
-        None => Err(no_certificate(certificate)),
-    }
-}
-
 fn fingerprint_of(certificate: &X509Ref) -> Result<String> {
     let digest = certificate
         .digest(MessageDigest::sha256())

@@ -41,10 +41,8 @@ mod wire;
 
 #[cfg(feature = "ftps")]
 pub use handshake::{DataHandshake, Step};
-#[cfg(feature = "ftps")]
-pub use keys::fingerprint;
 #[cfg(not(feature = "ftps"))]
-pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, fingerprint, make_self_signed};
+pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, make_self_signed};
 #[cfg(feature = "ftps")]
 pub use self_signed::make_self_signed;
 #[cfg(feature = "ftps")]

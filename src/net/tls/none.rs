@@ -16,11 +16,6 @@ fn unsupported<T>() -> Result<T> {
 }
 
 /// Answers that this build has no TLS.
-pub fn fingerprint(_certificate: &Path) -> Result<String> {
-    unsupported()
-}
-
-/// Answers that this build has no TLS.
 pub fn make_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> Result<()> {
     unsupported()
 }

@@ -142,7 +142,7 @@ impl TlsStream {
         }
     }
 
-    fn to_the_end(&mut self) -> Result<Vec<u8>> {
+    fn read_to_the_end(&mut self) -> Result<Vec<u8>> {
         self.shutdown()?;
         match self.channel.wire_mut().first_byte()? {
             None => return Err(ErrorKind::Disconnected.into()),
@@ -175,7 +175,7 @@ impl TlsStream {
     pub fn into_socket(mut self, deadline: Instant) -> Result<(Socket, Vec<u8>)> {
         let doing = "leaving TLS";
         self.channel.wire_mut().end_by(deadline);
-        let rest = self.to_the_end().doing(doing)?;
+        let rest = self.read_to_the_end().doing(doing)?;
         Ok((self.socket, rest))
     }
 }
