@@ -8,6 +8,7 @@ mod counters;
 mod descriptors;
 pub mod failure;
 mod identity;
+pub mod import;
 pub mod inetd;
 mod json;
 mod landlock;

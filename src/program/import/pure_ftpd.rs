@@ -1,0 +1,262 @@
+//! pure-ftpd.conf: `Key value`. (Its passwd is in `accounts`.)
+
+use super::Rule::{Anyway, Missing, Part, Same, Switch};
+use super::{Found, Line, Table, is_yes, modes, value};
+
+const DATABASE: &str = "users stand in a users file: wharfd import pure-ftpd pureftpd.passwd";
+
+pub(super) const TABLE: Table = &[
+    (
+        "AllowAnonymousFXP",
+        Missing("data connections go to the client alone; data-peer-allow names others"),
+    ),
+    ("AllowDotFiles", Anyway),
+    (
+        "AllowUserFXP",
+        Missing("data connections go to the client alone; data-peer-allow names others"),
+    ),
+    ("AltLog", Part),
+    (
+        "AnonymousBandwidth",
+        Missing("session-rate-down and -up are for all users"),
+    ),
+    ("AnonymousCanCreateDirs", Part),
+    ("AnonymousCantUpload", Part),
+    ("AnonymousOnly", Part),
+    ("AnonymousRatio", Missing("there are no ratios")),
+    (
+        "AntiWarez",
+        Missing("anonymous-rights drop takes files and shows none"),
+    ),
+    (
+        "AutoRename",
+        Missing("rights without d keep what is there; STOU makes names"),
+    ),
+    ("Bind", Part),
+    ("BrokenClientsCompatibility", Anyway),
+    (
+        "CallUploadScript",
+        Missing("there is no program for uploads yet"),
+    ),
+    ("CertFile", Same("tls-cert")),
+    ("CertFileAndKey", Part),
+    ("ChrootEveryone", Anyway),
+    ("ClientCharset", Missing("names are bytes")),
+    (
+        "CreateHomeDir",
+        Missing("create-home=yes in the users file"),
+    ),
+    ("CustomerProof", Anyway),
+    ("Daemonize", Switch("daemon")),
+    ("DisplayDotFiles", Anyway),
+    ("DontResolve", Anyway),
+    ("ExtCert", Missing("tls-cert may stand several times")),
+    ("FileSystemCharset", Missing("names are bytes")),
+    ("ForcePassiveIP", Same("passive-address")),
+    (
+        "FortunesFile",
+        Missing("the greeting is one line: banner TEXT"),
+    ),
+    ("IPV4Only", Part),
+    (
+        "IPV6Only",
+        Missing("listen [ADDRESS]:PORT with addresses of IPv6"),
+    ),
+    ("KeepAllFiles", Missing("give users rights without d")),
+    ("LDAPConfigFile", Missing(DATABASE)),
+    ("LimitRecursion", Part),
+    ("LogPID", Anyway),
+    ("MaxClientsNumber", Same("threads")),
+    ("MaxClientsPerIP", Same("max-per-address")),
+    (
+        "MaxDiskUsage",
+        Missing("there is no limit by the fullness of a disk"),
+    ),
+    ("MaxIdleTime", Part),
+    ("MaxLoad", Missing("there is no limit by load")),
+    (
+        "MinUID",
+        Missing("users of the system need a line in the users file"),
+    ),
+    ("MySQLConfigFile", Missing(DATABASE)),
+    ("NATmode", Anyway),
+    ("NoAnonymous", Part),
+    ("NoChmod", Missing("give users rights without M")),
+    ("NoRename", Missing("give users rights without f")),
+    ("NoTruncate", Missing("give users rights without d")),
+    ("PAMAuthentication", Missing(DATABASE)),
+    ("PassivePortRange", Part),
+    ("PerUserLimits", Part),
+    ("PGSQLConfigFile", Missing(DATABASE)),
+    ("PIDFile", Same("pid-file")),
+    ("ProhibitDotFilesRead", Part),
+    ("ProhibitDotFilesWrite", Part),
+    ("PureDB", Missing(DATABASE)),
+    (
+        "Quota",
+        Missing("quota-bytes= and quota-files= in the users file"),
+    ),
+    ("SyslogFacility", Part),
+    ("TLS", Part),
+    (
+        "TLSCipherSuite",
+        Missing("the ciphers are those of TLS 1.2 and later that are good"),
+    ),
+    ("TrustedGID", Anyway),
+    (
+        "TrustedIP",
+        Missing("allow and deny name networks of clients"),
+    ),
+    ("Umask", Part),
+    ("UnixAuthentication", Missing(DATABASE)),
+    ("UserBandwidth", Part),
+    ("UserRatio", Missing("there are no ratios")),
+    ("VerboseLog", Part),
+];
+
+pub(super) fn read(text: &str) -> Found {
+    let lines: Vec<Line> = text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (name, value) = line
+                .split_once(char::is_whitespace)
+                .unwrap_or((line, "yes"));
+            Line {
+                number,
+                name: name.into(),
+                value: value.trim().into(),
+            }
+        })
+        .collect();
+    let mut found = Found::default();
+    found.apply(&lines, TABLE);
+    let on = |name: &str| value(&lines, name).is_some_and(is_yes);
+    listen(&mut found, &lines);
+    if !on("NoAnonymous") {
+        // The home of the user ftp.
+        found.set("anonymous", "/srv/ftp");
+        let mut rights = String::from("elr");
+        if !on("AnonymousCantUpload") {
+            rights.push('w');
+        }
+        if on("AnonymousCanCreateDirs") {
+            rights.push('m');
+        }
+        found.set("anonymous-rights", rights);
+    }
+    let dots = ["ProhibitDotFilesRead", "ProhibitDotFilesWrite"];
+    if let [.., line] = &lines
+        .iter()
+        .filter(|line| dots.contains(&&*line.name) && is_yes(&line.value))
+        .collect::<Vec<_>>()[..]
+    {
+        found.set("dot-files", "deny");
+        if !dots.iter().all(|name| on(name)) {
+            found.note(line, "dot-files deny is for reading and writing");
+        }
+    }
+    if on("VerboseLog") {
+        found.set("log-level", "debug");
+    }
+    if value(&lines, "SyslogFacility").is_some_and(|facility| facility != "none") {
+        found.set("syslog", "yes");
+    }
+    for line in &lines {
+        part(&mut found, line);
+    }
+    let has = |found: &Found, key: &str| found.settings.iter().any(|(other, _)| *other == key);
+    if has(&found, "tls-required") && !has(&found, "tls-cert") {
+        // Pure-FTPd's own place for both.
+        found.set("tls-cert", "/etc/ssl/private/pure-ftpd.pem");
+    }
+    found
+}
+
+fn listen(found: &mut Found, lines: &[Line]) {
+    let bind = value(lines, "Bind").unwrap_or("21");
+    // "127.0.0.1,21", ",21" or an address alone.
+    let (address, port) = bind.rsplit_once(',').unwrap_or(match bind.parse::<u16>() {
+        Ok(_) => ("", bind),
+        Err(_) => (bind, "21"),
+    });
+    let port = if port == "ftp" { "21" } else { port };
+    found.set(
+        "listen",
+        match address {
+            "" if value(lines, "IPV4Only").is_some_and(is_yes) => format!("0.0.0.0:{port}"),
+            "" => port.into(),
+            address if address.contains(':') => format!("[{address}]:{port}"),
+            address => format!("{address}:{port}"),
+        },
+    );
+}
+
+/// Lines whose value has a form of its own.
+fn part(found: &mut Found, line: &Line) {
+    let words: Vec<&str> = line
+        .value
+        .split([' ', '\t', ':'])
+        .filter(|word| !word.is_empty())
+        .collect();
+    match (line.name.to_ascii_lowercase().as_str(), &words[..]) {
+        ("passiveportrange", [first, last]) => {
+            found.set("passive-ports", format!("{first}-{last}"));
+        }
+        ("certfileandkey", _) => match line.value.split_once(',') {
+            Some((certificate, key)) => {
+                found.set("tls-cert", certificate.trim().trim_matches('"'));
+                found.set("tls-key", key.trim().trim_matches('"'));
+            }
+            None => found.note(line, "expected two files"),
+        },
+        ("tls", [level]) => match *level {
+            "0" => {}
+            "1" | "2" | "3" => {
+                let required = ["no", "login", "data"][usize::from(level.as_bytes()[0] - b'1')];
+                found.set("tls-required", required);
+                found.set("tls-required-anonymous", required);
+            }
+            _ => found.note(line, "expected 0 to 3"),
+        },
+        ("umask", [files, rest @ ..]) => match modes(files) {
+            Some((file, dir)) => {
+                let dir = rest
+                    .first()
+                    .and_then(|umask| modes(umask))
+                    .map_or(dir, |(_, dir)| dir);
+                found.set("file-mode", file);
+                found.set("dir-mode", dir);
+            }
+            None => found.note(line, "not octal"),
+        },
+        // Minutes.
+        ("maxidletime", [minutes]) => found.set("idle-timeout", format!("{minutes}m")),
+        ("limitrecursion", [entries, ..]) => found.set("max-recursion", *entries),
+        ("peruserlimits", [user, anonymous]) => {
+            found.set("max-per-user", *user);
+            if user != anonymous {
+                found.note(line, "max-per-user counts anonymous users like one user");
+            }
+        }
+        // Kilobytes a second, upload:download or one for both.
+        ("userbandwidth", [both]) => {
+            found.set("session-rate-up", format!("{both}K"));
+            found.set("session-rate-down", format!("{both}K"));
+        }
+        ("userbandwidth", [up, down]) => {
+            found.set("session-rate-up", format!("{up}K"));
+            found.set("session-rate-down", format!("{down}K"));
+        }
+        ("altlog", [format, file]) => match *format {
+            "xferlog" => found.set("transfer-log", *file),
+            _ => found.note(line, "transfer-log writes the format xferlog alone"),
+        },
+        ("anonymousonly", [value]) if is_yes(value) => {
+            found.note(line, "leave the users file away");
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,415 @@
+//! vsftpd.conf(5): `key=value`, no blanks around the sign.
+
+use super::Rule::{Anyway, Each, Missing, Part, Same, Switch};
+use super::{Found, Line, Table, is_yes, modes, value};
+
+const USERS: &str = "name users in a users file: wharfd passwd makes the lines";
+
+pub(super) const TABLE: Table = &[
+    ("accept_timeout", Part),
+    ("allow_anon_ssl", Anyway),
+    ("allow_writeable_chroot", Anyway),
+    (
+        "anon_max_rate",
+        Missing("session-rate-down and -up are for all users; users' own stand in the users file"),
+    ),
+    ("anon_mkdir_write_enable", Part),
+    ("anon_other_write_enable", Part),
+    ("anon_root", Part),
+    (
+        "anon_umask",
+        Missing("file-mode and dir-mode are for all users; users' own stand in the users file"),
+    ),
+    ("anon_upload_enable", Part),
+    (
+        "anon_world_readable_only",
+        Missing("anonymous users see what the server can read"),
+    ),
+    ("anonymous_enable", Part),
+    ("ascii_download_enable", Anyway),
+    ("ascii_upload_enable", Anyway),
+    ("async_abor_enable", Anyway),
+    ("background", Switch("daemon")),
+    (
+        "banned_email_file",
+        Missing("passwords of anonymous users are not looked at"),
+    ),
+    (
+        "banner_file",
+        Missing("the greeting is one line: banner TEXT"),
+    ),
+    ("ca_certs_file", Same("tls-client-ca")),
+    ("check_shell", Missing(USERS)),
+    ("chmod_enable", Part),
+    (
+        "chown_uploads",
+        Missing("files belong to the server's user"),
+    ),
+    ("chown_upload_mode", Missing("file-mode is for all users")),
+    (
+        "chown_username",
+        Missing("files belong to the server's user"),
+    ),
+    (
+        "chroot_list_enable",
+        Missing("every user is kept inside the home"),
+    ),
+    (
+        "chroot_list_file",
+        Missing("every user is kept inside the home"),
+    ),
+    ("chroot_local_user", Anyway),
+    (
+        "cmds_allowed",
+        Missing("deny-commands names what is refused, and rights say what users may"),
+    ),
+    ("cmds_denied", Each("deny-commands")),
+    (
+        "connect_from_port_20",
+        Missing("active data connections come from any port"),
+    ),
+    ("connect_timeout", Part),
+    ("data_connection_timeout", Same("stall-timeout")),
+    ("debug_ssl", Missing("log-level trace")),
+    ("delay_failed_login", Same("login-delay")),
+    (
+        "delay_successful_login",
+        Missing("logins that succeed are not slowed"),
+    ),
+    ("delete_failed_uploads", Switch("delete-broken-uploads")),
+    (
+        "deny_email_enable",
+        Missing("passwords of anonymous users are not looked at"),
+    ),
+    ("deny_file", Part),
+    ("dirlist_enable", Part),
+    (
+        "dirmessage_enable",
+        Missing("there are no messages of directories"),
+    ),
+    ("download_enable", Part),
+    ("dual_log_enable", Anyway),
+    ("file_open_mode", Part),
+    ("force_anon_data_ssl", Part),
+    ("force_anon_logins_ssl", Part),
+    ("force_dot_files", Anyway),
+    ("force_local_data_ssl", Part),
+    ("force_local_logins_ssl", Part),
+    (
+        "ftp_data_port",
+        Missing("active data connections come from any port"),
+    ),
+    (
+        "ftp_username",
+        Missing("anonymous needs no user; give anon_root's directory"),
+    ),
+    ("ftpd_banner", Same("banner")),
+    ("guest_enable", Missing(USERS)),
+    ("guest_username", Missing(USERS)),
+    ("hide_file", Missing("deny-names hides and denies")),
+    (
+        "hide_ids",
+        Missing("anonymous users see no owners; others see numbers"),
+    ),
+    ("idle_session_timeout", Same("idle-timeout")),
+    ("implicit_ssl", Part),
+    ("isolate", Anyway),
+    ("isolate_network", Anyway),
+    ("listen", Part),
+    ("listen_address", Part),
+    ("listen_address6", Part),
+    ("listen_ipv6", Part),
+    ("listen_port", Part),
+    ("local_enable", Part),
+    ("local_max_rate", Part),
+    (
+        "local_root",
+        Missing("each user's home stands in the users file"),
+    ),
+    ("local_umask", Part),
+    (
+        "lock_upload_files",
+        Missing("uploads lock nothing; atomic-uploads keeps them apart"),
+    ),
+    ("log_ftp_protocol", Part),
+    (
+        "ls_recurse_enable",
+        Missing("LIST -R is allowed, up to max-recursion entries"),
+    ),
+    ("max_clients", Same("threads")),
+    ("max_login_fails", Same("login-tries")),
+    ("max_per_ip", Same("max-per-address")),
+    ("mdtm_write", Anyway),
+    (
+        "message_file",
+        Missing("there are no messages of directories"),
+    ),
+    ("no_anon_password", Anyway),
+    ("no_log_lock", Anyway),
+    ("nopriv_user", Anyway),
+    ("one_process_model", Anyway),
+    ("pam_service_name", Missing(USERS)),
+    ("pasv_addr_resolve", Anyway),
+    ("pasv_address", Same("passive-address")),
+    ("pasv_enable", Part),
+    ("pasv_max_port", Part),
+    ("pasv_min_port", Part),
+    ("pasv_promiscuous", Part),
+    (
+        "passwd_chroot_enable",
+        Missing("each user's home stands in the users file"),
+    ),
+    ("port_enable", Switch("active-mode")),
+    ("port_promiscuous", Part),
+    ("require_cert", Part),
+    ("require_ssl_reuse", Part),
+    ("reverse_lookup_enable", Anyway),
+    ("rsa_cert_file", Same("tls-cert")),
+    ("rsa_private_key_file", Same("tls-key")),
+    ("run_as_launching_user", Anyway),
+    ("seccomp_sandbox", Anyway),
+    ("secure_chroot_dir", Anyway),
+    (
+        "secure_email_list_enable",
+        Missing("passwords of anonymous users are not looked at"),
+    ),
+    ("session_support", Anyway),
+    ("setproctitle_enable", Anyway),
+    (
+        "ssl_ciphers",
+        Missing("the ciphers are those of TLS 1.2 and later that are good"),
+    ),
+    ("ssl_enable", Part),
+    ("ssl_request_cert", Part),
+    ("ssl_sslv2", Anyway),
+    ("ssl_sslv3", Anyway),
+    ("ssl_tlsv1", Anyway),
+    ("ssl_tlsv1_1", Anyway),
+    ("ssl_tlsv1_2", Anyway),
+    ("ssl_tlsv1_3", Anyway),
+    ("strict_ssl_read_eof", Part),
+    ("strict_ssl_write_shutdown", Anyway),
+    ("syslog_enable", Switch("syslog")),
+    ("tcp_wrappers", Missing("allow and deny name networks")),
+    (
+        "text_userdb_names",
+        Missing("listings show numbers of owners"),
+    ),
+    (
+        "tilde_user_enable",
+        Missing("a tilde is a letter of a name"),
+    ),
+    ("trans_chunk_size", Anyway),
+    ("use_localtime", Missing("times are UTC")),
+    ("use_sendfile", Anyway),
+    (
+        "user_config_dir",
+        Missing("options of users stand in the users file"),
+    ),
+    (
+        "user_sub_token",
+        Missing("each user's home stands in the users file"),
+    ),
+    ("userlist_deny", Missing(USERS)),
+    ("userlist_enable", Missing(USERS)),
+    ("userlist_file", Missing(USERS)),
+    ("userlist_log", Anyway),
+    ("utf8_filesystem", Anyway),
+    (
+        "virtual_use_local_privs",
+        Missing("rights stand in the users file"),
+    ),
+    ("vsftpd_log_file", Same("log-file")),
+    ("write_enable", Part),
+    ("xferlog_enable", Part),
+    ("xferlog_file", Part),
+    ("xferlog_std_format", Anyway),
+];
+
+pub(super) fn read(text: &str) -> Found {
+    let lines: Vec<Line> = text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.trim()))
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            Line {
+                number,
+                name: name.trim().into(),
+                value: value.trim().into(),
+            }
+        })
+        .collect();
+    let mut found = Found::default();
+    listen(&mut found, &lines);
+    anonymous(&mut found, &lines);
+    found.apply(&lines, TABLE);
+    users(&mut found, &lines);
+    tls(&mut found, &lines);
+    rest(&mut found, &lines);
+    found
+}
+
+/// A switch of vsftpd with its default.
+fn on(lines: &[Line], name: &str, default: bool) -> bool {
+    value(lines, name).map_or(default, is_yes)
+}
+
+fn listen(found: &mut Found, lines: &[Line]) {
+    let implicit = on(lines, "implicit_ssl", false);
+    let port = value(lines, "listen_port").unwrap_or("21");
+    let key = if implicit { "listen-ftps" } else { "listen" };
+    let address = value(lines, "listen_address6")
+        .map(|address| format!("[{address}]"))
+        .or_else(|| value(lines, "listen_address").map(String::from));
+    match address {
+        Some(address) => found.set(key, format!("{address}:{port}")),
+        None if on(lines, "listen", false) && !on(lines, "listen_ipv6", false) => {
+            found.set(key, format!("0.0.0.0:{port}"));
+        }
+        None => found.set(key, port),
+    }
+}
+
+fn anonymous(found: &mut Found, lines: &[Line]) {
+    // The default of the program; distributions write it down.
+    if !on(lines, "anonymous_enable", true) {
+        return;
+    }
+    // Where Debian and others have the home of the user ftp.
+    let root = value(lines, "anon_root").unwrap_or("/srv/ftp");
+    found.set("anonymous", root);
+    let mut rights = String::from("e");
+    let mut add = |allowed: bool, letters: &str| {
+        if allowed {
+            rights.push_str(letters);
+        }
+    };
+    let writes = on(lines, "write_enable", false);
+    add(on(lines, "dirlist_enable", true), "l");
+    add(on(lines, "download_enable", true), "r");
+    add(writes && on(lines, "anon_upload_enable", false), "w");
+    add(writes && on(lines, "anon_mkdir_write_enable", false), "m");
+    add(writes && on(lines, "anon_other_write_enable", false), "df");
+    found.set("anonymous-rights", rights);
+}
+
+fn users(found: &mut Found, lines: &[Line]) {
+    let line = |name: &str| lines.iter().find(|line| line.name == name).cloned();
+    if let Some(line) = line("local_enable").filter(|line| is_yes(&line.value)) {
+        match wharf::config::Key::find("system-users") {
+            Some(_) => found.set("system-users", "yes"),
+            None => found.note(&line, USERS),
+        }
+        if !on(lines, "write_enable", false) {
+            found.note(
+                &line,
+                "and give them the rights read-only, as write_enable is off",
+            );
+        }
+    }
+    if let Some(line) = line("chmod_enable").filter(|line| !is_yes(&line.value)) {
+        found.note(&line, "give users rights without M");
+    }
+    let umask = value(lines, "local_umask").unwrap_or("077");
+    match modes(umask) {
+        Some((file, dir)) => {
+            // Without the bits that file_open_mode has not.
+            let most = value(lines, "file_open_mode").unwrap_or("0666");
+            let bits = |text: &str| u32::from_str_radix(text, 8).unwrap_or(0o666);
+            found.set("file-mode", format!("{:03o}", bits(&file) & bits(most)));
+            found.set("dir-mode", dir);
+        }
+        None => found
+            .notes
+            .push((0, format!("local_umask {umask}"), "not octal".into())),
+    }
+    if let Some(rate) = value(lines, "local_max_rate") {
+        found.set("session-rate-down", rate);
+        found.set("session-rate-up", rate);
+    }
+}
+
+fn tls(found: &mut Found, lines: &[Line]) {
+    if !on(lines, "ssl_enable", false) {
+        found.settings.retain(|(key, _)| !key.starts_with("tls-"));
+        return;
+    }
+    if value(lines, "rsa_cert_file").is_none() {
+        found.set("tls-cert", "/usr/share/ssl/certs/vsftpd.pem");
+    }
+    let level = |logins: &str, data: &str, default: bool| match (
+        on(lines, logins, default),
+        on(lines, data, default),
+    ) {
+        (_, true) => "data",
+        (true, false) => "login",
+        (false, false) => "no",
+    };
+    let required = level("force_local_logins_ssl", "force_local_data_ssl", true);
+    found.set("tls-required", required);
+    let required = level("force_anon_logins_ssl", "force_anon_data_ssl", false);
+    found.set("tls-required-anonymous", required);
+    let reuse = if on(lines, "require_ssl_reuse", true) {
+        "require"
+    } else {
+        "prefer"
+    };
+    found.set("tls-reuse", reuse);
+    if on(lines, "require_cert", false) {
+        found.set("tls-client-certificate", "required");
+    } else if on(lines, "ssl_request_cert", false) && value(lines, "ca_certs_file").is_some() {
+        found.set("tls-client-certificate", "optional");
+    }
+    if !on(lines, "strict_ssl_read_eof", true) {
+        found.set("tls-relaxed-close", "yes");
+    }
+}
+
+fn rest(found: &mut Found, lines: &[Line]) {
+    let port = |name: &str| value(lines, name).filter(|port| *port != "0");
+    match (port("pasv_min_port"), port("pasv_max_port")) {
+        (None, None) => {}
+        (first, last) => found.set(
+            "passive-ports",
+            format!("{}-{}", first.unwrap_or("1024"), last.unwrap_or("65535")),
+        ),
+    }
+    let waits = ["accept_timeout", "connect_timeout"].map(|name| value(lines, name));
+    let longest = waits
+        .iter()
+        .flatten()
+        .max_by_key(|wait| wait.parse::<u64>().unwrap_or(0));
+    if let Some(longest) = longest {
+        found.set("data-connect-timeout", *longest);
+    }
+    if on(lines, "pasv_promiscuous", false) || on(lines, "port_promiscuous", false) {
+        found.set("data-peer", "any");
+    }
+    if !on(lines, "pasv_enable", true) {
+        found.set("deny-commands", "PASV");
+        found.set("deny-commands", "EPSV");
+    }
+    if on(lines, "log_ftp_protocol", false) {
+        found.set("log-level", "debug");
+    }
+    if on(lines, "xferlog_enable", false) {
+        let file = value(lines, "xferlog_file").unwrap_or("/var/log/xferlog");
+        found.set("transfer-log", file);
+    }
+    for line in lines.iter().filter(|line| line.name == "deny_file") {
+        match line
+            .value
+            .strip_prefix('{')
+            .and_then(|value| value.strip_suffix('}'))
+        {
+            Some(list) if !list.contains(['{', '/']) => {
+                list.split(',')
+                    .for_each(|name| found.set("deny-names", name));
+            }
+            None if !line.value.contains(['{', '/']) => found.set("deny-names", &line.value),
+            _ => found.note(line, "deny-names are names with * and ?, one a line"),
+        }
+    }
+}
