@@ -53,7 +53,10 @@ pub(super) const TABLE: Table = &[
     ),
     ("ExtendedLog", Missing("log-format json has what happens")),
     ("FactsOptions", Anyway),
-    ("Group", Missing("start wharfd as the user")),
+    (
+        "Group",
+        Missing("user NAME[:GROUP], where there are no system-users"),
+    ),
     ("HiddenStores", Part),
     ("HideFiles", Missing("deny-names hides and denies")),
     ("IdentLookups", Anyway),
@@ -133,7 +136,10 @@ pub(super) const TABLE: Table = &[
     ("UseIPv6", Anyway),
     ("UseLastlog", Anyway),
     ("UseReverseDNS", Anyway),
-    ("User", Missing("start wharfd as the user")),
+    (
+        "User",
+        Missing("user NAME[:GROUP], where there are no system-users"),
+    ),
     ("UserAlias", Part),
     ("WtmpLog", Anyway),
 ];

@@ -298,14 +298,11 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
 fn users(found: &mut Found, lines: &[Line]) {
     let line = |name: &str| lines.iter().find(|line| line.name == name).cloned();
     if let Some(line) = line("local_enable").filter(|line| is_yes(&line.value)) {
-        match wharf::config::Key::find("system-users") {
-            Some(_) => found.set("system-users", "yes"),
-            None => found.note(&line, USERS),
-        }
-        if !on(lines, "write_enable", false) {
+        found.set("system-users", "yes");
+        if on(lines, "write_enable", false) {
             found.note(
                 &line,
-                "and give them the rights read-only, as write_enable is off",
+                "users of the system only read; lines of the users file give more",
             );
         }
     }
