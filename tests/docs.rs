@@ -266,11 +266,14 @@ fn every_flag_of_the_programs_has_its_entry() {
     let own = own.split("\n.Ss ").next().expect("there is a first part");
     let shown = options(&help(&["--help"]));
     same("wharfd(8)", flags(own), shown.difference(&keys).cloned());
-    same(
-        "wharfd passwd in wharfd(8)",
-        flags(section(&page, "Ss", "wharfd passwd")),
-        options(&help(&["passwd", "--help"])),
-    );
+    for word in ["passwd", "who", "status", "unban"] {
+        let title = format!("wharfd {word}");
+        same(
+            &format!("{title} in wharfd(8)"),
+            flags(section(&page, "Ss", &title)),
+            options(&help(&[word, "--help"])),
+        );
+    }
     let part = section(&page, "Ss", "wharfd --sftp-server");
     let shown = options(&help(&["--sftp-server", "-h"]));
     let listed: Vec<String> = flags(part)

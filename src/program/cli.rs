@@ -242,6 +242,8 @@ fn help() -> String {
          wharfd [options] DIR    serve DIR to everybody, read-only, on this machine's port 2121\n\
          wharfd -c FILE          serve what FILE says\n\
          wharfd passwd FILE NAME add or change a user\n\
+         wharfd who | status     sessions and counts of a running server\n\
+         wharfd unban ADDRESS    lift a ban\n\
          wharfd import KIND FILE settings or users of vsftpd, pure-ftpd or proftpd, as ours\n\n",
     );
     let mut row = |short: &str, long: &str, value: &str, help: &str| {
