@@ -8,8 +8,8 @@ use super::line::Line;
 
 /// Largest payload before login: what RFC 4253, section 6.1 demands.
 const STRANGER_PAYLOAD: usize = 32_768;
-/// Where the buffer begins, and what an idle session keeps.
-pub(super) const SMALL: usize = 4 << 10;
+/// Where the buffer begins.
+const SMALL: usize = 4 << 10;
 /// As large as the buffer grows when data flow.
 const LARGE: usize = 256 << 10;
 /// Where a packet has its payload: behind its length and padding length.
@@ -41,14 +41,14 @@ impl Inbox {
         }
     }
 
-    /// Memory that could be given back.
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.len()
+    /// Whether there is memory to give back.
+    pub(super) fn can_rest(&self) -> bool {
+        self.start == self.end && self.bytes.capacity() > 0
     }
 
     /// Gives the memory of a busy time back.
     pub(super) fn rest(&mut self) {
-        if self.start == self.end && self.bytes.len() > SMALL {
+        if self.start == self.end {
             self.bytes = Vec::new();
             self.start = 0;
             self.end = 0;

@@ -24,7 +24,9 @@ const EXT_INFO_CLIENT: &str = "ext-info-c";
 /// Our KEXINIT message.
 pub(super) fn our_init(allowed: &Algorithms, keys: &HostKeys) -> Result<Vec<u8>, Fault> {
     let mut cookie = [0; 16];
-    openssl::rand::rand_bytes(&mut cookie)?;
+    // Not OpenSSL's: each thread that asks it keeps a generator of its own.
+    rustix::rand::getrandom(&mut cookie, rustix::rand::GetRandomFlags::empty())
+        .map_err(std::io::Error::from)?;
     let names = |list: &'_ [String]| -> Vec<String> { list.to_vec() };
     let mut payload = vec![message::KEXINIT];
     payload.put_bytes(&cookie);

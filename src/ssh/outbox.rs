@@ -46,9 +46,9 @@ impl Outbox {
         self.bytes.len() - self.sent
     }
 
-    /// Memory that could be given back.
-    pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+    /// Whether there is memory to give back.
+    pub(super) fn can_rest(&self) -> bool {
+        self.bytes.is_empty() && self.bytes.capacity() > 0
     }
 
     /// Gives the memory of a busy time back.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 
 use super::fault::{Fault, Reason};
-use super::inbox::{self, Inbox};
+use super::inbox::Inbox;
 use super::line::{Line, Mood, Socket, Wake};
 use super::outbox::Outbox;
 use super::wire::{Put, message};
@@ -145,19 +145,23 @@ impl<'a> Transport<'a> {
         Ok(())
     }
 
+    /// Waits for the socket; buffers of a busy time are given back meanwhile,
+    /// and not made again before there is something to put into them.
     fn wait(&mut self, interest: PollFlags) -> Result<(), Fault> {
-        // Buffers of a busy time are given back when nothing moves.
-        let large = self.inbox.capacity() > inbox::SMALL || self.outbox.capacity() > inbox::SMALL;
-        let mood = if large { Mood::Busy } else { Mood::Resting };
-        match self.line.wait(interest, mood)? {
-            Wake::Ready => {}
-            Wake::Rest => {
-                self.inbox.rest();
-                self.outbox.rest();
+        loop {
+            let mood = match self.inbox.can_rest() || self.outbox.can_rest() {
+                true => Mood::Busy,
+                false => Mood::Resting,
+            };
+            match self.line.wait(interest, mood)? {
+                Wake::Ready => return Ok(()),
+                Wake::Ask => return self.ask_for_life(),
+                Wake::Rest => {
+                    self.inbox.rest();
+                    self.outbox.rest();
+                }
             }
-            Wake::Ask => self.ask_for_life()?,
         }
-        Ok(())
     }
 
     /// `keepalive@openssh.com`: no server knows the request, so each must
