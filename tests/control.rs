@@ -204,3 +204,54 @@ fn prometheus_reads_file_and_port() {
         }
     }
 }
+
+#[test]
+fn hooks_run_without_a_shell_and_out_of_the_way() {
+    let directory = TempDir::new("hooks");
+    let root = directory.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let record = directory.join("record");
+    let script = directory.join("hook");
+    let text = format!(
+        "#!/bin/sh\nprintf '%s|%s|%s|%s|%s\\n' \"$#\" \"$1\" \"$2\" \"$WHARF_USER\" \"$WHARF_BYTES\" >> {0}\n\
+         env | grep -c SECRET >> {0}.secret\n[ \"$1\" != delete ] || sleep 1000\n",
+        record.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let hook = script.to_str().unwrap();
+    let mut command = wharfd();
+    command.env("SECRET", "x").args([
+        "--listen",
+        "127.0.0.1:0",
+        "--print-port",
+        "--anonymous-rights",
+        "elradfmw",
+        "--on-upload",
+        hook,
+        "--on-login",
+        hook,
+        "--on-delete",
+        hook,
+        "--hook-timeout",
+        "0.3",
+    ]);
+    let mut server = Process::start(command.arg(&root));
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let name = "$(touch x) ;'\" `id`";
+    assert_eq!(client.store(&format!("STOR {name}"), b"12345").code, 226);
+    client.expect(&format!("DELE {name}"), 250);
+    server.log.wait_for("ended after 0 seconds");
+    client.expect("QUIT", 221);
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0));
+    let text = std::fs::read_to_string(&record).unwrap();
+    let mut lines: Vec<&str> = text.lines().collect();
+    lines.sort_unstable();
+    let upload = format!("2|upload|/{name}|anonymous|5");
+    let delete = format!("2|delete|/{name}|anonymous|");
+    assert_eq!(lines, ["1|login||anonymous|", &delete, &upload]);
+    let secrets = std::fs::read_to_string(directory.join("record.secret")).unwrap();
+    assert!(secrets.lines().all(|line| line == "0"), "{secrets}");
+}

@@ -199,6 +199,10 @@ keys! {
         "control-socket" "FILE" program.control_socket, "answer wharfd who, status and unban there";
         "metrics-file" "FILE" program.metrics_file, "write counts for Prometheus there";
         "listen-metrics" "[ADDR:]PORT" program.listen_metrics repeats, "serve counts for Prometheus there, over HTTP";
+        "on-upload" "PROGRAM" program.on_upload, "run after each whole upload";
+        "on-login" "PROGRAM" program.on_login, "run after each login";
+        "on-delete" "PROGRAM" program.on_delete, "run after each deletion of a file";
+        "hook-timeout" "SECONDS" program.hook_timeout, "end a program of a hook after this time";
         "landlock" "auto|yes|no" program.landlock, "let the kernel shut us in to what is served";
     }
 }

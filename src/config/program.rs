@@ -2,6 +2,7 @@
 //! program has its own ways for these.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use log::LevelFilter;
 
@@ -38,6 +39,14 @@ pub struct Program {
     pub metrics_file: Option<PathBuf>,
     /// Prometheus may read counts there, over HTTP.
     pub listen_metrics: Vec<Endpoint>,
+    /// Run after each whole upload, with `upload` and the path as arguments.
+    pub on_upload: Option<PathBuf>,
+    /// Run after each login, with `login` as argument.
+    pub on_login: Option<PathBuf>,
+    /// Run after each deletion of a file, with `delete` and the path.
+    pub on_delete: Option<PathBuf>,
+    /// How long such a program may take.
+    pub hook_timeout: Duration,
     /// The file these settings were read from.
     pub config_file: Option<PathBuf>,
 }
@@ -45,7 +54,8 @@ pub struct Program {
 impl Program {
     /// Whether programs of the administrator are started.
     pub fn starts_programs(&self) -> bool {
-        false
+        let hooks = [&self.on_upload, &self.on_login, &self.on_delete];
+        hooks.iter().any(|hook| hook.is_some())
     }
 }
 
@@ -77,6 +87,10 @@ impl Default for Program {
             control_socket: None,
             metrics_file: None,
             listen_metrics: Vec::new(),
+            on_upload: None,
+            on_login: None,
+            on_delete: None,
+            hook_timeout: Duration::from_secs(60),
             config_file: None,
         }
     }

@@ -5,15 +5,18 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use wharf::Protocol;
 use wharf::config::Config;
 use wharf::os::{Inherited, SignalSet};
+use wharf::session::events::Events;
 use wharf::session::identity::Manner;
 
 use super::failure::{Failure, is_guarded, silence};
+use super::hooks::Hooks;
 use super::{identity, logging, serve};
 
 /// Serves the connection on descriptor 0.
@@ -50,8 +53,13 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let server = serve::server(config)?.0.with_manner(Manner::Process);
+    let mut server = serve::server(config)?.0.with_manner(Manner::Process);
     identity::settle(config)?;
+    let hooks = Hooks::new(&config.program);
+    if let Some(hooks) = &hooks {
+        hooks.start().map_err(Failure::temporary)?;
+        server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
+    }
     // Nothing of the connection stays on the standard descriptors.
     silence(|null| {
         rustix::stdio::dup2_stdin(null)?;
@@ -63,6 +71,9 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
         true => server.serve(UnixStream::from(socket), peer, Protocol::Ftp),
         false => server.serve(TcpStream::from(socket), peer, Protocol::Ftp),
     };
+    if let Some(hooks) = hooks {
+        hooks.finish();
+    }
     served.map_err(Failure::usage)
 }
 

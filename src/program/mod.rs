@@ -7,6 +7,7 @@ mod control;
 mod counters;
 mod descriptors;
 pub mod failure;
+mod hooks;
 mod identity;
 pub mod import;
 pub mod inetd;

@@ -22,6 +22,7 @@ use super::background::{self, PidFile};
 use super::cli::{self, Invocation, Wish};
 use super::counters::Counters;
 use super::failure::{Failure, complain};
+use super::hooks::Hooks;
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
 use super::systemd::{self, Handed, Notify};
@@ -60,6 +61,7 @@ struct Daemon {
     notify: Notify,
     pid_file: Option<PidFile>,
     counters: Arc<Counters>,
+    hooks: Option<Arc<Hooks>>,
 }
 
 fn start(
@@ -95,6 +97,10 @@ fn start(
     let (mut server, users, transfer_log) = server(config)?;
     let counters = Arc::new(Counters::default());
     server = server.with_events(Arc::clone(&counters) as Arc<dyn Events>);
+    let hooks = Hooks::new(&config.program);
+    if let Some(hooks) = &hooks {
+        server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
+    }
     for (listener, name) in listeners {
         let protocol = protocol(&name)?;
         if protocol == Protocol::Sftp && config.host_key.is_empty() {
@@ -113,6 +119,9 @@ fn start(
     let fingerprints = server.fingerprints();
     identity::settle(config)?;
     landlock::apply(config)?;
+    if let Some(hooks) = &hooks {
+        hooks.start().map_err(Failure::temporary)?;
+    }
     let running = server.start().map_err(failure)?;
     helpers.start(running.services(), &counters)?;
     match invocation.print_port {
@@ -138,6 +147,7 @@ fn start(
         notify,
         pid_file,
         counters,
+        hooks,
     })
 }
 
@@ -307,6 +317,9 @@ impl Daemon {
         self.notify.stopping(drain);
         self.signals.second_ends_at_once();
         self.running.stop(drain);
+        if let Some(hooks) = &self.hooks {
+            hooks.finish();
+        }
         drop(self.pid_file);
         if let Some(path) = &self.invocation.config.program.control_socket {
             // After giving up root it may have to stay; the next start takes it.

@@ -1,0 +1,199 @@
+//! Programs of the administrator that are run when something has happened:
+//! by path, without a shell, outside the session's way.
+
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use wharf::config::Program;
+use wharf::session::events::{Event, Events, Who};
+
+/// Events that wait for a program. At 300 bytes each a flood costs 300 KiB;
+/// what comes on top is logged and dropped.
+const QUEUE: usize = 1024;
+/// Programs at the same time.
+const AT_ONCE: usize = 4;
+/// How long the end of the server waits for programs.
+const LAST: Duration = Duration::from_secs(10);
+/// Between two looks at a program that runs.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// One program to run.
+struct Job {
+    program: PathBuf,
+    event: &'static str,
+    user: String,
+    path: Option<std::ffi::OsString>,
+    address: IpAddr,
+    protocol: &'static str,
+    session: u64,
+    bytes: Option<u64>,
+}
+
+/// The hooks of a server.
+pub struct Hooks {
+    upload: Option<PathBuf>,
+    login: Option<PathBuf>,
+    delete: Option<PathBuf>,
+    queue: Mutex<Option<SyncSender<Job>>>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+    waiting: Arc<Mutex<Receiver<Job>>>,
+    timeout: Duration,
+}
+
+impl Hooks {
+    /// The hooks that the settings name; `None` without any.
+    pub fn new(program: &Program) -> Option<Arc<Self>> {
+        if !program.starts_programs() {
+            return None;
+        }
+        let (queue, waiting) = sync_channel(QUEUE);
+        Some(Arc::new(Hooks {
+            upload: program.on_upload.clone(),
+            login: program.on_login.clone(),
+            delete: program.on_delete.clone(),
+            queue: Mutex::new(Some(queue)),
+            workers: Mutex::default(),
+            waiting: Arc::new(Mutex::new(waiting)),
+            timeout: program.hook_timeout,
+        }))
+    }
+
+    /// Starts the threads that run the programs. Call it when the process is
+    /// who it will be: the programs are the same.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(&self) -> std::io::Result<()> {
+        for _ in 0..AT_ONCE {
+            let (waiting, timeout) = (Arc::clone(&self.waiting), self.timeout);
+            let worker = std::thread::Builder::new()
+                .name("hook".into())
+                .stack_size(128 * 1024)
+                .spawn(move || work(&waiting, timeout))?;
+            self.workers().push(worker);
+        }
+        Ok(())
+    }
+
+    fn workers(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes no more events and waits a while for the programs that are due.
+    pub fn finish(&self) {
+        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let until = Instant::now() + LAST;
+        while self.workers().iter().any(|worker| !worker.is_finished()) {
+            if Instant::now() > until {
+                log::warn!("ending although programs of hooks still run");
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+impl Events for Hooks {
+    fn event(&self, who: &Who<'_>, event: &Event<'_>) {
+        let (program, word, path, bytes) = match event {
+            Event::Upload(done) if done.complete => {
+                (&self.upload, "upload", Some(done.path), Some(done.bytes))
+            }
+            Event::LoggedIn => (&self.login, "login", None, None),
+            Event::Deleted(path) => (&self.delete, "delete", Some(*path), None),
+            _ => return,
+        };
+        let Some(program) = program else { return };
+        use std::os::unix::ffi::OsStringExt;
+        let job = Job {
+            program: program.clone(),
+            event: word,
+            user: who.user.unwrap_or_default().to_owned(),
+            path: path.map(|path| OsStringExt::from_vec(path.as_bytes().to_vec())),
+            address: who.peer.ip().to_canonical(),
+            protocol: who.protocol,
+            session: who.session,
+            bytes,
+        };
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = &*queue
+            && let Err(TrySendError::Full(job)) = queue.try_send(job)
+        {
+            log::error!(
+                "{}: {QUEUE} events wait already; this one is lost",
+                job.program.display()
+            );
+        }
+    }
+}
+
+fn work(waiting: &Mutex<Receiver<Job>>, timeout: Duration) {
+    loop {
+        let job = waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .recv();
+        let Ok(job) = job else { return };
+        let what = format!("session {}: {}", job.session, job.program.display());
+        match run(&job, timeout) {
+            Ok(Some(status)) if status.success() => log::debug!("{what}: done"),
+            Ok(Some(status)) => log::warn!("{what}: {status}"),
+            Ok(None) => log::warn!("{what}: ended after {} seconds", timeout.as_secs()),
+            Err(error) => log::error!("{what}: {error}"),
+        }
+    }
+}
+
+/// The exit status, or `None` for one that took too long.
+fn run(job: &Job, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let mut command = Command::new(&job.program);
+    // The arguments and variables hold bytes that a client has chosen. No
+    // shell sees them, and the variables all have names of our own.
+    command.arg(job.event).args(&job.path);
+    command.env_clear();
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    command
+        .env("PATH", path)
+        .env("WHARF_EVENT", job.event)
+        .env("WHARF_USER", &job.user)
+        .env("WHARF_ADDRESS", job.address.to_string())
+        .env("WHARF_PROTOCOL", job.protocol)
+        .env("WHARF_SESSION", job.session.to_string());
+    if let Some(path) = &job.path {
+        command.env("WHARF_PATH", path);
+    }
+    if let Some(bytes) = job.bytes {
+        command.env("WHARF_BYTES", bytes.to_string());
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .process_group(0)
+        .spawn()?;
+    let until = Instant::now() + timeout;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(Some(status));
+        }
+        if Instant::now() > until {
+            kill(&mut child);
+            return Ok(None);
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// Ends a program and what it has started.
+fn kill(child: &mut Child) {
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.wait();
+}
