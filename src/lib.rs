@@ -149,6 +149,10 @@ mod digest;
 #[doc(hidden)]
 pub mod error;
 mod ftp;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+#[allow(missing_docs)]
+pub mod fuzz;
 mod net;
 #[doc(hidden)]
 pub mod session;

@@ -7,6 +7,8 @@ mod command;
 mod control;
 mod data;
 mod dtp;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod line;
 mod listing;
 mod protect;

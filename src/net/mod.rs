@@ -10,7 +10,7 @@ mod listener;
 pub(crate) mod name_cache;
 pub(crate) mod passive;
 mod pool;
-mod proxy_protocol;
+pub(crate) mod proxy_protocol;
 mod secure_shell;
 mod server;
 mod shared;

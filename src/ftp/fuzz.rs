@@ -1,0 +1,143 @@
+//! The entries of fuzzers: bytes of a client on the control connection.
+//! Whatever they are, nothing panics and the session ends with the bytes.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Security;
+use super::line::{Line, LineReader};
+use super::listing::{self, Facts, Owners, Place};
+use crate::auth::{Authenticator, Credentials, Perms, User};
+use crate::config::Config;
+use crate::error::Result;
+use crate::net::socket::Socket;
+use crate::net::stream::Stream;
+use crate::session::{Services, Session};
+use crate::storage::{
+    Create, FileKind, FileSystem, MemoryFs, Metadata, OpenOptions, VirtualPath, Write as How,
+};
+
+/// Bytes of a client that are looked at: with all that is answered to them
+/// they fit into a socket's buffer, so that one thread can be both sides.
+const MOST: usize = 1024;
+
+struct LetIn(User);
+
+impl Authenticator for LetIn {
+    fn authenticate(&self, _: &Credentials<'_>) -> Result<User> {
+        Ok(self.0.clone())
+    }
+}
+
+fn files() -> Result<MemoryFs> {
+    let files = MemoryFs::new().with_capacity_limit(1 << 20);
+    let root = VirtualPath::root();
+    files.make_dir(&root.join(b"d")?, 0o755)?;
+    files.symlink(b"d/../f", &root.join(b"link")?)?;
+    files.symlink(b"loop", &root.join(b"loop")?)?;
+    let options = OpenOptions::write(How::At, Create::New, 0o644);
+    files
+        .open(&root.join(b"f")?, &options)?
+        .write_all_at(b"contents\n", 0)?;
+    Ok(files)
+}
+
+/// Serves what `data` says to a client who logs in as anybody. An odd first
+/// byte logs in before, an even one leaves it to the bytes.
+pub fn session(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let login: &[u8] = match first & 1 {
+        0 => b"",
+        _ => b"USER ann\r\nPASS x\r\n",
+    };
+    let rest = &rest[..rest.len().min(MOST)];
+    // An error is as good as an end.
+    let _ = serve(&[login, rest].concat());
+}
+
+fn serve(bytes: &[u8]) -> Result<Vec<u8>> {
+    let (mut client, server) = UnixStream::pair()?;
+    client.write_all(bytes)?;
+    client.shutdown(Shutdown::Write)?;
+    let config = Config {
+        data_connect_timeout: Duration::from_millis(1),
+        login_delay: Duration::ZERO,
+        // Nobody is to be connected to from here.
+        active_mode: false,
+        site_symlink: true,
+        ..Config::default()
+    };
+    let user = User::new("ann", Arc::new(files()?));
+    let services = Arc::new(Services::new(config, Arc::new(LetIn(user)), Vec::new()));
+    let peer = SocketAddr::from(([127, 0, 0, 1], 5));
+    let ticket = services.limits.admit(peer.ip(), &services.config())?;
+    let session = Session::new(&services, ticket, peer, peer, "ftp");
+    super::run(Stream::Plain(Socket::from(server)), session, Security::None)?;
+    let mut replies = Vec::new();
+    client.read_to_end(&mut replies)?;
+    Ok(replies)
+}
+
+/// The same lines come out however the bytes are cut. The first byte says how
+/// they are.
+pub fn lines(data: &[u8]) {
+    let Some((first, rest)) = data.split_first() else {
+        return;
+    };
+    let size = usize::from(*first).max(1);
+    let whole = read_lines(rest, rest.len().max(1));
+    assert_eq!(whole, read_lines(rest, size), "cut at {size}");
+}
+
+fn read_lines(bytes: &[u8], size: usize) -> Vec<Line> {
+    let mut reader = LineReader::default();
+    let mut found = Vec::new();
+    for piece in bytes.chunks(size) {
+        let mut piece = piece;
+        while !piece.is_empty() {
+            // A slice has no errors.
+            let _ = reader.fill(&mut piece);
+            while let Some(line) = reader.next_line() {
+                found.push(line);
+            }
+        }
+    }
+    found
+}
+
+/// No name ends a line of a listing, and every line ends once.
+pub fn listed(name: &[u8]) {
+    let mut metadata = Metadata::new(FileKind::Link, u64::MAX);
+    let number = |at: usize| name.get(at).map_or(0, |byte| i64::from(*byte) << (at * 7));
+    metadata.modified = number(0) ^ number(3) ^ number(8);
+    metadata.mode = number(1) as u32;
+    metadata.links = u64::MAX;
+    let mut out = Vec::new();
+    let (owners, now) = (Owners::Numbers, number(2));
+    listing::long_line(&mut out, name, &metadata, Some(name), owners, now);
+    listing::name_line(&mut out, name, name);
+    let facts = Facts::parse(name);
+    listing::facts_line(&mut out, facts, &metadata, Perms::ALL, Place::Entry, name);
+    out.extend_from_slice(b"\r\n");
+    let is_control = |byte: &&u8| **byte < b' ' || **byte == 0x7f;
+    assert_eq!(out.iter().filter(is_control).count(), 6);
+    assert_eq!(out.windows(2).filter(|end| end == b"\r\n").count(), 3);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_session_of_a_fuzzer_is_a_real_one() {
+        let replies = serve(b"USER ann\r\nPASS x\r\nSIZE f\r\nQUIT\r\n").unwrap();
+        let replies = String::from_utf8(replies).unwrap();
+        let codes: Vec<&str> = replies.lines().map(|line| &line[..3]).collect();
+        assert_eq!(codes, ["220", "331", "230", "213", "221"]);
+    }
+}
