@@ -79,7 +79,7 @@ fn whole() -> Result<()> {
         sftp: false,
         one_core: false,
     };
-    // 5,000 sessions and their data connections.
+    // Thousands of sessions and their data connections.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
     let limit = rustix::process::Rlimit {
         current: limit,
@@ -103,8 +103,10 @@ fn whole() -> Result<()> {
             prepared.push(row.group);
         }
         run_row(&row, &setup, rounds, &only, &mut results)?;
+        // After each row: a run that is cut short leaves what it has.
+        results.write(&project.join(RESULTS), rounds)?;
     }
-    results.write(&project.join(RESULTS), rounds)
+    Ok(())
 }
 
 fn run_row(
