@@ -173,7 +173,7 @@ pub const OPTIONS: &[OptionRow] = &[
     OptionRow {
         key: "certificate",
         takes: "SUBJECT",
-        help: "the subject of a TLS client certificate that is proof enough",
+        help: "subject or common name of a TLS client certificate that is proof enough",
         repeat: Repeat::Adds,
         set: |options, value| {
             options.certificates.push(text(value, "a subject")?);

@@ -22,11 +22,9 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(501, "This is no user name."));
     }
     let guest = name.eq_ignore_ascii_case("anonymous") || name.eq_ignore_ascii_case("ftp");
-    // SECURITY: refused before the password is sent, as RFC 4217, section 6 asks.
-    if !state.control.is_secure()
-        && state.tls.is_none()
-        && required(state.session.config(), guest) != TlsRequired::No
-    {
+    // SECURITY: refused before the password is sent, as RFC 4217, section 6
+    // asks; after CCC, too, when another password would go in the clear.
+    if !state.control.is_secure() && required(state.session.config(), guest) != TlsRequired::No {
         return Ok(Reply::new(530, "Logging in needs TLS: say AUTH TLS first."));
     }
     if let Some(reply) = login_by_certificate(state, &name) {
@@ -43,36 +41,27 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     ))
 }
 
-/// A client certificate that names the user needs no password (RFC 4217,
-/// section 9; 232 of RFC 2228).
+/// A client certificate that the user's line names needs no password (RFC
+/// 4217, section 9; 232 of RFC 2228).
 fn login_by_certificate(state: &mut Interpreter, name: &str) -> Option<Reply> {
     let Ok(Stream::Tls(stream)) = state.control.stream() else {
         return None;
     };
-    let subject = stream
-        .peer_common_name()
-        .filter(|subject| subject == name)?;
-    // Users without the right to it go on with their password, and the log
-    // has no failed login of somebody who has not tried.
-    let mut credentials = Credentials::new(
-        name,
-        Secret::Certificate(&subject),
-        state.session.peer().ip(),
-    );
-    credentials.secure = true;
-    state
-        .session
-        .services()
-        .authenticator()
-        .authenticate(&credentials)
-        .ok()?;
-    match state
-        .session
-        .login(name, Secret::Certificate(&subject), Encrypted::Yes)
-    {
-        Ok(()) => Some(Reply::new(232, "Logged in by your certificate.")),
-        Err(_) => None,
-    }
+    // SECURITY: a common name that looks like a whole subject must not pass
+    // for one.
+    let common_name = stream.peer_common_name().filter(|name| !name.contains('='));
+    let subjects = [stream.peer_subject(), common_name];
+    subjects.into_iter().flatten().find_map(|subject| {
+        let secret = Secret::Certificate(&subject);
+        // Users without it go on with their password, and the log has no
+        // failed login of somebody who has not tried.
+        let mut credentials = Credentials::new(name, secret, state.session.peer().ip());
+        credentials.secure = true;
+        let services = state.session.services();
+        services.authenticator().authenticate(&credentials).ok()?;
+        state.session.login(name, secret, Encrypted::Yes).ok()?;
+        Some(Reply::new(232, "Logged in by your certificate."))
+    })
 }
 
 pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
