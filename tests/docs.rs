@@ -203,6 +203,32 @@ fn what_pages_name_is_there() {
     }
 }
 
+/// A dialogue that is named behind a command has the command in it.
+#[test]
+fn dialogues_show_the_commands_that_name_them() {
+    let page = read("man/wharf-protocol.7");
+    let mut command = String::new();
+    for line in page.lines() {
+        if line.starts_with(".It ") || line.starts_with(".S") {
+            command = entries(line, "Ic").first().cloned().unwrap_or_default();
+        }
+        let names = line.split_once("Pq Pa ").map_or("", |(_, names)| names);
+        let dialogues: Vec<&str> = names
+            .split([' ', ','])
+            .filter(|name| !name.is_empty())
+            .filter(|name| !name.starts_with("src/") && !name.starts_with("tests/"))
+            .collect();
+        if command.is_empty() || dialogues.is_empty() {
+            continue;
+        }
+        let shown = dialogues.iter().any(|name| {
+            let text = read(&format!("tests/transcripts/{name}.txt"));
+            text.to_ascii_uppercase().contains(&command)
+        });
+        assert!(shown, "{command} is in none of {dialogues:?}");
+    }
+}
+
 fn help(arguments: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_wharfd"))
         .args(arguments)
