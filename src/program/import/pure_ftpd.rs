@@ -36,7 +36,7 @@ pub(super) const TABLE: Table = &[
     ("BrokenClientsCompatibility", Anyway),
     (
         "CallUploadScript",
-        Missing("there is no program for uploads yet"),
+        Missing("on-upload PROGRAM, which is run with other arguments"),
     ),
     ("CertFile", Same("tls-cert")),
     ("CertFileAndKey", Part),
