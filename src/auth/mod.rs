@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{FileSystem, VirtualPath};
+use crate::storage::{FileSystem, Usage, VirtualPath};
 
 pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
@@ -118,6 +118,8 @@ pub struct User {
     /// Whom the session's thread acts as on the operating system's files;
     /// `None` is the daemon itself.
     pub identity: Option<Identity>,
+    /// What the files take, for a user with a quota; set by the session.
+    pub usage: Option<Arc<Usage>>,
     /// Permission bits of new files, instead of the server's.
     pub file_mode: Option<u32>,
     /// Permission bits of new directories, instead of the server's.
@@ -136,6 +138,7 @@ impl User {
             file_system,
             limits: UserLimits::default(),
             identity: None,
+            usage: None,
             file_mode: None,
             dir_mode: None,
         }

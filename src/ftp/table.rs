@@ -86,6 +86,7 @@ pub const SITE: &[Command] = &[
     Command::new("RMDIR", Required, With(Right::Delete), dir::rmda, "<directory>, with all in it").feat("SITE RMDIR"),
     Command::new("CPFR", Required, With(Right::Read), site::cpfr, "<file to copy>"),
     Command::new("CPTO", Required, User, site::cpto, "<its copy>"),
+    Command::new("QUOTA", Optional, User, site::quota, "shows what is used and allowed"),
     Command::new("COPY", Required, With(Right::Read), site::copy, "<file> <copy>").feat_made(|_| Some("SITE COPY".into())),
     Command::new("SYMLINK", Required, With(Right::Write), site::symlink, "<target> <link>").feat_made(|state| { state.session.config().site_symlink.then(|| "SITE SYMLINK".into()) }),
 ];

@@ -9,6 +9,7 @@
 
 mod local;
 mod memory;
+mod metered;
 mod mount;
 mod path;
 mod read_only;
@@ -22,6 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use local::{LocalFs, Resolver};
 pub use memory::MemoryFs;
+pub use metered::{Metered, Usage, Used};
 pub use mount::Mounts;
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;

@@ -184,6 +184,26 @@ pub fn cpto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
+/// SITE QUOTA: what the files of the home take and may take.
+pub fn quota(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
+    let Some(usage) = state.files()?.user().usage.clone() else {
+        return Ok(Reply::new(200, "There is no quota."));
+    };
+    let (used, (bytes, files)) = (usage.used(), usage.limits());
+    let of = |limit: u64| match limit {
+        0 => "no limit".into(),
+        limit => limit.to_string(),
+    };
+    let text = format!(
+        "{} bytes of {}, {} files of {}.",
+        used.bytes,
+        of(bytes),
+        used.files,
+        of(files)
+    );
+    Ok(Reply::new(200, text))
+}
+
 pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let names = file::quoted_names(argument);
     let [from, to] = &names[..] else {
