@@ -18,7 +18,7 @@ HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(HOST)/release/wharfd
 
-.PHONY: all run test check man-lint small static install uninstall dist clean help
+.PHONY: all run test reproducible licences fuzz check man-lint small static install uninstall dist clean help
 
 all: ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
@@ -77,6 +77,30 @@ uninstall: ## Remove what install has put there
 	rm -rf '$(DESTDIR)$(DOCDIR)'
 	test -z '$(SFTP_SERVER)' || test ! -L '$(DESTDIR)$(SFTP_SERVER)' || \
 	  rm -f '$(DESTDIR)$(SFTP_SERVER)'
+
+reproducible: ## Build twice in two places and compare the bytes
+	rm -rf target/reproducible
+	for copy in one two/deeper; do \
+	  mkdir -p "target/reproducible/$$copy" && \
+	  git archive HEAD | tar -x -C "target/reproducible/$$copy" && \
+	  (cd "target/reproducible/$$copy" && \
+	   $(CARGO) build --release --locked $(SMALL) --target-dir target) || exit 1; done
+	cmp target/reproducible/one/target/release/wharfd \
+	  target/reproducible/two/deeper/target/release/wharfd
+	sha256sum target/reproducible/one/target/release/wharfd
+	rm -rf target/reproducible
+
+licences: ## List the crates in the binary and their licences
+	@$(CARGO) tree --locked -e normal --prefix none --format '{p}	{l}' | \
+	  sed 's/ (.*)//' | sort -u
+
+SECONDS_EACH ?= 60
+fuzz: ## Run every fuzz target for SECONDS_EACH (cargo-fuzz, nightly)
+	@for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
+	  mkdir -p "fuzz/corpus/$$target" && \
+	  nice -n 19 $(CARGO) +nightly fuzz run -s none -a "$$target" \
+	    "fuzz/corpus/$$target" "tests/corpus/$$target" -- \
+	    -max_len=1024 -max_total_time=$(SECONDS_EACH) || exit 1; done
 
 dist: ## Make the release's archive: target/wharf-VERSION.tar.gz
 	@test -z "$$(git status --porcelain)" || { echo 'the tree has changes' >&2; exit 1; }
