@@ -69,16 +69,19 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
     use std::time::Duration;
     let mut socket = prompt::Prompt::new(socket);
     let config = session.config();
-    let mut settings = Settings::default();
-    settings.login_deadline = match config.login_timeout {
+    let login_deadline = match config.login_timeout {
         Duration::ZERO => Duration::from_secs(1 << 30),
         time => time,
     };
-    settings.max_tries = match config.login_tries {
-        0 => u32::MAX,
-        tries => tries,
+    let settings = Settings {
+        login_deadline,
+        max_tries: match config.login_tries {
+            0 => u32::MAX,
+            tries => tries,
+        },
+        idle_timeout: config.idle_timeout,
+        ..Settings::default()
     };
-    settings.idle_timeout = config.idle_timeout;
     session.live().set_control(Some(socket.socket().clone()));
     let mut door = door::Guarded(session);
     let outcome = crate::ssh::serve(&mut socket, &keys.0, &settings, &mut door);

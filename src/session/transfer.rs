@@ -10,7 +10,9 @@ use super::events::{Event, Transferred};
 use super::files::Files;
 use super::registry::Busy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Attributes, Existing, File, Metadata, VirtualPath};
+use crate::storage::{
+    Attributes, Create, Existing, File, Metadata, OpenOptions, VirtualPath, Write,
+};
 
 /// An open file in use by a client.
 ///
@@ -184,18 +186,30 @@ impl Transfer {
         let Some(file) = self.file.take() else {
             return Ok(());
         };
+        // The data first, or a power cut could leave the name without them;
+        // then the name, or it could be gone after our 226.
         let lasting = self.writes && self.files.config().fsync_uploads;
         if lasting {
             file.sync()?;
-            if self.temporary.is_some() {
-                // The data first, or a power cut could leave the name without
-                // them; then the name, or it could be gone after our 226.
-                self.publish()?;
-                file.sync()?;
-            }
         }
         file.close()?;
-        self.publish()
+        let renamed = self.temporary.is_some();
+        self.publish()?;
+        match lasting && renamed {
+            true => self.reopen()?.sync(),
+            false => Ok(()),
+        }
+    }
+
+    /// The published file: through it its name is synced. Its mode may be such
+    /// that it can only be written.
+    fn reopen(&self) -> Result<Box<dyn File>> {
+        let file_system = self.files.file_system();
+        file_system
+            .open(&self.path, &OpenOptions::read())
+            .or_else(|_| {
+                file_system.open(&self.path, &OpenOptions::write(Write::At, Create::Never, 0))
+            })
     }
 
     /// Lets an atomic upload appear under its name before it is whole, for a
