@@ -18,15 +18,18 @@ HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(HOST)/release/wharfd
 
-.PHONY: all run test reproducible licences fuzz check man-lint small static install uninstall dist clean help
+.PHONY: all build-deps run test reproducible licences fuzz check man-lint small static install uninstall dist clean help
 
-all: ## Build wharfd: target/release/wharfd
+all: build-deps ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
+
+build-deps: ## Install OpenSSL's headers, if they are missing (Debian)
+	@sh contrib/install-build-deps.sh
 
 run: all ## Serve DIR (this directory) to everybody on this machine, read-only, port 2121
 	@exec target/release/wharfd $(ARGS) "$(DIR)"
 
-test: ## Install the clients the tests drive (Debian), and run all tests
+test: build-deps ## Install the clients the tests drive (Debian), and run all tests
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
