@@ -24,6 +24,12 @@ python3-paramiko     # sftp_clients
 gnutls-bin           # tls: gnutls-cli
 openssl              # tls: openssl s_client
 mandoc               # make man-lint
+xinetd               # launchers (openbsd-inetd conflicts with it)
+ucspi-tcp            # launchers: tcpserver
+ipsvd                # launchers: tcpsvd
+systemd              # launchers: systemd-socket-activate
+fail2ban             # launchers: fail2ban-regex
+prometheus           # control: promtool
 LIST
 )
 missing=
@@ -33,9 +39,18 @@ for package in $packages; do
 	*) missing="$missing $package" ;;
 	esac
 done
-[ -n "$missing" ] || exit 0
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
+# launchers: inetd. Its package conflicts with xinetd's, so only the program
+# is taken.
+if ! command -v inetd >/dev/null && [ ! -x /usr/local/sbin/inetd ]; then
+	scratch=$(mktemp -d)
+	$sudo apt-get update
+	(cd "$scratch" && apt-get download openbsd-inetd && dpkg -x openbsd-inetd_*.deb .)
+	$sudo install -m 755 "$scratch/usr/sbin/inetd" /usr/local/sbin/inetd
+	rm -rf "$scratch"
+fi
+[ -n "$missing" ] || exit 0
 $sudo apt-get update
 # shellcheck disable=SC2086 # a list of words
 exec $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
