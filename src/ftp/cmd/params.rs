@@ -128,7 +128,13 @@ pub fn eprt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 
 /// Notes where to connect to. Never to a third party or to a service of the
 /// client's machine (CERT CA-1997-27, RFC 2577).
-fn active(state: &mut Interpreter, address: SocketAddr) -> Result<Reply> {
+fn active(state: &mut Interpreter, mut address: SocketAddr) -> Result<Reply> {
+    // lftp says "EPRT |2|::|port|" over IPv6 and means itself; after a refusal
+    // it waits for ever.
+    let peer = state.session.peer().ip().to_canonical();
+    if address.ip().is_unspecified() && address.is_ipv4() == peer.is_ipv4() {
+        address.set_ip(peer);
+    }
     if !state.session.config().active_mode {
         return Ok(Reply::new(
             502,
