@@ -267,8 +267,10 @@ impl Model {
                     _ if !connected => Want::Code(425),
                     Some(None) => Want::Names(names),
                     Some(Some(_)) => {
-                        let name = path.rsplit('/').next().unwrap_or("").to_string();
-                        Want::Names(BTreeSet::from([name]))
+                        // As it was given, which may be "." where a file has
+                        // taken the place of the working directory.
+                        let name = argument.trim_end_matches('/').rsplit('/').next();
+                        Want::Names(BTreeSet::from([name.unwrap_or("").to_string()]))
                     }
                 }
             }
@@ -557,7 +559,7 @@ fn tree(files: &MemoryFs) -> Tree {
 }
 
 fn sequences(atomic: bool) {
-    let count: usize = std::env::var("WHARF_SEQUENCES").map_or(4000, |text| {
+    let count: usize = std::env::var("WHARF_SEQUENCES").map_or(2500, |text| {
         text.parse().expect("WHARF_SEQUENCES is a number")
     });
     let users = Arc::new(LetIn(Mutex::new(MemoryFs::new())));
