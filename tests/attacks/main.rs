@@ -5,11 +5,11 @@
 //! | # | attack | shown by |
 //! |---|---|---|
 //! | 1 | FTP bounce | `connections`, transcripts/attacks/bounce.txt |
-//! | 2 | theft of a passive connection | `connections`; under TLS: tests/ftps.rs |
+//! | 2 | theft of a passive connection | `connections`; under TLS: tests/ftps |
 //! | 3 | passive ports that can be guessed | `connections` |
 //! | 4 | commands injected before AUTH TLS | `tls` |
 //! | 5 | uploads cut off under TLS | `tls` |
-//! | 6 | TLS session of another | tests/ftps.rs, src/net/tls/tests/resumption.rs |
+//! | 6 | TLS session of another | tests/ftps, src/net/tls/tests/resumption.rs |
 //! | 7 | ALPACA | `tls`, transcripts/attacks/http*.txt, smtp.txt |
 //! | 8 | patterns and listings that never end | `files`, transcripts/attacks/globs.txt, errors/too-many-entries.txt |
 //! | 9 | ways out of the jail | `files`, tests/jail.rs (swapped links), tests/storage |
@@ -26,11 +26,11 @@
 //! | 20 | line breaks in names and logs | `text`, transcripts/listing/line-breaks-in-names.txt |
 //! | 21 | names from the DNS, quotation marks in logs | `text`; src/program/json.rs |
 //! | 22 | memory of long listings | `memory` |
-//! | 23 | arithmetic of quotas | the quota's own tests |
+//! | 23 | arithmetic of quotas | tests/quota.rs |
 //! | 24 | state left after errors | `login`, transcripts/login/rein.txt, params/epsv-all.txt |
 //! | 25 | old protocols, renegotiation | `tls`, src/net/tls/tests/handshake.rs |
-//! | 26 | SSH: Terrapin, packet bombs | src/ssh, tests/ssh_attacks; handles and counts: tests/sftp/bad_input.rs, uploads.rs |
-//! | 27 | privileges that stay | tests/daemon.rs |
+//! | 26 | SSH: Terrapin, packet bombs | src/ssh/tests; handles and counts: tests/sftp/bad_input.rs, uploads.rs |
+//! | 27 | privileges that stay | tests/identity.rs |
 //! | 28 | uploads of dot files | `files` |
 //! | 29 | PROXY headers of strangers | src/net/proxy_protocol.rs |
 //! | 30 | nonsense | `text`, tests/corpus.rs, tests/model.rs |
