@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::secure_shell::HostKeys;
 use super::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
-use crate::config::{ClientCertificate, Config};
+use crate::config::{ClientCertificate, Config, TlsRequired, TlsReuse};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
 /// What a server proves who it is with.
@@ -40,7 +40,45 @@ fn invalid<T>(what: &'static str) -> Result<T> {
     Err(Error::new(ErrorKind::Invalid, what))
 }
 
+/// Whether anything is said of TLS that a server without it would betray.
+fn asks_for_tls(config: &Config) -> bool {
+    !config.tls_cert.is_empty()
+        || config.self_signed
+        || !config.listen_ftps.is_empty()
+        || config.tls_required > TlsRequired::No
+        || config.tls_required_anonymous > TlsRequired::No
+        || only_with_certificate(config).is_some()
+}
+
+/// The first setting that means something only where there is a certificate.
+fn only_with_certificate(config: &Config) -> Option<&'static str> {
+    [
+        (!config.tls_key.is_empty(), "tls-key"),
+        (
+            config.tls_key_password_file.is_some(),
+            "tls-key-password-file",
+        ),
+        (config.tls_client_ca.is_some(), "tls-client-ca"),
+        (
+            config.tls_client_certificate != ClientCertificate::No,
+            "tls-client-certificate",
+        ),
+        (config.tls_reuse == TlsReuse::Require, "tls-reuse"),
+    ]
+    .into_iter()
+    .find_map(|(said, key)| said.then_some(key))
+}
+
 fn tls(config: &Config) -> Result<Option<Tls>> {
+    if !cfg!(feature = "ftps") {
+        return match asks_for_tls(config) {
+            true => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this wharfd was built without FTPS and has no TLS: leave out the options of TLS",
+            )),
+            false => Ok(None),
+        };
+    }
     let mut certificates = Vec::new();
     match (config.tls_cert.len(), config.tls_key.len()) {
         (certs, 0) if certs > 0 => {
@@ -65,12 +103,18 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
             _ if !config.listen_ftps.is_empty() => {
                 invalid("listen-ftps needs tls-cert and tls-key, or self-signed")
             }
-            _ if config.tls_required > crate::config::TlsRequired::No
-                || config.tls_required_anonymous > crate::config::TlsRequired::No =>
+            _ if config.tls_required > TlsRequired::No
+                || config.tls_required_anonymous > TlsRequired::No =>
             {
                 invalid("tls-required needs tls-cert and tls-key, or self-signed")
             }
-            _ => Ok(None),
+            _ => match only_with_certificate(config) {
+                Some(key) => Err(Error::new(
+                    ErrorKind::Invalid,
+                    format!("{key} needs tls-cert and tls-key, or self-signed"),
+                )),
+                None => Ok(None),
+            },
         };
     }
     if config.tls_client_certificate != ClientCertificate::No && config.tls_client_ca.is_none() {

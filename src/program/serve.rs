@@ -401,7 +401,9 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
 /// A wrong setting stays wrong; a port in use may be free another time.
 fn failure(error: Error) -> Failure {
     match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Unsupported => Failure::usage(error),
+        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Denied => {
+            Failure::usage(error)
+        }
         _ => Failure::temporary(error),
     }
 }

@@ -22,7 +22,11 @@ pub fn required(config: &Config, anonymous: bool) -> TlsRequired {
 
 pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if state.session.services().tls.is_none() {
-        return Ok(Reply::new(502, "TLS is not available here."));
+        return Ok(match cfg!(feature = "ftps") {
+            // RFC 2228, section 3: a required resource is missing.
+            true => Reply::new(431, "No certificate is configured here."),
+            false => Reply::new(502, "This server was built without TLS."),
+        });
     }
     if state.control.is_secure() {
         return Ok(Reply::new(503, "The connection is under TLS already."));
@@ -42,6 +46,7 @@ pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .reply(&Reply::new(234, "Go on with the handshake."));
     state.begin_tls()?;
     state.protection = protection;
+    state.buffer_size_said = false;
     Ok(Reply::sent(234))
 }
 

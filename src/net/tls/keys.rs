@@ -170,7 +170,7 @@ fn read_key(path: &Path, password: Option<&[u8]>) -> Result<PKey<Private>> {
         text.contains("BEGIN ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED");
     if encrypted && password.is_none() {
         return Err(invalid(format!(
-            "the key {} is encrypted: name a file with its password, or decrypt it with \
+            "the key {} is encrypted: name a file with its password (tls-key-password-file), or decrypt it with \
              openssl pkey -in {0} -out FILE",
             path.display()
         )));

@@ -10,6 +10,11 @@ use super::{CertificateFacts, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 
+/// What there is none of. Within this file only: elsewhere the compiler would
+/// complain of code that can't be reached.
+#[derive(Debug)]
+enum Never {}
+
 fn unsupported<T>() -> Result<T> {
     let text = "this build has no TLS (feature ftps)";
     Err(Error::new(ErrorKind::Unsupported, text))
@@ -22,7 +27,7 @@ pub fn make_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> 
 
 /// The server's certificates; there is none in this build.
 #[derive(Debug)]
-pub enum Tls {}
+pub struct Tls(Never);
 
 impl Tls {
     /// Answers that this build has no TLS.
@@ -32,28 +37,28 @@ impl Tls {
 
     /// Reads the files again.
     pub fn reload(&self) -> Result<()> {
-        match *self {}
+        match self.0 {}
     }
 
     /// What a new control connection needs.
     pub fn session(&self) -> SessionTls {
-        match *self {}
+        match self.0 {}
     }
 
     /// The certificates in force.
     pub fn certificates(&self) -> Result<Vec<CertificateFacts>> {
-        match *self {}
+        match self.0 {}
     }
 }
 
 /// TLS for one control connection; there is none in this build.
 #[derive(Debug)]
-pub enum SessionTls {}
+pub struct SessionTls(Never);
 
 impl SessionTls {
     /// A handshake on a control connection.
     pub fn accept(&self, _socket: Socket, _deadline: Instant) -> Result<TlsStream> {
-        match *self {}
+        match self.0 {}
     }
 
     /// Begins a handshake on a data connection.
@@ -62,18 +67,18 @@ impl SessionTls {
         _socket: Socket,
         _direction: super::Direction,
     ) -> Result<DataHandshake> {
-        match *self {}
+        match self.0 {}
     }
 
     /// Whether a data connection can be asked to resume.
     pub fn can_resume(&self) -> bool {
-        match *self {}
+        match self.0 {}
     }
 }
 
 /// A handshake that has begun; there is none in this build.
 #[derive(Debug)]
-pub enum DataHandshake {}
+pub struct DataHandshake(Never);
 
 /// What came of a step of it.
 #[derive(Debug)]
@@ -87,84 +92,84 @@ pub enum Step {
 impl DataHandshake {
     /// The connection.
     pub fn socket(&self) -> &Socket {
-        match *self {}
+        match self.0 {}
     }
 
     /// When the handshake must be over.
     pub fn deadline(&self) -> Instant {
-        match *self {}
+        match self.0 {}
     }
 
     /// Goes on with what has come.
     pub fn step(self, _session: &SessionTls) -> Result<Step> {
-        match self {}
+        match self.0 {}
     }
 }
 
 /// A TLS connection; there is none in this build.
 #[derive(Debug)]
-pub enum TlsStream {}
+pub struct TlsStream(Never);
 
 impl TlsStream {
     /// Whether the handshake resumed a session.
     pub fn resumed(&self) -> bool {
-        match *self {}
+        match self.0 {}
     }
 
     /// Protocol and cipher.
     pub fn version_and_cipher(&self) -> String {
-        match *self {}
+        match self.0 {}
     }
 
     /// The subject of the client's certificate.
     pub fn peer_subject(&self) -> Option<String> {
-        match *self {}
+        match self.0 {}
     }
 
     /// The common name in that subject.
     pub fn peer_common_name(&self) -> Option<String> {
-        match *self {}
+        match self.0 {}
     }
 
     /// The socket underneath.
     pub fn socket(&self) -> &Socket {
-        match *self {}
+        match self.0 {}
     }
 
     /// Whether a read gives something although `poll` may not say so.
     pub fn buffered(&self) -> bool {
-        match *self {}
+        match self.0 {}
     }
 
     /// Sends close_notify.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        match *self {}
+        match self.0 {}
     }
 
     /// Goes back to plain text.
     pub fn into_socket(self, _deadline: Instant) -> Result<(Socket, Vec<u8>)> {
-        match self {}
+        match self.0 {}
     }
 }
 
 impl Read for TlsStream {
     fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
-        match *self {}
+        match self.0 {}
     }
 }
 
 impl Write for TlsStream {
     fn write(&mut self, _data: &[u8]) -> io::Result<usize> {
-        match *self {}
+        match self.0 {}
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match *self {}
+        match self.0 {}
     }
 }
 
 impl AsFd for TlsStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match *self {}
+        match self.0 {}
     }
 }
