@@ -33,9 +33,7 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	$(CARGO) test --locked --features tls13 --lib --bins
-	@if ls tests/ftps.rs >/dev/null 2>&1; then \
-	  WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --test ftps; fi
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --lib --test ftps
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check

@@ -34,9 +34,9 @@ impl Reply {
     }
 }
 
-/// A control connection.
-pub struct Client {
-    pub stream: TcpStream,
+/// A control connection, in the clear unless `S` says otherwise.
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     buffer: Vec<u8>,
     peer: SocketAddr,
 }
@@ -74,6 +74,18 @@ impl Client {
         client
     }
 
+    /// The same connection on another layer; nothing may wait unread.
+    pub fn on<S>(self, change: impl FnOnce(TcpStream) -> S) -> Client<S> {
+        assert!(self.buffer.is_empty(), "bytes from below the new layer");
+        Client {
+            stream: change(self.stream),
+            buffer: self.buffer,
+            peer: self.peer,
+        }
+    }
+}
+
+impl<S: Read + Write> Client<S> {
     /// The server's address.
     pub fn server(&self) -> SocketAddr {
         self.peer

@@ -10,6 +10,8 @@ pub mod client;
 pub mod process;
 pub mod rng;
 pub mod temp;
+#[cfg(feature = "ftps")]
+pub mod tls;
 pub mod transcript;
 
 use std::net::SocketAddr;

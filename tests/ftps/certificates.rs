@@ -1,0 +1,120 @@
+//! Client certificates: only the back-end of `tls13` asks for them.
+#![cfg(all(feature = "tls13", feature = "cli"))]
+
+use openssl::ssl::{SslContext, SslVersion};
+
+use super::daemon::Daemon;
+use crate::common::TempDir;
+use crate::common::client::Client;
+use crate::common::tls::{Certificates, Made, SecureClient, VALID, certificate, context};
+
+/// A server whose users are `ann` (password `secret`, no certificate), `cam`
+/// (certificate by its common name) and `bob` (by its subject, no password).
+fn start(certificates: &Certificates, authority: &Made, rule: &str) -> Daemon {
+    let (ca, _) = certificates.write("authority", &[authority]);
+    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    let place = TempDir::new("client-certificates");
+    let home = place.path().to_str().unwrap().to_owned();
+    let users = place.join("users");
+    // "secret"
+    let hash = "$5$rounds=1000$wharfsalt$";
+    let _ = hash;
+    std::fs::write(
+        &users,
+        format!(
+            "cam:*:{home}:read-only:certificate=camera1\n\
+             bob:*:{home}:read-only:certificate=CN%3dbob smith\n\
+             ann:*:{home}:read-only\n"
+        ),
+    )
+    .unwrap();
+    std::fs::set_permissions(&users, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    Daemon::start(
+        place,
+        &[
+            "--tls-cert",
+            chain.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+            "--tls-client-ca",
+            ca.to_str().unwrap(),
+            "--tls-client-certificate",
+            rule,
+            "--tls-reuse",
+            "require",
+            "--users",
+            users.to_str().unwrap(),
+        ],
+    )
+}
+
+fn showing(made: &Made, version: SslVersion) -> SslContext {
+    context(|builder| {
+        builder.set_certificate(&made.certificate).unwrap();
+        builder.set_private_key(&made.key).unwrap();
+        builder.set_max_proto_version(Some(version)).unwrap();
+    })
+}
+
+#[test]
+fn a_certificate_logs_its_user_in() {
+    let certificates = Certificates::new();
+    let authority = certificate("Authority", None, VALID);
+    let camera = certificate("camera1", Some(&authority), VALID);
+    let bob = certificate("bob smith", Some(&authority), VALID);
+    for rule in ["optional", "required"] {
+        let daemon = start(&certificates, &authority, rule);
+        for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+            for (made, name, code) in [
+                (&camera, "cam", 232),
+                (&bob, "bob", 232),
+                // Somebody else's certificate asks for a password.
+                (&camera, "bob", 331),
+                (&bob, "cam", 331),
+                (&camera, "ann", 331),
+                (&camera, "nobody", 331),
+            ] {
+                let rules = showing(made, version);
+                let mut client = SecureClient::explicit_with(daemon.ports[0], rules);
+                client.expect(&format!("USER {name}"), code);
+                if code == 232 {
+                    client.expect("PBSZ 0", 200);
+                    client.expect("PROT P", 200);
+                    client.keep_session();
+                    assert!(client.fetch_secure("NLST").1);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn who_has_none_is_refused_where_it_is_required() {
+    let certificates = Certificates::new();
+    let authority = certificate("Authority", None, VALID);
+    let stranger = certificate("camera1", None, VALID);
+    for (rule, served) in [("optional", true), ("required", false)] {
+        let daemon = start(&certificates, &authority, rule);
+        for version in [SslVersion::TLS1_2, SslVersion::TLS1_3] {
+            let rules = context(|builder| builder.set_max_proto_version(Some(version)).unwrap());
+            assert_eq!(speaks(&daemon, rules), served, "{rule} {version:?}");
+            // One of another authority is no better than none, and worse.
+            assert!(!speaks(&daemon, showing(&stranger, version)), "{rule}");
+        }
+    }
+}
+
+/// Whether a session comes about; TLS 1.3 tells a client only afterwards.
+fn speaks(daemon: &Daemon, rules: SslContext) -> bool {
+    let mut client = Client::greeted(daemon.ports[0]);
+    client.expect("AUTH TLS", 234);
+    let server = client.server();
+    let Ok(stream) = crate::common::tls::handshake(&rules, client.stream, None) else {
+        return false;
+    };
+    let mut buffer = [0; 100];
+    let mut stream = stream;
+    let _ = server;
+    std::io::Write::write_all(&mut stream, b"NOOP\r\n").is_ok()
+        && std::io::Read::read(&mut stream, &mut buffer).is_ok_and(|length| length > 0)
+}

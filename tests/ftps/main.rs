@@ -1,0 +1,20 @@
+//! FTPS over the wire (RFC 4217): what issue by issue must hold for clients
+//! of every kind, on both back-ends. `cargo test --test ftps`, and the same
+//! with `--features tls13`.
+#![cfg(feature = "ftps")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bad_input;
+mod certificates;
+mod commands;
+#[cfg(feature = "cli")]
+mod daemon;
+mod ends;
+mod names;
+mod required;
+mod reuse;
+mod stalls;
+#[cfg(feature = "cli")]
+mod start;

@@ -1,0 +1,326 @@
+//! What the daemon says of keys at its start, and of renewed ones later.
+
+use std::time::{Duration, Instant};
+
+use openssl::symm::Cipher;
+
+use super::daemon::{Daemon, refused};
+use crate::common::TempDir;
+use crate::common::client::Client;
+use crate::common::tls::{Certificates, SecureClient, VALID, certificate, context};
+
+#[test]
+fn bad_keys_are_refused_with_what_to_do() {
+    let certificates = Certificates::new();
+    let authority = certificate("Authority", None, VALID);
+    let good = certificate("ftp.test", Some(&authority), VALID);
+    let old = certificate("ftp.test", None, (-20, -1));
+    let (chain, chain_key) = certificates.write("chain", &[&good, &authority]);
+    let (turned, _) = certificates.write("turned", &[&authority, &good]);
+    let (other, other_key) = certificates.write("other", &[&certificate("b.test", None, VALID)]);
+    let (expired, expired_key) = certificates.write("expired", &[&old]);
+    let encrypted = certificates.0.join("encrypted.key");
+    let pem = good
+        .key
+        .private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"open sesame")
+        .unwrap();
+    certificates.put(&encrypted, &pem);
+    let (right, wrong) = (certificates.0.join("right"), certificates.0.join("wrong"));
+    certificates.put(&right, b"open sesame\n");
+    certificates.put(&wrong, b"close sesame\n");
+    let noise = certificates.0.join("noise.pem");
+    certificates.put(
+        &noise,
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let missing = certificates.0.join("missing.pem");
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let cases = [
+        ("order", &turned, &chain_key, None, "order"),
+        ("mismatch", &other, &chain_key, None, "key"),
+        ("mismatch", &chain, &other_key, None, "key"),
+        ("expired", &expired, &expired_key, None, "expired"),
+        (
+            "missing certificate",
+            &missing,
+            &chain_key,
+            None,
+            "missing.pem",
+        ),
+        ("missing key", &chain, &missing, None, "missing.pem"),
+        ("noise", &noise, &chain_key, None, "noise.pem"),
+        ("no key", &chain, &chain, None, "key"),
+        (
+            "encrypted",
+            &chain,
+            &encrypted,
+            None,
+            "tls-key-password-file",
+        ),
+        (
+            "wrong password",
+            &chain,
+            &encrypted,
+            Some(&wrong),
+            "password",
+        ),
+        (
+            "missing password",
+            &chain,
+            &encrypted,
+            Some(&missing),
+            "missing.pem",
+        ),
+    ];
+    for (what, certificate, key, password, word) in cases {
+        let (certificate, key) = (text(certificate), text(key));
+        let mut arguments = vec!["--tls-cert", &certificate, "--tls-key", &key];
+        let password = password.map(|path| text(path));
+        if let Some(path) = &password {
+            arguments.extend(["--tls-key-password-file", path]);
+        }
+        let (code, words) = refused(&arguments, certificates.0.path());
+        assert_eq!(code, Some(100), "{what}: {words}");
+        assert!(words.contains(word), "{what}: {words}");
+        assert_eq!(words.lines().count(), 1, "{what}: {words}");
+    }
+    // Settings that contradict each other.
+    for (arguments, word) in [
+        (&["--listen-ftps", "127.0.0.1:0"][..], "tls-cert"),
+        (&["--tls-required", "data"], "tls-cert"),
+        (&["--tls-required-anonymous", "login"], "tls-cert"),
+        (&["--tls-key", "/nowhere"], "tls-cert"),
+        (&["--tls-client-certificate", "required"], "tls-cert"),
+    ] {
+        let (code, words) = refused(arguments, certificates.0.path());
+        assert_eq!(code, Some(100), "{arguments:?}: {words}");
+        assert!(words.contains(word), "{arguments:?}: {words}");
+    }
+    // And what is right serves.
+    let place = TempDir::new("start");
+    let (chain, encrypted, right) = (text(&chain), text(&encrypted), text(&right));
+    let home = text(place.path());
+    let daemon = Daemon::start(
+        place,
+        &[
+            "--tls-cert",
+            &chain,
+            "--tls-key",
+            &encrypted,
+            "--tls-key-password-file",
+            &right,
+            &home,
+        ],
+    );
+    SecureClient::explicit(daemon.ports[0]).expect("NOOP", 200);
+    let mut client = SecureClient::implicit(daemon.ports[1]);
+    let shown = client.stream.ssl().peer_cert_chain().unwrap().len();
+    assert_eq!(shown, 2, "the issuer is sent, too");
+    client.expect("NOOP", 200);
+}
+
+#[cfg(not(feature = "tls13"))]
+#[test]
+fn client_certificates_are_refused_without_tls13() {
+    let certificates = Certificates::new();
+    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    let (chain, key) = (chain.to_str().unwrap(), key.to_str().unwrap());
+    let arguments = [
+        "--tls-cert",
+        chain,
+        "--tls-key",
+        key,
+        "--tls-client-ca",
+        chain,
+    ];
+    let (code, words) = refused(&arguments, certificates.0.path());
+    assert_eq!(code, Some(100), "{words}");
+    assert!(words.contains("tls13"), "{words}");
+}
+
+fn fingerprint(client: &SecureClient) -> Vec<u8> {
+    let shown = client.stream.ssl().peer_certificate().unwrap();
+    shown
+        .digest(openssl::hash::MessageDigest::sha256())
+        .unwrap()
+        .to_vec()
+}
+
+fn digest(made: &crate::common::tls::Made) -> Vec<u8> {
+    made.certificate
+        .digest(openssl::hash::MessageDigest::sha256())
+        .unwrap()
+        .to_vec()
+}
+
+/// Waits until new connections are shown a certificate.
+fn until_shown(daemon: &Daemon, wanted: &[u8]) {
+    crate::common::until("the new certificate", || {
+        fingerprint(&SecureClient::explicit(daemon.ports[0])) == wanted
+    });
+}
+
+#[test]
+fn renewed_certificates_are_taken_up_under_load() {
+    let place = TempDir::new("renewal");
+    std::fs::create_dir(place.join("files")).unwrap();
+    std::fs::write(place.join("files/file"), vec![5; 20_000]).unwrap();
+    let files = place.join("files");
+    let certificates = Certificates::new();
+    let first = certificate("ftp.test", None, VALID);
+    let (chain, key) = certificates.write("ftp", &[&first]);
+    let daemon = Daemon::start(
+        place,
+        &[
+            "--tls-cert",
+            chain.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+            "--tls-reuse",
+            "require",
+            files.to_str().unwrap(),
+        ],
+    );
+    let stop = std::sync::atomic::AtomicBool::new(false);
+    let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
+    let served = std::thread::scope(|scope| {
+        // Two clients that come and go, one that stays.
+        let load: Vec<_> = (0..3)
+            .map(|number| {
+                let port = daemon.ports[0];
+                scope.spawn(move || {
+                    let mut served = 0;
+                    let mut client = anonymous(port);
+                    while !stopped() {
+                        if number > 0 {
+                            client = anonymous(port);
+                        }
+                        let (content, resumed) = client.fetch_secure("RETR file");
+                        assert!(resumed && content.len() == 20_000);
+                        served += 1;
+                    }
+                    served
+                })
+            })
+            .collect();
+        // Half a renewal: a new certificate beside the old key.
+        let second = certificate("ftp.test", None, VALID);
+        certificates.put(&chain, &second.certificate.to_pem().unwrap());
+        daemon.logs("the old ones stay", 1);
+        let looks = Instant::now() + Duration::from_millis(2500);
+        while Instant::now() < looks {
+            let shown = fingerprint(&SecureClient::explicit(daemon.ports[0]));
+            assert_eq!(shown, digest(&first), "the old pair serves");
+        }
+        assert_eq!(daemon.log().matches("the old ones stay").count(), 1);
+        // The other half.
+        certificates.put(&key, &second.key.private_key_to_pem_pkcs8().unwrap());
+        until_shown(&daemon, &digest(&second));
+        daemon.logs("changed certificates are in force", 1);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let served = load.into_iter().map(|thread| thread.join().unwrap());
+        served.sum::<u32>()
+    });
+    assert!(served > 10, "{served} files under load");
+}
+
+fn anonymous(port: std::net::SocketAddr) -> SecureClient {
+    let mut client = SecureClient::explicit(port);
+    client.expect("PBSZ 0", 200);
+    client.expect("PROT P", 200);
+    client.keep_session();
+    client.login("anonymous", "me@here");
+    client.expect("TYPE I", 200);
+    client
+}
+
+#[test]
+fn sighup_reads_certificates_again() {
+    let place = TempDir::new("sighup");
+    let home = place.path().to_owned();
+    let certificates = Certificates::new();
+    let first = certificate("ftp.test", None, VALID);
+    let (chain, key) = certificates.write("ftp", &[&first]);
+    let daemon = Daemon::start(
+        place,
+        &[
+            "--tls-cert",
+            chain.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+            home.to_str().unwrap(),
+        ],
+    );
+    certificates.put(&chain, b"nonsense");
+    daemon.reload();
+    daemon.logs("the old certificates stay in force", 1);
+    assert_eq!(
+        fingerprint(&SecureClient::explicit(daemon.ports[0])),
+        digest(&first)
+    );
+    let second = certificate("ftp.test", None, VALID);
+    certificates.write("ftp", &[&second]);
+    daemon.reload();
+    until_shown(&daemon, &digest(&second));
+}
+
+#[test]
+fn one_option_gives_ftps() {
+    let place = TempDir::new("self-signed");
+    let (home, state) = (place.path().to_owned(), place.join("state"));
+    std::fs::write(place.join("file"), "content").unwrap();
+    let arguments = [
+        "--self-signed",
+        "--state-dir",
+        state.to_str().unwrap(),
+        home.to_str().unwrap(),
+    ];
+    let daemon = Daemon::start(place, &arguments);
+    let key = std::fs::metadata(state.join("wharf.key")).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&key.permissions());
+    assert_eq!(mode & 0o7777, 0o600);
+    let mut client = anonymous(daemon.ports[0]);
+    let first = fingerprint(&client);
+    assert_eq!(client.fetch_secure("RETR file").0, b"content");
+    drop(client);
+    // The second start keeps the first one's key.
+    let place = TempDir::new("self-signed");
+    let again = Daemon::start(place, &arguments);
+    assert_eq!(fingerprint(&anonymous(again.ports[1 - 1])), first);
+}
+
+#[test]
+fn refused_handshakes_are_logged_with_address_and_reason() {
+    let place = TempDir::new("log");
+    let home = place.path().to_owned();
+    let certificates = Certificates::new();
+    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    let daemon = Daemon::start(
+        place,
+        &[
+            "--tls-cert",
+            chain.to_str().unwrap(),
+            "--tls-key",
+            key.to_str().unwrap(),
+            home.to_str().unwrap(),
+        ],
+    );
+    let mut client = Client::connect(daemon.ports[1]);
+    client.raw(b"USER ann\r\n");
+    daemon.logs("plain text where TLS must begin", 1);
+    let rules = context(|builder| builder.set_alpn_protos(b"\x02h2").unwrap());
+    let stream = Client::connect(daemon.ports[1]).stream;
+    assert!(crate::common::tls::handshake(&rules, stream, None).is_err());
+    daemon.logs("ALPN", 1);
+    let mut client = anonymous(daemon.ports[0]);
+    let mut data = client.data();
+    client.expect("NLST", 150);
+    data.send(b"plain");
+    client.wait_for(522);
+    daemon.logs("refused a data connection from 127.0.0.1", 1);
+    for line in daemon.log().lines() {
+        if line.contains("no TLS") {
+            assert!(line.contains("127.0.0.1"), "{line}");
+        }
+    }
+}
