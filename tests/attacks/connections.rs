@@ -26,7 +26,6 @@ fn attack_01_bounce() {
         mapped,
         "PORT 127,0,0,1,0,80".into(),
         "EPRT |1|127.0.0.1|1023|".into(),
-        "EPRT |1|0.0.0.0|2000|".into(),
         "PORT 127,0,0,1,0,0".into(),
     ] {
         let code = client.cmd(&line).code;
