@@ -64,7 +64,7 @@ fn the_control_connection_breaks() {
     let server = start();
     for fault in [Fault::Reset, Fault::Close, Fault::HalfClose, Fault::Stall] {
         let mut held = Vec::new();
-        for step in 0..STEPS.len() {
+        for (step, said) in STEPS.iter().enumerate() {
             let mut client = Client::connect(server.v4);
             if step > 0 {
                 client.wait_for(220);
@@ -72,7 +72,7 @@ fn the_control_connection_breaks() {
             if step > 3 {
                 client.login("ann", "secret");
             }
-            client.raw(STEPS[step].as_bytes());
+            client.raw(said.as_bytes());
             apply(fault, client.stream, &mut held);
         }
         server.until("sessions have ended", |server| server.sessions() == 0);

@@ -272,5 +272,9 @@ fn what_is_synced_when() {
     client.wait_for(226);
     let done = faulty.plan.done();
     let tail = &done[done.iter().rposition(|name| *name == "write").unwrap()..];
-    assert_eq!(tail, ["write", "sync", "rename", "sync", "close"]);
+    assert_eq!(
+        tail,
+        ["write", "sync", "close", "rename", "open", "sync"],
+        "data, what closing says, the name, and the name on the disk"
+    );
 }
