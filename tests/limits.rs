@@ -264,3 +264,16 @@ fn two_servers_in_one_process_know_nothing_of_each_other() {
     first.expect("SIZE f", 213);
     second.expect("SIZE f", 550);
 }
+
+/// fail2ban, helpers and hooks know IPv4 clients by their IPv4 address.
+#[test]
+fn a_client_on_ipv4_is_one_on_a_dual_stack_socket_too() {
+    let both = |config: &mut wharf::Config| {
+        config.listen = vec!["0".parse().unwrap(), "0".parse().unwrap()];
+    };
+    let server = server().with(both).start();
+    let port = server.v4.port();
+    let _client = Client::greeted((Ipv4Addr::LOCALHOST, port).into());
+    let sessions = server.running().services().registry.all();
+    assert_eq!(sessions[0].peer.ip(), Ipv4Addr::LOCALHOST);
+}

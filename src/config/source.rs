@@ -131,10 +131,12 @@ impl Source {
                 cleared.push(key.name);
             }
             if let Err(what) = key.set(config, &value) {
-                mistakes.push(Mistake {
-                    place,
-                    what: format!("{}: {what}", key.name),
-                });
+                // A flag says its name by itself.
+                let what = match place == format!("--{}", key.name) {
+                    true => what,
+                    false => format!("{}: {what}", key.name),
+                };
+                mistakes.push(Mistake { place, what });
             }
         }
     }

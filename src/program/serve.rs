@@ -426,10 +426,15 @@ fn tell(
     let mut text = match directory {
         Some(directory) => format!(
             "wharfd serves {} to everybody. Connect with\n",
-            directory.display()
+            std::path::absolute(directory)
+                .unwrap_or(directory.into())
+                .display()
         ),
         None => "wharfd serves its users. Connect with\n".into(),
     };
+    let tls = fingerprints
+        .iter()
+        .any(|(what, _)| what.starts_with("certificate"));
     for (address, protocol) in addresses {
         let host = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".into(),
@@ -448,6 +453,9 @@ fn tell(
                 host.trim_matches(['[', ']'])
             ),
         });
+        if tls && *protocol == Protocol::Ftp {
+            text.push_str(&format!("  curl --ssl-reqd ftp://{host}:{port}/ (TLS)\n"));
+        }
     }
     for (what, fingerprint) in fingerprints {
         text.push_str(&format!("SHA-256 of {what}: {fingerprint}\n"));

@@ -222,6 +222,12 @@ impl Session {
         protocol: &'static str,
     ) -> Self {
         let config = services.config();
+        // Over a dual-stack socket an IPv4 client looks like ::ffff:192.0.2.1,
+        // which fail2ban and a helper program would take for another one.
+        let peer = match peer.ip().to_canonical() {
+            IpAddr::V4(ip) => SocketAddr::new(ip.into(), peer.port()),
+            IpAddr::V6(_) => peer,
+        };
         let live = services.registry.enter(peer, protocol);
         ticket.belongs_to(&live);
         CURRENT.set(Some(live.id));
