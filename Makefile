@@ -33,7 +33,7 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --lib --test ftps
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --lib --test ftps --test clients_tls
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::process::has;
+use common::process::{attempt, has, run};
 use common::rng::Rng;
 use common::{TempDir, TestServer, server};
 
@@ -86,41 +86,6 @@ impl Place {
             there.len()
         );
     }
-}
-
-/// Runs to the end; what was said. A failure or a hang is the test's.
-#[track_caller]
-fn run(command: &mut Command, input: &str) -> String {
-    let (ok, said) = attempt(command, input);
-    assert!(ok, "{command:?} failed:\n{said}");
-    said
-}
-
-fn attempt(command: &mut Command, input: &str) -> (bool, String) {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut stdin = child.stdin.take().unwrap();
-    let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
-    drop(stdin);
-    let out = common::process::Lines::of(child.stdout.take().unwrap());
-    let err = common::process::Lines::of(child.stderr.take().unwrap());
-    let until = Instant::now() + Duration::from_secs(60);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() > until {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("{command:?} hangs:\n{}\n{}", out.text(), err.text());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    (status.success(), format!("{}\n{}", out.all(), err.all()))
 }
 
 fn large() -> Vec<u8> {

@@ -4,14 +4,17 @@
 # package that test says SKIP, or fails if WHARF_NEED_CLIENTS=1.
 set -eu
 packages=$(sed 's/#.*//' <<'LIST'
-curl                 # clients, ftps, sftp_clients (libssh2)
-lftp                 # clients, ftps, sftp_clients
+curl                 # clients, clients_tls, sftp_clients (libssh2)
+lftp                 # clients, clients_tls (GnuTLS), sftp_clients
 tnftp                # clients
 inetutils-ftp        # clients
 ncftp                # clients
-wget                 # clients
-python3              # clients, ftps: ftplib
-rclone               # clients, sftp_clients
+wget                 # clients, clients_tls
+python3              # clients, clients_tls: ftplib
+python3-aioftp       # clients_tls: makes its handshake before its command
+perl                 # clients_tls: Net::FTP
+libio-socket-ssl-perl # clients_tls: Net::FTP under TLS
+rclone               # clients, clients_tls (Go), sftp_clients
 busybox              # clients: ftpget and ftpput
 openssh-client       # sftp_clients: sftp, scp, ssh-keygen
 openssh-server       # sftp_clients: sshd, which starts the subsystem
@@ -21,8 +24,8 @@ sshfs                # sftp_clients
 fuse3                # sftp_clients: fusermount3
 putty-tools          # sftp_clients: psftp, puttygen
 python3-paramiko     # sftp_clients
-gnutls-bin           # tls: gnutls-cli
-openssl              # tls: openssl s_client
+gnutls-bin           # tls, clients_tls: gnutls-cli
+openssl              # tls, clients_tls: openssl s_client
 mandoc               # make man-lint
 xinetd               # launchers (openbsd-inetd conflicts with it)
 ucspi-tcp            # launchers: tcpserver

@@ -185,3 +185,39 @@ pub fn has(program: &str) -> bool {
     }
     found
 }
+
+/// Runs to the end; what was said. A failure or a hang is the test's.
+#[track_caller]
+pub fn run(command: &mut Command, input: &str) -> String {
+    let (ok, said) = attempt(command, input);
+    assert!(ok, "{command:?} failed:\n{said}");
+    said
+}
+
+/// The same; whether it succeeded, and what was said.
+pub fn attempt(command: &mut Command, input: &str) -> (bool, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+    drop(stdin);
+    let out = Lines::of(child.stdout.take().unwrap());
+    let err = Lines::of(child.stderr.take().unwrap());
+    let until = Instant::now() + Duration::from_secs(60);
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > until {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} hangs:\n{}\n{}", out.text(), err.text());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    (status.success(), format!("{}\n{}", out.all(), err.all()))
+}
