@@ -283,6 +283,8 @@ impl Write for Wire {
 /// through TLS.
 pub struct Source {
     file: std::fs::File,
+    // Only TLS copies; without it the pages go by themselves.
+    #[cfg_attr(not(feature = "ftps"), allow(dead_code))]
     block: Vec<u8>,
     length: u64,
 }

@@ -226,7 +226,7 @@ fn attack_21_no_names_from_the_dns() {
 
 /// proftpd#2141, LightFTP#59: nonsense in every argument. One final reply for
 /// each line, no panic, and the session goes on. `WHARF_COMMANDS` sets how
-/// many; a million were run before this was written down.
+/// many.
 #[test]
 fn attack_30_nonsense() {
     let count: usize =
