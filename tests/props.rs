@@ -452,12 +452,17 @@ fn session_of_random_commands(rng: &mut Rng, server: &TestServer, verbs: &[Strin
 #[test]
 fn random_commands_get_one_final_reply_each() {
     let mut rng = Rng::new();
-    let server = server()
-        .set("data-connect-timeout", "0.1")
-        .set("max-recursion", "100")
-        .start();
-    let verbs = verbs(&mut server.connect());
+    // A server for each session: the one before may have left a directory
+    // where a file shall be.
+    let start = || {
+        server()
+            .set("data-connect-timeout", "0.1")
+            .set("max-recursion", "100")
+            .start()
+    };
+    let verbs = verbs(&mut start().connect());
     for _ in 0..rounds(60) {
+        let server = start();
         server.file("f", b"some content\n");
         server.file("d/g", b"more\n");
         session_of_random_commands(&mut rng, &server, &verbs);
