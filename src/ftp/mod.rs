@@ -62,7 +62,12 @@ pub fn run(stream: Stream, session: Session, security_from_start: Security) -> R
     interpreter.control.send(&Reply::new(220, banner))?;
     let outcome = interpreter.serve();
     interpreter.session.live().set_control(None);
-    interpreter.control.close();
+    let Interpreter {
+        control, session, ..
+    } = interpreter;
+    // A client that sees the end may come again at once, and finds its place.
+    drop(session);
+    control.close();
     outcome
 }
 
