@@ -235,6 +235,104 @@ fn modes_are_what_was_configured_whatever_the_umask() {
     assert_eq!(mode("g"), 0o600);
 }
 
+/// A client that says STOR and never makes its data connection, as one behind
+/// a firewall does, has neither emptied a file nor made one.
+#[test]
+fn an_upload_that_never_comes_leaves_everything_as_it_was() {
+    for (what, files) in [("memory", None), ("disk", Some(TempDir::new("never")))] {
+        for (atomic, delete) in [("no", "no"), ("no", "yes"), ("yes", "no")] {
+            let mut builder = server()
+                .set("atomic-uploads", atomic)
+                .set("delete-broken-uploads", delete)
+                .set("data-connect-timeout", "0.2");
+            if let Some(directory) = &files {
+                builder = builder.directory(directory.path());
+            }
+            let server = builder.start();
+            server.file("old", b"old contents");
+            let mut client = server.ann();
+            for (rest, line) in [
+                (None, "STOR old"),
+                (Some("REST 4"), "STOR old"),
+                (None, "APPE old"),
+                (None, "STOU old"),
+                (None, "STOR new"),
+                (None, "APPE new"),
+                (None, "STOU new"),
+            ] {
+                if let Some(rest) = rest {
+                    client.expect(rest, 350);
+                }
+                client.epsv();
+                client.expect(line, 425);
+                assert_eq!(
+                    server.content("old").as_deref(),
+                    Some(&b"old contents"[..]),
+                    "{what}, atomic {atomic}, delete {delete}: {line}"
+                );
+                assert_eq!(server.names("/"), ["old"], "{what}: {line}");
+            }
+            // A client that does come, and sends nothing, means an empty file.
+            assert_eq!(client.store("STOR old", b"").code, 226);
+            assert_eq!(server.content("old").as_deref(), Some(&b""[..]));
+            assert_eq!(client.store("STOR old", b"new").code, 226);
+            assert_eq!(server.content("old").as_deref(), Some(&b"new"[..]));
+        }
+    }
+}
+
+/// The old contents are gone as soon as the data connection stands: who reads
+/// the file then gets the new one, as far as it has come.
+#[test]
+fn an_upload_in_place_begins_with_its_data_connection() {
+    let server = server().start();
+    server.file("f", b"old contents");
+    let mut client = server.ann();
+    let address = client.epsv();
+    client.send("STOR f");
+    let data = common::client::Data::connect(address);
+    client.wait_for(150);
+    server.until("the file is empty", |server| {
+        server.content("f").as_deref() == Some(&b""[..])
+    });
+    drop(data);
+    client.wait_for(226);
+}
+
+#[test]
+fn an_atomic_upload_keeps_mode_and_owner_of_what_it_replaces() {
+    use std::os::unix::fs::MetadataExt;
+    let directory = TempDir::new("replace");
+    let server = server()
+        .directory(directory.path())
+        .set("atomic-uploads", "yes")
+        .start();
+    let mut client = server.ann();
+    let root = rustix::process::geteuid().is_root();
+    for mode in [0o600, 0o664, 0o444, 0o755] {
+        let path = directory.join("f");
+        std::fs::write(&path, "old").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        if root {
+            std::os::unix::fs::chown(&path, Some(1234), Some(2345)).unwrap();
+        }
+        let old = std::fs::metadata(&path).unwrap();
+        client.expect("SITE UMASK 077", 200);
+        assert_eq!(client.store("STOR f", b"new").code, 226);
+        let new = std::fs::metadata(&path).unwrap();
+        assert_ne!(new.ino(), old.ino());
+        assert_eq!(new.mode(), old.mode());
+        assert_eq!((new.uid(), new.gid()), (old.uid(), old.gid()));
+        assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+    // What is new has the mode that was configured.
+    assert_eq!(client.store("STOR g", b"new").code, 226);
+    assert_eq!(
+        std::fs::metadata(directory.join("g")).unwrap().mode() & 0o777,
+        0o600
+    );
+}
+
 #[test]
 fn special_files_are_never_opened() {
     // A FIFO must not block the session.

@@ -11,7 +11,7 @@ use super::files::Files;
 use super::registry::Busy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Attributes, Create, Existing, File, Metadata, OpenOptions, VirtualPath, Write,
+    Attributes, Create, Existing, File, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
 
 /// An open file in use by a client.
@@ -26,6 +26,8 @@ pub struct Transfer {
     /// final rename may replace.
     temporary: Option<(VirtualPath, Existing)>,
     delete_if_broken: bool,
+    /// Nothing of the client's has come yet.
+    held: bool,
     started: Instant,
     read: u64,
     written: u64,
@@ -60,12 +62,32 @@ impl Transfer {
             path: opened.path,
             temporary: opened.temporary,
             delete_if_broken: opened.delete_if_broken,
+            held: false,
             started: Instant::now(),
             read: 0,
             written: 0,
             writes: opened.writes,
             ascii: false,
             _busy: opened.busy,
+        }
+    }
+
+    /// Until [`Transfer::start`], breaking off leaves everything as it was:
+    /// the data connection of an upload may never come.
+    pub fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// The client's data come from now on. Of the old contents `keep` bytes
+    /// stay, or all.
+    ///
+    /// # Errors
+    /// What cutting the file said.
+    pub fn start(&mut self, keep: Option<u64>) -> Result<()> {
+        self.held = false;
+        match keep {
+            Some(size) if !self.file()?.is_new() => self.truncate(size),
+            _ => Ok(()),
         }
     }
 
@@ -141,8 +163,7 @@ impl Transfer {
         self.file()?.metadata()
     }
 
-    /// Cuts the file at `size`: the rest of a broken upload that is resumed.
-    pub fn truncate(&self, size: u64) -> Result<()> {
+    fn truncate(&self, size: u64) -> Result<()> {
         let attributes = Attributes {
             size: Some(size),
             ..Attributes::default()
@@ -227,9 +248,11 @@ impl Transfer {
     }
 
     fn broken(&mut self) {
+        let unused = self.held && self.is_unused();
         drop(self.file.take());
         let remove = match self.temporary.take() {
             Some((temporary, _)) => Some(temporary),
+            None if self.held => unused.then(|| self.path.clone()),
             None if self.delete_if_broken => Some(self.path.clone()),
             None => None,
         };
@@ -239,6 +262,18 @@ impl Transfer {
             log::warn!("a broken upload stays as {path}: {error}");
         }
         self.tell(Outcome::Incomplete);
+    }
+
+    /// Whether the file was made for this transfer, and still is as it was.
+    fn is_unused(&self) -> bool {
+        let Ok(file) = self.file() else {
+            return false;
+        };
+        let there = self.files.file_system().metadata(&self.path, Follow::No);
+        match (file.metadata(), there) {
+            (Ok(ours), Ok(there)) => file.is_new() && ours.size == 0 && ours.id == there.id,
+            _ => false,
+        }
     }
 
     fn tell(&mut self, outcome: Outcome) {

@@ -121,7 +121,11 @@ impl FileSystem for LocalFs {
         }
         let (jail, path) = (self.jail.clone(), path.clone());
         Ok(Box::new(file::LocalFile::new(
-            fd, opened, *options, jail, path,
+            fd,
+            (opened, created),
+            *options,
+            jail,
+            path,
         )))
     }
 

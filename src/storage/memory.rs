@@ -114,7 +114,12 @@ impl Shared {
         self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Arc<FileNode>, ErrorKind> {
+    /// The file, and whether this call made it.
+    fn open(
+        &self,
+        path: &VirtualPath,
+        options: &OpenOptions,
+    ) -> Result<(Arc<FileNode>, bool), ErrorKind> {
         if !options.read && options.write == Write::No {
             return Err(ErrorKind::Invalid);
         }
@@ -133,7 +138,7 @@ impl Shared {
             let traits = Traits::new(options.mode, now);
             let file = Arc::new(FileNode::new(tree.next_number(), content, traits));
             tree.add(&spot, Node::File(file.clone()), now)?;
-            return Ok(file);
+            return Ok((file, true));
         };
         if options.create == Create::New {
             return Err(ErrorKind::Exists);
@@ -145,7 +150,7 @@ impl Shared {
                     state.content.resize(0).map_err(|error| error.kind())?;
                     state.traits.changed(now);
                 }
-                Ok(file.clone())
+                Ok((file.clone(), false))
             }
             Node::Directory(..) => Err(ErrorKind::IsDirectory),
             Node::Link(..) => Err(ErrorKind::Denied),
@@ -276,9 +281,11 @@ impl FileSystem for MemoryFs {
     }
 
     fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
-        let node = self.shared.open(path, options);
+        let opened = self.shared.open(path, options);
+        let (node, created) = opened.map_err(|kind| Error::new(kind, "opening a file"))?;
         Ok(Box::new(MemoryFile {
-            node: node.map_err(|kind| Error::new(kind, "opening a file"))?,
+            node,
+            created,
             options: *options,
             shared: self.shared.clone(),
         }))

@@ -278,6 +278,10 @@ impl File for MeteredFile {
         self.file.metadata_at_open()
     }
 
+    fn is_new(&self) -> bool {
+        self.file.is_new()
+    }
+
     fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
         let Some(wished) = attributes.size else {
             return self.file.set_attributes(attributes);

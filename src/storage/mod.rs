@@ -126,6 +126,11 @@ pub trait File: Send {
         self.metadata()
     }
 
+    /// Whether opening it has made it. Back-ends that can't tell say no.
+    fn is_new(&self) -> bool {
+        false
+    }
+
     /// Changes mode, times, owner or size of the open file.
     fn set_attributes(&self, attributes: &Attributes) -> Result<()>;
 

@@ -100,18 +100,33 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
+/// Where an upload begins, and how many bytes of the old contents stay once
+/// its data connection stands: `None` is all of them.
+#[derive(Clone, Copy)]
+struct Begin {
+    offset: u64,
+    keep: Option<u64>,
+}
+
+const AT_END: Begin = Begin {
+    offset: 0,
+    keep: None,
+};
+
 /// Receives into an open file and says how it went.
 fn receive(
     state: &mut Interpreter,
     mut transfer: Transfer,
-    start: u64,
+    begin: Begin,
     first: Reply,
 ) -> Result<Reply> {
     let mut stream = match state.open_data(Direction::Receive, || first) {
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
     };
-    let received = state.receive_file(&mut stream, &mut transfer, start);
+    let received = transfer
+        .start(begin.keep)
+        .and_then(|()| state.receive_file(&mut stream, &mut transfer, begin.offset));
     // Our close_notify goes out before the file is synced, which may take long.
     let closed = match &received {
         Ok(()) => state.close_data(stream),
@@ -131,10 +146,14 @@ fn receive(
 
 fn put(state: &Interpreter, path: &VirtualPath, put: Put) -> Result<Transfer> {
     let mode = state.masked(state.session.config().file_mode.0);
-    state.files()?.put_with_mode(path, put, Readable::No, mode)
+    let mut transfer = state
+        .files()?
+        .put_with_mode(path, put, Readable::No, mode)?;
+    transfer.hold();
+    Ok(transfer)
 }
 
-/// An upload that can't come must not have emptied the file first.
+/// An upload that can't come needs no file.
 fn no_data_port(state: &Interpreter) -> Option<Reply> {
     matches!(state.data, DataPort::None).then(|| Reply::new(425, NO_DATA_PORT))
 }
@@ -148,10 +167,11 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     // What a restart goes on with must be there: it is never made.
     let how = match start {
-        0 => Put::Replace,
+        0 => Put::ReplaceAtStart,
         _ => Put::Existing,
     };
     let transfer = put(state, &path, how)?;
+    let mut keep = Some(start);
     if start > 0 {
         let size = transfer.metadata()?.size;
         if start > size {
@@ -162,12 +182,16 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             ));
         }
         // What lies behind the restart is the broken tail of the last try.
-        if start < size && state.files()?.user().perms_at(&path).has(Right::Append) {
-            transfer.truncate(start)?;
+        if start == size || !state.files()?.user().perms_at(&path).has(Right::Append) {
+            keep = None;
         }
     }
     let first = opening(state, argument, None);
-    receive(state, transfer, start, first)
+    let begin = Begin {
+        offset: start,
+        keep,
+    };
+    receive(state, transfer, begin, first)
 }
 
 pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
@@ -178,7 +202,7 @@ pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     let transfer = put(state, &path, Put::Append)?;
     let first = opening(state, argument, None);
-    receive(state, transfer, 0, first)
+    receive(state, transfer, AT_END, first)
 }
 
 pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
@@ -203,7 +227,7 @@ pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             Ok(transfer) => {
                 // RFC 1123, section 4.1.2.9: this form and no other.
                 let first = Reply::bytes(150, [b"FILE: ", &name[..]].concat());
-                let reply = receive(state, transfer, 0, first)?;
+                let reply = receive(state, transfer, AT_END, first)?;
                 return Ok(match reply.code() {
                     226 => Reply::bytes(226, [b"FILE: ", &name[..]].concat()),
                     _ => reply,

@@ -8,13 +8,17 @@ use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::registry::Busy;
 use crate::session::transfer::{Opened, Transfer};
-use crate::storage::{Create, Existing, FileKind, Follow, OpenOptions, VirtualPath, Write};
+use crate::storage::{
+    Attributes, Create, Existing, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
+};
 
 /// How an upload treats what is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
     /// The file is replaced, or made.
     Replace,
+    /// The same, but its old contents stay until [`Transfer::start`].
+    ReplaceAtStart,
     /// The file must not exist.
     New,
     /// The file keeps its contents, or is made; the client says where it writes.
@@ -72,7 +76,8 @@ impl Files {
         let mode = mode.map_or(file_mode, |wished| wished & mask);
         let mut options = OpenOptions::write(write, create, mode);
         options.read = read == Readable::Yes;
-        if self.0.config.atomic_uploads && (write == Write::Truncate || self.is_fresh(put, path)) {
+        let replaces = write == Write::Truncate || put == Put::ReplaceAtStart;
+        if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, path)) {
             let existing = match perms.has(Right::Write) && perms.has(Right::Delete) {
                 true if put != Put::New => Existing::Replace,
                 _ => Existing::Keep,
@@ -94,7 +99,7 @@ impl Files {
             busy,
             path: path.clone(),
             temporary: None,
-            delete_if_broken: self.0.config.delete_broken_uploads && write == Write::Truncate,
+            delete_if_broken: self.0.config.delete_broken_uploads && replaces,
             writes: true,
         }))
     }
@@ -117,8 +122,9 @@ impl Files {
         mut options: OpenOptions,
         busy: Busy,
     ) -> Result<Transfer> {
+        let old = self.file_system().metadata(path, Follow::Yes);
         // What can be known to fail is told before the first byte is sent.
-        match self.file_system().metadata(path, Follow::Yes) {
+        match &old {
             Ok(_) if put == Put::New => return Err(ErrorKind::Exists.into()),
             Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsDirectory.into()),
             Ok(metadata) if metadata.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
@@ -130,12 +136,19 @@ impl Files {
             }
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::NotFound && put != Put::Overwrite => {}
-            Err(error) => return Err(error),
+            Err(_) => return Err(old.map_or_else(|error| error, |_| ErrorKind::Internal.into())),
         }
         options.create = Create::New;
+        // Whoever could read the old file or not can or can't read the new one.
+        if let Ok(old) = &old {
+            options.mode = old.mode & 0o777;
+        }
         self.sweep(&path.parent());
         let temporary = path.parent().join(&temporary_name(self.0.live.id))?;
         let file = self.file_system().open(&temporary, &options)?;
+        if let Ok(old) = &old {
+            keep_owner(file.as_ref(), old);
+        }
         Ok(self.transfer(Opened {
             file,
             busy,
@@ -144,6 +157,30 @@ impl Files {
             delete_if_broken: false,
             writes: true,
         }))
+    }
+}
+
+/// Gives the file that takes another's place its owner and group, as far as
+/// the system lets us: root may, others may choose among their own groups.
+fn keep_owner(file: &dyn File, old: &Metadata) {
+    let Ok(new) = file.metadata_at_open() else {
+        return;
+    };
+    for attributes in [
+        Attributes {
+            gid: (new.gid != old.gid).then_some(old.gid),
+            ..Attributes::default()
+        },
+        Attributes {
+            uid: (new.uid != old.uid).then_some(old.uid),
+            ..Attributes::default()
+        },
+    ] {
+        if attributes != Attributes::default()
+            && let Err(error) = file.set_attributes(&attributes)
+        {
+            log::debug!("a replaced file's owner is not kept: {error}");
+        }
     }
 }
 
@@ -161,6 +198,7 @@ fn how_to_open(put: Put, perms: Perms) -> Option<(Write, Create)> {
     };
     match put {
         Put::Replace => create(replace).map(|create| (Write::Truncate, create)),
+        Put::ReplaceAtStart => create(replace).map(|create| (Write::At, create)),
         Put::New => store.then_some((Write::Truncate, Create::New)),
         Put::Keep => create(go_on).map(|create| (Write::At, create)),
         Put::Append => create(go_on).map(|create| (Write::Append, create)),
@@ -201,6 +239,12 @@ mod tests {
                 Some((Write::Truncate, Create::IfMissing)),
             ),
             (Put::Replace, "w", Some((Write::Truncate, Create::New))),
+            (
+                Put::ReplaceAtStart,
+                "wd",
+                Some((Write::At, Create::IfMissing)),
+            ),
+            (Put::ReplaceAtStart, "w", Some((Write::At, Create::New))),
             (Put::Replace, "a", None),
             (Put::Replace, "d", None),
             (Put::New, "w", Some((Write::Truncate, Create::New))),

@@ -16,6 +16,7 @@ use crate::sys;
 pub(super) struct LocalFile {
     fd: OwnedFd,
     opened: Metadata,
+    created: bool,
     options: OpenOptions,
     /// For [`File::sync`], which is the only one to look at the directory.
     jail: Arc<Jail>,
@@ -25,7 +26,7 @@ pub(super) struct LocalFile {
 impl LocalFile {
     pub(super) fn new(
         fd: OwnedFd,
-        opened: Metadata,
+        (opened, created): (Metadata, bool),
         options: OpenOptions,
         jail: Arc<Jail>,
         path: VirtualPath,
@@ -33,6 +34,7 @@ impl LocalFile {
         LocalFile {
             fd,
             opened,
+            created,
             options,
             jail,
             path,
@@ -109,6 +111,10 @@ impl File for LocalFile {
 
     fn metadata_at_open(&self) -> Result<Metadata> {
         Ok(self.opened)
+    }
+
+    fn is_new(&self) -> bool {
+        self.created
     }
 
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(super) struct MemoryFile {
     pub(super) node: Arc<FileNode>,
+    pub(super) created: bool,
     pub(super) options: OpenOptions,
     pub(super) shared: Arc<Shared>,
 }
@@ -62,6 +63,10 @@ impl File for MemoryFile {
 
     fn metadata(&self) -> Result<Metadata> {
         Ok(self.node.metadata())
+    }
+
+    fn is_new(&self) -> bool {
+        self.created
     }
 
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
