@@ -27,6 +27,9 @@ python3-paramiko     # sftp_clients
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
 mandoc               # make man-lint
+pamtester            # accounts: PAM
+slapd                # accounts: LDAP
+ldap-utils           # accounts: ldapsearch
 xinetd               # launchers (openbsd-inetd conflicts with it)
 ucspi-tcp            # launchers: tcpserver
 ipsvd                # launchers: tcpsvd

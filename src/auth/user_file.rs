@@ -50,6 +50,14 @@ impl Default for UserDefaults {
     }
 }
 
+impl UserDefaults {
+    /// The same with other rights.
+    pub fn with_perms(mut self, perms: Perms) -> Self {
+        self.perms = perms;
+        self
+    }
+}
+
 /// The users of a file, which is read again when it changes.
 pub struct UserFile {
     path: PathBuf,

@@ -113,7 +113,9 @@ keys! {
     Users {
         "users" "FILE" users, "the users file, see wharfd-users(5)";
         "system-users" "" system_users, "let users of the system log in; needs root";
+        "system-rights" "RIGHTS" system_rights, "what users of the system may do in their homes";
         "auth-helper" "WORD" auth_helper repeats, "ask this program (checkpassword); once for each argument";
+        "auth-helper-rights" "RIGHTS" auth_helper_rights, "what its users may do where it does not say";
         "anonymous" "DIR" anonymous, "serve DIR to anonymous users";
         "anonymous-rights" "RIGHTS" anonymous_rights, "what anonymous users may do";
         "login-tries" "N" login_tries, "failed logins that close the connection";

@@ -86,9 +86,14 @@ pub struct Config {
     pub users: Option<PathBuf>,
     /// The users of the system may log in.
     pub system_users: bool,
+    /// What they may do in their homes, as far as the operating system lets
+    /// them.
+    pub system_rights: Perms,
     /// The program that is asked about users, with its arguments
     /// (checkpassword interface); empty: none.
     pub auth_helper: Vec<String>,
+    /// What users of that program may do where it does not say.
+    pub auth_helper_rights: Perms,
     /// Greeting of FTP in the 220 reply; one line, because scanners and
     /// cameras stumble over more.
     pub banner: String,
@@ -264,7 +269,10 @@ impl Default for Config {
             anonymous_rights: Perms::READ_ONLY,
             users: None,
             system_users: false,
+            // Whoever has an account writes to their home already.
+            system_rights: Perms::ALL,
             auth_helper: Vec::new(),
+            auth_helper_rights: Perms::READ_ONLY,
             banner: "wharf ready".into(),
             // The dynamic ports of RFC 6335, section 6.
             passive_ports: PortRange {

@@ -82,6 +82,23 @@ struct Line {
     value: String,
 }
 
+/// The lines that say something, each split into name and value; comments
+/// begin with `#`.
+fn lines(text: &str, split: impl Fn(&str) -> (&str, &str)) -> Vec<Line> {
+    let numbered = (1..).zip(text.lines().map(str::trim));
+    numbered
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (name, value) = split(line);
+            Line {
+                number,
+                name: name.trim().into(),
+                value: value.trim().into(),
+            }
+        })
+        .collect()
+}
+
 /// What becomes of a line.
 enum Rule {
     /// The value of this key.

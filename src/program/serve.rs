@@ -377,13 +377,15 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
         );
     }
     if config.system_users {
+        let defaults = UserDefaults::default().with_perms(config.system_rights);
         chain = chain.with(
-            SystemUsers::open(SystemPaths::default(), UserDefaults::default())
+            SystemUsers::open(SystemPaths::default(), defaults)
                 .map_err(|error| error.to_string())?,
         );
     }
     if let Some((program, arguments)) = config.auth_helper.split_first() {
-        let helper = Helper::new(program, UserDefaults::default());
+        let defaults = UserDefaults::default().with_perms(config.auth_helper_rights);
+        let helper = Helper::new(program, defaults);
         let helper = arguments.iter().fold(helper, Helper::with_argument);
         chain = chain.with(match std::env::current_exe() {
             Ok(own) => helper.with_printer(vec![own.into(), "--print-environment".into()]),

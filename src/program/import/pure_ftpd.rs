@@ -76,7 +76,7 @@ pub(super) const TABLE: Table = &[
     ("MaxLoad", Missing("there is no limit by load")),
     (
         "MinUID",
-        Missing("users of the system need a line in the users file"),
+        Missing("ftpusers(5) names users of the system who may not log in"),
     ),
     ("MySQLConfigFile", Missing(DATABASE)),
     ("NATmode", Anyway),
@@ -118,22 +118,10 @@ pub(super) const TABLE: Table = &[
 ];
 
 pub(super) fn read(text: &str) -> Found {
-    let lines: Vec<Line> = text
-        .lines()
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            let (name, value) = line
-                .split_once(char::is_whitespace)
-                .unwrap_or((line, "yes"));
-            Line {
-                number,
-                name: name.into(),
-                value: value.trim().into(),
-            }
-        })
-        .collect();
+    let lines = super::lines(text, |line| {
+        line.split_once(char::is_whitespace)
+            .unwrap_or((line, "yes"))
+    });
     let mut found = Found::default();
     found.apply(&lines, TABLE);
     let on = |name: &str| value(&lines, name).is_some_and(is_yes);

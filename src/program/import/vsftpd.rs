@@ -139,7 +139,7 @@ pub(super) const TABLE: Table = &[
     ("max_clients", Same("threads")),
     ("max_login_fails", Same("login-tries")),
     ("max_per_ip", Same("max-per-address")),
-    ("mdtm_write", Anyway),
+    ("mdtm_write", Part),
     (
         "message_file",
         Missing("there are no messages of directories"),
@@ -227,20 +227,7 @@ pub(super) const TABLE: Table = &[
 ];
 
 pub(super) fn read(text: &str) -> Found {
-    let lines: Vec<Line> = text
-        .lines()
-        .enumerate()
-        .map(|(at, line)| (at + 1, line.trim()))
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            let (name, value) = line.split_once('=').unwrap_or((line, ""));
-            Line {
-                number,
-                name: name.trim().into(),
-                value: value.trim().into(),
-            }
-        })
-        .collect();
+    let lines = super::lines(text, |line| line.split_once('=').unwrap_or((line, "")));
     let mut found = Found::default();
     listen(&mut found, &lines);
     anonymous(&mut found, &lines);
@@ -280,34 +267,37 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
     // Where Debian and others have the home of the user ftp.
     let root = value(lines, "anon_root").unwrap_or("/srv/ftp");
     found.set("anonymous", root);
-    let mut rights = String::from("e");
-    let mut add = |allowed: bool, letters: &str| {
-        if allowed {
-            rights.push_str(letters);
-        }
-    };
-    let writes = on(lines, "write_enable", false);
-    add(on(lines, "dirlist_enable", true), "l");
-    add(on(lines, "download_enable", true), "r");
-    add(writes && on(lines, "anon_upload_enable", false), "w");
-    add(writes && on(lines, "anon_mkdir_write_enable", false), "m");
-    add(writes && on(lines, "anon_other_write_enable", false), "df");
+    let writes = |name: &str| on(lines, "write_enable", false) && on(lines, name, false);
+    let rights = rights(&[
+        (true, "e"),
+        (on(lines, "dirlist_enable", true), "l"),
+        (on(lines, "download_enable", true), "r"),
+        (writes("anon_upload_enable"), "w"),
+        (writes("anon_mkdir_write_enable"), "m"),
+        (writes("anon_other_write_enable"), "df"),
+    ]);
     found.set("anonymous-rights", rights);
 }
 
+/// The letters of what is allowed.
+fn rights(rows: &[(bool, &str)]) -> String {
+    let allowed = rows.iter().filter(|(allowed, _)| *allowed);
+    allowed.map(|(_, letters)| *letters).collect()
+}
+
 fn users(found: &mut Found, lines: &[Line]) {
-    let line = |name: &str| lines.iter().find(|line| line.name == name).cloned();
-    if let Some(line) = line("local_enable").filter(|line| is_yes(&line.value)) {
+    if on(lines, "local_enable", false) {
         found.set("system-users", "yes");
-        if on(lines, "write_enable", false) {
-            found.note(
-                &line,
-                "users of the system only read; lines of the users file give more",
-            );
-        }
-    }
-    if let Some(line) = line("chmod_enable").filter(|line| !is_yes(&line.value)) {
-        found.note(&line, "give users rights without M");
+        let writes = on(lines, "write_enable", false);
+        let rights = rights(&[
+            (true, "e"),
+            (on(lines, "dirlist_enable", true), "l"),
+            (on(lines, "download_enable", true), "r"),
+            (writes, "adfmw"),
+            (writes && on(lines, "chmod_enable", true), "M"),
+            (writes && on(lines, "mdtm_write", true), "T"),
+        ]);
+        found.set("system-rights", rights);
     }
     let umask = value(lines, "local_umask").unwrap_or("077");
     match modes(umask) {

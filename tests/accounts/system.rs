@@ -1,0 +1,193 @@
+//! `--system-users`.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, chown};
+use std::process::{Command, Stdio};
+
+use super::common::Client;
+use super::common::process::{has, run, wait};
+use super::etc::{ANN, ANNS, Etc, STAFF, open_to_all, threads};
+
+/// ann's home, as she sees and changes it.
+fn at_home(client: &mut Client, etc: &Etc) {
+    assert!(client.expect("PWD", 257).text().starts_with("\"/\" "));
+    client.expect("CWD ..", 250);
+    assert_eq!(client.fetch("RETR staffs"), b"staffs");
+    client.data();
+    client.expect("RETR roots", 550);
+    assert_eq!(client.store("STOR mine", b"x").code, 226);
+    let metadata = std::fs::metadata(etc.home("ann").join("mine")).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (ANN, ANNS));
+    client.expect("MKD below", 257);
+    client.expect("RNFR mine", 350);
+    client.expect("RNTO below/mine", 250);
+    client.expect("DELE below/mine", 250);
+    client.expect("RMD below", 250);
+    // A link out of the home leads nowhere.
+    let link = etc.home("ann").join("out");
+    let _ = std::fs::remove_file(&link);
+    std::os::unix::fs::symlink("/etc", link).unwrap();
+    client.expect("CWD out", 550);
+}
+
+#[test]
+fn they_work_in_their_homes_as_themselves() {
+    let Some(etc) = Etc::new("system-users") else {
+        return;
+    };
+    let server = etc.serve(&["--system-users", "--threads", "2"]);
+    for _ in 0..2 {
+        let mut client = Client::greeted(server.address());
+        client.login("ann", "secret");
+        // One thread is she, groups included, and the others are root.
+        let fsuids = threads(server.pid(), "Uid:");
+        assert_eq!(
+            fsuids
+                .iter()
+                .filter(|uids| uids[3] == ANN.to_string())
+                .count(),
+            1
+        );
+        assert!(fsuids.iter().all(|uids| uids[..3] == ["0", "0", "0"]));
+        let groups = threads(server.pid(), "Groups:");
+        assert!(
+            groups.contains(&vec![ANNS.to_string(), STAFF.to_string()]),
+            "{groups:?}"
+        );
+        at_home(&mut client, &etc);
+        client.expect("QUIT", 221);
+        client.closed();
+    }
+}
+
+#[test]
+fn who_may_not_log_in_may_not() {
+    let Some(etc) = Etc::new("system-refused") else {
+        return;
+    };
+    let server = etc.serve(&["--system-users"]);
+    let mut client = Client::greeted(server.address());
+    let mut refused = |name: &str, password: &str, why: &str| {
+        client.expect(&format!("USER {name}"), 331);
+        client.expect(&format!("PASS {password}"), 530);
+        let line = server.log.wait_for(&format!("user \"{name}\" from"));
+        let _ = line;
+        server.log.wait_for(why);
+    };
+    refused("root", "secret", "root may not log in");
+    refused("daemon", "secret", "shell is not in the shells file");
+    refused("listed", "secret", "in the ftpusers file");
+    refused("locked", "secret", "locked");
+    refused("ann", "wrong", "wrong secret");
+    refused("nobody", "secret", "no such user");
+    // The files are read at each login.
+    etc.write("nologin", "");
+    refused("ann", "secret", "nologin file");
+    std::fs::remove_file(etc.0.join("etc/nologin")).unwrap();
+    etc.write("ftpusers", "listed\nann\n");
+    refused("ann", "secret", "in the ftpusers file");
+    etc.write("ftpusers", "");
+    client.login("ann", "secret");
+}
+
+#[test]
+fn their_rights_are_a_setting() {
+    let Some(etc) = Etc::new("system-rights") else {
+        return;
+    };
+    let server = etc.serve(&["--system-users", "--system-rights", "read-only"]);
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    assert_eq!(client.fetch("RETR staffs"), b"staffs");
+    client.expect("MKD below", 550);
+    client.data();
+    client.expect("STOR mine", 550);
+}
+
+#[test]
+fn under_inetd_the_process_becomes_the_user() {
+    let Some(etc) = Etc::new("system-inetd") else {
+        return;
+    };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = OwnedFd::from(listener.accept().unwrap().0);
+    let mut child = etc
+        .wharfd(&["--inetd", "--system-users"])
+        .stdin(Stdio::from(server))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let peer = stream.peer_addr().unwrap();
+    let mut client = Client::over(stream, peer);
+    client.wait_for(220);
+    client.login("ann", "secret");
+    for uids in threads(child.id(), "Uid:") {
+        assert_eq!(
+            uids,
+            [
+                ANN.to_string(),
+                ANN.to_string(),
+                ANN.to_string(),
+                ANN.to_string()
+            ]
+        );
+    }
+    assert!(
+        threads(child.id(), "CapPrm:")
+            .iter()
+            .all(|sets| sets == &["0000000000000000"])
+    );
+    at_home(&mut client, &etc);
+    client.expect("QUIT", 221);
+    assert_eq!(wait(&mut child).code(), Some(0));
+}
+
+#[cfg(feature = "sftp")]
+#[test]
+fn over_sftp_their_own_keys_let_them_in() {
+    let Some(etc) = Etc::new("system-sftp") else {
+        return;
+    };
+    if !has("sftp") || !has("ssh-keygen") {
+        return;
+    }
+    let key = etc.0.join("key");
+    run(
+        Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key),
+        "",
+    );
+    let ssh = etc.home("ann").join(".ssh");
+    std::fs::create_dir(&ssh).unwrap();
+    std::fs::copy(etc.0.join("key.pub"), ssh.join("authorized_keys")).unwrap();
+    for path in [ssh.clone(), ssh.join("authorized_keys")] {
+        chown(path, Some(ANN), Some(ANNS)).unwrap();
+    }
+    open_to_all(&ssh, 0o700);
+    let host_key = etc.0.join("host-key");
+    let mut command = etc.wharfd(&["--listen-sftp", "127.0.0.1:0", "--print-port"]);
+    command
+        .args(["--system-users", "--host-key"])
+        .arg(&host_key);
+    let server = super::common::process::Process::start(&mut command);
+    let port = server.address().port().to_string();
+    let mut sftp = Command::new("sftp");
+    sftp.args(["-F", "/dev/null", "-b", "-", "-P", &port, "-i"])
+        .arg(&key);
+    sftp.args([
+        "-o",
+        "StrictHostKeyChecking=no",
+        "-o",
+        "UserKnownHostsFile=/dev/null",
+    ]);
+    sftp.arg("ann@127.0.0.1").current_dir(etc.0.path());
+    run(&mut sftp, "put key.pub mine\nget staffs\n-get roots\n");
+    let metadata = std::fs::metadata(etc.home("ann").join("mine")).unwrap();
+    assert_eq!((metadata.uid(), metadata.gid()), (ANN, ANNS));
+    assert_eq!(std::fs::read(etc.0.join("staffs")).unwrap(), b"staffs");
+    assert!(!etc.0.join("roots").exists());
+}
