@@ -10,8 +10,8 @@ fn no_way_leads_past_a_quota() {
         let running = server()
             .user("ann", "secret", "elradfmwMT")
             .limits(|limits| {
-                limits.quota_bytes = 1000;
-                limits.quota_files = 3;
+                limits.quota_bytes = Some(1000);
+                limits.quota_files = Some(3);
             })
             .set("atomic-uploads", atomic)
             .start();

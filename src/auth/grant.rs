@@ -29,8 +29,10 @@ pub(super) fn user(entry: Entry, defaults: &UserDefaults) -> Result<User> {
         max_sessions: options.max_sessions.unwrap_or(limits.max_sessions),
         rate_down: options.rate_down.unwrap_or(limits.rate_down),
         rate_up: options.rate_up.unwrap_or(limits.rate_up),
-        quota_bytes: options.quota_bytes.unwrap_or(limits.quota_bytes),
-        quota_files: options.quota_files.unwrap_or(limits.quota_files),
+        quota_bytes: options.quota_bytes.or(limits.quota_bytes),
+        quota_files: options.quota_files.or(limits.quota_files),
+        quota_full: options.quota_full.or(limits.quota_full),
+        retention: options.retention.or(limits.retention),
     };
     user.identity = identity;
     user.file_mode = options.file_mode;

@@ -18,6 +18,7 @@ pub mod user_file;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{FileSystem, Usage, VirtualPath};
@@ -166,14 +167,29 @@ impl User {
 pub struct UserLimits {
     /// Sessions at the same time.
     pub max_sessions: u32,
-    /// Bytes a second to the client, for each session.
+    /// Bytes a second to the client, for all sessions of the user together.
     pub rate_down: u64,
-    /// Bytes a second from the client, for each session.
+    /// Bytes a second from the client, for all sessions of the user together.
     pub rate_up: u64,
-    /// Bytes that all files of the home may take.
-    pub quota_bytes: u64,
-    /// Files that the home may hold.
-    pub quota_files: u64,
+    /// Bytes that all files of the home may take; `None`: the server's.
+    pub quota_bytes: Option<u64>,
+    /// Files that the home may hold; `None`: the server's.
+    pub quota_files: Option<u64>,
+    /// What happens when the quota is full; `None`: the server's.
+    pub quota_full: Option<QuotaFull>,
+    /// After which time without a change a file is deleted; zero keeps all,
+    /// `None`: the server's.
+    pub retention: Option<Duration>,
+}
+
+/// What happens when a quota is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QuotaFull {
+    /// The upload is refused.
+    Refuse,
+    /// The oldest files are deleted, as far as the user may store where they
+    /// are.
+    DeleteOldest,
 }
 
 /// Whom a session's thread acts as on the operating system's files.

@@ -6,6 +6,7 @@
 
 mod options;
 mod parse;
+mod value;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -156,6 +156,10 @@ keys! {
         "atomic-uploads" "" atomic_uploads, "uploads appear when they are whole";
         "fsync-uploads" "" fsync_uploads, "acknowledge an upload when the disk has it";
         "delete-broken-uploads" "" delete_broken_uploads, "delete uploads that were cut off";
+        "quota-bytes" "BYTES" quota_bytes, "bytes that the files of a user's home may take";
+        "quota-files" "N" quota_files, "files that a user's home may hold";
+        "quota-full" "refuse|delete-oldest" quota_full, "what happens when a quota is full";
+        "retention" "SECONDS" retention, "delete files of who may store that are older; 30d is thirty days";
         "file-mode" "OCTAL" file_mode, "permission bits of uploaded files";
         "dir-mode" "OCTAL" dir_mode, "permission bits of new directories";
         "dot-files" "show|hide|deny" dot_files, "names that begin with a dot";

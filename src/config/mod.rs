@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::address::Network;
-use crate::auth::Perms;
+use crate::auth::{Perms, QuotaFull};
 
 pub use crate::net::tls::ClientCertificate;
 pub use keys::{KEYS, Key, Section};
@@ -162,6 +162,15 @@ pub struct Config {
     pub fsync_uploads: bool,
     /// Broken uploads that are not atomic are deleted.
     pub delete_broken_uploads: bool,
+    /// Bytes that all files of a user's home may take.
+    pub quota_bytes: u64,
+    /// Files that a user's home may hold.
+    pub quota_files: u64,
+    /// What happens when a quota is full.
+    pub quota_full: QuotaFull,
+    /// After which time without a change a file in the home of a user who may
+    /// store is deleted.
+    pub retention: Duration,
     /// Permission bits of uploaded files.
     pub file_mode: Mode,
     /// Permission bits of new directories.
@@ -318,6 +327,10 @@ impl Default for Config {
             atomic_uploads: false,
             fsync_uploads: false,
             delete_broken_uploads: false,
+            quota_bytes: 0,
+            quota_files: 0,
+            quota_full: QuotaFull::Refuse,
+            retention: seconds(0),
             file_mode: Mode(0o644),
             dir_mode: Mode(0o755),
             dot_files: DotFiles::Show,

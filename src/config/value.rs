@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{ClientCertificate, DataPeer, DotFiles, TlsRequired, TlsReuse};
 use crate::address::Network;
-use crate::auth::Perms;
+use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};
 
 /// A field of the configuration that text can be read into.
@@ -224,6 +224,7 @@ words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => Data
 words!(TlsRequired: "no" => TlsRequired::No, "login" => TlsRequired::Login, "data" => TlsRequired::Data);
 words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require" => TlsReuse::Require);
 words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);
+words!(QuotaFull: "refuse" => QuotaFull::Refuse, "delete-oldest" => QuotaFull::DeleteOldest);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
 
 /// Permission bits, written in octal.

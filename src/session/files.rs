@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::Services;
 use super::events::{Event, Who};
+use super::home::Rates;
 use super::names;
 use super::registry::Live;
 use super::transfer::{Bucket, Opened, Transfer};
@@ -40,6 +41,7 @@ struct Inner {
     user: User,
     down: Bucket,
     up: Bucket,
+    shared: Arc<Rates>,
 }
 
 impl Files {
@@ -49,13 +51,10 @@ impl Files {
         live: Arc<Live>,
         user: User,
     ) -> Self {
-        let stricter = |one: u64, two: u64| match (one, two) {
-            (0, rate) | (rate, 0) => rate,
-            (one, two) => one.min(two),
-        };
         Files(Arc::new(Inner {
-            down: Bucket::new(stricter(config.session_rate_down, user.limits.rate_down)),
-            up: Bucket::new(stricter(config.session_rate_up, user.limits.rate_up)),
+            down: Bucket::new(config.session_rate_down),
+            up: Bucket::new(config.session_rate_up),
+            shared: services.homes.rates(&user),
             services,
             config,
             live,
@@ -94,17 +93,20 @@ impl Files {
     }
 
     pub(super) fn pace(&self, bytes: u64, up: bool) -> Duration {
-        let (own, all) = match up {
-            true => (&self.0.up, &self.0.services.rate_up),
-            false => (&self.0.down, &self.0.services.rate_down),
-        };
-        own.take(bytes).max(all.take(bytes))
+        let waits = self.buckets(up).map(|bucket| bucket.take(bytes));
+        waits.into_iter().max().unwrap_or_default()
     }
 
     pub(super) fn is_paced(&self, up: bool) -> bool {
+        self.buckets(up).iter().any(|bucket| bucket.is_limited())
+    }
+
+    /// Of the session, the user and the server.
+    fn buckets(&self, up: bool) -> [&Bucket; 3] {
+        let inner = &self.0;
         match up {
-            true => self.0.up.is_limited() || self.0.services.rate_up.is_limited(),
-            false => self.0.down.is_limited() || self.0.services.rate_down.is_limited(),
+            true => [&inner.up, &inner.shared.up, &inner.services.rate_up],
+            false => [&inner.down, &inner.shared.down, &inner.services.rate_down],
         }
     }
 

@@ -4,6 +4,7 @@
 
 pub mod events;
 pub mod files;
+mod home;
 pub mod identity;
 pub mod limits;
 mod names;
@@ -11,10 +12,9 @@ pub mod registry;
 pub mod transfer;
 pub mod transfer_log;
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::auth::{Authenticator, Credentials, Secret, User};
@@ -23,7 +23,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
 use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
-use crate::storage::{Metered, Usage};
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use identity::{Acting, Manner};
@@ -55,7 +54,7 @@ pub struct Services {
     rate_up: Bucket,
     phase: AtomicU8,
     manner: Manner,
-    usages: Mutex<HashMap<String, Weak<Usage>>>,
+    homes: home::Homes,
 }
 
 /// How far the end of the server has come.
@@ -91,7 +90,7 @@ impl Services {
             sweeps: files::Sweeps::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             manner: Manner::default(),
-            usages: Mutex::default(),
+            homes: home::Homes::default(),
         }
     }
 
@@ -150,34 +149,6 @@ impl Services {
                 _ => Wake::Gently,
             });
         }
-    }
-
-    /// Has a user with a quota metered, together with all other sessions of
-    /// the user. The first of them looks what is in use.
-    fn meter(&self, user: &mut User) {
-        let limits = user.limits;
-        if limits.quota_bytes == 0 && limits.quota_files == 0 {
-            return;
-        }
-        let wanted = (limits.quota_bytes, limits.quota_files);
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
-        usages.retain(|_, usage| usage.strong_count() > 0);
-        let known = usages.get(&user.name).and_then(Weak::upgrade);
-        let usage = match known.filter(|usage| usage.limits() == wanted) {
-            Some(usage) => usage,
-            None => {
-                let scan = Usage::scan(user.file_system.as_ref(), wanted.0, wanted.1);
-                let usage = Arc::new(scan);
-                usages.insert(user.name.clone(), Arc::downgrade(&usage));
-                usage
-            }
-        };
-        drop(usages);
-        user.file_system = Arc::new(Metered::new(
-            Arc::clone(&user.file_system),
-            Arc::clone(&usage),
-        ));
-        user.usage = Some(usage);
     }
 
     fn emit(&self, who: &Who<'_>, event: &Event<'_>) {
@@ -333,7 +304,10 @@ impl Session {
             }
         }
         let mut user = user;
-        self.services.meter(&mut user);
+        let services = &self.services;
+        services
+            .homes
+            .meter(&mut user, &self.config, services, &self.live);
         self.live.words().user = user.name.clone();
         log::info!(
             "session {}: {} from {} logged in ({})",

@@ -3,122 +3,152 @@
 //! What is in use is found by looking once ([`Usage::scan`]) and counted from
 //! then on, with every change under one lock, so that sessions of one user
 //! never exceed the quota together. What other programs change in the tree is
-//! seen at the next look.
+//! seen at the next look. Where the oldest files give way to the newest, they
+//! go under the same lock.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use super::oldest::{Candidate, Retire, Retired, oldest};
+use super::time::since_1970;
+use super::usage::{State, Usage, Used, Written, size};
 use super::{
-    Attributes, Create, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
-    OpenOptions, Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
+    Space, VirtualPath, Write,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{ErrorKind, Result};
 
-/// What the files of a tree take, and may take; a limit of 0 is none.
-#[derive(Debug)]
-pub struct Usage {
-    bytes_max: u64,
-    files_max: u64,
-    used: Mutex<Used>,
-}
+/// Between two looks for files that are too old.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
 
-/// Room in use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Bytes in regular files.
-    pub bytes: u64,
-    /// Everything that is no directory.
-    pub files: u64,
-}
-
-impl Usage {
-    /// Counts what is in `files`, without following links. Directories that
-    /// can't be read count nothing.
-    pub fn scan(files: &dyn FileSystem, bytes_max: u64, files_max: u64) -> Self {
-        let mut used = Used::default();
-        let mut left = vec![VirtualPath::root()];
-        while let Some(path) = left.pop() {
-            let Ok(mut directory) = files.read_dir(&path) else {
-                log::warn!("quota: {path} can't be read and is not counted");
-                continue;
-            };
-            let mut name = Vec::new();
-            while let Ok(Some(_)) = directory.next(&mut name) {
-                let Ok(metadata) = directory.metadata(&name, Follow::No) else {
-                    continue;
-                };
-                match (metadata.is_dir(), path.join(&name)) {
-                    (true, Ok(below)) => left.push(below),
-                    (true, Err(_)) => {}
-                    (false, _) => used.add(&metadata),
-                }
-            }
-        }
-        Usage {
-            bytes_max,
-            files_max,
-            used: Mutex::new(used),
-        }
-    }
-
-    /// What is in use now.
-    pub fn used(&self) -> Used {
-        *self.lock()
-    }
-
-    /// Bytes and files that may be in use; 0 is no limit.
-    pub fn limits(&self) -> (u64, u64) {
-        (self.bytes_max, self.files_max)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Used> {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn room_for(&self, used: &Used, bytes: u64, files: u64) -> Result<()> {
-        let over = |now: u64, more: u64, most: u64| {
-            most != 0 && more != 0 && now.saturating_add(more) > most
-        };
-        match over(used.bytes, bytes, self.bytes_max) || over(used.files, files, self.files_max) {
-            true => Err(Error::new(ErrorKind::Quota, "the quota is used up")),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Used {
-    fn add(&mut self, metadata: &Metadata) {
-        self.files = self.files.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(size(metadata));
-    }
-
-    fn remove(&mut self, metadata: &Metadata) {
-        self.files = self.files.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size(metadata));
-    }
-
-    fn resize(&mut self, from: u64, to: u64) {
-        self.bytes = self.bytes.saturating_sub(from).saturating_add(to);
-    }
-}
-
-fn size(metadata: &Metadata) -> u64 {
-    match metadata.kind {
-        FileKind::File => metadata.size,
-        _ => 0,
-    }
-}
-
-/// A file system that refuses with [`ErrorKind::Quota`] what would exceed.
+/// A file system that refuses with [`ErrorKind::Quota`] what would exceed, or
+/// makes room for it.
 #[derive(Clone)]
 pub struct Metered {
     files: Arc<dyn FileSystem>,
     usage: Arc<Usage>,
+    ring: Option<Arc<dyn Retire>>,
+    retention: Option<(Duration, Arc<dyn Retire>)>,
 }
 
 impl Metered {
     /// Meters `files` by `usage`.
     pub fn new(files: Arc<dyn FileSystem>, usage: Arc<Usage>) -> Self {
-        Metered { files, usage }
+        Metered {
+            files,
+            usage,
+            ring: None,
+            retention: None,
+        }
+    }
+
+    /// When there is no more room, the oldest files that `retire` lets go are
+    /// deleted.
+    pub fn with_ring(mut self, retire: Arc<dyn Retire>) -> Self {
+        self.ring = Some(retire);
+        self
+    }
+
+    /// Files that nobody has changed for so long are deleted, as far as
+    /// `retire` lets them go: at [`Metered::retire_old`] and before a file is
+    /// written, once an hour at most.
+    pub fn with_retention(mut self, time: Duration, retire: Arc<dyn Retire>) -> Self {
+        self.retention = Some((time, retire));
+        self
+    }
+
+    /// Room for `bytes` and `files` more, where a file is to be `size` bytes
+    /// long; whatever gives way for it is gone then.
+    fn make_room(&self, state: &mut State, size: u64, bytes: u64, files: u64) -> Result<()> {
+        loop {
+            let Err(error) = self.usage.room_for(&state.used, bytes, files) else {
+                return Ok(());
+            };
+            let (bytes_max, _) = self.usage.limits();
+            // What never fits must not empty the ring first.
+            let fits = bytes_max == 0 || size <= bytes_max;
+            match &self.ring {
+                Some(retire) if fits && self.oldest_gives_way(state, retire.as_ref()) => {}
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn oldest_gives_way(&self, state: &mut State, retire: &dyn Retire) -> bool {
+        let mut looked = false;
+        loop {
+            while let Some(candidate) = state.oldest.pop() {
+                if self.retire(state, &candidate, retire, Retired::Full) {
+                    return true;
+                }
+            }
+            if looked {
+                return false;
+            }
+            looked = true;
+            let State { written, .. } = &*state;
+            state.oldest = oldest(self.files.as_ref(), None, &|path, metadata| {
+                !written.contains_key(&metadata.id) && retire.may_retire(path)
+            });
+        }
+    }
+
+    /// Whether the file is gone.
+    fn retire(
+        &self,
+        state: &mut State,
+        candidate: &Candidate,
+        retire: &dyn Retire,
+        why: Retired,
+    ) -> bool {
+        if !retire.may_retire(&candidate.path) {
+            return false;
+        }
+        let written = &state.written;
+        match candidate.remove(self.files.as_ref(), |id| written.contains_key(&id)) {
+            Ok(Some(metadata)) => {
+                state.used.remove(&metadata);
+                retire.retired(&candidate.path, why);
+                true
+            }
+            Ok(None) => false,
+            Err(error) if error.kind() == ErrorKind::NotFound => false,
+            Err(error) => {
+                log::warn!("{} can't be deleted: {error}", candidate.path);
+                false
+            }
+        }
+    }
+
+    /// Deletes what is too old, if it is time to look for it.
+    pub fn retire_old(&self) {
+        let Some((time, retire)) = &self.retention else {
+            return;
+        };
+        let mut state = self.usage.lock();
+        let every = LOOK_EVERY.min(*time / 24);
+        if state.looked.is_some_and(|looked| looked.elapsed() < every) {
+            return;
+        }
+        state.looked = Some(Instant::now());
+        drop(state);
+        let Some(before) = SystemTime::now().checked_sub(*time) else {
+            return;
+        };
+        let (before, _) = since_1970(before);
+        loop {
+            // Nobody waits while the tree is looked through.
+            let found = oldest(self.files.as_ref(), Some(before), &|path, _| {
+                retire.may_retire(path)
+            });
+            let gone = found.iter().rev().filter(|candidate| {
+                let mut state = self.usage.lock();
+                self.retire(&mut state, candidate, retire.as_ref(), Retired::Old)
+            });
+            if gone.count() == 0 {
+                return;
+            }
+        }
     }
 }
 
@@ -131,21 +161,25 @@ impl FileSystem for Metered {
         if options.write == Write::No && options.create == Create::Never {
             return self.files.open(path, options);
         }
-        let mut used = self.usage.lock();
+        self.retire_old();
+        let mut state = self.usage.lock();
         let before = self.files.metadata(path, Follow::Yes).ok();
         if before.is_none() && options.create != Create::Never {
-            self.usage.room_for(&used, 0, 1)?;
+            self.make_room(&mut state, 0, 0, 1)?;
         }
         let file = self.files.open(path, options)?;
         match before {
-            None => used.files = used.files.saturating_add(1),
-            Some(before) if options.write == Write::Truncate => used.resize(size(&before), 0),
+            None => state.used.files = state.used.files.saturating_add(1),
+            Some(before) if options.write == Write::Truncate => state.used.resize(size(&before), 0),
             Some(_) => {}
         }
+        let written = Written::begin(&self.usage, &mut state, file.metadata()?.id);
+        drop(state);
         Ok(Box::new(MeteredFile {
             file,
-            usage: Arc::clone(&self.usage),
             append: options.write == Write::Append,
+            _written: written,
+            metered: self.clone(),
         }))
     }
 
@@ -158,10 +192,10 @@ impl FileSystem for Metered {
     }
 
     fn remove_file(&self, path: &VirtualPath) -> Result<()> {
-        let mut used = self.usage.lock();
+        let mut state = self.usage.lock();
         let metadata = self.files.metadata(path, Follow::No)?;
         self.files.remove_file(path)?;
-        used.remove(&metadata);
+        state.used.remove(&metadata);
         Ok(())
     }
 
@@ -170,7 +204,7 @@ impl FileSystem for Metered {
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
-        let mut used = self.usage.lock();
+        let mut state = self.usage.lock();
         let source = self.files.metadata(from, Follow::No).ok();
         let target = self.files.metadata(to, Follow::No).ok();
         self.files.rename(from, to, existing)?;
@@ -178,7 +212,7 @@ impl FileSystem for Metered {
         if let Some(target) = target.filter(|target| !target.is_dir())
             && source.is_none_or(|source| source.id != target.id)
         {
-            used.remove(&target);
+            state.used.remove(&target);
         }
         Ok(())
     }
@@ -192,12 +226,11 @@ impl FileSystem for Metered {
         let Some(wished) = attributes.size else {
             return self.files.set_attributes(path, attributes, follow);
         };
-        let mut used = self.usage.lock();
+        let mut state = self.usage.lock();
         let before = size(&self.files.metadata(path, follow)?);
-        self.usage
-            .room_for(&used, wished.saturating_sub(before), 0)?;
+        self.make_room(&mut state, wished, wished.saturating_sub(before), 0)?;
         self.files.set_attributes(path, attributes, follow)?;
-        used.resize(before, wished);
+        state.used.resize(before, wished);
         Ok(())
     }
 
@@ -206,28 +239,32 @@ impl FileSystem for Metered {
     }
 
     fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
-        let mut used = self.usage.lock();
-        self.usage.room_for(&used, 0, 1)?;
+        let mut state = self.usage.lock();
+        self.make_room(&mut state, 0, 0, 1)?;
         self.files.symlink(target, path)?;
-        used.files = used.files.saturating_add(1);
+        state.used.files = state.used.files.saturating_add(1);
         Ok(())
     }
 
     /// Counted as a copy: whichever name is removed first, the count is right
     /// when both are gone.
     fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
-        let mut used = self.usage.lock();
+        let mut state = self.usage.lock();
         let metadata = self.files.metadata(path, Follow::No)?;
-        self.usage.room_for(&used, size(&metadata), 1)?;
+        self.make_room(&mut state, size(&metadata), size(&metadata), 1)?;
         self.files.hard_link(path, new)?;
-        used.add(&metadata);
+        state.used.add(&metadata);
         Ok(())
     }
 
-    /// What the user may still use, if that is less than what is there.
+    /// What the user may still use, if that is less than what is there; in a
+    /// ring that is everything that fits into it.
     fn space(&self, path: &VirtualPath) -> Result<Space> {
         let mut space = self.files.space(path)?;
-        let used = self.usage.used();
+        let used = match &self.ring {
+            Some(_) => Used::default(),
+            None => self.usage.used(),
+        };
         let (bytes_max, files_max) = self.usage.limits();
         if bytes_max != 0 && space.block_size != 0 {
             let left = bytes_max.saturating_sub(used.bytes) / space.block_size;
@@ -245,8 +282,9 @@ impl FileSystem for Metered {
 /// could not be counted.
 struct MeteredFile {
     file: Box<dyn File>,
-    usage: Arc<Usage>,
     append: bool,
+    _written: Written,
+    metered: Metered,
 }
 
 impl File for MeteredFile {
@@ -255,18 +293,18 @@ impl File for MeteredFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let mut used = self.usage.lock();
+        let mut state = self.metered.usage.lock();
         // The size is asked for each time: another session may write, too.
         let before = self.file.metadata()?.size;
         let begin = if self.append { before } else { offset };
         let end = begin.saturating_add(data.len() as u64).max(before);
-        self.usage.room_for(&used, end - before, 0)?;
+        self.metered.make_room(&mut state, end, end - before, 0)?;
         let outcome = self.file.write_all_at(data, offset);
         let after = match &outcome {
             Ok(()) => end,
             Err(_) => self.file.metadata().map_or(end, |metadata| metadata.size),
         };
-        used.resize(before, after);
+        state.used.resize(before, after);
         outcome
     }
 
@@ -286,12 +324,12 @@ impl File for MeteredFile {
         let Some(wished) = attributes.size else {
             return self.file.set_attributes(attributes);
         };
-        let mut used = self.usage.lock();
+        let mut state = self.metered.usage.lock();
         let before = self.file.metadata()?.size;
-        self.usage
-            .room_for(&used, wished.saturating_sub(before), 0)?;
+        self.metered
+            .make_room(&mut state, wished, wished.saturating_sub(before), 0)?;
         self.file.set_attributes(attributes)?;
-        used.resize(before, wished);
+        state.used.resize(before, wished);
         Ok(())
     }
 

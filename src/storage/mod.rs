@@ -11,10 +11,12 @@ mod local;
 mod memory;
 mod metered;
 mod mount;
+mod oldest;
 mod path;
 mod read_only;
 mod time;
 mod trail;
+mod usage;
 
 use std::os::fd::BorrowedFd;
 use std::time::SystemTime;
@@ -23,10 +25,12 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub use local::{LocalFs, Resolver};
 pub use memory::MemoryFs;
-pub use metered::{Metered, Usage, Used};
+pub use metered::Metered;
 pub use mount::Mounts;
+pub use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
+pub use usage::{Usage, Used};
 
 /// A user's file system.
 ///

@@ -1,15 +1,13 @@
 //! The options of a line in the users' file: one table, which the parser,
 //! the messages and the man page wharfd-users(5) are made from.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::value::{date, directory, file, id, mode, network, number, size, text, time, uid};
 use crate::address::Network;
-use crate::auth::{Identity, Perms};
+use crate::auth::{Identity, Perms, QuotaFull};
 use crate::storage::VirtualPath;
-use crate::text::Escaped;
-use crate::time::Utc;
 
 /// One option: a row of [`OPTIONS`].
 pub struct OptionRow {
@@ -60,6 +58,10 @@ pub struct Options {
     pub quota_bytes: Option<u64>,
     /// `quota-files=`
     pub quota_files: Option<u64>,
+    /// `quota-full=`
+    pub quota_full: Option<QuotaFull>,
+    /// `retention=`
+    pub retention: Option<Duration>,
     /// `keys=`
     pub keys: Option<PathBuf>,
     /// `certificate=`
@@ -137,14 +139,14 @@ pub const OPTIONS: &[OptionRow] = &[
     OptionRow {
         key: "rate-down",
         takes: "BYTES[K|M|G|T]",
-        help: "bytes a second to the client in each session, 0 for no limit",
+        help: "bytes a second to all clients of the user, 0 for no limit",
         repeat: Repeat::Once,
         set: |options, value| set(&mut options.rate_down, size(value)),
     },
     OptionRow {
         key: "rate-up",
         takes: "BYTES[K|M|G|T]",
-        help: "bytes a second from the client in each session, 0 for no limit",
+        help: "bytes a second from all clients of the user, 0 for no limit",
         repeat: Repeat::Once,
         set: |options, value| set(&mut options.rate_up, size(value)),
     },
@@ -161,6 +163,27 @@ pub const OPTIONS: &[OptionRow] = &[
         help: "files that the home may hold, 0 for no limit",
         repeat: Repeat::Once,
         set: |options, value| set(&mut options.quota_files, number(value)),
+    },
+    OptionRow {
+        key: "quota-full",
+        takes: "refuse|delete-oldest",
+        help: "what happens when the quota is full",
+        repeat: Repeat::Once,
+        set: |options, value| {
+            options.quota_full = Some(match value {
+                b"refuse" => QuotaFull::Refuse,
+                b"delete-oldest" => QuotaFull::DeleteOldest,
+                _ => return Err("expected refuse or delete-oldest".into()),
+            });
+            Ok(())
+        },
+    },
+    OptionRow {
+        key: "retention",
+        takes: "SECONDS[m|h|d]",
+        help: "delete files that have not changed for so long, 0 keeps them",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.retention, time(value)),
     },
     OptionRow {
         key: "keys",
@@ -272,128 +295,6 @@ fn add<T>(
     Ok(())
 }
 
-/// Plain decimal digits: `str::parse` would take a sign as well.
-fn number<T: std::str::FromStr>(value: &[u8]) -> Result<T, String> {
-    value
-        .first()
-        .filter(|first| first.is_ascii_digit())
-        .and_then(|_| std::str::from_utf8(value).ok()?.parse().ok())
-        .ok_or_else(|| expected("a number", value))
-}
-
-/// A user or group number; the highest one means "no change" to the kernel.
-fn id(value: &[u8]) -> Result<u32, String> {
-    number(value)
-        .ok()
-        .filter(|id| *id != u32::MAX)
-        .ok_or_else(|| expected("a user or group number", value))
-}
-
-/// SECURITY: a user of the file that acts as root could change the file itself.
-fn uid(value: &[u8]) -> Result<u32, String> {
-    match id(value)? {
-        0 => Err("expected a user number other than that of root".into()),
-        uid => Ok(uid),
-    }
-}
-
-/// Bytes, with a suffix that stands for a power of 1024.
-fn size(value: &[u8]) -> Result<u64, String> {
-    let (digits, shift) = match value.split_last() {
-        Some((b'K' | b'k', digits)) => (digits, 10),
-        Some((b'M' | b'm', digits)) => (digits, 20),
-        Some((b'G' | b'g', digits)) => (digits, 30),
-        Some((b'T' | b't', digits)) => (digits, 40),
-        _ => (value, 0),
-    };
-    number::<u64>(digits)
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| expected("a number of bytes such as 500M", value))
-}
-
-fn text(value: &[u8], what: &str) -> Result<String, String> {
-    match std::str::from_utf8(value) {
-        Ok(text) if !text.is_empty() && !text.contains(char::is_control) => Ok(text.into()),
-        _ => Err(expected(what, value)),
-    }
-}
-
-fn file(value: &[u8]) -> Result<PathBuf, String> {
-    if value.is_empty() || value.contains(&0) {
-        return Err(expected("the name of a file", value));
-    }
-    Ok(PathBuf::from(OsString::from_vec(value.to_vec())))
-}
-
-fn network(value: &[u8]) -> Result<Network, String> {
-    std::str::from_utf8(value)
-        .ok()
-        .and_then(|text| Network::parse(text).ok())
-        .ok_or_else(|| expected("a network such as 192.168.0.0/16", value))
-}
-
-fn mode(value: &[u8]) -> Result<u32, String> {
-    std::str::from_utf8(value)
-        .ok()
-        .filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))
-        .and_then(|text| u32::from_str_radix(text, 8).ok())
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| expected("octal permission bits such as 0640", value))
-}
-
-fn directory(value: &[u8]) -> Result<(VirtualPath, Perms), String> {
-    let wanted = "a directory and rights such as /incoming=drop";
-    // The last '=': rights have none, a path may.
-    let at = value
-        .iter()
-        .rposition(|&byte| byte == b'=')
-        .filter(|_| value.first() == Some(&b'/'))
-        .ok_or_else(|| expected(wanted, value))?;
-    let path = VirtualPath::root()
-        .join(&value[..at])
-        .map_err(|error| error.to_string())?;
-    let rights = std::str::from_utf8(&value[at + 1..]).map_err(|_| expected(wanted, value))?;
-    Ok((path, Perms::parse(rights)?))
-}
-
-/// A date of the Gregorian calendar as days since 1970-01-01.
-fn date(value: &[u8]) -> Result<i64, String> {
-    let wrong = || expected("a date such as 2030-12-31", value);
-    let [year @ .., b'-', m1, m2, b'-', d1, d2] = value else {
-        return Err(wrong());
-    };
-    if year.len() != 4 {
-        return Err(wrong());
-    }
-    let year: u32 = number(year).map_err(|_| wrong())?;
-    let month: u32 = number(&[*m1, *m2]).map_err(|_| wrong())?;
-    let day: u32 = number(&[*d1, *d2]).map_err(|_| wrong())?;
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return Err(wrong()),
-    };
-    if !(1970..=9999).contains(&year) || !(1..=days).contains(&day) {
-        return Err(wrong());
-    }
-    let midnight = Utc {
-        year,
-        month,
-        day,
-        ..Utc::from_seconds(0)
-    };
-    Ok(midnight.seconds() / 86_400)
-}
-
-fn expected(what: &str, value: &[u8]) -> String {
-    // A value that was pasted wrongly must not fill the screen.
-    let shown = &value[..value.len().min(64)];
-    format!("expected {what}, found '{}'", Escaped(shown))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -419,6 +320,11 @@ mod tests {
             ("rate-up", "99999999999999G", Some("500M")),
             ("quota-bytes", "", Some("500M")),
             ("quota-files", "-1", Some("number")),
+            ("quota-full", "delete-oldest", None),
+            ("quota-full", "ring", Some("refuse")),
+            ("retention", "30d", None),
+            ("retention", "30w", Some("30d")),
+            ("retention", "99999999d", Some("30d")),
             ("allow", "10.0.0.0/8+::1", None),
             ("allow", "10.0.0.0/33", Some("network")),
             ("expires", "2024-02-29", None),

@@ -63,6 +63,8 @@ const FACILITIES: [(&str, u8); 11] = [
 
 /// The keys of wharfd.conf(5) that mean something for one user's session.
 fn keys() -> impl Iterator<Item = &'static Key> {
+    // Each of its processes would count for itself.
+    const QUOTA: [&str; 4] = ["quota-bytes", "quota-files", "quota-full", "retention"];
     const NO_MEANING: [&str; 5] = [
         "file-mode",
         "dir-mode",
@@ -71,7 +73,7 @@ fn keys() -> impl Iterator<Item = &'static Key> {
         "max-recursion",
     ];
     KEYS.iter().filter(|key| match key.section {
-        Section::Files => !NO_MEANING.contains(&key.name),
+        Section::Files => !NO_MEANING.contains(&key.name) && !QUOTA.contains(&key.name),
         Section::Limits => key.name.starts_with("session-rate-"),
         Section::Logging => key.name == "transfer-log",
         _ => false,

@@ -1,0 +1,135 @@
+//! What all sessions of one user share: how much room the files in the home
+//! take, and how fast they all together may be.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use super::Services;
+use super::events::{Event, Who};
+use super::files::TEMPORARY_PREFIX;
+use super::registry::Live;
+use super::transfer::Bucket;
+use crate::auth::{QuotaFull, Right, User};
+use crate::config::Config;
+use crate::storage::{Metered, Retire, Retired, Usage, VirtualPath};
+
+/// What is known of users who are logged in, by name.
+#[derive(Default)]
+pub(super) struct Homes {
+    usages: Mutex<HashMap<String, Weak<Usage>>>,
+    rates: Mutex<HashMap<String, Weak<Rates>>>,
+}
+
+/// The rates of a user, for all sessions together.
+pub(super) struct Rates {
+    pub(super) down: Bucket,
+    pub(super) up: Bucket,
+}
+
+impl Homes {
+    /// The rates that the sessions of a user share; what the users file says
+    /// now holds for all of them.
+    pub(super) fn rates(&self, user: &User) -> Arc<Rates> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.retain(|_, rates| rates.strong_count() > 0);
+        let known = rates.get(&user.name).and_then(Weak::upgrade);
+        let shared = known.unwrap_or_else(|| {
+            let fresh = Arc::new(Rates {
+                down: Bucket::new(0),
+                up: Bucket::new(0),
+            });
+            rates.insert(user.name.clone(), Arc::downgrade(&fresh));
+            fresh
+        });
+        shared.down.set_rate(user.limits.rate_down);
+        shared.up.set_rate(user.limits.rate_up);
+        shared
+    }
+
+    /// Has a user with a quota, or whose files grow too old, metered together
+    /// with all other sessions of the user. The first of them looks what is
+    /// in use.
+    pub(super) fn meter(
+        &self,
+        user: &mut User,
+        config: &Config,
+        services: &Arc<Services>,
+        live: &Arc<Live>,
+    ) {
+        let limits = user.limits;
+        let quota = (
+            limits.quota_bytes.unwrap_or(config.quota_bytes),
+            limits.quota_files.unwrap_or(config.quota_files),
+        );
+        let retention = limits.retention.unwrap_or(config.retention);
+        if quota == (0, 0) && retention.is_zero() {
+            return;
+        }
+        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        usages.retain(|_, usage| usage.strong_count() > 0);
+        let known = usages.get(&user.name).and_then(Weak::upgrade);
+        let usage = match known.filter(|usage| usage.limits() == quota) {
+            Some(usage) => usage,
+            None => {
+                let scan = Usage::scan(user.file_system.as_ref(), quota.0, quota.1);
+                let usage = Arc::new(scan);
+                usages.insert(user.name.clone(), Arc::downgrade(&usage));
+                usage
+            }
+        };
+        drop(usages);
+        let mut metered = Metered::new(Arc::clone(&user.file_system), Arc::clone(&usage));
+        let keeper = Arc::new(Keeper {
+            services: Arc::clone(services),
+            live: Arc::clone(live),
+            user: user.clone(),
+            retention,
+        });
+        let full = limits.quota_full.unwrap_or(config.quota_full);
+        if full == QuotaFull::DeleteOldest {
+            metered = metered.with_ring(Arc::clone(&keeper) as Arc<dyn Retire>);
+        }
+        if !retention.is_zero() {
+            metered = metered.with_retention(retention, keeper);
+        }
+        metered.retire_old();
+        user.file_system = Arc::new(metered);
+        if quota != (0, 0) {
+            user.usage = Some(usage);
+        }
+    }
+}
+
+/// Says which files of a user may go, and tells everybody what has gone.
+struct Keeper {
+    services: Arc<Services>,
+    live: Arc<Live>,
+    user: User,
+    retention: Duration,
+}
+
+impl Retire for Keeper {
+    /// What the user can't store stays: a tree that is only read, a directory
+    /// of the administrator. So does what is not a whole file yet.
+    fn may_retire(&self, path: &VirtualPath) -> bool {
+        let begun = |name: &[u8]| name.starts_with(TEMPORARY_PREFIX);
+        self.user.perms_at(path).has(Right::Write) && !path.components().any(begun)
+    }
+
+    fn retired(&self, path: &VirtualPath, why: Retired) {
+        let why = match why {
+            Retired::Full => "the quota is full".to_owned(),
+            Retired::Old => format!("older than {} seconds", self.retention.as_secs()),
+        };
+        log::info!("session {}: deleted {path}: {why}", self.live.id);
+        let who = Who {
+            session: self.live.id,
+            user: Some(&self.user.name),
+            anonymous: self.user.anonymous,
+            peer: self.live.peer,
+            protocol: self.live.protocol,
+        };
+        self.services.emit(&who, &Event::Deleted(path));
+    }
+}

@@ -1,0 +1,189 @@
+//! The oldest files of a tree, and deleting them: rings (the oldest gives way
+//! to the newest) and retention (nothing is kept for longer).
+//!
+//! Nothing outside the tree is reached: links are neither followed nor
+//! deleted, and a file is looked at again in the moment before it goes.
+
+use std::collections::BinaryHeap;
+
+use super::{FileKind, FileSystem, Follow, Metadata, VirtualPath};
+use crate::error::Result;
+
+/// Files that one look through a tree finds: at 200 bytes each 200 KiB.
+const BATCH: usize = 1024;
+
+/// Says what may go, and hears what has gone.
+pub trait Retire: Send + Sync {
+    /// Whether a file may be deleted without being asked for by a client.
+    fn may_retire(&self, path: &VirtualPath) -> bool;
+
+    /// A file has been deleted.
+    fn retired(&self, path: &VirtualPath, why: Retired);
+}
+
+/// Why a file was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retired {
+    /// There was no more room.
+    Full,
+    /// It was too old.
+    Old,
+}
+
+/// A file as it was when it was found; ordered by age.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    modified: (i64, u32),
+    pub(super) path: VirtualPath,
+    id: (u64, u64),
+}
+
+impl Candidate {
+    /// The file, if it is still the one that was found: a link or another file
+    /// may have taken its name or that of a directory above.
+    fn is_still(&self, metadata: &Metadata) -> bool {
+        metadata.kind == FileKind::File
+            && metadata.id == self.id
+            && (metadata.modified, metadata.modified_nanos) == self.modified
+    }
+
+    /// Deletes the file and the directory above it if that is empty then;
+    /// `None` if it is another one now, or in use.
+    pub(super) fn remove(
+        &self,
+        files: &dyn FileSystem,
+        in_use: impl Fn((u64, u64)) -> bool,
+    ) -> Result<Option<Metadata>> {
+        let metadata = files.metadata(&self.path, Follow::No)?;
+        if !self.is_still(&metadata) || in_use(metadata.id) {
+            return Ok(None);
+        }
+        files.remove_file(&self.path)?;
+        let above = self.path.parent();
+        if !above.is_root() {
+            // Cameras make a directory a day; one that is not empty stays.
+            let _ = files.remove_dir(&above);
+        }
+        Ok(Some(metadata))
+    }
+}
+
+/// The oldest files that fit, the very oldest last; with `before` only those
+/// that were changed before that second. Directories that can't be read hold
+/// none.
+pub(super) fn oldest(
+    files: &dyn FileSystem,
+    before: Option<i64>,
+    fits: &dyn Fn(&VirtualPath, &Metadata) -> bool,
+) -> Vec<Candidate> {
+    // The newest of those that were found is on top, and goes first.
+    let mut found = BinaryHeap::new();
+    let mut left = vec![VirtualPath::root()];
+    while let Some(path) = left.pop() {
+        let Ok(mut directory) = files.read_dir(&path) else {
+            continue;
+        };
+        let mut name = Vec::new();
+        while let Ok(Some(_)) = directory.next(&mut name) {
+            let (Ok(metadata), Ok(path)) =
+                (directory.metadata(&name, Follow::No), path.join(&name))
+            else {
+                continue;
+            };
+            if metadata.is_dir() {
+                left.push(path);
+                continue;
+            }
+            let old = before.is_none_or(|before| metadata.modified < before);
+            if metadata.kind == FileKind::File && old && fits(&path, &metadata) {
+                found.push(Candidate {
+                    modified: (metadata.modified, metadata.modified_nanos),
+                    path,
+                    id: metadata.id,
+                });
+                if found.len() > BATCH {
+                    found.pop();
+                }
+            }
+        }
+    }
+    let mut found = found.into_sorted_vec();
+    found.reverse();
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Attributes, Create, Existing, MemoryFs, OpenOptions, Write};
+    use std::time::{Duration, UNIX_EPOCH};
+
+    fn path(text: &str) -> VirtualPath {
+        VirtualPath::root().join(text.as_bytes()).unwrap()
+    }
+
+    fn put(files: &MemoryFs, name: &str, modified: u64) {
+        let options = OpenOptions::write(Write::Truncate, Create::IfMissing, 0o600);
+        files.open(&path(name), &options).unwrap().close().unwrap();
+        let attributes = Attributes {
+            modified: Some(UNIX_EPOCH + Duration::from_secs(modified)),
+            ..Attributes::default()
+        };
+        files
+            .set_attributes(&path(name), &attributes, Follow::No)
+            .unwrap();
+    }
+
+    #[test]
+    fn the_oldest_files_come_last_and_links_never() {
+        let files = MemoryFs::new();
+        files.make_dir(&path("d"), 0o700).unwrap();
+        for (name, modified) in [("b", 20), ("d/a", 10), ("c", 30), ("no", 1)] {
+            put(&files, name, modified);
+        }
+        files.symlink(b"b", &path("link")).unwrap();
+        let names = |before| {
+            let fits = |path: &VirtualPath, _: &Metadata| path.as_bytes() != b"/no";
+            let found = oldest(&files, before, &fits);
+            let names = found.iter().map(|found| found.path.to_string());
+            names.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(None), "/c /b /d/a");
+        assert_eq!(names(Some(30)), "/b /d/a");
+        assert_eq!(names(Some(10)), "");
+        for number in 0..2000 {
+            put(&files, &format!("d/{number}"), 100 + number);
+        }
+        assert_eq!(oldest(&files, None, &|_, _| true).len(), BATCH);
+    }
+
+    #[test]
+    fn only_the_file_that_was_found_goes() {
+        let files = MemoryFs::new();
+        for name in ["a", "b", "c", "used"] {
+            put(&files, name, 10);
+        }
+        files.make_dir(&path("d"), 0o700).unwrap();
+        put(&files, "d/only", 10);
+        let found = oldest(&files, None, &|_, _| true);
+        let find = |name: &str| {
+            let wanted = path(name);
+            found.iter().find(|found| found.path == wanted).unwrap()
+        };
+        let remove = |name: &str| find(name).remove(&files, |id| id == find("used").id);
+        // Replaced, changed, a link now.
+        put(&files, "new", 10);
+        files
+            .rename(&path("new"), &path("a"), Existing::Replace)
+            .unwrap();
+        put(&files, "b", 11);
+        files.remove_file(&path("c")).unwrap();
+        files.symlink(b"a", &path("c")).unwrap();
+        for name in ["a", "b", "c", "used"] {
+            assert_eq!(remove(name).unwrap(), None, "{name}");
+        }
+        assert!(remove("d/only").unwrap().is_some());
+        assert!(files.metadata(&path("d"), Follow::No).is_err());
+        assert!(remove("d/only").is_err());
+    }
+}
