@@ -15,7 +15,7 @@ python3-aioftp       # clients_tls: makes its handshake before its command
 perl                 # clients_tls: Net::FTP
 libio-socket-ssl-perl # clients_tls: Net::FTP under TLS
 rclone               # clients, clients_tls (Go), sftp_clients
-busybox              # clients: ftpget and ftpput
+busybox              # clients: ftpget and ftpput; logs: syslogd
 openssh-client       # sftp_clients: sftp, scp, ssh-keygen
 openssh-server       # sftp_clients: sshd, which starts the subsystem
 openssh-sftp-server  # sftp_clients: the path that dropbear looks for
@@ -27,6 +27,7 @@ python3-paramiko     # sftp_clients
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
 mandoc               # make man-lint
+logrotate            # logs
 pamtester            # accounts: PAM
 slapd                # accounts: LDAP
 ldap-utils           # accounts: ldapsearch
@@ -34,7 +35,7 @@ xinetd               # launchers (openbsd-inetd conflicts with it)
 ucspi-tcp            # launchers: tcpserver
 ipsvd                # launchers: tcpsvd
 systemd              # launchers: systemd-socket-activate
-fail2ban             # launchers: fail2ban-regex
+fail2ban             # launchers, logs: fail2ban-regex
 prometheus           # control: promtool
 LIST
 )

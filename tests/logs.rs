@@ -1,0 +1,193 @@
+//! The daemon's logs with those who take them further: a real syslogd,
+//! logrotate and fail2ban. Each has directories of its own in the places that
+//! the files of contrib name, which needs root; without, the tests say SKIP.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::process::{Process, WHARFD, has, run, signal_to, soon};
+use common::{Client, TempDir};
+
+/// A directory with `root/file`, `log` and `run`, for programs in a mount
+/// namespace that has the last two as /var/log and /run.
+fn place(name: &str, programs: &[&str]) -> Option<TempDir> {
+    if !std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        eprintln!("SKIP: needs root");
+        return None;
+    }
+    if !programs.iter().all(|program| has(program)) {
+        return None;
+    }
+    let directory = TempDir::new(name);
+    for name in ["root", "log", "run", "dev"] {
+        std::fs::create_dir(directory.join(name)).unwrap();
+        let mode = PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.join(name), mode).unwrap();
+    }
+    std::fs::write(directory.join("root/file"), "content").unwrap();
+    Some(directory)
+}
+
+/// `sh -c SCRIPT sh ARGUMENTS`, alone with its mounts.
+fn apart(directory: &TempDir, script: &str) -> Command {
+    let mounts = "cd \"$1\" && mount --bind log /var/log && mount --bind run /run && ";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--pid", "--fork", "--kill-child"]);
+    command.args(["sh", "-c", &format!("{mounts}{script}"), "sh"]);
+    command.arg(directory.path());
+    command
+}
+
+fn contrib(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("contrib")
+        .join(path)
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The process whose command line has all these words.
+fn process_with(words: &[&str]) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let given: Vec<_> = line.split(|byte| *byte == 0).collect();
+            words.iter().all(|word| given.contains(&word.as_bytes()))
+        })
+}
+
+fn refused(server: &Process, name: &str) {
+    let mut client = Client::greeted(server.address());
+    client.expect(&format!("USER {name}"), 331);
+    client.expect("PASS x", 530);
+    client.expect("QUIT", 221);
+}
+
+#[test]
+fn syslogd_gets_the_lines_also_when_it_was_started_again() {
+    let Some(directory) = place("syslog", &["unshare", "busybox", "fail2ban-regex"]) else {
+        return;
+    };
+    let messages = directory.join("messages");
+    // /dev is replaced, for syslogd binds /dev/log.
+    let script = "for name in null zero random urandom; do \
+                    : >dev/$name && mount --bind /dev/$name dev/$name || exit 1; done; \
+                  mount --rbind dev /dev || exit 1; \
+                  (while :; do busybox syslogd -n -O \"$1/messages\"; done) & \
+                  tries=0; until [ -S /dev/log ]; do \
+                    tries=$((tries + 1)); [ $tries -lt 200 ] || exit 1; sleep 0.1; done; \
+                  shift; exec \"$@\"";
+    let mut command = apart(&directory, script);
+    command.args([
+        WHARFD,
+        "--syslog",
+        "--listen",
+        "127.0.0.1:0",
+        "--print-port",
+    ]);
+    command.args(["--login-delay", "0", "--node-name", "web1", "root"]);
+    let server = Process::start(&mut command);
+    refused(&server, "ann");
+    let has_line = |words: &str| soon(|| text(&messages).contains(words));
+    assert!(has_line("login refused: user \"ann\" from 127.0.0.1 (ftp)"));
+    // Who, whence and how important stand in syslog's own places.
+    let line = text(&messages);
+    let line = line.lines().find(|line| line.contains("refused")).unwrap();
+    assert!(line.contains(" ftp.warn wharfd["), "{line}");
+    assert!(line.contains("]: web1 session "), "{line}");
+    // A name forges no line.
+    refused(&server, "a\\r\\nb");
+    // Another syslogd takes the place of the first, and is found.
+    let own = messages.to_str().unwrap();
+    let first = process_with(&["syslogd", own]).unwrap();
+    signal_to(first, "KILL");
+    assert!(soon(
+        || process_with(&["syslogd", own]).is_some_and(|pid| pid != first)
+    ));
+    // What is said before it listens is lost.
+    assert!(soon(|| {
+        refused(&server, "bob");
+        text(&messages).contains("\"bob\"")
+    }));
+    let mut filter = Command::new("fail2ban-regex");
+    filter
+        .arg(&messages)
+        .arg(contrib("fail2ban/filter.d/wharfd.conf"));
+    let said = run(&mut filter, "");
+    let lines = text(&messages);
+    let count = lines
+        .lines()
+        .filter(|line| line.contains("refused"))
+        .count();
+    assert!(
+        said.contains(&format!("Failregex: {count} total")),
+        "{said}\n{lines}"
+    );
+}
+
+#[test]
+fn logrotate_takes_the_logs_away_and_nothing_is_lost() {
+    let Some(directory) = place("logrotate", &["unshare", "nsenter", "logrotate"]) else {
+        return;
+    };
+    let mut command = apart(&directory, "shift; mount -t proc proc /proc && exec \"$@\"");
+    command.args([WHARFD, "--listen", "127.0.0.1:0", "--print-port", "root"]);
+    command.args([
+        "--log-file",
+        "/var/log/wharfd.log",
+        "--pid-file",
+        "/run/wharfd.pid",
+    ]);
+    command.args(["--transfer-log", "/var/log/wharfd-transfers.log"]);
+    let server = Process::start(&mut command);
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    let log = directory.join("log");
+    let old = ["wharfd.log.1", "wharfd-transfers.log.1"].map(|name| log.join(name));
+    let new = ["wharfd.log", "wharfd-transfers.log"].map(|name| log.join(name));
+    let session = "anonymous from 127.0.0.1 logged in";
+    assert!(soon(|| text(&new[0]).contains(session)));
+    assert!(soon(|| text(&new[1]).contains("file")));
+    // logrotate takes rules from root alone, and not from everybody's directory.
+    let rules = directory.join("rules");
+    std::fs::copy(contrib("logrotate/wharfd"), &rules).unwrap();
+    std::fs::set_permissions(&rules, PermissionsExt::from_mode(0o644)).unwrap();
+    let target = child_of(server.pid()).unwrap().to_string();
+    let mut rotate = Command::new("nsenter");
+    rotate.args([
+        "--target",
+        &target,
+        "--mount",
+        "--pid",
+        "logrotate",
+        "--force",
+        "--state",
+    ]);
+    rotate.arg(directory.join("state")).arg(&rules);
+    run(&mut rotate, "");
+    // The session goes on, and what happens now stands in the new files.
+    assert!(soon(|| {
+        assert_eq!(client.fetch("RETR file"), b"content");
+        text(&new[1]).contains("file")
+    }));
+    Client::greeted(server.address()).login("anonymous", "x@");
+    assert!(soon(|| text(&new[0]).contains(session)));
+    assert!(text(&old[0]).contains(session));
+    assert!(text(&old[1]).contains("file"));
+    client.expect("QUIT", 221);
+}
+
+/// The first child of a process: what `unshare --fork` has started.
+fn child_of(pid: u32) -> Option<u32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+    children.split_whitespace().next()?.parse().ok()
+}
