@@ -33,15 +33,16 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13 --lib --test ftps --test clients_tls
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test clients_tls
+	$(CARGO) test --locked --features tls13,testing --doc testing
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features tls13 -- -D warnings
+	$(CARGO) clippy --locked --all-targets --features tls13,testing -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --features testing
 
 man-lint: ## Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]

@@ -98,6 +98,7 @@
 //! | `ftps` | FTPS on native-tls: TLS 1.2 | yes |
 //! | `tls13` | FTPS directly on OpenSSL: TLS 1.3, client certificates | |
 //! | `sftp` | SFTP over the built-in SSH server | yes |
+//! | `testing` | [a test kit](testing) for file systems of one's own | |
 //!
 //! Programs want `default-features = false` and what they need of `ftps` and
 //! `sftp`: without `cli` there is neither getopts nor env_logger, and without
@@ -163,9 +164,15 @@ pub mod sftp;
 pub mod ssh;
 pub mod storage;
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod text;
 #[doc(hidden)]
 pub mod time;
+
+// The test kit is compiled into our own tests, too, where the crate has a name.
+#[cfg(feature = "testing")]
+extern crate self as wharf;
 
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]

@@ -7,7 +7,7 @@
 //! anonymous read-write           rights of anonymous users (read-only)
 //! tree dir/file = text\n         a file; `tree dir/` a directory,
 //! tree link -> target            a link
-//! store local                    files in a directory instead of memory
+//! store local                    only for files in a directory, or `memory`
 //! over ipv6                      the control connection
 //! login ann                      USER and PASS, TYPE I
 //! C: EPSV                        a line of the client
@@ -15,6 +15,7 @@
 //! C: RETR dir/file
 //! S: 150 *
 //! D< text\n                      what must come over the data connection
+//! D? text\n                      a line of it, in any order among its like
 //! S: 226 *
 //! C+ NO                          bytes of the client without a line end
 //! D> text\n                      data of the client, then its end
@@ -32,105 +33,71 @@
 //! line are a port of the client that the server can connect to.
 //! `{x*4000}` is 4000 times `x`.
 //!
-//! With `WHARF_BLESS=1` every `S:` and `D<` line that does not fit is written
-//! anew from what came; the change is then for a human to judge. A line of a
-//! code alone (`S: 226`) fits every text, and is completed.
+//! A line of a code alone (`S: 226`) fits every text.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
+use wharf::storage::{Attributes, FileSystem, Follow, VirtualPath};
+use wharf::{ErrorKind, Result};
 
-use super::client::{Data, extended_port, passive_address};
-use super::{Client, TempDir, TestServer, content, make_dirs, put_file, server};
+use super::client::{Client, Data, extended_port, passive_address};
+use super::pattern::{bytes, escaped, fits};
+use super::server::{TestServer, content, make_dirs, put_file, server};
 
-/// Thursday, 2024-02-29 12:34:56 UTC: the clock of the files in memory.
-const NOW: u64 = 1_709_210_096;
 /// Commands that use the data connection.
 const DATA_VERBS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
+/// Words that say what there is before the dialogue begins.
+const HEADER: [&str; 6] = ["config", "user", "anonymous", "tree", "store", "over"];
 
-/// Runs every dialogue of a directory; the failures of all of them together.
-pub fn run_directory(name: &str) {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/transcripts")
-        .join(name);
-    let mut files: Vec<PathBuf> = std::fs::read_dir(&directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
-        .collect();
-    files.sort();
-    assert!(!files.is_empty(), "no transcripts in {name}");
-    let bless = std::env::var_os("WHARF_BLESS").is_some();
-    let mut failures = String::new();
-    for path in files {
-        let text = std::fs::read_to_string(&path).unwrap();
-        let shown = format!("{name}/{}", path.file_name().unwrap().display());
-        if !text.starts_with("# ") {
-            let _ = writeln!(failures, "{shown}: begins without a comment that says why");
-        }
-        let outcome = std::panic::catch_unwind(|| Run::new(&text).play());
-        match outcome {
-            Ok(lines) if bless => {
-                let new: String = lines.iter().map(|line| line.new.clone() + "\n").collect();
-                if new != text {
-                    std::fs::write(&path, new).unwrap();
-                }
-                // Other words are a matter of taste, other codes are not.
-                let code = |line: &str| {
-                    line.split(' ')
-                        .nth(1)
-                        .map(|word| word.chars().take(3).collect::<String>())
-                };
-                for (number, line) in lines.iter().enumerate() {
-                    if line.old.starts_with('S') && line.wrong && code(&line.old) != code(&line.new)
-                    {
-                        let _ = writeln!(
-                            failures,
-                            "{shown}:{}: {} has become {}",
-                            number + 1,
-                            line.old,
-                            line.new
-                        );
-                    }
-                }
-            }
-            Ok(lines) if lines.iter().all(|line| !line.wrong) => {}
-            Ok(lines) => {
-                let _ = writeln!(failures, "--- {shown}");
-                for (number, line) in lines.iter().enumerate() {
-                    match line.wrong {
-                        true => {
-                            let _ = writeln!(failures, "{:>4} -{}", number + 1, line.old);
-                            let _ = writeln!(failures, "     +{}", line.new);
-                        }
-                        false => {
-                            let _ = writeln!(failures, "      {}", line.old);
-                        }
-                    }
-                }
-            }
-            Err(panic) => {
-                let what = panic
-                    .downcast_ref::<String>()
-                    .map(String::as_str)
-                    .or_else(|| panic.downcast_ref::<&str>().copied())
-                    .unwrap_or("a panic");
-                let _ = writeln!(failures, "--- {shown}: {what}");
-            }
-        }
-    }
-    assert!(failures.is_empty(), "\n{failures}");
+/// When the files of `tree` were changed: 2024-02-29 12:34:56 UTC.
+pub fn now() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_709_210_096)
+}
+
+/// What kind of file system a dialogue is for: `None` is any, `memory` one
+/// that has the clock of [`now`] and no bounds, `local` a directory.
+pub fn store(text: &str) -> Option<&str> {
+    text.lines().find_map(|line| line.strip_prefix("store "))
 }
 
 /// A line of the file, and what it should have been.
-struct Outcome {
-    old: String,
-    new: String,
-    wrong: bool,
+pub struct Outcome {
+    /// The line as it is written.
+    pub old: String,
+    /// What fits.
+    pub new: String,
+    /// Whether they differ.
+    pub wrong: bool,
+}
+
+/// Plays a dialogue against a server with these files, which are empty.
+///
+/// # Errors
+/// The files of `tree` can't be made, [`ErrorKind::Unsupported`] for one.
+///
+/// # Panics
+/// On a dialogue that makes no sense, and when the server goes astray.
+pub fn play(text: &str, files: Arc<dyn FileSystem>) -> Result<Vec<Outcome>> {
+    Ok(Run::new(text, files)?.play())
+}
+
+/// The lines of a dialogue with what came instead; `None` if all is well.
+pub fn difference(lines: &[Outcome]) -> Option<String> {
+    if lines.iter().all(|line| !line.wrong) {
+        return None;
+    }
+    let mut out = String::new();
+    for (number, line) in lines.iter().enumerate() {
+        let _ = match line.wrong {
+            true => writeln!(out, "{:>4} -{}\n     +{}", number + 1, line.old, line.new),
+            false => writeln!(out, "      {}", line.old),
+        };
+    }
+    Some(out)
 }
 
 #[derive(Default)]
@@ -151,16 +118,13 @@ struct Run {
     parties: BTreeMap<u32, Party>,
     server: TestServer,
     over: SocketAddr,
-    _directory: Option<TempDir>,
 }
 
-const HEADER: [&str; 6] = ["config", "user", "anonymous", "tree", "store", "over"];
-
 impl Run {
-    fn new(text: &str) -> Self {
+    fn new(text: &str, files: Arc<dyn FileSystem>) -> Result<Self> {
         let lines: Vec<String> = text.lines().map(String::from).collect();
         let mut builder = server();
-        let (mut tree, mut local, mut ipv6) = (Vec::new(), false, false);
+        let (mut tree, mut ipv6) = (Vec::new(), false);
         for line in &lines {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
@@ -181,30 +145,21 @@ impl Run {
                 }
                 "anonymous" => builder = builder.anonymous(rest),
                 "tree" => tree.push(rest.to_string()),
-                "store" => local = rest == "local",
                 "over" => ipv6 = rest == "ipv6",
                 _ => {}
             }
         }
-        let directory = local.then(|| TempDir::new("transcript"));
-        builder = match &directory {
-            Some(directory) => builder.directory(directory.path()),
-            None => {
-                builder.memory(MemoryFs::new().with_clock(|| UNIX_EPOCH + Duration::from_secs(NOW)))
-            }
-        };
-        let server = builder.start();
         for entry in tree {
-            plant(server.files.as_ref(), &entry);
+            plant(files.as_ref(), &entry)?;
         }
-        Run {
+        let server = builder.files(files).start();
+        Ok(Run {
             over: if ipv6 { server.v6 } else { server.v4 },
             lines,
             at: 0,
             server,
             parties: BTreeMap::new(),
-            _directory: directory,
-        }
+        })
     }
 
     fn play(mut self) -> Vec<Outcome> {
@@ -273,7 +228,7 @@ impl Run {
             "C:" => self.send(party, rest, true),
             "C+" => self.send(party, rest, false),
             "S:" => return self.hear(party, word, rest),
-            "D<" => return self.receive(party, line, word, rest),
+            "D<" | "D?" => return self.receive(party, line, word, rest),
             "D>" | "D+" => {
                 let data = self.data(party);
                 data.send(&bytes(rest));
@@ -432,23 +387,28 @@ impl Run {
         let last = !self
             .lines
             .get(self.at)
-            .is_some_and(|next| next.starts_with(word));
+            .and_then(|next| next.split_once(' '))
+            .is_some_and(|(next, _)| next.starts_with('D') && next.ends_with(['<', '?']));
         let received = self.party(number).received.as_mut().unwrap();
         // One line of the file for each line of the data.
-        let end = received
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map_or(received.len(), |at| at + 1);
-        let got: Vec<u8> = received.drain(..end).collect();
+        let mut lines = received.split_inclusive(|byte| *byte == b'\n');
+        let place = match word.ends_with('?') {
+            true => lines.position(|line| fits(want, line)).unwrap_or(0),
+            false => 0,
+        };
+        let start = received
+            .split_inclusive(|byte| *byte == b'\n')
+            .take(place)
+            .map(<[u8]>::len)
+            .sum();
+        let end = line_end(received, start);
+        let got: Vec<u8> = received.drain(start..end).collect();
         let mut new = vec![match fits(want, &got) {
             true => line.to_string(),
             false => format!("{word} {}", escaped(&got)),
         }];
         while last && !received.is_empty() {
-            let end = received
-                .iter()
-                .position(|byte| *byte == b'\n')
-                .map_or(received.len(), |at| at + 1);
+            let end = line_end(received, 0);
             let more: Vec<u8> = received.drain(..end).collect();
             new.push(format!("{word} {}", escaped(&more)));
         }
@@ -459,148 +419,39 @@ impl Run {
     }
 }
 
-/// Puts an entry of the tree there.
-fn plant(files: &dyn FileSystem, entry: &str) {
-    if let Some((path, target)) = entry.split_once(" -> ") {
-        let path = VirtualPath::root().join(&bytes(path)).unwrap();
+/// The end of the line that begins at `start`.
+fn line_end(bytes: &[u8], start: usize) -> usize {
+    let newline = bytes[start..].iter().position(|byte| *byte == b'\n');
+    newline.map_or(bytes.len(), |at| start + at + 1)
+}
+
+/// Puts an entry of the tree there, as old as [`now`].
+fn plant(files: &dyn FileSystem, entry: &str) -> Result<()> {
+    let join = |path: &str| VirtualPath::root().join(&bytes(path));
+    let path = if let Some((path, target)) = entry.split_once(" -> ") {
+        let path = join(path)?;
         make_dirs(files, &path.parent());
-        files.symlink(&bytes(target), &path).unwrap();
+        files.symlink(&bytes(target), &path)?;
+        path
     } else if let Some((path, content)) = entry.split_once(" = ") {
         put_file(files, &bytes(path), &bytes(content));
+        join(path)?
     } else if entry.ends_with('/') {
-        make_dirs(files, &VirtualPath::root().join(&bytes(entry)).unwrap());
+        make_dirs(files, &join(entry)?);
+        join(entry)?
     } else {
         put_file(files, &bytes(entry), b"");
-    }
-}
-
-/// One byte of a pattern, or anything.
-#[derive(Clone, Copy, PartialEq)]
-enum Part {
-    Byte(u8),
-    Any,
-}
-
-fn parts(text: &str) -> Vec<Part> {
-    let text = repeated(text);
-    let mut parts = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        rest = after;
-        if first == b'*' {
-            parts.push(Part::Any);
-            continue;
-        }
-        if first != b'\\' {
-            parts.push(Part::Byte(first));
-            continue;
-        }
-        let (&letter, after) = rest.split_first().expect("something behind \\");
-        rest = after;
-        parts.push(Part::Byte(match letter {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'0' => 0,
-            b'x' => {
-                let digits = std::str::from_utf8(&rest[..2]).unwrap();
-                rest = &rest[2..];
-                u8::from_str_radix(digits, 16).expect("two hex digits")
-            }
-            other => other,
-        }));
-    }
-    parts
-}
-
-/// `{x*4000}` as 4000 times `x`.
-fn repeated(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('{') {
-        let (before, after) = rest.split_at(at);
-        out.push_str(before);
-        let end = after.find('}');
-        let inner = end.map(|end| &after[1..end]);
-        match inner.and_then(|inner| inner.rsplit_once('*')) {
-            Some((what, count)) if count.parse::<usize>().is_ok() => {
-                out.push_str(&what.repeat(count.parse().unwrap()));
-                rest = &after[end.unwrap() + 1..];
-            }
-            _ => {
-                out.push('{');
-                rest = &after[1..];
-            }
+        join(entry)?
+    };
+    let mut attributes = Attributes::default();
+    attributes.modified = Some(now());
+    let mut aged = path;
+    // Of the directories above, too: an entry has just been made in them.
+    loop {
+        match files.set_attributes(&aged, &attributes, Follow::No) {
+            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ if aged.is_root() => return Ok(()),
+            _ => aged = aged.parent(),
         }
     }
-    out + rest
-}
-
-/// The bytes that a text means; a star means itself here.
-fn bytes(text: &str) -> Vec<u8> {
-    parts(text)
-        .into_iter()
-        .map(|part| match part {
-            Part::Byte(byte) => byte,
-            Part::Any => b'*',
-        })
-        .collect()
-}
-
-fn fits(pattern: &str, got: &[u8]) -> bool {
-    let pattern = parts(pattern);
-    let (mut at, mut here, mut star) = (0, 0, None);
-    while here < got.len() {
-        match pattern.get(at) {
-            Some(Part::Any) => {
-                star = Some((at, here));
-                at += 1;
-            }
-            Some(Part::Byte(byte)) if *byte == got[here] => {
-                at += 1;
-                here += 1;
-            }
-            _ => match star {
-                Some((star_at, tried)) => {
-                    star = Some((star_at, tried + 1));
-                    at = star_at + 1;
-                    here = tried + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|part| *part == Part::Any)
-}
-
-/// Bytes as a transcript writes them.
-fn escaped(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let valid = match std::str::from_utf8(rest) {
-            Ok(text) => text,
-            Err(error) => std::str::from_utf8(&rest[..error.valid_up_to()]).unwrap(),
-        };
-        for c in valid.chars() {
-            match c {
-                '\r' => out.push_str("\\r"),
-                '\n' => out.push_str("\\n"),
-                '\t' => out.push_str("\\t"),
-                '\0' => out.push_str("\\0"),
-                '\\' => out.push_str("\\\\"),
-                '*' => out.push_str("\\*"),
-                c if c.is_control() => {
-                    let _ = write!(out, "\\x{:02x}", c as u32);
-                }
-                c => out.push(c),
-            }
-        }
-        rest = &rest[valid.len()..];
-        if let Some((&byte, after)) = rest.split_first() {
-            let _ = write!(out, "\\x{byte:02x}");
-            rest = after;
-        }
-    }
-    out
 }
