@@ -18,7 +18,7 @@ const ROOMS: [&[&str]; 11] = [
     ],
     &["auth"],
     &["config"],
-    &["net::listener"],
+    &["net::listener", "net::proxy_protocol"],
     &["net::passive"],
     &["session"],
     &["sftp", "ssh"],

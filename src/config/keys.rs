@@ -185,6 +185,7 @@ keys! {
     Cluster {
         "node" "I/N" node, "number of this node; it takes its slice of passive-ports";
         "proxy-from" "NETWORK" proxy_from repeats, "believe the PROXY header of these balancers";
+        "proxy-data" "header|tls" proxy_data, "what tells whose a balancer's data connection is";
         "listen-health" "[ADDR:]PORT" listen_health repeats, "answer a balancer's health check there";
         "drain-file" "FILE" drain_file, "fail the health check while FILE exists";
         "drain-delay" "SECONDS" drain_delay, "fail the health check so long before the ports close";

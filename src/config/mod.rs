@@ -70,6 +70,8 @@ pub struct Config {
     pub node: Option<Node>,
     /// Balancers whose PROXY header says who the client is.
     pub proxy_from: Vec<Network>,
+    /// How such a balancer's data connections show whose they are.
+    pub proxy_data: ProxyData,
     /// Ports for the balancer's health check.
     pub listen_health: Vec<Endpoint>,
     /// While this file exists, the health check fails.
@@ -106,7 +108,8 @@ pub struct Config {
     /// to, whatever `passive_address` says.
     pub passive_local_networks: Vec<Network>,
     /// All sessions share the passive ports, told apart by the client's
-    /// address: for containers that publish one port or a few.
+    /// address or its TLS session: for containers that publish one port or a
+    /// few.
     pub shared_data_ports: bool,
     /// Whether PORT and EPRT are allowed.
     pub active_mode: bool,
@@ -204,6 +207,18 @@ pub enum DataPeer {
     Any,
 }
 
+/// What tells whose a data connection is that a balancer of `proxy_from` has
+/// made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyData {
+    /// A PROXY header in front of it: the client's address, to be checked as
+    /// ever.
+    Header,
+    /// There is no header. It must come through the control connection's
+    /// balancer and resume the control connection's TLS session.
+    Tls,
+}
+
 /// What can't be done without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TlsRequired {
@@ -270,6 +285,7 @@ impl Default for Config {
             state_dir: None,
             node: None,
             proxy_from: Vec::new(),
+            proxy_data: ProxyData::Header,
             listen_health: Vec::new(),
             drain_file: None,
             drain_delay: seconds(0),

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ClientCertificate, DataPeer, DotFiles, TlsRequired, TlsReuse};
+use super::{ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse};
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};
@@ -221,6 +221,7 @@ macro_rules! words {
 pub(super) use words;
 
 words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => DataPeer::SameNetwork, "any" => DataPeer::Any);
+words!(ProxyData: "header" => ProxyData::Header, "tls" => ProxyData::Tls);
 words!(TlsRequired: "no" => TlsRequired::No, "login" => TlsRequired::Login, "data" => TlsRequired::Data);
 words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require" => TlsReuse::Require);
 words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);

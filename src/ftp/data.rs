@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::control::Urgent;
+use super::data_peer::Proof;
 use super::reply::Reply;
-use super::state::Interpreter;
-use crate::address::Network;
-use crate::config::{DataPeer, ExternalAddress};
+use super::state::{Interpreter, Protection};
+use crate::config::ExternalAddress;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::passive::PassivePort;
 use crate::net::socket::{Interest, Socket, wait};
@@ -46,10 +46,14 @@ impl Interpreter {
     /// Opens a passive port on the address that the client has connected to.
     pub fn open_passive(&mut self) -> Result<u16> {
         self.data = DataPort::None;
+        self.data_proof = Proof::Address;
         let address = self.session.local().ip().to_canonical();
         let (port, number) = match &self.session.services().shared_ports {
             Some(shared) => {
-                shared.reserve(self.session.via().unwrap_or(self.session.peer().ip()))?
+                let tls = self.tls.as_ref();
+                let tls = tls.filter(|_| self.protection == Protection::Private);
+                let marks = tls.map(|tls| tls.marks()).unwrap_or_default();
+                shared.reserve(self.passive_claimant(), &marks)?
             }
             None => PassivePort::open(address, self.session.config().own_passive_ports())?,
         };
@@ -82,23 +86,6 @@ impl Interpreter {
         own.map(|own| external.unwrap_or(own))
     }
 
-    /// Whether a data connection may be with `address`.
-    pub fn may_be_data_peer(&self, address: IpAddr) -> bool {
-        let config = self.session.config();
-        let peer = self.session.peer().ip().to_canonical();
-        let address = address.to_canonical();
-        let related = match config.data_peer {
-            DataPeer::SameAddress => address == peer,
-            DataPeer::SameNetwork => Network::around(peer, 24, 64).contains(address),
-            DataPeer::Any => true,
-        };
-        related
-            || config
-                .data_peer_allow
-                .iter()
-                .any(|network| network.contains(address))
-    }
-
     /// Makes the data connection and says 150. An ABOR ends the wait.
     ///
     /// # Errors
@@ -116,7 +103,10 @@ impl Interpreter {
                 return Err(Error::new(ErrorKind::Protocol, "no PASV or PORT before"));
             }
             DataPort::Passive(listener) => self.accept(&listener, until, &mut what)?,
-            DataPort::Active(address) => self.connect(address, until)?,
+            DataPort::Active(address) => {
+                self.data_proof = Proof::Address;
+                self.connect(address, until)?
+            }
             DataPort::Connected(socket) => socket,
             DataPort::Shaking(handshake) => {
                 if let Some(what) = what {
@@ -150,6 +140,11 @@ impl Interpreter {
                 Ok(Some(socket)) => return Ok(socket),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if listener.is_contested()
+                        && let Some(what) = what.take()
+                    {
+                        self.preliminary(what())?;
+                    }
                     let next = match what {
                         Some(_) => until.map_or(Some(early), |until| Some(until.min(early))),
                         None => until,
@@ -166,25 +161,6 @@ impl Interpreter {
                 Err(error) => return Err(error).doing("accepting the data connection"),
             }
         }
-    }
-
-    /// Takes the next connection of a passive port; `None` for one that is not
-    /// served, so that whoever guessed the port does not keep the client out.
-    pub fn accept_peer(&self, listener: &PassivePort) -> io::Result<Option<Socket>> {
-        let (socket, peer) = match listener.accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        if !self.may_be_data_peer(peer.ip()) {
-            log::warn!(
-                "session {}: refused a data connection from {}",
-                self.session.live().id,
-                peer.ip()
-            );
-            return Ok(None);
-        }
-        Ok(Some(Socket::from(socket)))
     }
 
     fn connect(&mut self, address: SocketAddr, until: Option<Instant>) -> Result<Socket> {

@@ -6,6 +6,7 @@ mod cmd;
 mod command;
 mod control;
 mod data;
+mod data_peer;
 mod dtp;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;

@@ -1,10 +1,12 @@
 //! TLS on the data connection, as PROT has agreed (RFC 4217, sections 9 and
 //! 10): its handshake, and whose it must be.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::data::DataPort;
+use super::data_peer::Proof;
 use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +27,10 @@ impl Interpreter {
         direction: Direction,
     ) -> Result<Stream> {
         let (Protection::Private, Some(tls)) = (self.protection, &self.tls) else {
+            if self.data_proof == Proof::OwesTlsSession {
+                let doing = "only its TLS session could show whose it is, and it has no TLS";
+                return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
+            }
             return Ok(Stream::Plain(socket));
         };
         let handshake = tls.begin_data(socket, direction)?;
@@ -66,6 +72,10 @@ impl Interpreter {
         let Step::Done(stream) = &step else {
             return Ok(step);
         };
+        if !stream.resumed() && self.data_proof == Proof::OwesTlsSession {
+            let doing = "only its TLS session could show whose it is, and that is not the control connection's";
+            return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
+        }
         if !stream.resumed() && tls.can_resume() {
             match self.session.config().tls_reuse {
                 // SECURITY: without it, whoever guesses the port is served.
@@ -122,14 +132,18 @@ impl Interpreter {
         Ok(())
     }
 
-    fn go_on_early(&self, data: DataPort) -> Result<DataPort> {
+    fn go_on_early(&mut self, data: DataPort) -> Result<DataPort> {
+        if let DataPort::Passive(listener) = data {
+            return match self.accept_peer(&listener) {
+                Ok(Some(socket)) => Ok(DataPort::Connected(socket)),
+                Ok(None) => Ok(DataPort::Passive(listener)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    Ok(DataPort::Passive(listener))
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
         let handshake = match (data, &self.tls) {
-            (DataPort::Passive(listener), _) => {
-                return Ok(match self.accept_peer(&listener)? {
-                    Some(socket) => DataPort::Connected(socket),
-                    None => DataPort::Passive(listener),
-                });
-            }
             (DataPort::Connected(socket), Some(tls)) => {
                 // What will be done is not known: an upload must not meet
                 // tickets.

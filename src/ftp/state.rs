@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::data::DataPort;
+use super::data_peer::Proof;
 use super::listing::Facts;
 use super::reply::Reply;
 use crate::digest::Algorithm;
@@ -36,6 +37,8 @@ pub struct Interpreter {
     pub buffer_size_said: bool,
     /// The next data connection.
     pub data: DataPort,
+    /// What the data connection is known by, once it has been accepted.
+    pub data_proof: Proof,
     /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
     pub epsv_all: bool,
     /// Where the next transfer begins: REST or RANG.
@@ -92,6 +95,7 @@ impl Interpreter {
             protection: Protection::Clear,
             buffer_size_said: false,
             data: DataPort::None,
+            data_proof: Proof::Address,
             epsv_all: false,
             restart: 0,
             range_end: None,

@@ -2,21 +2,43 @@
 //! transfer, or a few that all sessions share, because containers and
 //! Kubernetes can't publish a range.
 
-use std::collections::HashMap;
+mod shared;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use super::listener::Stop;
-use crate::config::{Endpoint, PortRange};
+use crate::config::PortRange;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::socket::Socket;
 
-/// Ports that can be shared: each holds a descriptor and a thread.
-pub const SHARED_MAX: u32 = 64;
+pub use shared::{Claim, SharedPorts};
+
+/// A connection that has come to a passive port, non-blocking.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The connection.
+    pub socket: Socket,
+    /// The address at its other end.
+    pub from: IpAddr,
+    /// The client that a balancer's PROXY header names, where the header has
+    /// been read already.
+    pub named: Option<IpAddr>,
+    /// What it was told apart by from connections of others.
+    pub told_by: ToldBy,
+}
+
+/// What tells one connection to a passive port from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ToldBy {
+    /// The port or the address: only one session waits there.
+    Place,
+    /// It has asked for the TLS session of one of several that wait. Whoever
+    /// takes it must see that it can really resume it.
+    TlsSession,
+}
 
 /// A port that waits for one data connection.
 #[derive(Debug)]
@@ -36,11 +58,26 @@ impl PassivePort {
         listen(address, range).map(|(listener, port)| (PassivePort::Own(listener), port))
     }
 
-    /// The connection, non-blocking, if one has come.
-    pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+    /// The connection, if one has come.
+    pub fn accept(&self) -> io::Result<Arrival> {
         match self {
-            PassivePort::Own(listener) => accept(listener),
+            PassivePort::Own(listener) => accept(listener).map(|(stream, peer)| Arrival {
+                socket: stream.into(),
+                from: peer.ip(),
+                named: None,
+                told_by: ToldBy::Place,
+            }),
             PassivePort::Shared(claim) => claim.take().ok_or(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Whether a connection is there that may be for this port's session or
+    /// for another one's. Only its TLS handshake will tell, and many clients
+    /// begin that only after they have seen the reply 150.
+    pub fn is_contested(&self) -> bool {
+        match self {
+            PassivePort::Own(_) => false,
+            PassivePort::Shared(claim) => claim.is_contested(),
         }
     }
 }
@@ -49,7 +86,7 @@ impl AsFd for PassivePort {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             PassivePort::Own(listener) => listener.as_fd(),
-            PassivePort::Shared(claim) => claim.event.as_fd(),
+            PassivePort::Shared(claim) => claim.as_fd(),
         }
     }
 }
@@ -130,226 +167,9 @@ fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((socket.into(), peer))
 }
 
-/// The shared ports of a server.
-pub struct SharedPorts(Vec<Arc<SharedPort>>);
-
-struct SharedPort {
-    number: u16,
-    listener: TcpListener,
-    stop: Stop,
-    /// Who is waited for, by address.
-    claims: Mutex<HashMap<IpAddr, Arc<Slot>>>,
-}
-
-struct Slot {
-    event: OwnedFd,
-    arrived: Mutex<Option<(TcpStream, SocketAddr)>>,
-}
-
-impl SharedPort {
-    fn claims(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Slot>>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Gives a connection to the session that waits for its client.
-    fn deliver(&self, stream: TcpStream, peer: SocketAddr) {
-        let slot = self.claims().remove(&peer.ip().to_canonical());
-        match slot {
-            Some(slot) => {
-                if stream.set_nonblocking(true).is_err() {
-                    return;
-                }
-                *slot.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Some((stream, peer));
-                // The counter can't be full: it is written once.
-                let _ = rustix::io::write(&slot.event, &1u64.to_ne_bytes());
-            }
-            None => log::warn!(
-                "refused a data connection from {}: no session waits for it",
-                peer.ip().to_canonical()
-            ),
-        }
-    }
-}
-
-/// One session's claim on the next connection of its client.
-pub struct Claim {
-    port: Arc<SharedPort>,
-    peer: IpAddr,
-    slot: Arc<Slot>,
-    event: OwnedFd,
-}
-
-impl Claim {
-    fn take(&self) -> Option<(TcpStream, SocketAddr)> {
-        self.slot
-            .arrived
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut claims = self.port.claims();
-        // It may have been served, and another session may wait by now.
-        if claims
-            .get(&self.peer)
-            .is_some_and(|slot| Arc::ptr_eq(slot, &self.slot))
-        {
-            claims.remove(&self.peer);
-        }
-    }
-}
-
-impl std::fmt::Debug for Claim {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Claim({} on {})", self.peer, self.port.number)
-    }
-}
-
-impl SharedPorts {
-    /// Opens every port of `range` on all addresses, each with a thread that
-    /// gives connections to the sessions that wait for them.
-    ///
-    /// # Errors
-    /// A port that can't be opened, more than 64 of them.
-    pub fn open(range: PortRange) -> Result<SharedPorts> {
-        if range.count() > SHARED_MAX {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "shared-data-ports is for at most {SHARED_MAX} ports; passive-ports has {}",
-                    range.count()
-                ),
-            ));
-        }
-        let mut listeners = Vec::new();
-        for port in range.first..=range.last {
-            listeners.push(super::listener::bind(&Endpoint {
-                host: String::new(),
-                port,
-            })?);
-        }
-        SharedPorts::on(listeners)
-    }
-
-    fn on(listeners: Vec<TcpListener>) -> Result<SharedPorts> {
-        let mut shared = SharedPorts(Vec::new());
-        for listener in listeners {
-            let port = Arc::new(SharedPort {
-                number: listener.local_addr()?.port(),
-                listener,
-                stop: Stop::new().doing("making an eventfd")?,
-                claims: Mutex::default(),
-            });
-            shared.0.push(Arc::clone(&port));
-            std::thread::Builder::new()
-                .name("data".into())
-                .stack_size(128 * 1024)
-                .spawn(move || {
-                    super::listener::accept_all(&port.listener, &port.stop, |stream, peer| {
-                        port.deliver(stream, peer);
-                    });
-                })
-                .doing("starting a thread")?;
-        }
-        Ok(shared)
-    }
-
-    /// Claims the next connection from `peer` to one of the ports.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Busy`] when sessions of this address wait on every port
-    /// already: their connections could not be told apart.
-    pub fn reserve(&self, peer: IpAddr) -> Result<(PassivePort, u16)> {
-        let peer = peer.to_canonical();
-        let start = random()?[0] as usize;
-        for at in 0..self.0.len() {
-            let port = &self.0[(start + at) % self.0.len()];
-            let mut claims = port.claims();
-            if claims.contains_key(&peer) {
-                continue;
-            }
-            let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-            let slot = Arc::new(Slot {
-                event: rustix::io::dup(&event)?,
-                arrived: Mutex::default(),
-            });
-            claims.insert(peer, Arc::clone(&slot));
-            drop(claims);
-            let claim = Claim {
-                port: Arc::clone(port),
-                peer,
-                slot,
-                event,
-            };
-            return Ok((PassivePort::Shared(claim), port.number));
-        }
-        Err(Error::new(
-            ErrorKind::Busy,
-            format!("{peer} waits on every shared data port already; publish more passive-ports"),
-        ))
-    }
-}
-
-impl Drop for SharedPorts {
-    fn drop(&mut self) {
-        for port in &self.0 {
-            port.stop.stop();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::socket::{Interest, wait};
-    use std::io::Read;
-    use std::time::{Duration, Instant};
-
-    fn accept(port: &PassivePort) -> TcpStream {
-        let until = Some(Instant::now() + Duration::from_secs(10));
-        assert_eq!(
-            wait([(port.as_fd(), Interest::Read)], until).unwrap(),
-            [true]
-        );
-        port.accept().unwrap().0
-    }
-
-    #[test]
-    fn shared_ports_tell_clients_apart_by_address() {
-        let listeners = (0..2)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let shared = SharedPorts::on(listeners).unwrap();
-        let here: IpAddr = [127, 0, 0, 1].into();
-        let (one, first) = shared.reserve(here).unwrap();
-        let (two, second) = shared.reserve(here).unwrap();
-        assert_ne!(first, second);
-        assert_eq!(shared.reserve(here).unwrap_err().kind(), ErrorKind::Busy);
-        // Another client is told apart on any of them.
-        drop(shared.reserve([127, 0, 0, 2].into()).unwrap());
-        let client = TcpStream::connect(("127.0.0.1", second)).unwrap();
-        assert_eq!(
-            accept(&two).peer_addr().unwrap(),
-            client.local_addr().unwrap()
-        );
-        // Served or dropped, a claim is free again.
-        drop((one, two));
-        let (_again, _) = shared.reserve(here).unwrap();
-        let (_and_again, _) = shared.reserve(here).unwrap();
-    }
-
-    #[test]
-    fn nobody_waits_nobody_is_let_in() {
-        let shared = SharedPorts::on(vec![TcpListener::bind("127.0.0.1:0").unwrap()]).unwrap();
-        let mut stranger = TcpStream::connect(("127.0.0.1", shared.0[0].number)).unwrap();
-        stranger
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        assert_eq!(stranger.read(&mut [0]).unwrap(), 0);
-    }
 
     #[test]
     fn a_range_has_no_order_and_every_port_is_found() {

@@ -83,7 +83,7 @@ impl Server {
             }
         }
         if config.shared_data_ports {
-            self.shared_ports = Some(SharedPorts::open(config.own_passive_ports())?);
+            self.shared_ports = Some(SharedPorts::open(config)?);
         }
         for endpoint in &config.listen_health {
             self.health.push(Health::bind(endpoint)?);

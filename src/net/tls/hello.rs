@@ -5,6 +5,8 @@
 //! the same bytes then go to the library, which checks the rest (RFC 5246,
 //! section 7.4.1.2; RFC 8446, section 4.1.2).
 
+use super::{Mark, Offered};
+
 /// Longest ClientHello taken, in bytes. With post-quantum key shares they
 /// reach about 2 KiB; more than a record's length is nobody's.
 pub(super) const LONGEST: usize = 16 * 1024;
@@ -17,7 +19,58 @@ pub(super) struct ClientHello {
     /// The application protocols offered (RFC 7301); `None` without the
     /// extension.
     pub protocols: Option<Vec<Vec<u8>>>,
+    /// What the sessions are known by that it asks to resume.
+    pub sessions: Vec<Mark>,
 }
+
+/// OpenSSL's tickets begin with the name of their key (RFC 5077, section 4).
+const KEY_NAME: usize = 16;
+
+/// What a ticket is known by.
+fn ticket(ticket: &[u8]) -> Option<Mark> {
+    ticket.get(..KEY_NAME).map(<[u8]>::to_vec)
+}
+
+/// What the first bytes of a connection ask for.
+pub fn offered(bytes: &[u8]) -> Offered {
+    match look(bytes) {
+        Look::Hello(hello) => Offered::Sessions(hello.sessions),
+        Look::More => Offered::More,
+        Look::PlainText | Look::Malformed => Offered::NoTls,
+    }
+}
+
+/// What the session is known by that a TLS 1.2 server has granted with these
+/// bytes, which end with its ChangeCipherSpec (RFC 5246, section 7.3; RFC
+/// 5077, section 3.3). In TLS 1.3 all of that is encrypted.
+pub(super) fn granted(mut records: &[u8]) -> Vec<Mark> {
+    let mut messages = Vec::new();
+    while let [HANDSHAKE, _, _, high, low, rest @ ..] = records {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((body, after)) = rest.split_at_checked(length) else {
+            break;
+        };
+        messages.extend_from_slice(body);
+        records = after;
+    }
+    let (mut marks, mut left) = (Vec::new(), Cursor(&messages));
+    while let Some((kind, mut body)) = left.message() {
+        let mark = match kind {
+            // ServerHello: version, random, session id.
+            2 => body
+                .take(2 + 32)
+                .and_then(|_| Some(body.vector8()?.0.to_vec())),
+            // NewSessionTicket: lifetime, ticket.
+            4 => body.take(4).and_then(|_| ticket(body.vector16()?.0)),
+            _ => None,
+        };
+        marks.extend(mark.filter(|mark| !mark.is_empty()));
+    }
+    marks
+}
+
+/// The type of records with messages of the handshake.
+const HANDSHAKE: u8 = 22;
 
 /// What the bytes read so far are.
 #[derive(Debug, PartialEq, Eq)]
@@ -88,10 +141,13 @@ fn hello(message: &[u8]) -> Option<Look> {
 fn parse(body: &[u8]) -> Option<ClientHello> {
     let mut body = Cursor(body);
     body.take(2 + 32)?; // version, random
-    body.vector8()?; // session id
+    let session = body.vector8()?.0;
     body.vector16()?; // cipher suites
     body.vector8()?; // compression methods
     let mut hello = ClientHello::default();
+    if !session.is_empty() {
+        hello.sessions.push(session.to_vec());
+    }
     if body.0.is_empty() {
         return Some(hello); // a hello without extensions is legal
     }
@@ -101,6 +157,7 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
         let mut content = extensions.vector16()?;
         match kind {
             0 => hello.server_name = server_name(content),
+            35 => hello.sessions.extend(ticket(content.0)),
             16 => {
                 let mut list = content.vector16()?;
                 let mut protocols = Vec::new();
@@ -145,6 +202,14 @@ impl<'a> Cursor<'a> {
             *bytes.first()?,
             *bytes.last()?,
         ])))
+    }
+
+    /// A message of the handshake: its type and its body.
+    fn message(&mut self) -> Option<(u8, Cursor<'a>)> {
+        let [kind, a, b, c] = *self.take(4)?.first_chunk()?;
+        let length = u32::from_be_bytes([0, a, b, c]);
+        let body = self.take(usize::try_from(length).ok()?)?;
+        Some((kind, Cursor(body)))
     }
 
     fn vector8(&mut self) -> Option<Cursor<'a>> {
@@ -199,6 +264,7 @@ mod tests {
                 assert_eq!(look(&bytes[..end]), Look::More, "{end} of {record}");
             }
             let want = ClientHello {
+                sessions: Vec::new(),
                 server_name: Some("host.test".into()),
                 protocols: Some(vec![b"ftp".to_vec()]),
             };

@@ -41,8 +41,10 @@ mod wire;
 
 #[cfg(feature = "ftps")]
 pub use handshake::{DataHandshake, Step};
+#[cfg(feature = "ftps")]
+pub use hello::offered;
 #[cfg(not(feature = "ftps"))]
-pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, make_self_signed};
+pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, make_self_signed, offered};
 #[cfg(feature = "ftps")]
 pub use self_signed::make_self_signed;
 #[cfg(feature = "ftps")]
@@ -127,6 +129,24 @@ impl Default for TlsSettings {
             handshake_timeout: Duration::from_secs(20),
         }
     }
+}
+
+/// What a TLS session is known by before its handshake: its number, or the
+/// name of the key that its ticket is encrypted with (RFC 5077, section 4).
+/// Each control connection has a key of its own. Anybody on the path can read
+/// and repeat it: it only finds the session, and the handshake proves it.
+pub type Mark = Vec<u8>;
+
+/// What the first bytes of a connection ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(not(feature = "ftps"), allow(dead_code))] // then nobody can ask
+pub enum Offered {
+    /// They are not a whole ClientHello yet.
+    More,
+    /// They are none.
+    NoTls,
+    /// To resume one of these sessions.
+    Sessions(Vec<Mark>),
 }
 
 /// Which way a data connection's bytes go.

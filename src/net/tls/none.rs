@@ -25,6 +25,11 @@ pub fn make_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> 
     unsupported()
 }
 
+/// Answers that nobody can ask for TLS.
+pub fn offered(_bytes: &[u8]) -> super::Offered {
+    super::Offered::NoTls
+}
+
 /// The server's certificates; there is none in this build.
 #[derive(Debug)]
 pub struct Tls(Never);
@@ -67,6 +72,11 @@ impl SessionTls {
         _socket: Socket,
         _direction: super::Direction,
     ) -> Result<DataHandshake> {
+        match self.0 {}
+    }
+
+    /// What its session is known by.
+    pub fn marks(&self) -> Vec<super::Mark> {
         match self.0 {}
     }
 

@@ -14,7 +14,7 @@ use super::hello::ClientHello;
 use super::keys::{self, Identity};
 use super::stream::TlsStream;
 use super::wire::{Reads, Wire};
-use super::{CertificateFacts, Direction, Purpose, TlsSettings};
+use super::{CertificateFacts, Direction, Mark, Purpose, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 
@@ -233,6 +233,7 @@ struct Control {
     since: Instant,
     /// SHA-256 of the client's certificate.
     certificate: Option<Vec<u8>>,
+    marks: Vec<Mark>,
 }
 
 impl SessionTls {
@@ -254,11 +255,13 @@ impl SessionTls {
         let channel = self
             .negotiate_apart(wire)
             .map_err(|error| refused(&socket, error))?;
+        let marks = channel.wire().marks();
         let mut stream = TlsStream::new(channel, socket, self.shared.settings.close_notify);
         stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
         *self.control() = Some(Control {
             since: Instant::now(),
             certificate: stream.peer().map(|peer| peer.digest),
+            marks,
         });
         Ok(stream)
     }
@@ -309,6 +312,17 @@ impl SessionTls {
         control
             .as_ref()
             .is_some_and(|control| control.since.elapsed() < TICKET_LIFE)
+    }
+
+    /// What the control connection's session is known by, for those who must
+    /// find out whose a data connection is. None with TLS 1.3, which shows
+    /// nothing of it.
+    pub fn marks(&self) -> Vec<Mark> {
+        let control = self.control();
+        control
+            .as_ref()
+            .map(|control| control.marks.clone())
+            .unwrap_or_default()
     }
 
     /// Makes the context now.

@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
-use super::Purpose;
 use super::hello::{self, ClientHello, Look};
+use super::{Mark, Purpose};
 use crate::net::socket::{Interest, Socket, wait};
 
 /// Bytes read at once on a data connection: one system call for four records
@@ -17,6 +17,11 @@ const DATA_READ: usize = 64 * 1024;
 /// The same on a control connection, where a command is one short record. The
 /// buffer is given back as soon as it is empty, so an idle session has none.
 const CONTROL_READ: usize = 4 * 1024;
+
+/// Of the server's part of a handshake: as much as certificates ever need.
+const FLIGHT_MAX: usize = 32 * 1024;
+/// Of a handshake whose session nobody else will resume.
+const HELLO_START: usize = 128;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const ALERT: u8 = 21;
@@ -46,8 +51,9 @@ pub(super) struct Wire {
     incoming: Records,
     outgoing: Records,
     resumption: Resumption,
-    /// The beginning of the server's first message, which names the cipher.
-    server_hello: Vec<u8>,
+    /// The server's part of the handshake, which names the cipher and, on a
+    /// control connection, the session.
+    server_flight: Vec<u8>,
 }
 
 /// Who waits for the peer's part of a handshake.
@@ -86,7 +92,7 @@ impl Wire {
             incoming: Records::default(),
             outgoing: Records::default(),
             resumption: Resumption::Unknown,
-            server_hello: Vec::new(),
+            server_flight: Vec::new(),
         }
     }
 
@@ -122,6 +128,8 @@ impl Wire {
     pub(super) fn established(&mut self) {
         self.established = true;
         self.deadline = None;
+        self.server_flight.truncate(HELLO_START);
+        self.server_flight.shrink_to_fit();
         self.release();
     }
 
@@ -129,6 +137,12 @@ impl Wire {
     pub(super) fn end_by(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
         self.reads = Reads::Wait;
+    }
+
+    /// What the session is known by that the handshake has made; to be asked
+    /// for before [`Wire::established`].
+    pub(super) fn marks(&self) -> Vec<Mark> {
+        hello::granted(&self.server_flight)
     }
 
     /// Whether the handshake was a resumed one of TLS 1.2.
@@ -141,8 +155,8 @@ impl Wire {
     #[cfg_attr(feature = "tls13", allow(dead_code))]
     pub(super) fn cipher_suite(&self) -> Option<u16> {
         // Record header (5), message header (4), version (2), random (32).
-        let session_id = usize::from(*self.server_hello.get(43)?);
-        let suite = self.server_hello.get(44 + session_id..46 + session_id)?;
+        let session_id = usize::from(*self.server_flight.get(43)?);
+        let suite = self.server_flight.get(44 + session_id..46 + session_id)?;
         Some(u16::from_be_bytes([*suite.first()?, *suite.last()?]))
     }
 
@@ -346,8 +360,12 @@ impl Write for Wire {
     /// once. `TlsStream` bounds how many.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if !self.established {
-            let room = 128usize.saturating_sub(self.server_hello.len());
-            self.server_hello.extend(data.iter().take(room));
+            let most = match self.purpose {
+                Purpose::Control => FLIGHT_MAX,
+                Purpose::Data(_) => HELLO_START,
+            };
+            let room = most.saturating_sub(self.server_flight.len());
+            self.server_flight.extend(data.iter().take(room));
             let mut change = false;
             self.outgoing
                 .feed(data, |kind| change |= kind == CHANGE_CIPHER_SPEC);
