@@ -114,7 +114,7 @@
 //! |---|---|---|
 //! | `error` | the administrator must act | a certificate that can't be read |
 //! | `warn` | refused or suspicious | a failed login, a stranger on a data port |
-//! | `info` | logins, logouts, ends of sessions | |
+//! | `info` | logins, transfers, ends of sessions | |
 //! | `debug` | commands, and why they failed | |
 //! | `trace` | the wire | |
 //!

@@ -160,6 +160,7 @@ keys! {
         "quota-files" "N" quota_files, "files that a user's home may hold";
         "quota-full" "refuse|delete-oldest" quota_full, "what happens when a quota is full";
         "retention" "SECONDS" retention, "delete files of who may store that are older; 30d is thirty days";
+        "upload-receipt" "no|log|sidecar" upload_receipt, "SHA-256 of uploads: in the log, and in FILE.sha256";
         "file-mode" "OCTAL" file_mode, "permission bits of uploaded files";
         "dir-mode" "OCTAL" dir_mode, "permission bits of new directories";
         "dot-files" "show|hide|deny" dot_files, "names that begin with a dot";

@@ -174,6 +174,8 @@ pub struct Config {
     /// After which time without a change a file in the home of a user who may
     /// store is deleted.
     pub retention: Duration,
+    /// Whether the SHA-256 of each upload is written down, and where.
+    pub upload_receipt: UploadReceipt,
     /// Permission bits of uploaded files.
     pub file_mode: Mode,
     /// Permission bits of new directories.
@@ -240,6 +242,17 @@ pub enum TlsReuse {
     Prefer,
     /// Clients that don't are refused.
     Require,
+}
+
+/// Where the SHA-256 of an upload is written down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UploadReceipt {
+    /// Nowhere; it is not made.
+    No,
+    /// In the log, the transfer log and the environment of hooks.
+    Log,
+    /// There, and in a file beside the upload.
+    Sidecar,
 }
 
 /// What is done with names that begin with a dot.
@@ -347,6 +360,7 @@ impl Default for Config {
             quota_files: 0,
             quota_full: QuotaFull::Refuse,
             retention: seconds(0),
+            upload_receipt: UploadReceipt::No,
             file_mode: Mode(0o644),
             dir_mode: Mode(0o755),
             dot_files: DotFiles::Show,

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse};
+use super::{ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse, UploadReceipt};
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};
@@ -226,6 +226,7 @@ words!(TlsRequired: "no" => TlsRequired::No, "login" => TlsRequired::Login, "dat
 words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require" => TlsReuse::Require);
 words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);
 words!(QuotaFull: "refuse" => QuotaFull::Refuse, "delete-oldest" => QuotaFull::DeleteOldest);
+words!(UploadReceipt: "no" => UploadReceipt::No, "log" => UploadReceipt::Log, "sidecar" => UploadReceipt::Sidecar);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
 
 /// Permission bits, written in octal.

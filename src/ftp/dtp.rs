@@ -247,7 +247,7 @@ impl Interpreter {
         } else {
             BUFFER
         };
-        let may_splice = !ascii && !transfer.is_paced() && !stream.is_secure();
+        let may_splice = !ascii && !transfer.must_be_seen() && !stream.is_secure();
         let mut buffer = vec![0; FIRST_BUFFER];
         let mut from_net = FromNet::default();
         let mut converted = Vec::new();

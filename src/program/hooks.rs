@@ -34,6 +34,7 @@ struct Job {
     protocol: &'static str,
     session: u64,
     bytes: Option<u64>,
+    sha256: Option<String>,
 }
 
 /// The hooks of a server.
@@ -121,6 +122,10 @@ impl Events for Hooks {
             protocol: who.protocol,
             session: who.session,
             bytes,
+            sha256: match event {
+                Event::Upload(done) => done.sha256.map(String::from),
+                _ => None,
+            },
         };
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(queue) = &*queue
@@ -171,6 +176,9 @@ fn run(job: &Job, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
     }
     if let Some(bytes) = job.bytes {
         command.env("WHARF_BYTES", bytes.to_string());
+    }
+    if let Some(sum) = &job.sha256 {
+        command.env("WHARF_SHA256", sum);
     }
     let mut child = command
         .stdin(Stdio::null())

@@ -67,4 +67,7 @@ pub struct Transferred<'a> {
     pub complete: bool,
     /// Whether line ends were converted (TYPE A).
     pub ascii: bool,
+    /// SHA-256 of a whole upload in hexadecimal digits, where
+    /// `upload-receipt` is set and the file came in order.
+    pub sha256: Option<&'a str>,
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Services;
-use super::events::{Event, Who};
+use super::events::{Event, Transferred, Who};
 use super::home::Rates;
 use super::names;
 use super::registry::Live;
@@ -90,6 +90,25 @@ impl Files {
             protocol: self.0.live.protocol,
         };
         self.0.services.emit(&who, event);
+    }
+
+    /// A transfer that has ended, in the log.
+    pub(super) fn log_transfer(&self, done: &Transferred<'_>, up: bool) {
+        log::info!(
+            "session {}: {} {}{}, {} bytes in {:.3} s{}{}",
+            self.0.live.id,
+            if up { "received" } else { "sent" },
+            done.path,
+            if done.complete { "" } else { " not wholly" },
+            done.bytes,
+            done.time.as_secs_f64(),
+            if done.sha256.is_some() {
+                ", SHA-256 "
+            } else {
+                ""
+            },
+            done.sha256.unwrap_or_default(),
+        );
     }
 
     pub(super) fn pace(&self, bytes: u64, up: bool) -> Duration {

@@ -8,6 +8,7 @@ mod home;
 pub mod identity;
 pub mod limits;
 mod names;
+mod receipt;
 pub mod registry;
 pub mod transfer;
 pub mod transfer_log;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::events::{Event, Transferred};
 use super::files::Files;
+use super::receipt::Receipt;
 use super::registry::Busy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
@@ -33,6 +34,9 @@ pub struct Transfer {
     written: u64,
     writes: bool,
     ascii: bool,
+    receipt: Option<Receipt>,
+    /// The checksum of an upload that is whole.
+    sha256: Option<String>,
     /// Last, so that it is over when everything else is.
     _busy: Busy,
 }
@@ -57,6 +61,8 @@ impl Transfer {
         words.transfer_since = Some(Instant::now());
         drop(words);
         Transfer {
+            receipt: files.receipt().filter(|_| opened.writes),
+            sha256: None,
             file: Some(opened.file),
             files,
             path: opened.path,
@@ -118,6 +124,9 @@ impl Transfer {
     /// Writes to the file and counts.
     pub fn write_all_at(&mut self, data: &[u8], offset: u64) -> Result<()> {
         self.file()?.write_all_at(data, offset)?;
+        if let Some(receipt) = &mut self.receipt {
+            receipt.take(data, offset);
+        }
         self.received(data.len() as u64);
         Ok(())
     }
@@ -187,6 +196,12 @@ impl Transfer {
         self.files.is_paced(self.writes)
     }
 
+    /// Whether all that is received must go through [`Transfer::write_all_at`]:
+    /// it is paced, or summed up.
+    pub fn must_be_seen(&self) -> bool {
+        self.is_paced() || self.receipt.is_some()
+    }
+
     /// The proper end: the file is closed, synced if the server is told so,
     /// and appears under its name. Only after this the client may be told
     /// that all is well.
@@ -196,6 +211,9 @@ impl Transfer {
     pub fn finish(mut self) -> Result<()> {
         let outcome = self.close();
         if outcome.is_ok() {
+            if let Some(sum) = &self.sha256 {
+                self.files.write_sidecar(&self.path, sum);
+            }
             self.tell(Outcome::Complete);
         } else {
             self.broken();
@@ -210,6 +228,9 @@ impl Transfer {
         // The data first, or a power cut could leave the name without them;
         // then the name, or it could be gone after our 226.
         let lasting = self.writes && self.files.config().fsync_uploads;
+        if let Some(receipt) = self.receipt.take() {
+            self.sha256 = receipt.finish(file.metadata()?.size);
+        }
         if lasting {
             file.sync()?;
         }
@@ -281,13 +302,16 @@ impl Transfer {
         words.file.clear();
         words.transfer_since = None;
         drop(words);
+        let complete = outcome == Outcome::Complete;
         let transferred = Transferred {
             path: &self.path,
             bytes: if self.writes { self.written } else { self.read },
             time: self.started.elapsed(),
-            complete: outcome == Outcome::Complete,
+            complete,
             ascii: self.ascii,
+            sha256: self.sha256.as_deref().filter(|_| complete),
         };
+        self.files.log_transfer(&transferred, self.writes);
         if self.writes {
             self.files.emit(&Event::Upload(&transferred));
         } else {

@@ -74,7 +74,7 @@ impl Events for TransferLog {
 
 fn line(who: &Who<'_>, transferred: &Transferred<'_>, direction: char, now: SystemTime) -> String {
     format!(
-        "{} {} {} {} {} {} _ {direction} {} {} {} 0 * {}\n",
+        "{} {} {} {} {} {} _ {direction} {} {} {} 0 * {}{}{}\n",
         Utc::from(now).ctime(),
         transferred.time.as_secs_f64().round().max(1.0) as u64,
         who.peer.ip().to_canonical(),
@@ -85,6 +85,13 @@ fn line(who: &Who<'_>, transferred: &Transferred<'_>, direction: char, now: Syst
         word(who.user.unwrap_or("?").as_bytes()),
         who.protocol,
         if transferred.complete { 'c' } else { 'i' },
+        // One field more, for those who have asked for it.
+        if transferred.sha256.is_some() {
+            " "
+        } else {
+            ""
+        },
+        transferred.sha256.unwrap_or_default(),
     )
 }
 
@@ -125,11 +132,17 @@ mod tests {
             time: Duration::from_millis(10),
             complete: true,
             ascii: false,
+            sha256: None,
         };
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
         assert_eq!(
             line(&who, &transferred, 'o', now),
             "Sun Sep  9 01:46:40 2001 1 192.0.2.7 42 /a_b_1.txt b _ o r ann ftp 0 * c\n"
         );
+        let summed = Transferred {
+            sha256: Some("ba78"),
+            ..transferred
+        };
+        assert!(line(&who, &summed, 'i', now).ends_with("_ i r ann ftp 0 * c ba78\n"));
     }
 }

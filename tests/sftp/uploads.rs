@@ -183,3 +183,34 @@ fn a_client_that_takes_no_replies_is_not_read_from() {
         "{outcome:?}"
     );
 }
+
+/// The checksum is made of the bytes as they come: one file after the other
+/// has one, a file that is written here and there has none.
+#[test]
+fn a_receipt_is_for_files_that_come_in_order() {
+    let sum = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    for atomic in [false, true] {
+        let mut setup = Setup::default();
+        setup.config.atomic_uploads = atomic;
+        setup.config.upload_receipt = wharf::config::UploadReceipt::Sidecar;
+        let mut client = Client::start(MemoryFs::new(), setup);
+        for (name, pieces) in [
+            ("in-order", [(0, "a"), (1, "bc")]),
+            ("turned", [(1, "bc"), (0, "a")]),
+            ("twice", [(0, "abc"), (2, "c")]),
+        ] {
+            let handle = client.open(name, NEW);
+            for (offset, text) in pieces {
+                assert_eq!(client.write(&handle, offset, text.as_bytes()), OK);
+            }
+            assert_eq!(client.close(&handle), OK);
+            assert_eq!(client.get(name), b"abc");
+        }
+        assert_eq!(
+            client.get("in-order.sha256"),
+            format!("{sum}  in-order\n").as_bytes()
+        );
+        let (names, _) = client.list("/");
+        assert_eq!(names.len(), 4 + 2, "{names:?}");
+    }
+}

@@ -104,6 +104,18 @@ impl Files {
         }))
     }
 
+    /// Opens a file that the server itself writes beside an upload, with the
+    /// user's rights to replace what is there.
+    pub(in crate::session) fn open_beside(&self, path: &VirtualPath) -> Result<Box<dyn File>> {
+        self.may_name(path)?;
+        self.may_make(path)?;
+        let (write, create) = how_to_open(Put::Replace, self.perms_at(path))
+            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
+        let mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
+        let options = OpenOptions::write(write, create, mode);
+        self.file_system().open(path, &options)
+    }
+
     /// An upload that keeps what is there, with nothing there, can be atomic
     /// like any other. OpenSSH's scp opens its uploads so.
     fn is_fresh(&self, put: Put, path: &VirtualPath) -> bool {
