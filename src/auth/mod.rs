@@ -8,12 +8,14 @@ mod anonymous;
 mod authorized_keys;
 mod chain;
 mod grant;
+#[doc(hidden)]
 pub mod helper;
 mod home;
 pub mod password;
 mod perms;
 mod public_key;
 mod system;
+#[doc(hidden)]
 pub mod user_file;
 
 use std::net::IpAddr;

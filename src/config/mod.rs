@@ -17,9 +17,12 @@ pub use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
 
 pub use crate::net::tls::ClientCertificate;
+#[doc(hidden)]
 pub use keys::{KEYS, Key, Section};
 pub use node::Node;
+#[doc(hidden)]
 pub use program::{LogFormat, Program, Sandbox};
+#[doc(hidden)]
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
 
