@@ -18,7 +18,7 @@ HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(HOST)/release/wharfd
 
-.PHONY: all build-deps run test reproducible licences fuzz check man-lint small static install uninstall dist clean help
+.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static install uninstall dist clean help
 
 all: build-deps ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
@@ -35,6 +35,12 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	$(CARGO) test --locked $(SMALL)
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test clients_tls
 	$(CARGO) test --locked --features tls13,testing --doc testing
+
+MINUTES ?= 60
+soak: build-deps ## A hundred clients of all kinds at once for MINUTES (60)
+	sh tests/install-clients.sh
+	WHARF_NEED_CLIENTS=1 WHARF_SOAK_MINUTES=$(MINUTES) \
+	  $(CARGO) test --release --locked --test soak -- --ignored --nocapture
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
