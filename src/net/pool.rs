@@ -89,10 +89,24 @@ impl Pool {
         match started {
             Ok(_) => Ok(()),
             Err(error) => {
-                log::error!("no thread can be started: {error}; is a limit of processes too low?");
                 state.threads -= 1;
                 state.idle -= 1;
-                state.queue.pop_back().map_or(Ok(()), Err)
+                let Some(job) = state.queue.pop_back() else {
+                    return Ok(());
+                };
+                // As above: the thread of a session that has just ended.
+                let none_idle = |state: &mut State| state.queue.len() >= state.idle as usize;
+                let waited = self.0.free.wait_timeout_while(state, PATIENCE, none_idle);
+                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                if none_idle(&mut state) {
+                    log::error!(
+                        "no thread can be started: {error}; is a limit of processes too low?"
+                    );
+                    return Err(job);
+                }
+                state.queue.push_back(job);
+                self.0.work.notify_one();
+                Ok(())
             }
         }
     }

@@ -2,143 +2,18 @@
 //! descriptors, on a disk that becomes read-only, under a largest size of a
 //! file, and killed.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use super::common::client::Client;
 use super::common::rng::Rng;
 use super::common::{TempDir, until};
-
-/// `wharfd` on a port of its own.
-struct Daemon {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Daemon {
-    /// Starts it below a shell that says `before` first. Serves `root` with
-    /// every right to `ann`, whose password is `secret`.
-    fn start(place: &TempDir, root: &Path, before: &str, arguments: &[&str]) -> Daemon {
-        let users = place.join("users");
-        let hash = wharf::auth::password::hash_with_rounds(b"secret", 1000).unwrap();
-        let line = format!("ann:{hash}:{}:read-write:\n", root.display());
-        std::fs::write(&users, line).unwrap();
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(&users, mode).unwrap();
-        let mut child = Command::new("sh")
-            .arg("-c")
-            .arg(format!("{before}\nexec \"$@\""))
-            .arg("sh")
-            .arg(env!("CARGO_BIN_EXE_wharfd"))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--print-port",
-                "--login-delay",
-                "0",
-            ])
-            .args(["--max-unauthenticated-per-address", "0", "--users"])
-            .arg(&users)
-            .args(arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let output = child.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut line).unwrap();
-        let address = line.trim().parse();
-        let address = address.unwrap_or_else(|_| panic!("no port: {line:?}"));
-        Daemon { child, address }
-    }
-
-    fn ann(&self) -> Client {
-        let mut client = Client::greeted(self.address);
-        client.login("ann", "secret");
-        client.expect("TYPE I", 200);
-        client
-    }
-
-    /// Ends it as a power cut would end its process.
-    fn kill(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(directory).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
-
-/// Whether this process may mount in a namespace of its own.
-fn may_mount() -> bool {
-    let tried = Command::new("unshare")
-        .args(["-m", "sh", "-c", "mount -t tmpfs none /mnt"])
-        .stderr(Stdio::null())
-        .status();
-    let may = tried.is_ok_and(|status| status.success());
-    if !may {
-        eprintln!("SKIP: no mounts here");
-    }
-    may
-}
-
-/// Runs the rest of the test `name` again in a mount namespace of its own,
-/// with a tmpfs of 1 MiB; `None` for the process that only starts it.
-fn on_small_disk(name: &str) -> Option<TempDir> {
-    const PLACE: &str = "WHARF_TEST_SMALL_DISK";
-    if std::env::var_os(PLACE).is_some() {
-        let place = TempDir::new(name);
-        std::fs::create_dir(place.join("disk")).unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "none"])
-            .arg(place.join("disk"))
-            .status();
-        assert!(mounted.unwrap().success());
-        return Some(place);
-    }
-    if may_mount() {
-        let outcome = Command::new("unshare")
-            .args(["-m", "--propagation", "private"])
-            .arg(std::env::current_exe().unwrap())
-            .args(["--exact", &format!("machine::{name}"), "--nocapture"])
-            .env(PLACE, "1")
-            .output()
-            .unwrap();
-        assert!(
-            outcome.status.success(),
-            "{}{}",
-            String::from_utf8_lossy(&outcome.stdout),
-            String::from_utf8_lossy(&outcome.stderr)
-        );
-    }
-    None
-}
-
-fn unmount(place: &TempDir) {
-    let disk = place.join("disk");
-    let _ = Command::new("umount").arg("-l").arg(disk).status();
-}
+use super::daemon::{Daemon, names, on_small_disk, unmount};
 
 #[test]
 fn full_disk() {
-    let Some(place) = on_small_disk("full_disk") else {
+    let Some(place) = on_small_disk("machine::full_disk") else {
         return;
     };
     let disk = place.join("disk");
@@ -178,7 +53,7 @@ fn full_disk() {
 
 #[test]
 fn read_only_remount() {
-    let Some(place) = on_small_disk("read_only_remount") else {
+    let Some(place) = on_small_disk("machine::read_only_remount") else {
         return;
     };
     let disk = place.join("disk");
@@ -332,7 +207,7 @@ fn killed_uploads() {
 }
 
 /// Uploads files whose name ends with their size; yields those answered 226.
-fn upload_until_it_ends(address: SocketAddr, round: u32, client: u8) -> Vec<(String, usize)> {
+pub fn upload_until_it_ends(address: SocketAddr, round: u32, client: u8) -> Vec<(String, usize)> {
     let mut done = Vec::new();
     // Whatever breaks is the server's end.
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -11,9 +11,14 @@ mod common;
 mod packets;
 
 mod connections;
+#[cfg(feature = "cli")]
+mod daemon;
 mod faulty;
 mod ftp;
 #[cfg(feature = "cli")]
 mod machine;
 mod panics;
+mod power;
 mod sftp;
+#[cfg(feature = "cli")]
+mod surroundings;
