@@ -39,6 +39,11 @@ impl Network {
         Ok(Network { address, prefix })
     }
 
+    /// An address of the network: the one that was given.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether `address` lies in this network. An IPv4 address that came over
     /// a dual-stack socket counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {

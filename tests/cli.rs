@@ -211,6 +211,149 @@ fn check_says_what_is_wrong_and_where() {
 }
 
 #[test]
+fn check_shows_what_clients_are_told() {
+    let directory = TempDir::new("cli");
+    let root = directory.path().to_str().unwrap();
+    for (arguments, want) in [
+        (
+            &[
+                "--listen",
+                "127.0.0.1:2121",
+                "--passive-ports",
+                "50000-50199",
+            ][..],
+            &[
+                "# What clients are told, with a PORT of 50000-50199 (P1*256+P2)",
+                "# LAN at 127.0.0.1: PASV 227 (127,0,0,1,P1,P2), EPSV 229 (|||PORT|)",
+                "# WAN at 127.0.0.1: PASV 227 (127,0,0,1,P1,P2), EPSV 229 (|||PORT|)",
+            ][..],
+        ),
+        (
+            &["--listen", "127.0.0.1:2121", "--passive-address", "8.8.4.4"],
+            &[
+                "# LAN at 127.0.0.1: PASV 227 (127,0,0,1,P1,P2), EPSV 229 (|||PORT|)",
+                "# WAN at 127.0.0.1: PASV 227 (8,8,4,4,P1,P2), EPSV 229 (|||PORT|)",
+            ],
+        ),
+        (
+            &["--listen", "[::1]:2121", "--passive-address", "8.8.4.4"],
+            &["# WAN at ::1: EPSV 229 (|||PORT|)"],
+        ),
+        (
+            &["--listen", "2121", "--passive-address", "8.8.4.4"],
+            &[": PASV 227 (8,8,4,4,P1,P2), EPSV 229 (|||PORT|)"],
+        ),
+    ] {
+        let (code, out, err) = wharfd_with(&[&["--check"], arguments, &[root]].concat());
+        assert_eq!((code, &err[..]), (0, ""), "{arguments:?}");
+        for line in want {
+            assert!(out.contains(line), "{line} is not in\n{out}");
+        }
+    }
+    let (_, out, _) = wharfd_with(&["--check", "--listen-sftp", "2222", root]);
+    assert!(!out.contains("What clients are told"), "{out}");
+}
+
+/// Each line: what is set, what `--check` warns of. The rest of the advice is
+/// in the table of src/program/check/advice.rs.
+#[test]
+fn check_warns_of_what_works_but_not_as_meant() {
+    let directory = TempDir::new("cli");
+    let root = directory.path().to_str().unwrap();
+    let users = directory.join("users");
+    let text =
+        "ann:*:/nonexistent/ann:read-only:\nbob:*:/nonexistent/bob:read-only:create-home=yes\n";
+    std::fs::write(&users, text).unwrap();
+    let set = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&users, permissions).unwrap();
+    };
+    let users = users.to_str().unwrap();
+    let file = directory.join("wharfd.conf");
+    std::fs::write(&file, "listen 2121\npassive-address 10.1.2.3\n").unwrap();
+    let file = file.to_str().unwrap();
+    for (arguments, mode, want) in [
+        (
+            &["--passive-ports", "50000-50010"][..],
+            0o600,
+            "wharfd: warning: passive-ports: 11 ports for up to 200 sessions".to_owned(),
+        ),
+        (
+            &["-c", file],
+            0o600,
+            format!("{file}:2: warning: passive-address: 10.1.2.3 is a private address"),
+        ),
+        (
+            &["--users", users],
+            0o644,
+            format!("warning: users: {users} can be read by everybody on this machine"),
+        ),
+        (
+            &["--users", users],
+            0o600,
+            "warning: users: the home of ann: /nonexistent: ".to_owned(),
+        ),
+    ] {
+        set(mode);
+        let (code, _, err) = wharfd_with(&[&["--check"], arguments, &[root]].concat());
+        assert_eq!(code, 0, "a warning is no mistake: {err}");
+        assert!(err.contains(&want), "{want} is not in\n{err}");
+        assert!(!err.contains("bob"), "{err}");
+    }
+    let (code, _, err) = wharfd_with(&["--check", root]);
+    assert_eq!((code, &err[..]), (0, ""));
+}
+
+#[test]
+#[cfg(feature = "ftps")]
+fn check_warns_of_the_end_of_a_certificate_and_of_a_key_for_all() {
+    if !common::process::has("openssl") {
+        return;
+    }
+    let directory = TempDir::new("cli");
+    let (cert, key) = (directory.join("cert.pem"), directory.join("key.pem"));
+    let make = |days: &str, subject: &str| {
+        let output = Command::new("openssl")
+            .args([
+                "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", days,
+            ])
+            .args(["-subj", subject, "-keyout"])
+            .arg(&key)
+            .arg("-out")
+            .arg(&cert)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+    };
+    let check = || {
+        let (code, _, err) = run(wharfd()
+            .arg("--check")
+            .arg("--tls-cert")
+            .arg(&cert)
+            .arg("--tls-key")
+            .arg(&key)
+            .arg(directory.path()));
+        assert_eq!(code, 0, "{err}");
+        err
+    };
+    make("10", "/CN=short");
+    let err = check();
+    assert!(
+        err.contains("warning: tls-cert: ") && err.contains("renew it"),
+        "{err}"
+    );
+    make("100", "/CN=long");
+    assert_eq!(check(), "");
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&key, permissions).unwrap();
+    let err = check();
+    assert!(
+        err.contains("warning: tls-key: ") && err.contains("chmod o-r"),
+        "{err}"
+    );
+}
+
+#[test]
 #[cfg(feature = "ftps")]
 fn check_looks_at_certificates_and_makes_none() {
     let directory = TempDir::new("cli");

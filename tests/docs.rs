@@ -9,7 +9,7 @@ use std::process::Command;
 
 use wharf::Config;
 use wharf::auth::{Perms, user_file};
-use wharf::config::KEYS;
+use wharf::config::{KEYS, PROFILES};
 use wharf::sftp::REQUESTS;
 
 type Words = BTreeSet<String>;
@@ -112,6 +112,32 @@ fn every_setting_has_its_entry_with_its_default() {
         };
         assert_eq!(values, key.shown(&config), "{}: default", key.name);
     }
+}
+
+#[test]
+fn every_profile_has_its_entry_with_its_settings() {
+    let page = read("man/wharfd.conf.5");
+    let part = section(&page, "Sh", "PROFILES");
+    let mut shown = Vec::new();
+    for line in part.lines() {
+        match line.strip_prefix(".It Sy ") {
+            Some(name) => shown.push((name.to_owned(), Vec::new())),
+            None if line.starts_with('.') || line.ends_with(':') => {}
+            None => {
+                if let (Some((_, settings)), Some((key, value))) =
+                    (shown.last_mut(), line.split_once(' '))
+                {
+                    settings.push((key.to_owned(), value.to_owned()));
+                }
+            }
+        }
+    }
+    let table = PROFILES.iter().map(|profile| {
+        let settings = profile.settings.iter();
+        let settings = settings.map(|(key, value)| (key.to_string(), value.to_string()));
+        (profile.name.to_string(), settings.collect::<Vec<_>>())
+    });
+    assert_eq!(shown, table.collect::<Vec<_>>());
 }
 
 #[test]

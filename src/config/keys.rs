@@ -103,6 +103,7 @@ macro_rules! keys {
 
 keys! {
     Serving {
+        "profile" "NAME" program.profile, "begin with a set of settings: mirror, home, upload, camera, scanner";
         "listen" "[ADDR:]PORT" listen repeats, "serve FTP there; a port alone is every address, IPv4 and IPv6";
         "listen-ftps" "[ADDR:]PORT" listen_ftps repeats, "serve FTPS there from the first byte (implicit)";
         "listen-sftp" "[ADDR:]PORT" listen_sftp repeats, "serve SFTP there";

@@ -6,10 +6,12 @@
 
 mod keys;
 mod node;
+mod profile;
 mod program;
 mod source;
 mod value;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +22,8 @@ pub use crate::net::tls::ClientCertificate;
 #[doc(hidden)]
 pub use keys::{KEYS, Key, Section};
 pub use node::Node;
+#[doc(hidden)]
+pub use profile::{PROFILES, Profile};
 #[doc(hidden)]
 pub use program::{LogFormat, Program, Sandbox};
 #[doc(hidden)]
@@ -270,6 +274,30 @@ pub enum DotFiles {
 }
 
 impl Config {
+    /// The IPv4 address that a client at `peer`, which has connected to `own`,
+    /// is told in the 227 reply; `None` on a connection over IPv6. `resolve`
+    /// asks for the address of a name.
+    pub fn told_address(
+        &self,
+        own: IpAddr,
+        peer: IpAddr,
+        resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
+    ) -> Option<Ipv4Addr> {
+        let IpAddr::V4(own) = own.to_canonical() else {
+            return None;
+        };
+        let mut local = self.passive_local_networks.iter();
+        let external = match &self.passive_address {
+            Some(external) if !local.any(|network| network.contains(peer)) => external,
+            _ => return Some(own),
+        };
+        let told = match external {
+            ExternalAddress::Fixed(address) => Some(*address),
+            ExternalAddress::Name(name) => resolve(name),
+        };
+        Some(told.unwrap_or(own))
+    }
+
     /// The passive ports of this node: all, or its slice.
     pub fn own_passive_ports(&self) -> PortRange {
         self.node

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use log::LevelFilter;
 
-use super::Endpoint;
 use super::value::{Word, expected, words};
+use super::{Endpoint, Profile};
 
 /// Settings of the program `wharfd`; the server itself never reads them.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Program {
+    /// The set of settings that was applied before all others.
+    pub profile: Option<&'static Profile>,
     /// The least important kind of line that is logged.
     pub log_level: LevelFilter,
     /// How a line of the log looks.
@@ -75,6 +77,7 @@ words!(Sandbox: "auto" => Sandbox::Auto, "yes" => Sandbox::Yes, "no" => Sandbox:
 impl Default for Program {
     fn default() -> Self {
         Program {
+            profile: None,
             log_level: LevelFilter::Info,
             log_format: LogFormat::Text,
             log_file: None,

@@ -121,6 +121,14 @@ impl Source {
             .map(|(key, _, place)| (key.name, place.as_str()))
     }
 
+    /// The first value of a key, if it is set here.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        let mut settings = self.settings.iter();
+        settings
+            .find(|(key, ..)| key.name == name)
+            .map(|(_, value, _)| value.as_str())
+    }
+
     /// Puts the settings into `config`; collects every mistake.
     pub fn apply(self, config: &mut Config, mistakes: &mut Vec<Mistake>) {
         mistakes.extend(self.mistakes);

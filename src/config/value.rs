@@ -5,7 +5,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse, UploadReceipt};
+use super::{
+    ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse, UploadReceipt,
+};
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};

@@ -2,7 +2,7 @@
 //! its other end.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,6 @@ use super::control::Urgent;
 use super::data_peer::Proof;
 use super::reply::Reply;
 use super::state::{Interpreter, Protection};
-use crate::config::ExternalAddress;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::passive::PassivePort;
 use crate::net::socket::{Interest, Socket, wait};
@@ -64,26 +63,10 @@ impl Interpreter {
     /// The IPv4 address for the 227 reply; `None` when there is none, as on a
     /// connection over IPv6.
     pub fn told_address(&self) -> Option<Ipv4Addr> {
+        let (own, peer) = (self.session.local().ip(), self.session.peer().ip());
+        let external = &self.session.services().external;
         let config = self.session.config();
-        let own = match self.session.local().ip().to_canonical() {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        };
-        let peer = self.session.peer().ip();
-        let external = config
-            .passive_address
-            .as_ref()
-            .filter(|_| {
-                !config
-                    .passive_local_networks
-                    .iter()
-                    .any(|network| network.contains(peer))
-            })
-            .and_then(|external| match external {
-                ExternalAddress::Fixed(address) => Some(*address),
-                ExternalAddress::Name(name) => self.session.services().external.address(name),
-            });
-        own.map(|own| external.unwrap_or(own))
+        config.told_address(own, peer, |name| external.address(name))
     }
 
     /// Makes the data connection and says 150. An ABOR ends the wait.

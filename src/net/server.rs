@@ -2,6 +2,7 @@
 //! [`Running`] while it does.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -93,13 +94,19 @@ impl Server {
     }
 
     /// Says what [`Server::bind`] would say about settings and keys, without
-    /// binding anything.
+    /// binding anything. Yields the files of certificates, each with the days
+    /// until it expires.
     ///
     /// # Errors
     /// A key that can't be used, or settings that contradict each other.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<Vec<(PathBuf, i64)>> {
         ports_for_all_nodes(&self.config)?;
-        Keys::load(&self.config).map(drop)
+        let certificates = match Keys::load(&self.config)?.tls {
+            Some(tls) => tls.certificates()?,
+            None => Vec::new(),
+        };
+        let dates = certificates.into_iter();
+        Ok(dates.map(|facts| (facts.path, facts.days_left)).collect())
     }
 
     fn host(&mut self) -> Result<Host> {

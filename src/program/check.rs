@@ -1,7 +1,12 @@
 //! `wharfd --check`: what is in force, as a configuration file, and what is
-//! wrong, with the place where it was said. Nothing is bound, made or changed.
+//! wrong, with the place where it was said; what clients will be told, and
+//! what works but hardly as it is meant. Nothing is bound, made or changed.
+
+mod advice;
 
 use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use wharf::Server;
@@ -15,17 +20,88 @@ use super::serve;
 
 /// Checks; the exit code.
 pub fn run(invocation: &Invocation) -> i32 {
-    let mistakes = mistakes(&invocation.config, &invocation.places);
+    let config = &invocation.config;
+    let outcome = look(config, &invocation.places);
     // Whoever has closed standard output still gets the code.
-    let _ = std::io::stdout()
-        .lock()
-        .write_all(in_force(&invocation.config, &invocation.places).as_bytes());
-    for mistake in &mistakes {
-        complain(&mistake.to_string());
+    let text = in_force(config, &invocation.places) + &told(config);
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    match outcome {
+        Ok(certificates) => {
+            for (key, what) in advice::all(config, &certificates) {
+                let place = invocation.places.get(key);
+                complain(&match place.filter(|place| **place != format!("--{key}")) {
+                    Some(place) => format!("{place}: warning: {key}: {what}"),
+                    None => format!("wharfd: warning: {key}: {what}"),
+                });
+            }
+            0
+        }
+        Err(mistakes) => {
+            for mistake in mistakes {
+                complain(&mistake.to_string());
+            }
+            USAGE
+        }
     }
-    match mistakes.is_empty() {
-        true => 0,
-        false => USAGE,
+}
+
+/// What the replies to PASV and EPSV say, as comments of the file: to a
+/// client in the local networks and to one elsewhere.
+fn told(config: &Config) -> String {
+    let endpoints = config.listen.iter().chain(&config.listen_ftps);
+    let mut own: Vec<IpAddr> = Vec::new();
+    for address in endpoints
+        .filter_map(|endpoint| endpoint.resolve().ok())
+        .flatten()
+    {
+        let address = match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(outward()),
+            // The IPv4 address beside it stands for every address.
+            IpAddr::V6(ip) if ip.is_unspecified() => continue,
+            ip => ip,
+        };
+        if !own.contains(&address) {
+            own.push(address);
+        }
+    }
+    if own.is_empty() {
+        return String::new();
+    }
+    let ports = config.own_passive_ports();
+    let mut text = format!(
+        "\n# What clients are told, with a PORT of {}-{} (P1*256+P2)\n",
+        ports.first, ports.last
+    );
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
+    let local = config
+        .passive_local_networks
+        .iter()
+        .map(|network| network.address());
+    let local = local.into_iter().find(IpAddr::is_ipv4);
+    for own in own {
+        for (who, peer) in [("LAN", local), ("WAN", Some(elsewhere))] {
+            let Some(peer) = peer else { continue };
+            let address = config.told_address(own, peer, advice::resolve);
+            let passive = match address.map(|address| address.octets()) {
+                Some([a, b, c, d]) => format!("PASV 227 ({a},{b},{c},{d},P1,P2), "),
+                None => String::new(),
+            };
+            text.push_str(&format!("# {who} at {own}: {passive}EPSV 229 (|||PORT|)\n"));
+        }
+    }
+    text
+}
+
+/// The address of this machine that packets to the world leave by; nothing is
+/// sent for this.
+fn outward() -> Ipv4Addr {
+    let asked = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| {
+        socket.connect((Ipv4Addr::new(203, 0, 113, 1), 9))?;
+        socket.local_addr()
+    });
+    match asked.map(|address| address.ip()) {
+        Ok(IpAddr::V4(address)) => address,
+        _ => Ipv4Addr::LOCALHOST,
     }
 }
 
@@ -53,7 +129,8 @@ fn in_force(config: &Config, places: &Places) -> String {
     text.trim_start().into()
 }
 
-fn mistakes(config: &Config, places: &Places) -> Vec<Mistake> {
+/// The certificates with the days that are left, or what is wrong.
+fn look(config: &Config, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mistake>> {
     let mut found = Vec::new();
     let mut complain = |keys: &[&str], what: String| {
         // The place of the first of the keys that somebody has set.
@@ -106,14 +183,14 @@ fn mistakes(config: &Config, places: &Places) -> Vec<Mistake> {
         }
     }
     if !found.is_empty() {
-        return found;
+        return Err(found);
     }
     let outcome = serve::authenticator(config).and_then(|chain| {
         Server::new(without_new_keys(config), Arc::clone(&chain) as Arc<_>)
             .check()
             .map_err(|error| error.to_string())
     });
-    if let Err(what) = outcome {
+    outcome.map_err(|what| {
         let place = [
             "tls-cert",
             "tls-key",
@@ -124,12 +201,11 @@ fn mistakes(config: &Config, places: &Places) -> Vec<Mistake> {
         ]
         .iter()
         .find_map(|key| places.get(*key));
-        found.push(Mistake {
+        vec![Mistake {
             place: place.cloned().unwrap_or_else(|| "wharfd".into()),
             what,
-        });
-    }
-    found
+        }]
+    })
 }
 
 /// The settings without the keys that the start would make: made by whoever

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
 use wharf::config::{
-    Config, Endpoint, KEYS, Mistake, Source, environment_name, nearest, read_file,
+    Config, Endpoint, KEYS, Mistake, PROFILES, Profile, Source, environment_name, nearest,
+    read_file,
 };
 
 /// Flags that are no keys: short, long, value, help.
@@ -94,12 +95,6 @@ pub fn read(
     let mut config = Config::default();
     let mut mistakes = Vec::new();
     let mut places = Places::new();
-    let mut apply = |source: Source, config: &mut Config, mistakes: &mut Vec<Mistake>| {
-        for (key, place) in source.places() {
-            places.insert(key, place.to_owned());
-        }
-        source.apply(config, mistakes);
-    };
     let environment: Vec<_> = environment.collect();
     let file = matches.opt_str("config").or_else(|| {
         let variable = environment
@@ -107,22 +102,35 @@ pub fn read(
             .find(|(name, _)| *name == environment_name("config"));
         variable.map(|(_, value)| value.clone())
     });
+    // The weakest first.
+    let mut sources = Vec::new();
     if let Some(file) = file {
         config.program.config_file = Some(PathBuf::from(&file));
         match read_file(&PathBuf::from(file)) {
-            Ok(source) => apply(source, &mut config, &mut mistakes),
+            Ok(source) => sources.push(source),
             Err(mistake) => mistakes.push(mistake),
         }
     }
     let environment = environment
         .into_iter()
         .filter(|(name, _)| *name != environment_name("config"));
-    apply(
-        Source::from_environment(environment),
-        &mut config,
-        &mut mistakes,
-    );
-    apply(flags(&matches), &mut config, &mut mistakes);
+    sources.push(Source::from_environment(environment));
+    sources.push(flags(&matches));
+    // Whoever names it: a profile is weaker than every other setting. A name
+    // that there is none of is found when the key itself is read.
+    let named = sources
+        .iter()
+        .rev()
+        .find_map(|source| source.value("profile"));
+    if let Some(profile) = named.and_then(Profile::find) {
+        sources.insert(0, profile.source());
+    }
+    for source in sources {
+        for (key, place) in source.places() {
+            places.insert(key, place.to_owned());
+        }
+        source.apply(&mut config, &mut mistakes);
+    }
     match &matches.free[..] {
         [] => {}
         [directory] => {
@@ -266,6 +274,10 @@ fn help() -> String {
         }
         let name = format!("    --{} {}", key.name, key.takes);
         text.push_str(&format!("  {name:<44} {}\n", key.help));
+    }
+    text.push_str("\nProfiles, see wharfd.conf(5):\n");
+    for profile in PROFILES {
+        text.push_str(&format!("  {:<44} {}\n", profile.name, profile.help));
     }
     text.push_str(
         "\nEach option is also a line of the file (without --) and a variable (WHARFD_LISTEN).\n",

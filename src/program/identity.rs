@@ -28,7 +28,7 @@ pub fn settle(config: &Config) -> Result<(), Failure> {
 }
 
 fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
-    let (uid, gid) = numbers(name, &read("/etc/passwd"), &read("/etc/group"))?;
+    let (uid, gid) = resolve(name)?;
     let own = rustix::process::geteuid();
     if !own.is_root() {
         return match own.as_raw() == uid {
@@ -63,6 +63,14 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// The numbers of user and group that `user` names.
+///
+/// # Errors
+/// There is no such user or group.
+pub fn resolve(name: &str) -> Result<(u32, u32), Failure> {
+    numbers(name, &read("/etc/passwd"), &read("/etc/group"))
 }
 
 fn read(path: &str) -> String {
