@@ -175,6 +175,24 @@ impl From<rustix::io::Errno> for Error {
     }
 }
 
+/// How often something is tried that NFS calls stale.
+const STALE_TRIES: u32 = 4;
+
+/// Tries again when NFS says (ESTALE) that the file behind a name has been
+/// replaced or removed by another machine: the next look finds the new one.
+///
+/// # Errors
+/// Those of the last try.
+pub fn retried<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..STALE_TRIES {
+        match attempt() {
+            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
+            result => return result,
+        }
+    }
+    attempt()
+}
+
 fn kind_of_errno(number: i32) -> ErrorKind {
     use ErrorKind::*;
     match number {
@@ -215,5 +233,30 @@ mod tests {
             let error = Error::from(io::Error::from_raw_os_error(errno));
             assert_eq!(error.kind(), want, "errno {errno}");
         }
+    }
+
+    #[test]
+    fn what_is_stale_is_tried_again_but_not_for_ever() {
+        let stale = || io::Error::from_raw_os_error(libc::ESTALE);
+        for (fails, works) in [(0, true), (1, true), (3, true), (4, false)] {
+            let mut tries = 0;
+            let outcome = retried(|| {
+                tries += 1;
+                if tries > fails {
+                    Ok(tries)
+                } else {
+                    Err(stale())
+                }
+            });
+            assert_eq!(outcome.is_ok(), works, "{fails} times");
+            assert_eq!(tries, (fails + 1).min(4));
+        }
+        // Anything else is told at once.
+        let mut tries = 0;
+        let outcome = retried::<()>(|| {
+            tries += 1;
+            Err(io::ErrorKind::NotFound.into())
+        });
+        assert!(outcome.is_err() && tries == 1);
     }
 }

@@ -34,6 +34,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
         Some((word, rest)) if matches!(word.as_str(), "who" | "status" | "unban") => {
             return program::who::run(word, rest);
         }
+        Some((word, rest)) if word == "lb-config" => return program::lb_config::run(rest),
         Some((word, rest)) if word == "import" => return program::import::run(rest),
         // What an auth helper runs in the end; see wharf::auth::helper.
         Some((word, [])) if word == "--print-environment" => {

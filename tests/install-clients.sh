@@ -26,6 +26,10 @@ putty-tools          # sftp_clients: psftp, puttygen
 python3-paramiko     # sftp_clients
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
+haproxy              # lb_config, cluster: the balancer
+nftables             # lb_config, cluster
+keepalived           # lb_config
+iproute2             # cluster: ip netns, tc
 mandoc               # make man-lint
 logrotate            # logs
 pamtester            # accounts: PAM

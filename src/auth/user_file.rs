@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::{Authenticator, AuthorizedKeys, Credentials, Perms, Secret, User};
 use super::{UserLimits, grant, password, refused};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, retried};
 
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
 pub(super) use parse::parse_options;
@@ -28,7 +28,7 @@ pub use parse::{Entry, FILE_MAX, LINE_MAX, Mistake, encoded, parse, parse_line};
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How often a read is tried that another writer, or NFS, disturbed.
+/// How often a read is tried that another writer disturbed.
 const READ_TRIES: u32 = 4;
 
 /// What users have where their line says nothing.
@@ -339,17 +339,6 @@ fn read_once(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
     // One byte more, so that a file past the bound is seen as one.
     file.take(FILE_MAX as u64 + 1).read_to_end(&mut text)?;
     Ok((text, Stamp::of(&metadata), metadata.mode()))
-}
-
-/// Tries again when NFS says that the file behind a name has been replaced.
-fn retried<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for _ in 1..READ_TRIES {
-        match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
-            result => return result,
-        }
-    }
-    attempt()
 }
 
 /// All mistakes of a file, one a line.

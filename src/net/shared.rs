@@ -1,13 +1,14 @@
 //! What nodes of one service tell each other, by files in a directory on
-//! their shared disk: bans, and how many sessions each user has.
+//! their shared disk: bans, failed logins, and how many sessions each user
+//! has.
 //!
 //! Below the directory, `bans/ADDRESS` is a ban: created exclusively, removed
-//! when it is over. `nodes/NAME` is one node's sessions of users, replaced by
-//! rename. Nothing is locked and nothing appended, so NFS will do. All of it
-//! happens on a thread of its own: when the share is slow or gone, logins go
-//! on with what was known last.
+//! when it is over or lifted. `nodes/NAME` is what one node knows, replaced
+//! by rename. Nothing is locked and nothing appended, so NFS will do. All of
+//! it happens on a thread of its own: when the share is slow or gone, logins
+//! go on with what was known last, for as long as that means anything.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +16,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Network;
-use crate::error::{Doing, Result};
+use crate::error::{Doing, Result, retried};
+use crate::session::limits::{Hearsay, Unban};
 use crate::session::{Phase, Services};
 
 /// How often files are read and written.
@@ -34,6 +36,9 @@ pub struct Shared {
     nodes: PathBuf,
     own: String,
     seen: HashMap<String, (SystemTime, u64, Instant)>,
+    /// Own bans whose files have been there. One that is gone before its time
+    /// has been lifted by another node.
+    told: HashSet<Network>,
     complained: bool,
 }
 
@@ -63,6 +68,7 @@ impl Shared {
             nodes,
             own,
             seen: HashMap::new(),
+            told: HashSet::new(),
             complained: false,
         })
     }
@@ -71,10 +77,14 @@ impl Shared {
     pub fn run(mut self, services: &Arc<Services>) {
         while services.phase() != Phase::Stopping && Arc::strong_count(services) > 1 {
             match self.exchange(services) {
-                Ok(()) => self.complained = false,
+                Ok(()) => {
+                    if std::mem::take(&mut self.complained) {
+                        log::info!("the shared directory {} is back", self.nodes.display());
+                    }
+                }
                 Err(error) if !std::mem::replace(&mut self.complained, true) => {
                     log::error!(
-                        "the shared directory {}: {error}; going on with what was known",
+                        "the shared directory {}: {error}; going on without",
                         self.nodes.display()
                     );
                 }
@@ -89,36 +99,81 @@ impl Shared {
     }
 
     fn exchange(&mut self, services: &Services) -> io::Result<()> {
-        let config = services.config();
-        for (network, left) in services.limits.bans(&config) {
-            self.tell_ban(network, left)?;
+        let (config, limits) = (services.config(), &services.limits);
+        if let Err(error) = self.tell_node(services) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+            // Somebody has cleared the disk.
+            fs::create_dir_all(&self.nodes)?;
+            fs::create_dir_all(&self.bans)?;
+            self.tell_node(services)?;
+        }
+        let unbans = limits.take_unbans();
+        if let Err(error) = unbans.iter().try_for_each(|unban| self.tell_unban(*unban)) {
+            limits.give_back_unbans(unbans);
+            return Err(error);
         }
         let bans = self.read_bans(config.ban_time)?;
-        self.tell_sessions(&services.limits.sessions_by_user())?;
-        let users = self.read_sessions()?;
-        services.limits.set_elsewhere(users, bans);
+        let own = limits.own_bans(&config);
+        for (network, _) in &own {
+            if bans.iter().any(|(banned, _)| banned == network) {
+                self.told.insert(*network);
+            } else if self.told.remove(network) {
+                limits.pardon(*network);
+            } else {
+                self.tell_ban(*network)?;
+                self.told.insert(*network);
+            }
+        }
+        self.told
+            .retain(|told| own.iter().any(|(network, _)| network == told));
+        let mut hearsay = self.read_nodes()?;
+        hearsay.bans = bans;
+        limits.set_elsewhere(hearsay);
         Ok(())
     }
 
+    fn ban_file(&self, network: Network) -> PathBuf {
+        self.bans.join(network.to_string().replace('/', "+"))
+    }
+
     /// The first node to ban an address makes its file; its time is the ban's.
-    fn tell_ban(&self, network: Network, _left: Duration) -> io::Result<()> {
-        let name = network.to_string().replace('/', "+");
-        match fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(self.bans.join(name))
-        {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(error),
+    fn tell_ban(&self, network: Network) -> io::Result<()> {
+        let path = self.ban_file(network);
+        let created = retried(|| {
+            fs::OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+        });
+        match created {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn tell_unban(&mut self, unban: Unban) -> io::Result<()> {
+        match unban {
+            Unban::One(network) => {
+                self.told.remove(&network);
+                remove(&self.ban_file(network))
+            }
+            Unban::All => {
+                self.told.clear();
+                for entry in fs::read_dir(&self.bans)? {
+                    remove(&entry?.path())?;
+                }
+                Ok(())
+            }
         }
     }
 
     /// Bans of all nodes; those that are over are removed.
-    fn read_bans(&self, ban_time: Duration) -> io::Result<Vec<Network>> {
+    fn read_bans(&self, ban_time: Duration) -> io::Result<Vec<(Network, Duration)>> {
         let now = self.now()?;
         let mut bans = Vec::new();
-        for entry in fs::read_dir(&self.bans)?.take(FILES_MAX) {
+        for entry in retried(|| fs::read_dir(&self.bans))?.take(FILES_MAX) {
             let entry = entry?;
             let name = entry.file_name();
             let Some(network) = name
@@ -132,9 +187,11 @@ impl Shared {
                 // Another node has removed it meanwhile.
                 Err(_) => continue,
             };
-            match now.duration_since(since) {
-                Ok(age) if age >= ban_time => drop(fs::remove_file(entry.path())),
-                _ => bans.push(network),
+            // A file of the future is one of now.
+            let age = now.duration_since(since).unwrap_or_default();
+            match ban_time.checked_sub(age) {
+                None | Some(Duration::ZERO) => drop(fs::remove_file(entry.path())),
+                Some(left) => bans.push((network, left)),
             }
         }
         Ok(bans)
@@ -142,28 +199,31 @@ impl Shared {
 
     /// The file server's time: that of the file we have just written.
     fn now(&self) -> io::Result<SystemTime> {
-        match fs::metadata(self.nodes.join(&self.own)) {
-            Ok(metadata) => metadata.modified(),
-            Err(_) => Ok(SystemTime::now()),
-        }
+        retried(|| fs::metadata(self.nodes.join(&self.own))?.modified())
     }
 
-    fn tell_sessions(&self, users: &[(String, u32)]) -> io::Result<()> {
+    /// Lines of `user COUNT NAME` and of `failed COUNT ADDRESS`.
+    fn tell_node(&self, services: &Services) -> io::Result<()> {
         let mut text = String::new();
-        for (user, count) in users {
-            text.push_str(&format!("{count} {user}\n"));
+        for (user, count) in services.limits.sessions_by_user() {
+            text.push_str(&format!("user {count} {user}\n"));
+        }
+        for (network, count) in services.limits.failures(&services.config()) {
+            text.push_str(&format!("failed {count} {network}\n"));
         }
         let temporary = self.nodes.join(format!(".{}.new", self.own));
-        let mut file = fs::File::create(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        drop(file);
-        fs::rename(&temporary, self.nodes.join(&self.own))
+        retried(|| {
+            let mut file = fs::File::create(&temporary)?;
+            file.write_all(text.as_bytes())?;
+            drop(file);
+            fs::rename(&temporary, self.nodes.join(&self.own))
+        })
     }
 
-    /// Sessions of each user on the other nodes that are alive.
-    fn read_sessions(&mut self) -> io::Result<HashMap<String, u32>> {
-        let mut users = HashMap::new();
-        for entry in fs::read_dir(&self.nodes)?.take(FILES_MAX) {
+    /// What the other nodes that are alive have told.
+    fn read_nodes(&mut self) -> io::Result<Hearsay> {
+        let mut heard = Hearsay::default();
+        for entry in retried(|| fs::read_dir(&self.nodes))?.take(FILES_MAX) {
             let entry = entry?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
                 continue;
@@ -192,19 +252,65 @@ impl Shared {
                 continue;
             }
             // Replaced while we read: the next time will tell.
-            let Ok(text) = fs::read_to_string(entry.path()) else {
-                continue;
-            };
-            for line in text.lines() {
-                if let Some((count, user)) = line.split_once(' ')
-                    && let Ok(count) = count.parse::<u32>()
-                {
-                    let sum = users.entry(user.to_owned()).or_insert(0u32);
-                    *sum = sum.saturating_add(count);
-                }
+            if let Ok(text) = retried(|| fs::read_to_string(entry.path())) {
+                text.lines().for_each(|line| hear(line, &mut heard));
             }
         }
         self.seen.retain(|_, (_, _, at)| at.elapsed() < DEAD * 4);
-        Ok(users)
+        Ok(heard)
+    }
+}
+
+/// A line of another node's file; what is not understood is left out.
+fn hear(line: &str, heard: &mut Hearsay) {
+    let mut words = line.splitn(3, ' ');
+    let (Some(kind), Some(Ok(count)), Some(name)) = (
+        words.next(),
+        words.next().map(str::parse::<u32>),
+        words.next(),
+    ) else {
+        return;
+    };
+    let sum = match (kind, Network::parse(name)) {
+        ("user", _) => heard.users.entry(name.to_owned()).or_insert(0),
+        ("failed", Ok(network)) => heard.failures.entry(network).or_insert(0),
+        _ => return,
+    };
+    *sum = sum.saturating_add(count);
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match retried(|| fs::remove_file(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_other_nodes_are_added_up() {
+        let mut heard = Hearsay::default();
+        for line in [
+            "user 2 ann",
+            "user 3 ann",
+            "user 1 with blanks",
+            "failed 4 192.0.2.1",
+            "failed 5 192.0.2.1",
+            "failed 1 nonsense",
+            "user x ann",
+            "other 1 thing",
+            "user",
+            "",
+        ] {
+            hear(line, &mut heard);
+        }
+        assert_eq!(heard.users["ann"], 5);
+        assert_eq!(heard.users["with blanks"], 1);
+        let network = Network::parse("192.0.2.1").unwrap();
+        assert_eq!(heard.failures[&network], 9);
+        assert_eq!((heard.users.len(), heard.failures.len()), (2, 1));
     }
 }

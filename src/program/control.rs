@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use wharf::config::Network;
+use wharf::session::limits::Unban;
 use wharf::session::{Phase, Services};
 
 use super::failure::Failure;
@@ -104,12 +105,12 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
                 .collect()
         }
         "unban" if argument == "all" => {
-            services.limits.unban(None);
+            services.limits.unban(Unban::All);
             "done\n".into()
         }
         "unban" => match Network::parse(argument) {
             Ok(network) => {
-                services.limits.unban(Some(network));
+                services.limits.unban(Unban::One(network));
                 "done\n".into()
             }
             Err(what) => format!("error\t{what}\n"),

@@ -13,6 +13,7 @@ pub mod import;
 pub mod inetd;
 mod json;
 mod landlock;
+pub mod lb_config;
 pub mod logging;
 pub mod passwd;
 pub mod serve;

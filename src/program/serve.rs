@@ -72,7 +72,11 @@ fn start(
         true => Some(background::detach()?),
         false => None,
     };
+    let node = invocation.config.node;
     let program = &mut invocation.config.program;
+    if let (None, Some(node)) = (&program.node_name, node) {
+        program.node_name = Some(format!("node{}", node.number));
+    }
     if parent.is_some() && program.log_file.is_none() && !program.syslog {
         program.syslog = logging::has_syslog();
         if !program.syslog {

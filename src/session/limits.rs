@@ -2,7 +2,9 @@
 //! the memory of failed logins. A [`Ticket`] is a place; dropping it gives the
 //! place back, whatever way the session ended.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod bans;
+
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,10 +14,13 @@ use super::registry::Live;
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use bans::Bans;
 
-/// Addresses whose failed logins are remembered. At 100 bytes each a flood
-/// from many addresses costs 400 KiB; the oldest memory gives way.
-const FAILURES_MAX: usize = 4096;
+pub use bans::{Hearsay, Unban};
+
+/// What other nodes have told counts for so long: when the disk they share is
+/// gone, nobody is kept out for sessions that may have ended long ago.
+const HEARSAY: Duration = Duration::from_secs(15);
 /// When all threads are in use, strangers who have been here for so long give
 /// way; a client that is just logging in has the time to.
 const GRACE: Duration = Duration::from_secs(2);
@@ -35,15 +40,15 @@ struct State {
     strangers: u32,
     addresses: HashMap<Network, Counts>,
     users: HashMap<String, u32>,
-    failures: HashMap<Network, Failures>,
+    bans: Bans,
     /// Strangers who have not been told to give way, the oldest first.
     waiting: BTreeMap<u64, Waiting>,
     /// Sessions that have been told to, and are not gone yet.
     giving_way: u32,
     next: u64,
-    /// Of other nodes, as of a moment ago.
+    /// Of other nodes, and when that was heard.
     users_elsewhere: HashMap<String, u32>,
-    bans_elsewhere: HashSet<Network>,
+    heard: Option<Instant>,
 }
 
 struct Waiting {
@@ -98,6 +103,11 @@ impl State {
         Some(place)
     }
 
+    /// Whether what other nodes have told is still worth something.
+    fn hears(&self) -> bool {
+        self.heard.is_some_and(|heard| heard.elapsed() < HEARSAY)
+    }
+
     fn wait_as_stranger(&mut self, network: Network, place: &Arc<Place>) -> u64 {
         self.next += 1;
         let waiting = Waiting {
@@ -114,11 +124,6 @@ impl State {
 struct Counts {
     sessions: u32,
     strangers: u32,
-}
-
-struct Failures {
-    count: u32,
-    last: Instant,
 }
 
 impl Limits {
@@ -204,76 +209,6 @@ impl Limits {
         })
     }
 
-    /// Remembers a failed login.
-    pub fn failed(&self, peer: IpAddr, config: &Config) {
-        let network = Network::of_peer(peer);
-        let now = Instant::now();
-        let mut state = self.state();
-        state
-            .failures
-            .retain(|_, failures| now.duration_since(failures.last) < config.ban_time);
-        if state.failures.len() >= FAILURES_MAX && !state.failures.contains_key(&network) {
-            let oldest = state
-                .failures
-                .iter()
-                .min_by_key(|(_, failures)| failures.last);
-            if let Some(oldest) = oldest.map(|(network, _)| *network) {
-                state.failures.remove(&oldest);
-            }
-        }
-        let failures = state.failures.entry(network).or_insert(Failures {
-            count: 0,
-            last: now,
-        });
-        failures.count = failures.count.saturating_add(1);
-        failures.last = now;
-    }
-
-    /// Forgets the failed logins of an address that has logged in.
-    pub fn succeeded(&self, peer: IpAddr) {
-        self.state().failures.remove(&Network::of_peer(peer));
-    }
-
-    /// Whether too many logins from `peer` have failed of late, here or on
-    /// another node.
-    pub fn is_banned(&self, peer: IpAddr, config: &Config) -> bool {
-        let network = Network::of_peer(peer);
-        let state = self.state();
-        let here = |failures: &Failures| {
-            failures.count >= config.ban_after && failures.last.elapsed() < config.ban_time
-        };
-        config.ban_after != 0
-            && (state.bans_elsewhere.contains(&network)
-                || state.failures.get(&network).is_some_and(here))
-    }
-
-    /// The banned addresses, and how long each ban still holds.
-    pub fn bans(&self, config: &Config) -> Vec<(Network, Duration)> {
-        if config.ban_after == 0 {
-            return Vec::new();
-        }
-        self.state()
-            .failures
-            .iter()
-            .filter(|(_, failures)| failures.count >= config.ban_after)
-            .map(|(network, failures)| {
-                (
-                    *network,
-                    config.ban_time.saturating_sub(failures.last.elapsed()),
-                )
-            })
-            .filter(|(_, left)| !left.is_zero())
-            .collect()
-    }
-
-    /// Lifts the ban of one network, or all bans.
-    pub fn unban(&self, network: Option<Network>) {
-        match network {
-            Some(network) => drop(self.state().failures.remove(&network)),
-            None => self.state().failures.clear(),
-        }
-    }
-
     /// Sessions of each user on this node.
     pub fn sessions_by_user(&self) -> Vec<(String, u32)> {
         let state = self.state();
@@ -282,13 +217,6 @@ impl Limits {
             .iter()
             .map(|(user, count)| (user.clone(), *count))
             .collect()
-    }
-
-    /// Notes the sessions of users on other nodes, and what any node bans.
-    pub fn set_elsewhere(&self, users: HashMap<String, u32>, bans: Vec<Network>) {
-        let mut state = self.state();
-        state.users_elsewhere = users;
-        state.bans_elsewhere = bans.into_iter().collect();
     }
 
     /// Sessions in all.
@@ -330,7 +258,10 @@ impl Ticket {
                 "too many sessions wait for a login",
             ));
         }
-        let elsewhere = state.users_elsewhere.get(user).copied().unwrap_or(0);
+        let elsewhere = match state.hears() {
+            true => state.users_elsewhere.get(user).copied().unwrap_or(0),
+            false => 0,
+        };
         let here = state.users.get(user).copied().unwrap_or(0);
         if max != 0 && here.saturating_add(elsewhere) >= max {
             return Err(Error::new(
@@ -463,30 +394,5 @@ mod tests {
         assert_eq!(two.log_in("ann", 1).unwrap_err().kind(), ErrorKind::TooMany);
         one.log_out();
         two.log_in("ann", 1).unwrap();
-    }
-
-    #[test]
-    fn failures_ban_and_success_forgives() {
-        let (limits, config) = (Arc::new(Limits::default()), config());
-        let peer = address("2001:db8::1");
-        limits.failed(peer, &config);
-        assert!(limits.admit(peer, &config).is_ok());
-        limits.failed(address("2001:db8::2"), &config);
-        assert_eq!(
-            limits.admit(peer, &config).err().map(|error| error.kind()),
-            Some(ErrorKind::Denied)
-        );
-        assert_eq!(limits.bans(&config).len(), 1);
-        limits.succeeded(peer);
-        assert!(limits.admit(peer, &config).is_ok());
-    }
-
-    #[test]
-    fn the_memory_of_failures_is_bounded() {
-        let (limits, config) = (Limits::default(), config());
-        for number in 0..FAILURES_MAX as u32 + 100 {
-            limits.failed(IpAddr::V4(number.into()), &config);
-        }
-        assert_eq!(limits.state().failures.len(), FAILURES_MAX);
     }
 }
