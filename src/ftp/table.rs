@@ -219,7 +219,7 @@ pub fn feat(state: &Interpreter) -> Reply {
 }
 
 fn when_tls(state: &Interpreter, line: &str) -> Option<String> {
-    state.session.services().tls.as_ref().map(|_| line.into())
+    state.session.services().tls().map(|_| line.into())
 }
 
 fn hash_feat(state: &Interpreter) -> Option<String> {

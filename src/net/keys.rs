@@ -69,7 +69,11 @@ fn only_with_certificate(config: &Config) -> Option<&'static str> {
     .find_map(|(said, key)| said.then_some(key))
 }
 
-fn tls(config: &Config) -> Result<Option<Tls>> {
+/// TLS as the settings say; `None` without certificates.
+///
+/// # Errors
+/// A file that can't be used, or settings that contradict each other.
+pub fn tls(config: &Config) -> Result<Option<Tls>> {
     if !cfg!(feature = "ftps") {
         return match asks_for_tls(config) {
             true => Err(Error::new(

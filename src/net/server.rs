@@ -293,6 +293,20 @@ pub struct Running {
 }
 
 impl Running {
+    /// Puts other settings in force for sessions that begin from now on, and
+    /// other certificates for connections that ask for TLS from now on. What
+    /// is bound and started stays: ports, threads, keys of SSH.
+    ///
+    /// # Errors
+    /// Certificates that can't be used: those before stay in force, and the
+    /// other settings hold.
+    pub fn set_config(&self, config: Config) -> Result<()> {
+        let tls = super::keys::tls(&config);
+        self.services.set_config(config);
+        self.services.set_tls(tls?);
+        Ok(())
+    }
+
     /// The bound addresses.
     pub fn addresses(&self) -> &[(SocketAddr, Protocol)] {
         &self.addresses

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// One program to run.
 struct Job {
     program: PathBuf,
+    timeout: Duration,
     event: &'static str,
     user: String,
     path: Option<std::ffi::OsString>,
@@ -39,13 +40,29 @@ struct Job {
 
 /// The hooks of a server.
 pub struct Hooks {
-    upload: Option<PathBuf>,
-    login: Option<PathBuf>,
-    delete: Option<PathBuf>,
+    programs: RwLock<Programs>,
     queue: Mutex<Option<SyncSender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     waiting: Arc<Mutex<Receiver<Job>>>,
+}
+
+/// What is run, and how long it may take.
+struct Programs {
+    upload: Option<PathBuf>,
+    login: Option<PathBuf>,
+    delete: Option<PathBuf>,
     timeout: Duration,
+}
+
+impl Programs {
+    fn of(program: &Program) -> Self {
+        Programs {
+            upload: program.on_upload.clone(),
+            login: program.on_login.clone(),
+            delete: program.on_delete.clone(),
+            timeout: program.hook_timeout,
+        }
+    }
 }
 
 impl Hooks {
@@ -56,14 +73,20 @@ impl Hooks {
         }
         let (queue, waiting) = sync_channel(QUEUE);
         Some(Arc::new(Hooks {
-            upload: program.on_upload.clone(),
-            login: program.on_login.clone(),
-            delete: program.on_delete.clone(),
+            programs: RwLock::new(Programs::of(program)),
             queue: Mutex::new(Some(queue)),
             workers: Mutex::default(),
             waiting: Arc::new(Mutex::new(waiting)),
-            timeout: program.hook_timeout,
         }))
+    }
+
+    /// Runs the programs of other settings from now on.
+    pub fn change(&self, program: &Program) {
+        let mut programs = self
+            .programs
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *programs = Programs::of(program);
     }
 
     /// Starts the threads that run the programs. Call it when the process is
@@ -73,11 +96,11 @@ impl Hooks {
     /// No thread can be started.
     pub fn start(&self) -> std::io::Result<()> {
         for _ in 0..AT_ONCE {
-            let (waiting, timeout) = (Arc::clone(&self.waiting), self.timeout);
+            let waiting = Arc::clone(&self.waiting);
             let worker = std::thread::Builder::new()
                 .name("hook".into())
                 .stack_size(128 * 1024)
-                .spawn(move || work(&waiting, timeout))?;
+                .spawn(move || work(&waiting))?;
             self.workers().push(worker);
         }
         Ok(())
@@ -103,18 +126,23 @@ impl Hooks {
 
 impl Events for Hooks {
     fn event(&self, who: &Who<'_>, event: &Event<'_>) {
+        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
         let (program, word, path, bytes) = match event {
-            Event::Upload(done) if done.complete => {
-                (&self.upload, "upload", Some(done.path), Some(done.bytes))
-            }
-            Event::LoggedIn => (&self.login, "login", None, None),
-            Event::Deleted(path) => (&self.delete, "delete", Some(*path), None),
+            Event::Upload(done) if done.complete => (
+                &programs.upload,
+                "upload",
+                Some(done.path),
+                Some(done.bytes),
+            ),
+            Event::LoggedIn => (&programs.login, "login", None, None),
+            Event::Deleted(path) => (&programs.delete, "delete", Some(*path), None),
             _ => return,
         };
         let Some(program) = program else { return };
         use std::os::unix::ffi::OsStringExt;
         let job = Job {
             program: program.clone(),
+            timeout: programs.timeout,
             event: word,
             user: who.user.unwrap_or_default().to_owned(),
             path: path.map(|path| OsStringExt::from_vec(path.as_bytes().to_vec())),
@@ -139,7 +167,7 @@ impl Events for Hooks {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, timeout: Duration) {
+fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
         let job = waiting
             .lock()
@@ -147,17 +175,17 @@ fn work(waiting: &Mutex<Receiver<Job>>, timeout: Duration) {
             .recv();
         let Ok(job) = job else { return };
         let what = format!("session {}: {}", job.session, job.program.display());
-        match run(&job, timeout) {
+        match run(&job) {
             Ok(Some(status)) if status.success() => log::debug!("{what}: done"),
             Ok(Some(status)) => log::warn!("{what}: {status}"),
-            Ok(None) => log::warn!("{what}: ended after {} seconds", timeout.as_secs()),
+            Ok(None) => log::warn!("{what}: ended after {} seconds", job.timeout.as_secs()),
             Err(error) => log::error!("{what}: {error}"),
         }
     }
 }
 
 /// The exit status, or `None` for one that took too long.
-fn run(job: &Job, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
+fn run(job: &Job) -> std::io::Result<Option<ExitStatus>> {
     let mut command = Command::new(&job.program);
     // The arguments and variables hold bytes that a client has chosen. No
     // shell sees them, and the variables all have names of our own.
@@ -185,7 +213,7 @@ fn run(job: &Job, timeout: Duration) -> std::io::Result<Option<ExitStatus>> {
         .stdout(Stdio::null())
         .process_group(0)
         .spawn()?;
-    let until = Instant::now() + timeout;
+    let until = Instant::now() + job.timeout;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));

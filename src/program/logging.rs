@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
@@ -24,13 +24,37 @@ const SYSLOG_MAX: usize = 8000;
 
 /// The log in use.
 #[derive(Clone)]
-pub struct Logs(Option<Arc<LogFile>>);
+pub struct Logs {
+    file: Option<Arc<LogFile>>,
+    look: Arc<RwLock<Look>>,
+}
+
+/// How lines look.
+struct Look {
+    format: LogFormat,
+    node: Option<String>,
+}
+
+impl Look {
+    fn of(settings: &Program) -> Self {
+        Look {
+            format: settings.log_format,
+            node: settings.node_name.clone(),
+        }
+    }
+}
 
 impl Logs {
+    /// Takes on level, format and name of other settings.
+    pub fn change(&self, settings: &Program) {
+        log::set_max_level(settings.log_level);
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(settings);
+    }
+
     /// Opens the file again by its name, after it was rotated away; on
     /// failure the old one stays in use.
     pub fn reopen(&self) {
-        if let Some(file) = &self.0
+        if let Some(file) = &self.file
             && let Err(error) = file.reopen()
         {
             log::error!(
@@ -47,8 +71,12 @@ impl Logs {
 /// A log file that can't be opened, or no syslogd, as a sentence.
 pub fn start(settings: &Program) -> Result<Logs, String> {
     let mut builder = Builder::new();
-    builder.filter_level(settings.log_level);
-    let mut logs = Logs(None);
+    // The level that counts is that of the log crate, which can change.
+    builder.filter_level(log::LevelFilter::Trace);
+    let mut logs = Logs {
+        file: None,
+        look: Arc::new(RwLock::new(Look::of(settings))),
+    };
     let mut syslog = false;
     if let Some(path) = &settings.log_file {
         let file = LogFile::open(path).map_err(|error| {
@@ -59,7 +87,7 @@ pub fn start(settings: &Program) -> Result<Logs, String> {
         })?;
         let file = Arc::new(file);
         builder.target(Target::Pipe(Box::new(Shared(Arc::clone(&file)))));
-        logs.0 = Some(file);
+        logs.file = Some(file);
     } else if settings.syslog {
         let socket = Syslog::connect().map_err(|error| {
             format!("syslog: {SYSLOG}: {error}; is a syslogd running? --log-file FILE needs none")
@@ -67,11 +95,11 @@ pub fn start(settings: &Program) -> Result<Logs, String> {
         builder.target(Target::Pipe(Box::new(socket)));
         syslog = true;
     }
-    let format = settings.log_format;
-    let node = settings.node_name.clone();
+    let look = Arc::clone(&logs.look);
     let tag = format!("wharfd[{}]", std::process::id());
     builder.format(move |out, record| {
-        let event = Event::of(record, node.as_deref());
+        let look = look.read().unwrap_or_else(PoisonError::into_inner);
+        let (event, format) = (Event::of(record, look.node.as_deref()), look.format);
         if syslog {
             let text = match format {
                 LogFormat::Text => event.sentence(),
@@ -89,6 +117,7 @@ pub fn start(settings: &Program) -> Result<Logs, String> {
     });
     // A second logger in one process: then the first one stays.
     let _ = builder.try_init();
+    log::set_max_level(settings.log_level);
     Ok(logs)
 }
 

@@ -1,5 +1,7 @@
 //! Serving: from settings to a running server, and its end by signals.
 
+mod reload;
+
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
@@ -19,7 +21,7 @@ use wharf::storage::LocalFs;
 use wharf::{Error, ErrorKind, Protocol, Running, Server};
 
 use super::background::{self, PidFile};
-use super::cli::{self, Invocation, Wish};
+use super::cli::Invocation;
 use super::counters::Counters;
 use super::failure::{Failure, complain};
 use super::hooks::Hooks;
@@ -53,6 +55,8 @@ pub fn run(invocation: Invocation) -> i32 {
 /// Everything that runs.
 struct Daemon {
     invocation: Invocation,
+    /// The settings as they were given at the start.
+    given: Config,
     signals: Signals,
     running: Running,
     users: Arc<Users>,
@@ -68,6 +72,7 @@ fn start(
     mut invocation: Invocation,
     listeners: Vec<(TcpListener, String)>,
 ) -> Result<Daemon, Failure> {
+    let given = invocation.config.clone();
     let parent = match invocation.config.program.daemon {
         true => Some(background::detach()?),
         false => None,
@@ -143,6 +148,7 @@ fn start(
     notify.ready();
     Ok(Daemon {
         invocation,
+        given,
         signals,
         running,
         users,
@@ -281,40 +287,6 @@ impl Daemon {
             "{} sessions, {transfers} transfers",
             sessions.len()
         ));
-    }
-
-    /// Reads again what may change while we run. Sessions keep what they
-    /// began with; whatever can't be read leaves the old in force.
-    fn reload(&self) {
-        self.notify.reloading();
-        log::info!("reading settings and users again");
-        self.logs.reopen();
-        if let Some(log) = &self.transfer_log
-            && let Err(error) = log.reopen()
-        {
-            log::error!("{error}; transfers go on in the old file");
-        }
-        match cli::read(&self.invocation.arguments, cli::environment()) {
-            Ok(Wish::Serve(new)) => match authenticator(&new.config) {
-                Ok(chain) => {
-                    self.users.replace(chain);
-                    self.running.services().set_config(new.config);
-                    if let Some(tls) = &self.running.services().tls
-                        && let Err(error) = tls.reload()
-                    {
-                        log::error!("{error}; the old certificates stay in force");
-                    }
-                }
-                Err(what) => log::error!("{what}; the old settings and users stay in force"),
-            },
-            Ok(Wish::Print(_)) => {}
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!("{mistake}; the old settings stay in force");
-                }
-            }
-        }
-        self.notify.ready();
     }
 
     fn stop(self, drain: Duration) -> i32 {

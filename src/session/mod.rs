@@ -44,8 +44,7 @@ pub struct Services {
     pub limits: Arc<Limits>,
     /// Sessions that are alive.
     pub registry: Registry,
-    /// TLS, if certificates are configured.
-    pub tls: Option<Tls>,
+    tls: RwLock<Option<Tls>>,
     /// Data ports that all sessions share, if so configured.
     pub shared_ports: Option<SharedPorts>,
     /// What `passive-address` resolves to, if it is a name.
@@ -85,7 +84,7 @@ impl Services {
             events,
             limits: Arc::default(),
             registry: Registry::default(),
-            tls: None,
+            tls: RwLock::default(),
             shared_ports: None,
             external: NameCache::default(),
             sweeps: files::Sweeps::default(),
@@ -96,9 +95,20 @@ impl Services {
     }
 
     /// With TLS.
-    pub fn with_tls(mut self, tls: Option<Tls>) -> Self {
-        self.tls = tls;
+    pub fn with_tls(self, tls: Option<Tls>) -> Self {
+        self.set_tls(tls);
         self
+    }
+
+    /// TLS for a connection that asks for it now, if there are certificates.
+    pub fn tls(&self) -> Option<Tls> {
+        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
+        tls.clone()
+    }
+
+    /// Other certificates for connections that ask for TLS from now on.
+    pub fn set_tls(&self, tls: Option<Tls>) {
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
     }
 
     /// With data ports that all sessions share.

@@ -15,6 +15,8 @@ mod ends;
 mod names;
 mod required;
 mod reuse;
+#[cfg(feature = "cli")]
+mod signals;
 mod stalls;
 #[cfg(feature = "cli")]
 mod start;

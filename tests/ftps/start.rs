@@ -264,6 +264,44 @@ fn sighup_reads_certificates_again() {
     until_shown(&daemon, &digest(&second));
 }
 
+/// A renewal by another tool, into another directory, and TLS that is new.
+#[test]
+fn sighup_takes_certificates_from_new_paths() {
+    let place = TempDir::new("sighup");
+    let (home, file) = (place.path().to_owned(), place.join("conf"));
+    let certificates = Certificates::new();
+    let set = |pair: Option<&(std::path::PathBuf, std::path::PathBuf)>| {
+        let lines = pair.map(|(chain, key)| {
+            format!("tls-cert {}\ntls-key {}\n", chain.display(), key.display())
+        });
+        std::fs::write(&file, lines.unwrap_or_default()).unwrap();
+    };
+    let (first, second) = (
+        certificate("ftp.test", None, VALID),
+        certificate("ftp.test", None, VALID),
+    );
+    let one = certificates.write("one", &[&first]);
+    let two = certificates.write("two", &[&second]);
+    set(Some(&one));
+    let (conf, root) = (file.display().to_string(), home.display().to_string());
+    let daemon = Daemon::start(place, &["-c", &conf, &root]);
+    let mut old = anonymous(daemon.ports[0]);
+    set(Some(&two));
+    daemon.reload();
+    until_shown(&daemon, &digest(&second));
+    // The session of before goes on with what it began with.
+    std::fs::write(home.join("file"), "content").unwrap();
+    assert_eq!(old.fetch_secure("RETR file"), (b"content".to_vec(), true));
+    // There is a port of implicit FTPS, which must not be left without.
+    set(None);
+    daemon.reload();
+    daemon.logs("the old certificates stay in force", 1);
+    assert_eq!(
+        fingerprint(&SecureClient::explicit(daemon.ports[0])),
+        digest(&second)
+    );
+}
+
 #[test]
 fn one_option_gives_ftps() {
     let place = TempDir::new("self-signed");

@@ -21,7 +21,7 @@ pub fn required(config: &Config, anonymous: bool) -> TlsRequired {
 }
 
 pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    if state.session.services().tls.is_none() {
+    if state.session.services().tls().is_none() {
         return Ok(match cfg!(feature = "ftps") {
             // RFC 2228, section 3: a required resource is missing.
             true => Reply::new(431, "No certificate is configured here."),
@@ -123,7 +123,7 @@ impl Interpreter {
     // Without TLS in the build nothing can come after a `Tls` that can't exist.
     #[cfg_attr(not(feature = "ftps"), allow(unreachable_code, unused_variables))]
     pub fn begin_tls(&mut self) -> Result<()> {
-        let Some(tls) = &self.session.services().tls else {
+        let Some(tls) = self.session.services().tls() else {
             return Err(Error::new(ErrorKind::Unsupported, "TLS is not configured"));
         };
         let session = tls.session();

@@ -12,7 +12,7 @@ use crate::net::socket::Socket;
 
 /// What there is none of. Within this file only: elsewhere the compiler would
 /// complain of code that can't be reached.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Never {}
 
 fn unsupported<T>() -> Result<T> {
@@ -31,7 +31,7 @@ pub fn offered(_bytes: &[u8]) -> super::Offered {
 }
 
 /// The server's certificates; there is none in this build.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Tls(Never);
 
 impl Tls {

@@ -32,6 +32,7 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 /// Changed files are noticed when a session begins and serve it and those
 /// after it; a pair that does not pass the checks is logged once, and the
 /// one before stays in force.
+#[derive(Clone)]
 pub struct Tls(Arc<Shared>);
 
 struct Shared {
