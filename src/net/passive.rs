@@ -8,6 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::config::PortRange;
@@ -107,21 +108,29 @@ fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
     while common_divisor(step, count) != 1 {
         step += 1;
     }
-    let mut last = None;
+    let mut socket = None;
     for number in 0..PORTS_TRIED.min(count) {
         let at = (u64::from(start) + u64::from(number) * u64::from(step)) % u64::from(count);
         let port = range.first + at as u16;
-        match bind(SocketAddr::new(address, port)) {
-            Ok(listener) => return Ok((listener, port)),
-            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => last = Some(error),
-            Err(error) => return Err(error).doing("opening a passive port"),
+        let unbound = match socket.take() {
+            Some(unbound) => unbound,
+            None => unbound_socket(address)?,
+        };
+        match rustix::net::bind(&unbound, &SocketAddr::new(address, port)) {
+            // Others with SO_REUSEADDR may be bound; only one can listen.
+            Ok(()) => match rustix::net::listen(&unbound, BACKLOG) {
+                Ok(()) => return Ok((unbound.into(), port)),
+                Err(Errno::ADDRINUSE) => {}
+                Err(errno) => return Err(errno).doing("opening a passive port"),
+            },
+            Err(Errno::ADDRINUSE) => socket = Some(unbound),
+            Err(errno) => return Err(errno).doing("opening a passive port"),
         }
     }
-    let cause = last.unwrap_or_else(|| io::Error::from(io::ErrorKind::AddrInUse));
     Err(Error::with_source(
         ErrorKind::Busy,
         "no passive port is free",
-        cause,
+        io::Error::from(Errno::ADDRINUSE),
     ))
 }
 
@@ -141,19 +150,17 @@ fn random() -> Result<[u32; 2]> {
     Ok([number as u32, (number >> 32) as u32])
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn unbound_socket(address: IpAddr) -> rustix::io::Result<OwnedFd> {
     let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
+        IpAddr::V4(_) => AddressFamily::INET,
+        IpAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     // Ports in TIME_WAIT are ours to use again: thousands of small transfers
     // a second leave as many of them.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// Accepts a connection that is non-blocking from the start: std's `accept`
