@@ -19,6 +19,68 @@ pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     }
 }
 
+/// Gives back the pages of the calling thread's stack that were needed once
+/// and are not now: a session waits for hours with what a hash or a listing
+/// has touched. The main thread's are left alone; it serves one session.
+// With a frame of its own, which is small: what lies 1 KiB below a local of it
+// belongs to nobody who will return.
+#[inline(never)]
+pub(crate) fn release_stack() {
+    const MARGIN: usize = 1024;
+    if rustix::thread::gettid() == rustix::process::getpid() {
+        return;
+    }
+    let local = 0u8;
+    let here = std::hint::black_box(&raw const local).addr();
+    // SAFETY: the attributes are initialised by the first call if it succeeds,
+    // and destroyed once. The bounds it tells are those of the calling thread's
+    // own stack, which grows downwards on every machine that Linux has for us;
+    // this frame and those of the calls from it take less than the margin, and
+    // below them nothing is alive, so that it may read as zeros.
+    unsafe {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return;
+        }
+        let (mut lowest, mut size) = (std::ptr::null_mut::<libc::c_void>(), 0);
+        let known = libc::pthread_attr_getstack(attributes.as_ptr(), &mut lowest, &mut size) == 0;
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        let page = usize::try_from(libc::sysconf(libc::_SC_PAGESIZE)).unwrap_or(0);
+        let inside = (lowest.addr()..lowest.addr().saturating_add(size)).contains(&here);
+        if known && inside && page.is_power_of_two() {
+            let end = here.saturating_sub(MARGIN) & !(page - 1);
+            let unused = end.saturating_sub(lowest.addr());
+            libc::madvise(lowest, unused, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// How long a segment and its acknowledgement take on a TCP connection, as the
+/// kernel has seen it so far (TCP_INFO, tcp(7)).
+pub(crate) fn round_trip(socket: impl AsFd) -> Option<std::time::Duration> {
+    /// Where `tcpi_rtt` ends in `struct tcp_info`: eight bytes, fifteen numbers
+    /// before it. The kernel fills as much of it as is asked for.
+    const END: usize = 72;
+    let mut info = [0u8; END];
+    let mut length = END as libc::socklen_t;
+    // SAFETY: the kernel writes at most `length` bytes into `info`, and how
+    // many it has written into `length`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &mut length,
+        )
+    };
+    let microseconds = info
+        .last_chunk::<4>()
+        .map(|bytes| u32::from_ne_bytes(*bytes))?;
+    (result == 0 && length as usize == END && microseconds > 0)
+        .then(|| std::time::Duration::from_micros(microseconds.into()))
+}
+
 /// Has the program that `command` starts find `descriptor` as `number`. Where
 /// the standard library keeps its own descriptor for telling about a failed
 /// start there, such a start shows as a death by signal instead of an error.
@@ -405,3 +467,6 @@ impl Landlock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

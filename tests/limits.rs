@@ -166,6 +166,21 @@ fn idle_sessions_end_and_busy_ones_do_not() {
 }
 
 #[test]
+fn a_session_that_was_silent_goes_on_where_it_was() {
+    // After a second it gives back the stack that it does not need.
+    let server = server().start();
+    server.file("d/f", b"content");
+    let mut client = server.ann();
+    client.expect("CWD d", 250);
+    assert!(client.fetch("LIST").ends_with(b"f\r\n"));
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(1300));
+        assert_eq!(client.fetch("RETR f"), b"content");
+        assert!(client.expect("PWD", 257).text().starts_with("\"/d\""));
+    }
+}
+
+#[test]
 fn a_session_lasts_no_longer_than_session_timeout() {
     let server = server().set("session-timeout", "1").start();
     let mut client = server.ann();

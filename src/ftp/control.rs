@@ -1,6 +1,6 @@
 //! The control connection: lines in, replies out, one write a reply.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -14,6 +14,11 @@ use crate::net::stream::Stream;
 /// How long a reply may take to leave: a peer that does not read its control
 /// connection must not hold a thread.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// After this silence a session gives back the stack that its last command has
+/// needed. Longer waits are made without a timeout of the socket, so that it
+/// is set once and not for each command.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// What a client may ask during a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,35 +78,34 @@ impl Control {
                 return Ok(Some(line));
             }
             self.flush()?;
-            self.set_read_deadline(deadline)?;
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let patience = left.map_or(SILENCE, |left| left.min(SILENCE));
+            if patience.is_zero() {
+                return Err(ErrorKind::Timeout.into());
+            }
+            self.set_read_timeout(patience)?;
             let stream = self.stream.as_mut().ok_or_else(gone)?;
-            if self.reader.fill(stream)? == 0 {
-                return Ok(None);
+            match self.reader.fill(stream) {
+                Ok(0) => return Ok(None),
+                Ok(_) => {}
+                Err(error) if is_timeout(&error) => self.wait_in_silence(deadline)?,
+                Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Sets the socket's timeout for a read until `deadline`. Deadlines that
-    /// move by less than a second keep the old timeout: one system call less
-    /// a command.
-    fn set_read_deadline(&mut self, deadline: Option<Instant>) -> Result<()> {
-        let timeout = match deadline {
-            None => None,
-            Some(deadline) => match deadline.checked_duration_since(Instant::now()) {
-                None => return Err(ErrorKind::Timeout.into()),
-                Some(left) => Some(left),
-            },
-        };
-        let near = match (timeout, self.read_timeout) {
-            (None, None) => true,
-            (Some(new), Some(old)) => {
-                new.abs_diff(old) < Duration::from_secs(1) && old.as_secs() > 5
-            }
-            _ => false,
-        };
-        if !near {
-            self.socket()?.set_read_timeout(timeout)?;
-            self.read_timeout = timeout;
+    fn wait_in_silence(&self, deadline: Option<Instant>) -> Result<()> {
+        crate::sys::release_stack();
+        match wait([(self.socket()?.as_fd(), Interest::Read)], deadline)? {
+            [true] => Ok(()),
+            [false] => Err(ErrorKind::Timeout.into()),
+        }
+    }
+
+    fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {
+        if self.read_timeout != Some(timeout) {
+            self.socket()?.set_read_timeout(Some(timeout))?;
+            self.read_timeout = Some(timeout);
         }
         Ok(())
     }
@@ -151,13 +155,9 @@ impl Control {
     /// [`ErrorKind::Disconnected`] at the end of the stream.
     pub fn look(&mut self) -> Result<Option<Urgent>> {
         while !self.reader.is_full() && self.is_readable()? {
-            if self
-                .read_timeout
-                .is_none_or(|timeout| timeout > WRITE_TIMEOUT)
-            {
-                // Under TLS a readable socket may hold half a record.
-                self.socket()?.set_read_timeout(Some(WRITE_TIMEOUT))?;
-                self.read_timeout = Some(WRITE_TIMEOUT);
+            if self.is_secure() {
+                // A readable socket may hold half a record.
+                self.set_read_timeout(WRITE_TIMEOUT)?;
             }
             let stream = self.stream.as_mut().ok_or_else(gone)?;
             if self.reader.fill(stream)? == 0 {
@@ -248,6 +248,13 @@ impl Control {
         }
         let _ = socket.shutdown(Shutdown::Both);
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 fn gone() -> Error {

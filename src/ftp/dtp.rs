@@ -116,6 +116,9 @@ impl Interpreter {
         } else {
             SENDFILE_PIECE
         };
+        if length >= SENDFILE_PIECE as u64 {
+            keep_short(stream);
+        }
         let mut stall = self.stall();
         let mut looked = offset;
         while offset < end {
@@ -131,7 +134,10 @@ impl Interpreter {
                     offset = before + sent as u64;
                     transfer.sent(sent as u64);
                     self.pace(transfer, sent as u64)?;
-                    if sent == wanted && offset < end {
+                    if sent < wanted {
+                        // The socket is full; asking it again would only say so.
+                        self.wait_for_data(stream, Interest::Write, offset, &mut stall)?;
+                    } else if offset < end {
                         self.look_if_due(&mut looked, offset)?;
                     }
                 }
@@ -369,6 +375,22 @@ impl Interpreter {
                 Err(error) => return Err(data_error(error)),
             }
         }
+    }
+}
+
+/// Bounds what waits in the socket when the client is so near that this fills
+/// any line to it. What the kernel would let pile up instead, some MiB, leaves
+/// the processor's cache before the client reads it: three times the CPU time
+/// a byte, on both sides together (measured over loopback). Clients far away
+/// need all that the kernel gives.
+fn keep_short(stream: &Stream) {
+    /// 10 Gbit/s times this is what the socket holds, which the kernel makes
+    /// twice what is asked for.
+    const NEAR: Duration = Duration::from_micros(400);
+    const SEND_BUFFER: usize = 256 * 1024;
+    if crate::sys::round_trip(stream.as_fd()).is_some_and(|time| time < NEAR) {
+        // One that can't be set is no harm.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.as_fd(), SEND_BUFFER);
     }
 }
 

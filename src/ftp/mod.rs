@@ -51,9 +51,10 @@ pub enum Security {
 ///
 /// # Errors
 /// What ended the session other than QUIT or the client's going; for the log.
+#[inline(never)]
 pub fn run(stream: Stream, session: Session, security_from_start: Security) -> Result<()> {
     session.live().set_control(Some(stream.socket().clone()));
-    let mut interpreter = Interpreter::new(Control::new(stream)?, session);
+    let mut interpreter = begin(stream, session)?;
     if security_from_start == Security::Tls {
         interpreter.begin_tls()?;
         interpreter.protection = Protection::Private;
@@ -63,13 +64,26 @@ pub fn run(stream: Stream, session: Session, security_from_start: Security) -> R
     interpreter.control.send(&Reply::new(220, banner))?;
     let outcome = interpreter.serve();
     interpreter.session.live().set_control(None);
+    end(interpreter);
+    outcome
+}
+
+/// The state of a session lies on the heap, and frames that are needed only
+/// at its begin and its end are their own: a session that waits for hours
+/// holds two pages of stack instead of three.
+#[inline(never)]
+fn begin(stream: Stream, session: Session) -> Result<Box<Interpreter>> {
+    Ok(Box::new(Interpreter::new(Control::new(stream)?, session)))
+}
+
+#[inline(never)]
+fn end(interpreter: Box<Interpreter>) {
     let Interpreter {
         control, session, ..
-    } = interpreter;
+    } = *interpreter;
     // A client that sees the end may come again at once, and finds its place.
     drop(session);
     control.close();
-    outcome
 }
 
 /// Says to a client that can't be served why, without waiting for it.

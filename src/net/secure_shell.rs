@@ -63,7 +63,9 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 ///
 /// # Errors
 /// What ended it.
+// Its frame is its own, or FTP sessions would hold it, too.
 #[cfg(feature = "sftp")]
+#[inline(never)]
 pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
     use std::time::Duration;

@@ -79,7 +79,12 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .session
         .login(&name, Secret::Password(argument), secure)
     {
-        Ok(()) => Ok(Reply::new(230, "Logged in.")),
+        Ok(()) => {
+            // Checking a password is as deep as a session gets before a
+            // transfer, and most sessions then wait for long.
+            crate::sys::release_stack();
+            Ok(Reply::new(230, "Logged in."))
+        }
         Err(error) if error.kind() == ErrorKind::LoginRefused => Err(error),
         Err(error) if error.kind() == ErrorKind::TooMany => {
             log::debug!("session {}: {error}", state.session.live().id);
