@@ -177,7 +177,9 @@ extern crate self as wharf;
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]
 pub mod os {
-    pub use crate::sys::{Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, fork};
+    pub use crate::sys::{
+        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas, fork,
+    };
 }
 
 /// The tables that the manual pages are held against.

@@ -22,11 +22,11 @@ pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
 /// Gives back the pages of the calling thread's stack that were needed once
 /// and are not now: a session waits for hours with what a hash or a listing
 /// has touched. The main thread's are left alone; it serves one session.
-// With a frame of its own, which is small: what lies 1 KiB below a local of it
+// With a frame of its own, which is small: what lies so far below a local of it
 // belongs to nobody who will return.
 #[inline(never)]
 pub(crate) fn release_stack() {
-    const MARGIN: usize = 1024;
+    const MARGIN: usize = if cfg!(debug_assertions) { 4096 } else { 512 };
     if rustix::thread::gettid() == rustix::process::getpid() {
         return;
     }
@@ -52,6 +52,17 @@ pub(crate) fn release_stack() {
             let unused = end.saturating_sub(lowest.addr());
             libc::madvise(lowest, unused, libc::MADV_DONTNEED);
         }
+    }
+}
+
+/// Has the C library share a few regions of memory among all threads. It
+/// would have eight for each processor, 64 MiB of addresses each: too many on
+/// large machines with small limits, and none too few for sessions, which wait.
+pub fn bound_arenas() {
+    // SAFETY: it sets a number and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 4);
     }
 }
 

@@ -32,6 +32,7 @@ use super::{control, counters, descriptors, identity, inetd, landlock};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
+    wharf::os::bound_arenas();
     if invocation.inetd {
         return inetd::run(invocation.config);
     }
