@@ -1,17 +1,22 @@
 # The benchmarks, included by the Makefile.
 
 CARGO ?= cargo
+ROUNDS ?= 3
 
-.PHONY: bench bench-compare bench-keep
+.PHONY: bench bench-compare
 
-bench: ## Measure wharfd beside its peers (about 20 minutes, root; BENCH=retr,list ROUNDS=3 for less)
-	$(CARGO) build --release --bin wharfd
-	$(CARGO) bench --bench bench
+bench: ## Measure wharfd beside its peers (12 minutes, root), into benches/ and README; BENCH=retr,list for some rows, KEEP=no leaves both
+	$(CARGO) build --release --locked --bin wharfd
+	ROUNDS=$(ROUNDS) $(CARGO) bench --locked --bench bench
+	@cat target/bench-results/summary.md
+	@test -n '$(BENCH)' || test '$(KEEP)' = no || { \
+	  cp target/bench-results/ratios.txt benches/baseline.txt && \
+	  cp target/bench-results/latest.md benches/table.md && \
+	  cp target/bench-results/latest.svg benches/ratios.svg && \
+	  sed -i -e '/^<!-- bench -->$$/,/^<!-- end of bench -->$$/{//!d}' \
+	    -e '/^<!-- bench -->$$/r target/bench-results/summary.md' README.md; }
 
-bench-compare: ## Say what the last `make bench` has worse than benches/baseline.txt
-	$(CARGO) bench --bench bench -- --compare
-
-bench-keep: ## Keep the last run: benches/baseline.txt, benches/table.md, benches/ratios.svg
-	cp target/bench-results/ratios.txt benches/baseline.txt
-	cp target/bench-results/latest.md benches/table.md
-	cp target/bench-results/latest.svg benches/ratios.svg
+bench-compare: ## Say what the last `make bench` has worse than the committed benches/baseline.txt
+	git show HEAD:benches/baseline.txt > target/bench-results/baseline.txt 2> /dev/null || \
+	  cp benches/baseline.txt target/bench-results/baseline.txt
+	$(CARGO) bench --locked --bench bench -- --compare

@@ -1,6 +1,6 @@
 //! The benchmark of wharf: wharfd beside vsftpd, Pure-FTPd, ProFTPD, OpenSSH and a bare loop, in one run.
 //!
-//! `make bench` runs everything, `BENCH=retr,list make bench` some groups, `ROUNDS=5` more rounds. Servers are
+//! `make bench` runs everything, `BENCH=retr,list make bench` some groups, `ROUNDS=5` more rounds than three. Servers are
 //! measured in turn, round by round, so that whatever else the machine does meets all of them; the table has
 //! medians, and ratios that are above 1 where wharfd is ahead. Never a test: no number here can fail a build.
 
@@ -22,8 +22,12 @@ mod tls;
 use rows::{Body, Row};
 use servers::{Kind, Running, Setup};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+/// A peer whose sample takes longer than this, and much longer than those of others, is measured once only.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where a run leaves its table, below the project.
 const RESULTS: &str = "target/bench-results";
@@ -40,7 +44,7 @@ fn main() {
             bare::serve(arguments[1].parse().unwrap_or(0), Path::new(&arguments[2]))
         }
         Some("--compare") => compare::compare(
-            &project().join("benches/baseline.txt"),
+            &project().join(RESULTS).join("baseline.txt"),
             &project().join(RESULTS).join("ratios.txt"),
         )
         .and_then(|worse| {
@@ -90,7 +94,7 @@ fn whole() -> Result<()> {
     let rounds = std::env::var("ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(5);
+        .unwrap_or(3);
     let only = std::env::var("SERVERS").unwrap_or_default();
     let mut results = report::Results::default();
     let mut prepared = Vec::new();
@@ -130,6 +134,8 @@ fn run_row(
                 .split(',')
                 .any(|name| name.eq_ignore_ascii_case(kind.name()))
     });
+    // Which have shown that they need much longer than the others.
+    let mut slow = Vec::new();
     let mut able: Vec<(Kind, Option<Running>)> = Vec::new();
     for kind in kinds {
         match row.body {
@@ -141,7 +147,13 @@ fn run_row(
         }
     }
     for _ in 0..rounds {
+        let mut fastest = Duration::MAX;
+        let mut times = Vec::new();
         able.retain(|(kind, server)| {
+            if slow.contains(kind) {
+                return true;
+            }
+            let start = Instant::now();
             let sample = match (&row.body, server) {
                 (Body::Server(measure), Some(server)) => measure(server),
                 (Body::Program(measure), _) => measure(*kind, &setup),
@@ -154,8 +166,18 @@ fn run_row(
                     return false;
                 }
             }
+            fastest = fastest.min(start.elapsed());
+            times.push((*kind, start.elapsed()));
             true
         });
+        // One number says enough about a peer that is far behind; more would take most of a run.
+        let behind = |time: Duration| time > PATIENCE && time > 4 * fastest;
+        slow.extend(
+            times
+                .into_iter()
+                .filter(|(kind, time)| kind.is_peer() && behind(*time))
+                .map(|(kind, _)| kind),
+        );
     }
     drop(able);
     results.print_row(row);

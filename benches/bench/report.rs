@@ -114,13 +114,15 @@ impl Results {
         }
     }
 
-    /// Writes `latest.txt` (every number), `ratios.txt` (for comparisons), `latest.md` and `latest.svg`.
+    /// Writes `latest.txt` (every number), `ratios.txt` (for comparisons), `latest.md`, `summary.md`
+    /// (what README shows) and `latest.svg`.
     pub fn write(&self, directory: &Path, rounds: usize) -> Result<()> {
         std::fs::create_dir_all(directory)?;
         let about = machine::describe(rounds);
         std::fs::write(directory.join("latest.txt"), self.numbers(&about)?)?;
         std::fs::write(directory.join("ratios.txt"), self.ratios(&about)?)?;
         std::fs::write(directory.join("latest.md"), self.markdown(&about)?)?;
+        std::fs::write(directory.join("summary.md"), self.summary(&about)?)?;
         let bars: Vec<plot::Bar> = self
             .lines
             .iter()
@@ -180,6 +182,37 @@ impl Results {
                     )?;
                 }
             }
+        }
+        Ok(text)
+    }
+
+    /// Ours beside the fastest peer alone.
+    fn summary(&self, about: &str) -> Result<String> {
+        let mut text = format!(
+            "{about}. A ratio above 1 says that wharfd is ahead.\n\n\
+             | row | number | wharfd | fastest peer | ratio | to bare loop |\n|---|---|--:|--:|--:|--:|\n"
+        );
+        let mut last = "";
+        for line in &self.lines {
+            let Some(ours) = line.median(Kind::Wharf) else {
+                continue;
+            };
+            let name = if last == line.row { "" } else { &line.row };
+            last = &line.row;
+            let peer = line.best_peer().map_or("-".to_owned(), |(kind, value)| {
+                format!("{} {}", kind.name(), number(value))
+            });
+            let ratio =
+                |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.2}"));
+            writeln!(
+                text,
+                "| {name} | {}, {} | {} | {peer} | {} | {} |",
+                line.metric.name,
+                line.metric.unit,
+                number(ours),
+                ratio(line.to_peer()),
+                ratio(line.to_bare())
+            )?;
         }
         Ok(text)
     }

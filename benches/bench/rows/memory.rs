@@ -62,6 +62,8 @@ pub fn idle(server: &Running, login: Login) -> Result<Sample> {
     for client in &mut clients {
         client.command("PWD", 257)?;
     }
+    // Idle is who has said nothing for a while.
+    std::thread::sleep(Duration::from_millis(1500));
     let after = measure::pss(server.root());
     drop(clients);
     server.cpu();
