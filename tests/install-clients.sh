@@ -19,11 +19,12 @@ busybox              # clients: ftpget and ftpput; logs: syslogd
 openssh-client       # sftp_clients: sftp, scp, ssh-keygen
 openssh-server       # sftp_clients: sshd, which starts the subsystem
 openssh-sftp-server  # sftp_clients: the path that dropbear looks for
-dropbear-bin         # sftp_clients: dropbear, which starts the subsystem
+dropbear-bin         # sftp_clients: dropbear, which starts the subsystem; dbclient
 sshfs                # sftp_clients
 fuse3                # sftp_clients: fusermount3
 putty-tools          # sftp_clients: psftp, puttygen
 python3-paramiko     # sftp_clients
+python3-asyncssh     # sftp_clients
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
 haproxy              # lb_config, cluster: the balancer

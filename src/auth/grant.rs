@@ -1,17 +1,24 @@
 //! From an entry, wherever it came from, to a user: its conditions, its home
 //! and its limits.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::user_file::{Entry, UserDefaults};
 use super::{Credentials, User, UserLimits, home, refused};
 use crate::error::Result;
+use crate::storage::MemoryFs;
 
 /// The user of an entry: opens the home, making it where the entry says so.
+/// For a question nothing is made or opened.
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] when the home can't be used.
-pub(super) fn user(entry: Entry, defaults: &UserDefaults) -> Result<User> {
+pub(super) fn user(
+    entry: Entry,
+    defaults: &UserDefaults,
+    credentials: &Credentials<'_>,
+) -> Result<User> {
     let options = &entry.options;
     let identity = options.identity();
     let missing = match options.create_home {
@@ -21,7 +28,10 @@ pub(super) fn user(entry: Entry, defaults: &UserDefaults) -> Result<User> {
         },
         false => home::Missing::Refuse,
     };
-    let file_system = home::open(&entry.home, missing)?;
+    let file_system = match credentials.question {
+        true => Arc::new(MemoryFs::new()),
+        false => home::open(&entry.home, missing)?,
+    };
     let limits = &defaults.limits;
     let mut user =
         User::new(entry.name, file_system).with_perms(entry.perms.unwrap_or(defaults.perms));

@@ -195,7 +195,7 @@ impl Authenticator for Helper {
         let environment = self.ask(credentials.name, password, credentials.peer)?;
         let entry = self.entry(credentials.name, &environment)?;
         grant::conditions(&entry, credentials, SystemTime::now())?;
-        grant::user(entry, &self.defaults)
+        grant::user(entry, &self.defaults, credentials)
     }
 }
 

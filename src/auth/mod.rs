@@ -72,6 +72,10 @@ pub struct Credentials<'a> {
     pub peer: IpAddr,
     /// Whether the connection is encrypted.
     pub secure: bool,
+    /// Whether this only asks if the secret would do, as SSH clients do with
+    /// each key before they sign with it. The answer logs nobody in, so
+    /// nothing may be made for the user, and the file system may be any.
+    pub question: bool,
 }
 
 impl<'a> Credentials<'a> {
@@ -82,6 +86,7 @@ impl<'a> Credentials<'a> {
             secret,
             peer,
             secure: false,
+            question: false,
         }
     }
 }

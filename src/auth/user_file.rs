@@ -201,7 +201,7 @@ impl Authenticator for UserFile {
             return Err(refused("wrong secret"));
         }
         grant::conditions(&entry, credentials, SystemTime::now())?;
-        grant::user(entry, &self.defaults)
+        grant::user(entry, &self.defaults, credentials)
     }
 
     fn reload(&self) -> Result<()> {

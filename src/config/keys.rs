@@ -141,6 +141,15 @@ keys! {
         "tls-client-certificate" "no|optional|required" tls_client_certificate, "whether clients show one (tls13 build)";
         "ccc" "" ccc, "allow CCC, back to plain text";
         "host-key" "FILE" host_key repeats, "key of the SFTP server; made if missing";
+        "ssh-banner" "TEXT" ssh.banner, "text that SFTP clients show before the login";
+        "ssh-kex" "NAME" ssh.kex repeats, "allow only these key exchanges";
+        "ssh-host-key-algorithm" "NAME" ssh.host_key_algorithms repeats, "allow only these signatures of host keys";
+        "ssh-cipher" "NAME" ssh.ciphers repeats, "allow only these ciphers";
+        "ssh-mac" "NAME" ssh.macs repeats, "allow only these MACs, for ciphers that need one";
+        "ssh-public-key-algorithm" "NAME" ssh.public_key_algorithms repeats, "allow only these signatures of users' keys";
+        "ssh-rekey-bytes" "BYTES" ssh.rekey_bytes, "new keys after so many bytes";
+        "ssh-rekey-time" "SECONDS" ssh.rekey_time, "new keys after so long";
+        "ssh-keepalive" "SECONDS" ssh.keepalive, "ask a silent client for a sign of life";
         "state-dir" "DIR" state_dir, "where keys are kept that the server makes";
     }
     Data {

@@ -9,6 +9,7 @@ mod node;
 mod profile;
 mod program;
 mod source;
+mod ssh;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -28,6 +29,7 @@ pub use profile::{PROFILES, Profile};
 pub use program::{LogFormat, Program, Sandbox};
 #[doc(hidden)]
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
+pub use ssh::Ssh;
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
 
 /// Everything a server can be told. Times of zero and counts of `0` mean
@@ -70,6 +72,8 @@ pub struct Config {
     /// Keys of the SSH server; what does not exist is made. None: one in
     /// `state_dir`.
     pub host_key: Vec<PathBuf>,
+    /// How the SSH server speaks.
+    pub ssh: Ssh,
     /// Where keys are kept that the server makes itself.
     pub state_dir: Option<PathBuf>,
     /// This node's number among the nodes of one service; takes its slice of
@@ -326,6 +330,7 @@ impl Default for Config {
             tls_client_certificate: ClientCertificate::No,
             ccc: false,
             host_key: Vec::new(),
+            ssh: Ssh::default(),
             state_dir: None,
             node: None,
             proxy_from: Vec::new(),

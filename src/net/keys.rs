@@ -25,6 +25,7 @@ impl Keys {
     /// A file that can't be used, with what to do; TLS settings that contradict
     /// each other.
     pub fn load(config: &Config) -> Result<Keys> {
+        HostKeys::check(config)?;
         let host_keys = match config.listen_sftp.is_empty() && config.host_key.is_empty() {
             true => None,
             false => Some(Arc::new(HostKeys::load(config)?)),

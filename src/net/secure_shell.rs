@@ -9,7 +9,10 @@ use crate::session::Session;
 
 /// What the sessions of one server need for SSH.
 #[cfg(feature = "sftp")]
-pub struct HostKeys(crate::ssh::HostKeys);
+pub struct HostKeys {
+    keys: crate::ssh::HostKeys,
+    algorithms: Arc<crate::ssh::Algorithms>,
+}
 
 /// No SSH in this build.
 #[cfg(not(feature = "sftp"))]
@@ -20,19 +23,49 @@ impl HostKeys {
     /// Reads the configured keys; makes what does not exist.
     ///
     /// # Errors
-    /// A key that can't be read, made or used.
+    /// A key that can't be read, made or used; an algorithm that is unknown.
     pub fn load(config: &Config) -> Result<HostKeys> {
         let keys = match config.host_key.is_empty() {
             false => config.host_key.clone(),
             true => vec![super::keys::state_dir(config)?.join("ssh_host_ed25519_key")],
         };
-        crate::ssh::HostKeys::load_or_create(&keys).map(HostKeys)
+        // First, so that a wrong name leaves no key behind.
+        let algorithms = Arc::new(algorithms(&config.ssh)?);
+        let keys = crate::ssh::HostKeys::load_or_create(&keys)?;
+        Ok(HostKeys { keys, algorithms })
+    }
+
+    /// Checks what is set besides the keys.
+    ///
+    /// # Errors
+    /// An algorithm that is unknown.
+    pub fn check(config: &Config) -> Result<()> {
+        algorithms(&config.ssh).map(drop)
     }
 
     /// File, algorithm and SHA-256 fingerprint of each key.
     pub fn fingerprints(&self) -> Vec<(std::path::PathBuf, String, String)> {
-        self.0.fingerprints()
+        self.keys.fingerprints()
     }
+}
+
+/// The allow-lists; an empty one allows everything there is.
+#[cfg(feature = "sftp")]
+fn algorithms(wanted: &crate::config::Ssh) -> Result<crate::ssh::Algorithms> {
+    let mut algorithms = crate::ssh::Algorithms::default();
+    for (list, wanted) in [
+        (&mut algorithms.kex, &wanted.kex),
+        (&mut algorithms.host_keys, &wanted.host_key_algorithms),
+        (&mut algorithms.ciphers, &wanted.ciphers),
+        (&mut algorithms.macs, &wanted.macs),
+        (&mut algorithms.signatures, &wanted.public_key_algorithms),
+    ] {
+        if !wanted.is_empty() {
+            list.clone_from(wanted);
+        }
+    }
+    algorithms.check()?;
+    Ok(algorithms)
 }
 
 #[cfg(not(feature = "sftp"))]
@@ -46,6 +79,14 @@ impl HostKeys {
             crate::error::ErrorKind::Unsupported,
             "this build has no SFTP server (feature sftp); its SFTP subsystem for sshd is there",
         ))
+    }
+
+    /// Nothing is read of it.
+    ///
+    /// # Errors
+    /// None.
+    pub fn check(_: &Config) -> Result<()> {
+        Ok(())
     }
 
     /// None.
@@ -82,11 +123,24 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
             tries => tries,
         },
         idle_timeout: config.idle_timeout,
+        algorithms: Arc::clone(&keys.algorithms),
+        banner: match &config.ssh.banner {
+            Some(text) => format!("{text}\r\n"),
+            None => String::new(),
+        },
+        rekey_bytes: match config.ssh.rekey_bytes {
+            0 => 0,
+            // With less, the messages that a key exchange holds back could
+            // be enough for the next one.
+            bytes => bytes.max(1 << 20),
+        },
+        rekey_time: config.ssh.rekey_time,
+        keepalive: config.ssh.keepalive,
         ..Settings::default()
     };
     session.live().set_control(Some(socket.socket().clone()));
     let mut door = door::Guarded(session);
-    let outcome = crate::ssh::serve(&mut socket, &keys.0, &settings, &mut door);
+    let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut door);
     door.0.live().set_control(None);
     outcome
 }
@@ -188,6 +242,7 @@ mod door {
                     let mut credentials =
                         Credentials::new(name, Secret::PublicKey(key), self.0.peer().ip());
                     credentials.secure = true;
+                    credentials.question = true;
                     match self.0.services().authenticator().authenticate(&credentials) {
                         Ok(_) => Verdict::Accepted,
                         Err(error) => {
@@ -206,7 +261,11 @@ mod door {
 
         fn sftp(&mut self, channel: &mut dyn Channel) -> u32 {
             let Ok(files) = self.0.files() else { return 1 };
-            match sftp::serve(channel, files, &sftp::Options::default()) {
+            let options = sftp::Options {
+                symlink: sftp::SymlinkOrder::of_client(channel.client()),
+                ..sftp::Options::default()
+            };
+            match sftp::serve(channel, files, &options) {
                 Ok(()) => 0,
                 Err(error) => {
                     log::info!("session {}: SFTP ended: {error}", self.0.live().id);

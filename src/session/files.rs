@@ -8,6 +8,7 @@ mod put;
 mod sweep;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Services;
@@ -217,14 +218,18 @@ impl Files {
         self.may(path, Right::Read)?;
         let busy = self.live().begin()?;
         let file = self.file_system().open(path, &OpenOptions::read())?;
-        Ok(self.transfer(Opened {
+        // For those who watch; 0 is unknown.
+        let size = file.metadata_at_open().map_or(0, |metadata| metadata.size);
+        let transfer = self.transfer(Opened {
             file,
             busy,
             path: path.clone(),
             temporary: None,
             delete_if_broken: false,
             writes: false,
-        }))
+        });
+        self.live().size.store(size, Relaxed);
+        Ok(transfer)
     }
 
     /// Opens a file that is only looked at on the server, for a checksum:

@@ -43,6 +43,32 @@ pub struct Options {
     pub max_handles: usize,
     /// Names of the machine's users, if clients may see them.
     pub owners: Option<Arc<Owners>>,
+    /// Which path comes first in SYMLINK.
+    pub symlink: SymlinkOrder,
+}
+
+/// Which path comes first in SYMLINK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SymlinkOrder {
+    /// What the link points to: OpenSSH's mistake, which clients expect.
+    TargetFirst,
+    /// The link, as draft-ietf-secsh-filexfer-02 has it.
+    LinkFirst,
+}
+
+impl SymlinkOrder {
+    /// What a client sends to an SSH server that does not call itself OpenSSH.
+    pub fn of_client(identification: &[u8]) -> Self {
+        let draft = [
+            &b"SSH-2.0-AsyncSSH_"[..],
+            b"SSH-2.0-libssh_",
+            b"SSH-2.0-libssh-",
+        ];
+        match draft.iter().any(|name| identification.starts_with(name)) {
+            true => SymlinkOrder::LinkFirst,
+            false => SymlinkOrder::TargetFirst,
+        }
+    }
 }
 
 impl Default for Options {
@@ -53,6 +79,7 @@ impl Default for Options {
             deny: RequestSet::NONE,
             max_handles: 128,
             owners: None,
+            symlink: SymlinkOrder::TargetFirst,
         }
     }
 }
@@ -82,4 +109,23 @@ pub fn serve<C: Read + Write + ?Sized>(
     let mut channel = channel;
     let channel: &mut dyn Channel = &mut channel;
     Interpreter::new(channel, files, options).run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::SymlinkOrder;
+
+    /// Both go by the server's name, and swap the paths for OpenSSH alone.
+    #[test]
+    fn asyncssh_and_libssh_keep_to_the_draft() {
+        for (client, want) in [
+            (&b"SSH-2.0-AsyncSSH_2.10.1"[..], SymlinkOrder::LinkFirst),
+            (b"SSH-2.0-libssh_0.10.6", SymlinkOrder::LinkFirst),
+            (b"SSH-2.0-libssh2_1.10.0", SymlinkOrder::TargetFirst),
+            (b"SSH-2.0-OpenSSH_9.2p1", SymlinkOrder::TargetFirst),
+            (b"", SymlinkOrder::TargetFirst),
+        ] {
+            assert_eq!(SymlinkOrder::of_client(client), want);
+        }
+    }
 }

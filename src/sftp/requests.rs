@@ -2,13 +2,14 @@
 
 use std::time::SystemTime;
 
+use super::SymlinkOrder;
 use super::attributes;
 use super::handles::{Open, OpenDirectory, OpenFile, Stage};
 use super::interpreter::{Answer, Interpreter};
 use super::wire::{Arguments, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Put, Readable};
-use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
+use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata};
 use crate::time::seconds_of;
 
 // Replies, section 3.
@@ -359,10 +360,14 @@ pub(super) fn readlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) 
 }
 
 /// The draft says link and then target; OpenSSH got it the other way round,
-/// and every client does as OpenSSH does.
+/// and nearly every client does as OpenSSH does.
 pub(super) fn symlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let target = arguments.string()?;
-    let path: VirtualPath = it.path(arguments)?;
+    let mut texts = [arguments.string()?, arguments.string()?];
+    if it.options.symlink == SymlinkOrder::LinkFirst {
+        texts.reverse();
+    }
+    let [target, link] = texts;
+    let path = it.options.start.join(link)?;
     it.files.symlink(target, &path)?;
     Ok(Answer::Done)
 }

@@ -218,7 +218,14 @@ impl Algorithms {
                 if !table.iter().any(|(known, _)| known == name) {
                     return Err(Error::new(
                         ErrorKind::Invalid,
-                        format!("there is no SSH {class} {name:?}"),
+                        format!(
+                            "there is no SSH {class} {name:?}; there are {}",
+                            table
+                                .iter()
+                                .map(|(known, _)| *known)
+                                .collect::<Vec<_>>()
+                                .join(", ")
+                        ),
                     ));
                 }
             }

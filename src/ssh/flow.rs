@@ -184,7 +184,11 @@ pub(super) struct Pipe<'c, 'l, 'a> {
     pub(super) connection: &'c mut Connection<'l, 'a>,
 }
 
-impl super::Channel for Pipe<'_, '_, '_> {}
+impl super::Channel for Pipe<'_, '_, '_> {
+    fn client(&self) -> &[u8] {
+        self.connection.link.client_version()
+    }
+}
 
 impl Read for Pipe<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

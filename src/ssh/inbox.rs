@@ -81,6 +81,15 @@ impl Inbox {
         self.bytes.get(payload).unwrap_or_default()
     }
 
+    /// Lets a payload that was taken out be the one handed out last.
+    pub(super) fn put_back(&mut self, payload: Vec<u8>) -> Range<usize> {
+        let range = self.start..self.start + payload.len();
+        self.bytes.splice(self.start..self.start, payload);
+        self.start = range.end;
+        self.end += range.len();
+        range
+    }
+
     /// Overwrites a payload that held a password.
     pub(super) fn wipe(&mut self, payload: Range<usize>) {
         if let Some(bytes) = self.bytes.get_mut(payload) {

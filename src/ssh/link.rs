@@ -4,6 +4,7 @@
 //! Whoever waits for a packet here may thereby do a whole key exchange: a
 //! client may begin one at any time, also while data flow, and so do we.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Instant;
 
@@ -24,6 +25,10 @@ const VERSION: &str = concat!("SSH-2.0-wharf_", env!("CARGO_PKG_VERSION"));
 /// repeat (RFC 4344, section 3.1).
 const REKEY_PACKETS: u64 = 1 << 30;
 
+/// Messages, and bytes beside a window of data, that a client may send in the
+/// middle of a key exchange.
+const EARLY_LIMIT: usize = 4 << 10;
+
 pub(super) struct Link<'a> {
     pub(super) transport: Transport<'a>,
     pub(super) settings: &'a Settings,
@@ -35,6 +40,8 @@ pub(super) struct Link<'a> {
     /// Our KEXINIT that the client has not answered yet.
     our_init: Option<Vec<u8>>,
     keyed_at: Instant,
+    /// Messages that came in the middle of a key exchange.
+    early: VecDeque<Vec<u8>>,
     /// After login: rekeying, global requests and channels are allowed.
     pub(super) logged_in: bool,
 }
@@ -54,6 +61,7 @@ impl<'a> Link<'a> {
             strict: false,
             our_init: None,
             keyed_at: Instant::now(),
+            early: VecDeque::new(),
             logged_in: false,
         }
     }
@@ -63,6 +71,11 @@ impl<'a> Link<'a> {
     pub(super) fn skip_key_exchange(&mut self) {
         self.session_id = Some([0; 32]);
         self.strict = true;
+    }
+
+    /// The client's identification.
+    pub(super) fn client_version(&self) -> &[u8] {
+        &self.client_version
     }
 
     /// Whether the client has said that it speaks SSH.
@@ -114,8 +127,12 @@ impl<'a> Link<'a> {
     pub(super) fn next(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
         loop {
             self.rekey_if_due()?;
-            let Some(payload) = self.transport.turn(need)? else {
-                return Ok(None);
+            let payload = match self.early.pop_front() {
+                Some(early) => self.transport.inbox.put_back(early),
+                None => match self.transport.turn(need)? {
+                    Some(payload) => payload,
+                    None => return Ok(None),
+                },
             };
             let bytes = self.transport.inbox.payload(payload.clone());
             match bytes.first().copied().unwrap_or_default() {
@@ -315,8 +332,23 @@ impl<'a> Link<'a> {
         self.transport.outbox.release()
     }
 
-    /// The next message of a key exchange; nothing else may come between, and
-    /// with strict key exchange not even IGNORE in the first one.
+    /// Keeps a message that should have waited for the end of a key exchange
+    /// (RFC 4253, section 7.1): asyncssh of Debian 12 sends on. It can't send
+    /// more data than its window.
+    fn keep_early(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let kept: usize = self.early.iter().map(Vec::len).sum();
+        let limit = self.settings.window as usize + EARLY_LIMIT;
+        if kept + payload.len() > limit || self.early.len() >= EARLY_LIMIT {
+            return Err(Fault::protocol("too much said during a key exchange"));
+        }
+        let bytes = self.transport.inbox.payload(payload).to_vec();
+        self.early.push_back(bytes);
+        Ok(())
+    }
+
+    /// The next message of a key exchange. Between nothing else may come, and
+    /// with strict key exchange not even IGNORE in the first one; what belongs
+    /// to the connection is kept for later.
     fn kex_message(&mut self, wanted: u8, first: bool) -> Result<Range<usize>, Fault> {
         loop {
             let payload = self.packet()?;
@@ -324,6 +356,9 @@ impl<'a> Link<'a> {
                 Some(number) if *number == wanted => return Ok(payload),
                 Some(&(message::IGNORE | message::DEBUG | message::UNIMPLEMENTED))
                     if !(first && self.strict) => {}
+                Some(message::GLOBAL_REQUEST..=message::CHANNEL_FAILURE) if self.logged_in => {
+                    self.keep_early(payload)?;
+                }
                 _ => {
                     self.disconnect_or(payload, "a message came out of order in a key exchange")?
                 }

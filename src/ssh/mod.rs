@@ -34,6 +34,7 @@ mod userauth;
 mod wire;
 
 use std::io::{Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use algorithms::Algorithms;
@@ -52,7 +53,7 @@ use transport::Transport;
 #[non_exhaustive]
 pub struct Settings {
     /// Which algorithms are allowed.
-    pub algorithms: Algorithms,
+    pub algorithms: Arc<Algorithms>,
     /// Login methods, in the order in which clients are told of them.
     pub methods: Vec<Method>,
     /// New keys after so many bytes in one direction; 0 is never. The default
@@ -83,7 +84,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Settings {
-            algorithms: Algorithms::default(),
+            algorithms: Arc::default(),
             methods: vec![Method::PublicKey, Method::Password],
             rekey_bytes: 32 << 30,
             rekey_time: Duration::from_secs(3600),
@@ -163,7 +164,11 @@ pub enum Verdict {
 /// Flushing sends what can be sent at once and does not wait; during long work
 /// it should be done a few times a second, to notice what the client does.
 /// Both end with an error once the connection is lost or a deadline passed.
-pub trait Channel: Read + Write {}
+pub trait Channel: Read + Write {
+    /// The client's identification (RFC 4253, section 4.2), for what one
+    /// client alone needs.
+    fn client(&self) -> &[u8];
+}
 
 /// Serves one connection, from the version line to the end.
 ///

@@ -1,23 +1,34 @@
 //! sshd and dropbear as inetd would start them: one process a connection,
-//! from a port that the system chooses. Settings, keys and the user's home
-//! are in the directory of the test.
+//! from a port that the system chooses; and wharfd with its own SSH. Settings,
+//! keys and the user's home are in the directory of the test.
 
 use std::fmt::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use super::tools::*;
 
+/// The password of wharfd's user.
+#[cfg(feature = "sftp")]
+pub const PASSWORD: &str = "open sesame";
+/// The same, hashed with little work, because a debug build checks it.
+#[cfg(feature = "sftp")]
+const HASH: &str = "$5$rounds=1000$wharf$1RfuW6n/Us8eMNckFbThxBOqCT1yO9Y/WcluGJjqeW.";
+
 /// A daemon that waits for clients.
 pub struct Daemon {
-    address: SocketAddr,
+    pub address: SocketAddr,
     ending: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
+    /// wharfd, which takes its connections itself.
+    pub process: Option<Child>,
+    /// The directory that is the root for clients.
+    jail: Option<PathBuf>,
     /// The private key that lets a client in.
     pub key: PathBuf,
     /// What clients know about the daemon's key.
@@ -69,6 +80,51 @@ impl Daemon {
         ];
         let public = std::fs::read_to_string(top.join("host_key.pub")).unwrap();
         Some(Daemon::start(place, command, &public))
+    }
+
+    /// wharfd with its own SSH and these flags. Its user has a password and a
+    /// key, and the place's `remote` as `/`.
+    #[cfg(feature = "sftp")]
+    pub fn wharfd(place: &Place, flags: &str) -> Option<Daemon> {
+        use std::io::{BufRead, BufReader};
+        use std::os::unix::fs::PermissionsExt;
+        if !have(&["ssh-keygen", "ssh"]) {
+            return None;
+        }
+        let top = place.top();
+        let key = top.join("key");
+        let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", key.to_str()?];
+        run("ssh-keygen", &arguments, top);
+        let (users, remote) = (top.join("users"), place.remote());
+        let line = format!("ann:{HASH}:{}:elradfmwMT:keys=key.pub\n", remote.to_str()?);
+        std::fs::write(&users, line).unwrap();
+        for secret in [&users, &top.join("key.pub")] {
+            std::fs::set_permissions(secret, PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        let host_key = top.join("host_key");
+        let public = |key: &Path| run("ssh-keygen", &["-y", "-f", key.to_str().unwrap()], top);
+        let mut child = Command::new(wharfd())
+            .args(["--listen-sftp", "127.0.0.1:0", "--print-port"])
+            .arg("--users")
+            .arg(&users)
+            .arg("--host-key")
+            .arg(&host_key)
+            .args(["--login-delay", "0", "--log-file"])
+            .arg(top.join("daemon.log"))
+            .args(flags.split_whitespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut port = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        out.read_line(&mut port).unwrap();
+        let address: SocketAddr = port.trim().parse().expect("the port of wharfd");
+        let mut daemon = Daemon::at(place, address, &public(&host_key));
+        daemon.process = Some(child);
+        daemon.jail = Some(remote);
+        daemon.user = "ann".into();
+        Some(daemon)
     }
 
     /// dropbear with wharfd at the path where dropbear looks, which a mount
@@ -129,14 +185,23 @@ impl Daemon {
             let ending = Arc::clone(&ending);
             move || accept(&listener, &command, &ending, &log)
         });
+        let mut daemon = Daemon::at(place, address, public);
+        daemon.ending = ending;
+        daemon.thread = Some(thread);
+        daemon
+    }
+
+    fn at(place: &Place, address: SocketAddr, public: &str) -> Daemon {
         let known_hosts = place.top().join("known_hosts");
         let words: Vec<_> = public.split_whitespace().take(2).collect();
         let line = format!("[127.0.0.1]:{} {}\n", address.port(), words.join(" "));
         std::fs::write(&known_hosts, line).unwrap();
         Daemon {
             address,
-            ending,
-            thread: Some(thread),
+            ending: Arc::default(),
+            thread: None,
+            process: None,
+            jail: None,
             key: place.top().join("key"),
             known_hosts,
             user: user_name(),
@@ -145,6 +210,19 @@ impl Daemon {
 
     pub fn port(&self) -> String {
         self.address.port().to_string()
+    }
+
+    /// What clients call a file or directory of this machine.
+    pub fn path(&self, path: &Path) -> String {
+        match &self.jail {
+            Some(jail) => format!("/{}", path.strip_prefix(jail).unwrap().display()),
+            None => path.display().to_string(),
+        }
+    }
+
+    /// Whether a password is a way in: to wharfd it is.
+    pub fn takes_passwords(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Options that OpenSSH's clients share.
@@ -195,6 +273,11 @@ fn accept(listener: &TcpListener, command: &[String], ending: &AtomicBool, log: 
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if let Some(process) = &mut self.process {
+            let _ = process.kill();
+            let _ = process.wait();
+            return;
+        }
         self.ending.store(true, Ordering::SeqCst);
         // One more connection makes accept return.
         let _ = TcpStream::connect(self.address);

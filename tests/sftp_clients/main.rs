@@ -1,7 +1,11 @@
-//! The subsystem with real clients: over a pipe, under sshd and under
-//! dropbear. Nothing needs a fixed port or touches the machine's settings.
+//! Real clients: the subsystem over a pipe, under sshd and under dropbear, and
+//! wharfd with its own SSH. Nothing needs a fixed port or touches the machine's settings.
 
 mod daemons;
+mod large;
+mod others;
 mod over_ssh;
 mod pipe;
+#[cfg(feature = "sftp")]
+mod settings;
 mod tools;

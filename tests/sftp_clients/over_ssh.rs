@@ -1,12 +1,33 @@
-//! Clients that come over SSH: to sshd, and to dropbear.
+//! Clients that come over SSH: to sshd and dropbear, which start the
+//! subsystem, and to wharfd itself.
 
 use std::path::Path;
 
 use super::daemons::Daemon;
 use super::tools::*;
 
+/// Has a client talk to the subsystem under sshd, and to wharfd, which changes
+/// keys after each MiB.
+pub fn on_each(name: &str, case: fn(&Place, &Daemon)) {
+    let place = Place::new(&format!("{name}-sshd"));
+    if let Some(daemon) = Daemon::sshd(&place, "") {
+        case(&place, &daemon);
+    }
+    drop(place);
+    #[cfg(feature = "sftp")]
+    {
+        let place = Place::new(&format!("{name}-wharfd"));
+        let flags = "--atomic-uploads --ssh-rekey-bytes 1M --log-level debug";
+        if let Some(daemon) = Daemon::wharfd(&place, flags) {
+            case(&place, &daemon);
+            let log = std::fs::read_to_string(place.top().join("daemon.log")).unwrap();
+            assert!(log.contains("SSH rekey begins"), "no rekey");
+        }
+    }
+}
+
 /// Runs OpenSSH's scp or sftp with the daemon's options before `arguments`.
-fn openssh(program: &str, daemon: &Daemon, arguments: &[&str], directory: &Path) -> String {
+pub fn openssh(program: &str, daemon: &Daemon, arguments: &[&str], directory: &Path) -> String {
     let options = daemon.options();
     let options = options.iter().map(String::as_str);
     let all: Vec<&str> = options.chain(arguments.iter().copied()).collect();
@@ -15,7 +36,7 @@ fn openssh(program: &str, daemon: &Daemon, arguments: &[&str], directory: &Path)
 
 /// What the other end of scp is called.
 fn there(daemon: &Daemon, path: &Path) -> String {
-    format!("{}@127.0.0.1:{}", daemon.user, path.display())
+    format!("{}@127.0.0.1:{}", daemon.user, daemon.path(path))
 }
 
 fn scp_and_sftp(place: &Place, daemon: &Daemon) {
@@ -35,7 +56,10 @@ fn scp_and_sftp(place: &Place, daemon: &Daemon) {
     assert_same(&remote.join("new"), &local.join("back"));
 
     let batch = place.top().join("batch");
-    let lines = format!("cd {}\nput -r tree\nget -r tree again\n", remote.display());
+    let lines = format!(
+        "cd {}\nput -r tree\nget -r tree again\n",
+        daemon.path(&remote)
+    );
     std::fs::write(&batch, lines).unwrap();
     let address = format!("{}@127.0.0.1", daemon.user);
     openssh(
@@ -58,6 +82,17 @@ fn scp_and_sftp_through_sshd() {
     }
 }
 
+#[cfg(feature = "sftp")]
+#[test]
+fn scp_and_sftp_to_wharfd() {
+    for (name, flags) in [("own", ""), ("own-atomic", "--atomic-uploads")] {
+        let place = Place::new(name);
+        if let Some(daemon) = Daemon::wharfd(&place, flags) {
+            scp_and_sftp(&place, &daemon);
+        }
+    }
+}
+
 #[test]
 fn scp_and_sftp_through_dropbear() {
     let place = Place::new("dropbear");
@@ -68,71 +103,85 @@ fn scp_and_sftp_through_dropbear() {
 
 #[test]
 fn sshfs_mounts() {
-    for (name, flags) in [("sshfs", ""), ("sshfs-atomic", "--atomic-uploads")] {
-        let place = Place::new(name);
-        if !have(&["sshfs", "fusermount3"]) {
-            return;
-        }
-        let fuse = std::fs::OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open("/dev/fuse");
-        if let Err(error) = fuse {
-            return skip(&format!("/dev/fuse: {error}"));
-        }
-        let Some(daemon) = Daemon::sshd(&place, flags) else {
-            return;
-        };
-        let mount = place.top().join("mount");
-        std::fs::create_dir(&mount).unwrap();
-        let what = there(&daemon, &place.remote());
-        openssh(
-            "sshfs",
-            &daemon,
-            &[&what, mount.to_str().unwrap()],
-            place.top(),
-        );
-        let unmount = Unmount(&mount);
-        make_tree(&place.local().join("tree"), &PLAIN_NAMES);
-        let from = place.local().join("tree");
-        let arguments = ["-r", from.to_str().unwrap(), mount.to_str().unwrap()];
-        run("cp", &arguments, place.top());
-        assert_same(&from, &mount.join("tree"));
-        // The kernel closes files after the program that wrote them goes on,
-        // so an atomic upload may take a moment longer to appear.
-        if flags.is_empty() {
-            assert_same(&from, &place.remote().join("tree"));
-        }
-
-        use std::io::Write;
-        use std::os::unix::fs::PermissionsExt;
-        let file = mount.join("tree/plain");
-        std::fs::write(&file, b"0123456789").unwrap();
-        let mut end = std::fs::OpenOptions::new()
-            .append(true)
-            .open(&file)
-            .unwrap();
-        end.write_all(b"end").unwrap();
-        drop(end);
-        let cut = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
-        cut.set_len(11).unwrap();
-        cut.sync_all().unwrap();
-        drop(cut);
-        std::fs::rename(&file, mount.join("moved")).unwrap();
-        std::fs::hard_link(mount.join("moved"), mount.join("hard")).unwrap();
-        std::os::unix::fs::symlink("moved", mount.join("soft")).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(mount.join("moved"), mode).unwrap();
-        for name in ["moved", "hard", "soft"] {
-            assert_eq!(std::fs::read(mount.join(name)).unwrap(), b"0123456789e");
-        }
-        let there = std::fs::metadata(place.remote().join("hard")).unwrap();
-        assert_eq!(there.permissions().mode() & 0o777, 0o600);
-        std::fs::remove_dir_all(mount.join("tree")).unwrap();
-        assert!(!place.remote().join("tree").exists());
-        run("df", &[mount.to_str().unwrap()], place.top());
-        drop(unmount);
+    if !have(&["sshfs", "fusermount3"]) {
+        return;
     }
+    let fuse = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/fuse");
+    if let Err(error) = fuse {
+        return skip(&format!("/dev/fuse: {error}"));
+    }
+    let place = Place::new("sshfs-atomic");
+    if let Some(daemon) = Daemon::sshd(&place, "--atomic-uploads") {
+        sshfs(&place, &daemon, Uploads::Atomic);
+    }
+    on_each("sshfs", |place, daemon| {
+        let uploads = match daemon.takes_passwords() {
+            true => Uploads::Atomic,
+            false => Uploads::Plain,
+        };
+        sshfs(place, daemon, uploads);
+    });
+}
+
+#[derive(PartialEq, Eq)]
+enum Uploads {
+    Plain,
+    Atomic,
+}
+
+fn sshfs(place: &Place, daemon: &Daemon, uploads: Uploads) {
+    let mount = place.top().join("mount");
+    std::fs::create_dir(&mount).unwrap();
+    let what = there(daemon, &place.remote());
+    openssh(
+        "sshfs",
+        daemon,
+        &[&what, mount.to_str().unwrap()],
+        place.top(),
+    );
+    let unmount = Unmount(&mount);
+    make_tree(&place.local().join("tree"), &PLAIN_NAMES);
+    let from = place.local().join("tree");
+    let arguments = ["-r", from.to_str().unwrap(), mount.to_str().unwrap()];
+    run("cp", &arguments, place.top());
+    assert_same(&from, &mount.join("tree"));
+    // The kernel closes files after the program that wrote them goes on,
+    // so an atomic upload may take a moment longer to appear.
+    if uploads == Uploads::Plain {
+        assert_same(&from, &place.remote().join("tree"));
+    }
+
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let file = mount.join("tree/plain");
+    std::fs::write(&file, b"0123456789").unwrap();
+    let mut end = std::fs::OpenOptions::new()
+        .append(true)
+        .open(&file)
+        .unwrap();
+    end.write_all(b"end").unwrap();
+    drop(end);
+    let cut = std::fs::OpenOptions::new().write(true).open(&file).unwrap();
+    cut.set_len(11).unwrap();
+    cut.sync_all().unwrap();
+    drop(cut);
+    std::fs::rename(&file, mount.join("moved")).unwrap();
+    std::fs::hard_link(mount.join("moved"), mount.join("hard")).unwrap();
+    std::os::unix::fs::symlink("moved", mount.join("soft")).unwrap();
+    let mode = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(mount.join("moved"), mode).unwrap();
+    for name in ["moved", "hard", "soft"] {
+        assert_eq!(std::fs::read(mount.join(name)).unwrap(), b"0123456789e");
+    }
+    let there = std::fs::metadata(place.remote().join("hard")).unwrap();
+    assert_eq!(there.permissions().mode() & 0o777, 0o600);
+    std::fs::remove_dir_all(mount.join("tree")).unwrap();
+    assert!(!place.remote().join("tree").exists());
+    run("df", &[mount.to_str().unwrap()], place.top());
+    drop(unmount);
 }
 
 /// Takes the mount away, whatever happens.
@@ -148,13 +197,12 @@ impl Drop for Unmount<'_> {
 
 #[test]
 fn rclone_syncs() {
-    let place = Place::new("rclone");
-    if !have(&["rclone"]) {
-        return;
+    if have(&["rclone"]) {
+        on_each("rclone", rclone);
     }
-    let Some(daemon) = Daemon::sshd(&place, "") else {
-        return;
-    };
+}
+
+fn rclone(place: &Place, daemon: &Daemon) {
     let config = place.top().join("rclone.conf");
     let text = format!(
         "[r]\ntype = sftp\nhost = 127.0.0.1\nport = {}\nuser = {}\nkey_file = {}\n\
@@ -166,7 +214,7 @@ fn rclone_syncs() {
     );
     std::fs::write(&config, text).unwrap();
     make_tree(&place.local().join("tree"), &PLAIN_NAMES);
-    let remote = format!("r:{}", place.remote().join("tree").display());
+    let remote = format!("r:{}", daemon.path(&place.remote().join("tree")));
     let rclone = |arguments: &[&str]| {
         let config = ["--config", config.to_str().unwrap()];
         run("rclone", &[&config[..], arguments].concat(), &place.local())
@@ -183,13 +231,12 @@ fn rclone_syncs() {
 
 #[test]
 fn lftp_mirrors() {
-    let place = Place::new("lftp");
-    if !have(&["lftp"]) {
-        return;
+    if have(&["lftp"]) {
+        on_each("lftp", lftp);
     }
-    let Some(daemon) = Daemon::sshd(&place, "") else {
-        return;
-    };
+}
+
+fn lftp(place: &Place, daemon: &Daemon) {
     make_tree(&place.local().join("tree"), &PLAIN_NAMES);
     let connect = format!("ssh -a -x {}", daemon.options().join(" "));
     let remote = place.remote();
@@ -198,7 +245,7 @@ fn lftp_mirrors() {
          open -u {},x sftp://127.0.0.1; cd {}; mirror -R tree; mirror tree back; \
          put -O tree tree/plain -o again; mv tree/again moved; chmod 600 moved; ls -l; exit",
         daemon.user,
-        remote.display()
+        daemon.path(&remote)
     );
     run("lftp", &["--norc", "-c", &script], &place.local());
     assert!(remote.join("moved").exists());
@@ -208,22 +255,22 @@ fn lftp_mirrors() {
 
 #[test]
 fn curl_transfers() {
-    let place = Place::new("curl");
     if !have(&["curl"]) {
         return;
     }
-    if !run("curl", &["-V"], place.top()).contains(" sftp ") {
+    if !run("curl", &["-V"], Path::new("/")).contains(" sftp ") {
         return missed("this curl has no SFTP");
     }
-    let Some(daemon) = Daemon::sshd(&place, "") else {
-        return;
-    };
+    on_each("curl", curl);
+}
+
+fn curl(place: &Place, daemon: &Daemon) {
     let data = bytes(2_000_000);
     std::fs::write(place.local().join("a"), &data).unwrap();
     let url = format!(
         "sftp://127.0.0.1:{}{}/",
         daemon.port(),
-        place.remote().display()
+        daemon.path(&place.remote()).trim_end_matches('/')
     );
     let curl = |arguments: &[&str]| {
         let user = format!("{}:", daemon.user);
@@ -247,20 +294,19 @@ fn curl_transfers() {
     assert!(std::fs::read(place.local().join("back")).unwrap() == data);
     let listing = curl(&[&format!("{url}new/")]);
     assert!(listing.contains("b c"), "{listing}");
-    let remove = format!("rm \"{}/new/b c\"", place.remote().display());
+    let remove = format!("rm \"{}\"", daemon.path(&place.remote().join("new/b c")));
     curl(&["-Q", &remove, &url]);
     assert!(!place.remote().join("new/b c").exists());
 }
 
 #[test]
 fn psftp_and_pscp_work() {
-    let place = Place::new("psftp");
-    if !have(&["psftp", "pscp", "puttygen"]) {
-        return;
+    if have(&["psftp", "pscp", "puttygen"]) {
+        on_each("psftp", putty);
     }
-    let Some(daemon) = Daemon::sshd(&place, "") else {
-        return;
-    };
+}
+
+fn putty(place: &Place, daemon: &Daemon) {
     let (local, remote) = (place.local(), place.remote());
     let key = place.top().join("key.ppk");
     let made = [
@@ -291,7 +337,7 @@ fn psftp_and_pscp_work() {
     let batch = place.top().join("batch");
     let lines = format!(
         "cd {}\nput -r tree\nget -r tree back\nmv tree/plain x\nls\n",
-        remote.display()
+        daemon.path(&remote)
     );
     std::fs::write(&batch, lines).unwrap();
     let address = format!("{}@127.0.0.1", daemon.user);
@@ -299,7 +345,7 @@ fn psftp_and_pscp_work() {
     run("psftp", &arguments, &local);
     assert_same(&local.join("tree"), &local.join("back"));
     assert!(remote.join("x").exists());
-    let target = there(&daemon, &remote);
+    let target = there(daemon, &remote);
     let arguments = [&always[..], &["-sftp", "tree/sub/large", &target]].concat();
     run("pscp", &arguments, &local);
     assert!(std::fs::read(remote.join("large")).unwrap() == bytes(3 << 20));

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Longest run of one client, in seconds.
-const PATIENCE: &str = "120";
+const PATIENCE: &str = "300";
 
 /// Where a program is, on the path or where daemons are.
 pub fn find(name: &str) -> Option<PathBuf> {

@@ -314,3 +314,28 @@ fn a_key_of_the_keys_file_is_proof_enough() {
     std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o666)).unwrap();
     assert!(!comes("ann", "192.0.2.1"), "others may write the keys");
 }
+
+/// A client asks about a key before it shows that it has it: anybody can.
+#[test]
+fn a_key_that_is_only_offered_makes_no_home() {
+    let line = "ssh-ed25519 \
+                AAAAC3NzaC1lZDI1NTE5AAAAIEkdRbWO1aMVI4PV1pYKqa3tPZ5fDDDJdtGO0u1gPGSN";
+    let place = Place::new("offered");
+    let home = place.0.join("home");
+    let file = place.open(&format!(
+        "ann:*:{}:elr:keys=ann.keys,create-home=yes\n",
+        home.display()
+    ));
+    let keys = place.0.join("ann.keys");
+    std::fs::write(&keys, line).unwrap();
+    std::fs::set_permissions(&keys, PermissionsExt::from_mode(0o644)).unwrap();
+    let known = AuthorizedKeys::parse(line.as_bytes(), "test");
+    let key = known.keys().next().unwrap();
+    let mut shown = Credentials::new("ann", Secret::PublicKey(key), [127, 0, 0, 1].into());
+    shown.question = true;
+    assert!(file.authenticate(&shown).is_ok());
+    assert!(!home.exists());
+    shown.question = false;
+    assert!(file.authenticate(&shown).is_ok());
+    assert!(home.is_dir());
+}

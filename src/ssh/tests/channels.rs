@@ -347,3 +347,54 @@ fn data_and_questions_cross_a_rekey() {
     assert_eq!((came, answers), (sent, 20));
     assert!(rekeys > 1, "{rekeys}");
 }
+
+/// asyncssh 2.10 as Debian 12 has it sends on in the middle of a key exchange.
+#[test]
+fn data_in_the_middle_of_a_rekey_are_kept_for_later() {
+    let settings = Settings {
+        rekey_bytes: 10_000,
+        ..Settings::default()
+    };
+    let mut peer = Peer::running(settings.clone());
+    peer.data(&[1; 12_000]);
+    let server_init = loop {
+        let payload = peer.receive();
+        if payload[0] == message::KEXINIT {
+            break payload;
+        }
+    };
+    let init = peer.init("aes128-ctr", Kex::STRICT);
+    peer.send(&init);
+    peer.data(&[2; 5000]);
+    peer.send(&[message::GLOBAL_REQUEST, 0, 0, 0, 1, b'x', 1]);
+    peer.data(&[3; 5]);
+    peer.finish_exchange(&init, &server_init);
+    peer.channel_message(message::CHANNEL_EOF);
+    let (mut came, mut answers) = (Vec::new(), 0);
+    loop {
+        let payload = peer.receive();
+        match payload[0] {
+            message::CHANNEL_DATA => came.extend_from_slice(&payload[9..]),
+            message::REQUEST_FAILURE => answers += 1,
+            message::KEXINIT => peer.exchange(&payload, "aes128-ctr", Kex::STRICT),
+            message::CHANNEL_CLOSE => break,
+            _ => {}
+        }
+    }
+    assert!(came.ends_with(&[&[2; 5000][..], &[3; 5]].concat()));
+    assert_eq!(answers, 1);
+
+    // More than a window, and messages without end, are a fault.
+    let mut data = vec![message::CHANNEL_DATA, 0, 0, 0, 0, 0, 0, 0x40, 0];
+    data.resize(9 + 0x4000, 0);
+    let question = vec![message::GLOBAL_REQUEST, 0, 0, 0, 0, 0];
+    for (flood, count) in [(data, 129), (question, 4097)] {
+        let mut peer = Peer::running(settings.clone());
+        let init = peer.init("aes128-ctr", Kex::STRICT);
+        peer.send(&init);
+        for _ in 0..count {
+            peer.send(&flood);
+        }
+        peer.must_disconnect(2, ErrorKind::Protocol);
+    }
+}

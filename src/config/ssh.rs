@@ -1,0 +1,47 @@
+//! How the SSH server under SFTP speaks: algorithms, rekeying, keepalive.
+
+use std::time::Duration;
+
+/// Settings of the SSH server. An empty list allows everything of its class
+/// that the server has; [`crate::Server::bind`] refuses a name it does not
+/// know. A build without the feature `sftp` reads none of it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Ssh {
+    /// Text that clients show before the login.
+    pub banner: Option<String>,
+    /// Allowed key exchanges.
+    pub kex: Vec<String>,
+    /// Allowed signatures of host keys.
+    pub host_key_algorithms: Vec<String>,
+    /// Allowed ciphers.
+    pub ciphers: Vec<String>,
+    /// Allowed MACs of the ciphers that need one.
+    pub macs: Vec<String>,
+    /// Allowed signatures of users' keys.
+    pub public_key_algorithms: Vec<String>,
+    /// New keys after so many bytes in one direction; 0: never. Less than
+    /// 1 MiB counts as 1 MiB.
+    pub rekey_bytes: u64,
+    /// New keys after so long, if anything moves; zero: never.
+    pub rekey_time: Duration,
+    /// Silence after which a client is asked for a sign of life; after three
+    /// questions it is given up. Zero: never.
+    pub keepalive: Duration,
+}
+
+impl Default for Ssh {
+    fn default() -> Self {
+        Ssh {
+            banner: None,
+            kex: Vec::new(),
+            host_key_algorithms: Vec::new(),
+            ciphers: Vec::new(),
+            macs: Vec::new(),
+            public_key_algorithms: Vec::new(),
+            rekey_bytes: 32 << 30,
+            rekey_time: Duration::from_secs(3600),
+            keepalive: Duration::from_secs(60),
+        }
+    }
+}
