@@ -33,7 +33,7 @@
 //! | 27 | privileges that stay | tests/identity.rs |
 //! | 28 | uploads of dot files | `files` |
 //! | 29 | PROXY headers of strangers | src/net/proxy_protocol.rs |
-//! | 30 | nonsense | `text`, tests/corpus.rs, tests/model.rs |
+//! | 30 | nonsense | `text`, src/fuzz.rs, tests/model |
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,35 +1,14 @@
-//! Random sequences of commands against a model of what an FTP server must
-//! answer and of what the tree must be. A failure prints the commands so far;
-//! `WHARF_SEED` repeats the run, `WHARF_SEQUENCES` sets how many there are.
-
-mod common;
+//! What an FTP server must answer and what its tree must be, in the simplest
+//! words.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
-
-use common::client::{Client, Data, extended_port};
-use common::rng::Rng;
-use wharf::auth::{Authenticator, Credentials, User};
-use wharf::config::{Config, Endpoint};
-use wharf::storage::{FileKind, FileSystem, Follow, MemoryFs, OpenOptions, VirtualPath};
-use wharf::{Running, Server};
-
-/// Gives whoever logs in the file system that stands ready.
-struct LetIn(Mutex<MemoryFs>);
-
-impl Authenticator for LetIn {
-    fn authenticate(&self, _: &Credentials<'_>) -> wharf::Result<User> {
-        let files = self.0.lock().unwrap().clone();
-        Ok(User::new("ann", Arc::new(files)))
-    }
-}
 
 /// `None` is a directory.
-type Tree = BTreeMap<String, Option<Vec<u8>>>;
+pub type Tree = BTreeMap<String, Option<Vec<u8>>>;
 
 /// What a server knows, in the simplest words.
-struct Model {
-    tree: Tree,
+pub struct Model {
+    pub tree: Tree,
     directory: String,
     ascii: bool,
     restart: usize,
@@ -39,7 +18,7 @@ struct Model {
 
 /// What must be answered.
 #[derive(Debug, Clone, PartialEq)]
-enum Want {
+pub enum Want {
     Code(u16),
     /// The code and the text behind it.
     Text(u16, String),
@@ -56,7 +35,7 @@ enum Want {
 }
 
 impl Model {
-    fn new(atomic: bool) -> Self {
+    pub fn new(atomic: bool) -> Self {
         Model {
             tree: Tree::from([("/".to_string(), None)]),
             directory: "/".into(),
@@ -146,7 +125,7 @@ impl Model {
 
     /// What the command must do; `connected` says whether there is a data
     /// connection, `data` what we would send over it.
-    fn run(&mut self, verb: &str, argument: &str, connected: bool, data: &[u8]) -> Want {
+    pub fn run(&mut self, verb: &str, argument: &str, connected: bool, data: &[u8]) -> Want {
         let path = self.path(argument);
         let when = |done: bool, code: u16| match done {
             true => Want::Code(code),
@@ -350,240 +329,4 @@ fn from_net(bytes: &[u8]) -> Vec<u8> {
         out.push(byte);
     }
     out
-}
-
-/// One client, its data connection, and what it has said.
-struct Dialogue {
-    client: Client,
-    data: Option<Data>,
-    said: Vec<String>,
-}
-
-impl Drop for Dialogue {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("the commands:\n  {}", self.said.join("\n  "));
-        }
-    }
-}
-
-impl Dialogue {
-    fn cmd(&mut self, line: &str) -> common::client::Reply {
-        self.said.push(line.to_string());
-        let reply = self.client.cmd(line);
-        let said = self.said.last_mut().unwrap();
-        said.push_str(&format!("   -> {:?}", reply.lines));
-        reply
-    }
-
-    fn last(&mut self, code: u16) {
-        let reply = self.client.reply();
-        assert_eq!(reply.code, code, "{:?}", reply.lines);
-    }
-
-    fn check(&mut self, line: &str, want: Want) {
-        let reply = self.cmd(line);
-        let what = format!("{line}: {:?}, wanted {want:?}", reply.lines);
-        let mut data = match reply.code {
-            150 => self.data.take(),
-            _ => None,
-        };
-        match want {
-            Want::Code(code) => assert_eq!(reply.code, code, "{what}"),
-            Want::Text(code, text) => {
-                assert_eq!(reply.code, code, "{what}");
-                assert!(reply.text().starts_with(&text), "{what}");
-            }
-            Want::Failure => assert!((450..=559).contains(&reply.code), "{what}"),
-            Want::Send(bytes) => {
-                assert_eq!(reply.code, 150, "{what}");
-                assert_eq!(data.expect(&what).rest(), bytes, "{what}");
-                self.last(226);
-            }
-            Want::Names(names) => {
-                assert_eq!(reply.code, 150, "{what}");
-                let listing = data.expect(&what).rest();
-                let listing = String::from_utf8(listing).unwrap();
-                let found: BTreeSet<String> = listing
-                    .lines()
-                    .filter(|line| !line.contains("type=cdir") && !line.contains("type=pdir"))
-                    .map(|line| {
-                        // The name of a file comes as it was given.
-                        let line = line.trim_end_matches('/');
-                        line.rsplit(['/', ' ']).next().unwrap_or("").to_string()
-                    })
-                    .collect();
-                assert_eq!(found, names, "{what}");
-                self.last(226);
-            }
-            Want::Receive(bytes) => {
-                assert_eq!(reply.code, 150, "{what}");
-                data.as_mut().expect(&what).send(&bytes);
-                drop(data);
-                self.last(226);
-            }
-            Want::Broken(bytes) => {
-                let mut last = reply.code;
-                if last == 150 {
-                    let mut data = data.expect(&what);
-                    data.send(&bytes);
-                    data.reset();
-                    last = self.client.reply().code;
-                }
-                assert_eq!(last, 426, "{what}");
-            }
-        }
-    }
-}
-
-const NAMES: [&str; 16] = [
-    "a", "b", "c", "d", "d/a", "d/b", "d/e", "d/e/f", "/", "..", ".", "/a", "/d", "../d", "a/b",
-    "d//e/",
-];
-
-fn one_line(rng: &mut Rng) -> (&'static str, String) {
-    const WITH_NAME: [&str; 22] = [
-        "CWD",
-        "MKD",
-        "MKD",
-        "MKD",
-        "RMD",
-        "RMDA",
-        "DELE",
-        "RNFR",
-        "RNFR",
-        "RNTO",
-        "RNTO",
-        "SIZE",
-        "DSIZ",
-        "MLST",
-        "MFMT 20200101000000",
-        "NLST",
-        "MLSD",
-        "RETR",
-        "RETR",
-        "STOR",
-        "STOR",
-        "APPE",
-    ];
-    let name = |rng: &mut Rng| NAMES[rng.below(NAMES.len())].to_string();
-    match rng.below(16) {
-        0 => ("TYPE", ["A", "I", "I", "I", "Z"][rng.below(5)].into()),
-        1 => (
-            "REST",
-            ["0", "1", "3", "7", "1000000", "-1"][rng.below(6)].into(),
-        ),
-        2 => ("SITE COPY", format!("{} {}", name(rng), name(rng))),
-        3 => (
-            ["PWD", "NOOP", "XYZZY", "CDUP"][rng.below(4)],
-            String::new(),
-        ),
-        4 if rng.below(8) == 0 => ("REIN", String::new()),
-        _ => (WITH_NAME[rng.below(WITH_NAME.len())], name(rng)),
-    }
-}
-
-fn contents(rng: &mut Rng) -> Vec<u8> {
-    let mut data = Vec::new();
-    if rng.below(10) == 0 {
-        data.extend_from_slice(b"broken");
-    }
-    let size = [0, 1, 5, 30, 300][rng.below(5)];
-    data.extend((0..size).map(|_| b"ab\r\n\0\xff"[rng.below(6)]));
-    // What a CR at the end means in ASCII is the next transfer's question.
-    if data.last() == Some(&b'\r') {
-        data.push(b'x');
-    }
-    data
-}
-
-fn sequence(users: &LetIn, server: &Running, rng: &mut Rng, atomic: bool) {
-    let files = MemoryFs::new();
-    *users.0.lock().unwrap() = files.clone();
-    let mut dialogue = Dialogue {
-        client: Client::greeted(server.address()),
-        data: None,
-        said: Vec::new(),
-    };
-    dialogue.client.login("ann", "x");
-    dialogue.cmd("TYPE I");
-    let mut model = Model::new(atomic);
-    let most = rng.below(191);
-    for _ in 0..10 + rng.below(most + 1) {
-        if dialogue.data.is_none() && rng.below(4) > 0 {
-            let reply = dialogue.cmd("EPSV");
-            let port = extended_port(reply.text()).unwrap();
-            let address = (server.address().ip(), port).into();
-            dialogue.data = Some(Data::connect(address));
-        }
-        let (verb, argument) = one_line(rng);
-        let data = contents(rng);
-        let want = model.run(verb, &argument, dialogue.data.is_some(), &data);
-        let line = match argument.is_empty() {
-            true => verb.to_string(),
-            false => format!("{verb} {argument}"),
-        };
-        dialogue.check(&line, want);
-        if verb == "REIN" {
-            dialogue.data = None;
-            dialogue.client.login("ann", "x");
-        }
-    }
-    assert_eq!(tree(&files), model.tree);
-    dialogue.client.expect("QUIT", 221);
-    dialogue.client.closed();
-}
-
-/// All that is in a file system.
-fn tree(files: &MemoryFs) -> Tree {
-    let mut found = Tree::new();
-    let mut waiting = vec![VirtualPath::root()];
-    while let Some(path) = waiting.pop() {
-        let name = String::from_utf8(path.as_bytes().to_vec()).unwrap();
-        let metadata = files.metadata(&path, Follow::No).unwrap();
-        if metadata.kind == FileKind::File {
-            let file = files.open(&path, &OpenOptions::read()).unwrap();
-            let mut content = vec![0; metadata.size as usize];
-            assert_eq!(file.read_at(&mut content, 0).unwrap(), content.len());
-            found.insert(name, Some(content));
-            continue;
-        }
-        found.insert(name, None);
-        let mut directory = files.read_dir(&path).unwrap();
-        let mut name = Vec::new();
-        while directory.next(&mut name).unwrap().is_some() {
-            waiting.push(path.join(&name).unwrap());
-        }
-    }
-    found
-}
-
-fn sequences(atomic: bool) {
-    let count: usize = std::env::var("WHARF_SEQUENCES").map_or(2500, |text| {
-        text.parse().expect("WHARF_SEQUENCES is a number")
-    });
-    let users = Arc::new(LetIn(Mutex::new(MemoryFs::new())));
-    let mut config = Config::default();
-    config.listen = vec![Endpoint {
-        host: "127.0.0.1".into(),
-        port: 0,
-    }];
-    config.atomic_uploads = atomic;
-    let server = Server::new(config, Arc::clone(&users) as Arc<dyn Authenticator>);
-    let server = server.bind().unwrap().start().unwrap();
-    let mut rng = Rng::new();
-    for _ in 0..count {
-        sequence(&users, &server, &mut rng, atomic);
-    }
-    assert!(server.stop(std::time::Duration::ZERO));
-}
-
-#[test]
-fn a_server_does_what_the_model_does() {
-    sequences(false);
-}
-
-#[test]
-fn so_does_one_with_atomic_uploads() {
-    sequences(true);
 }
