@@ -1,13 +1,6 @@
 # wharf: build, test, install. `make help` lists what there is.
 
 CARGO   ?= cargo
-PREFIX  ?= /usr/local
-SBINDIR ?= $(PREFIX)/sbin
-MANDIR  ?= $(PREFIX)/share/man
-DOCDIR  ?= $(PREFIX)/share/doc/wharf
-# Where sshd or dropbear look for the SFTP subsystem, such as
-# /usr/libexec/sftp-server; empty: no link is made.
-SFTP_SERVER ?=
 # The directory that `make run` serves.
 DIR ?= .
 # Features of the build, as for cargo: FEATURES='--features tls13'.
@@ -18,7 +11,7 @@ HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(HOST)/release/wharfd
 
-.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static install uninstall dist clean help
+.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static image deb dist clean help
 
 all: build-deps ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
@@ -62,29 +55,14 @@ static: ## The same in one static file: target/static/HOST/release/wharfd
 	$(CARGO) build --release --locked $(SMALL) --target $(HOST) --target-dir target/static
 	@echo $(STATIC)
 
-install: ## Install under DESTDIR and PREFIX (/usr/local); SFTP_SERVER=PATH links the subsystem
-	test -f target/release/wharfd || $(MAKE) all
-	install -d '$(DESTDIR)$(SBINDIR)'
-	install -m 755 target/release/wharfd '$(DESTDIR)$(SBINDIR)/wharfd'
-	for page in man/*.[1-8]; do \
-	  section="$${page##*.}"; \
-	  install -d "$(DESTDIR)$(MANDIR)/man$$section" && \
-	  install -m 644 "$$page" "$(DESTDIR)$(MANDIR)/man$$section/" || exit 1; done
-	find contrib -type f | while read -r file; do \
-	  mode=644; test ! -x "$$file" || mode=755; \
-	  install -D -m "$$mode" "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
-	install -m 644 README.md CHANGELOG.md LICENSE-* '$(DESTDIR)$(DOCDIR)/'
-	test -z '$(SFTP_SERVER)' || { \
-	  install -d "$$(dirname '$(DESTDIR)$(SFTP_SERVER)')" && \
-	  ln -sf '$(SBINDIR)/wharfd' '$(DESTDIR)$(SFTP_SERVER)'; }
+image: static ## Make a container image of the static binary with buildah: localhost/wharf
+	rm -rf target/image && mkdir -p target/image
+	cp contrib/container/Containerfile '$(STATIC)' target/image/
+	buildah bud -t wharf target/image
 
-uninstall: ## Remove what install has put there
-	rm -f '$(DESTDIR)$(SBINDIR)/wharfd'
-	for page in man/*.[1-8]; do \
-	  rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$$(basename "$$page")"; done
-	rm -rf '$(DESTDIR)$(DOCDIR)'
-	test -z '$(SFTP_SERVER)' || test ! -L '$(DESTDIR)$(SFTP_SERVER)' || \
-	  rm -f '$(DESTDIR)$(SFTP_SERVER)'
+deb: all ## Make a Debian package (debhelper): target/deb/wharfd_VERSION_ARCH.deb
+	sh contrib/debian/build.sh target/release/wharfd target/deb
+	@ls target/deb/*.deb
 
 reproducible: ## Build twice in two places and compare the bytes
 	rm -rf target/reproducible
@@ -124,4 +102,5 @@ clean: ## Remove what was built
 help: ## Show this list
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
+include contrib/install.mk
 -include benches/bench.mk

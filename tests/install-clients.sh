@@ -33,13 +33,21 @@ keepalived           # lb_config
 iproute2             # cluster: ip netns, tc
 mandoc               # make man-lint
 logrotate            # logs
+runit                # services: runsv
+s6                   # services: s6-supervise
+shellcheck           # services
+make                 # packages, services
+debhelper            # packages: dh
+dpkg-dev             # packages: dpkg-buildpackage
+lintian              # packages
+buildah              # packages
 pamtester            # accounts: PAM
 slapd                # accounts: LDAP
 ldap-utils           # accounts: ldapsearch
 xinetd               # launchers (openbsd-inetd conflicts with it)
 ucspi-tcp            # launchers: tcpserver
 ipsvd                # launchers: tcpsvd
-systemd              # launchers: systemd-socket-activate
+systemd              # launchers: systemd-socket-activate; services: systemd-analyze
 fail2ban             # launchers, logs: fail2ban-regex
 prometheus           # control: promtool
 LIST

@@ -54,13 +54,11 @@ fn openbsd_inetd() {
     let directory = tree("inetd");
     let address = free("127.41.0.1");
     let config = directory.join("inetd.conf");
-    let line = format!(
-        "127.41.0.1:{} stream tcp nowait {} {WHARFD} wharfd --inetd {}\n",
-        address.port(),
-        user(),
-        directory.join("root").display()
-    );
-    std::fs::write(&config, line).unwrap();
+    // The line of contrib, with the test's own port, user and directory.
+    let given = contrib("inetd/wharfd.conf");
+    let line = given.lines().find(|line| line.contains(" tcp ")).unwrap();
+    let line = own(line, &directory).replacen("ftp", &address.to_string(), 1);
+    std::fs::write(&config, line + "\n").unwrap();
     let mut inetd = Process::start(Command::new("inetd").arg("-d").arg(&config));
     session(address, &mut inetd);
 }
@@ -73,13 +71,11 @@ fn xinetd() {
     let directory = tree("xinetd");
     let address = free("127.41.0.2");
     let config = directory.join("xinetd.conf");
-    let text = format!(
-        "service ftp\n{{\n type = UNLISTED\n port = {}\n bind = 127.41.0.2\n socket_type = stream\n \
-         protocol = tcp\n wait = no\n user = {}\n server = {WHARFD}\n server_args = --inetd {}\n}}\n",
-        address.port(),
-        user(),
-        directory.join("root").display()
-    );
+    // The file of contrib, with the test's own port, user and directory.
+    let port = format!("type = UNLISTED\n port = {}", address.port());
+    let text = own(&contrib("xinetd.d/wharfd"), &directory)
+        .replace("disable     = yes", &port)
+        .replace("flags       = IPv6", "bind = 127.41.0.2");
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("xinetd");
     command.args(["-dontfork", "-f"]).arg(&config);
@@ -150,6 +146,21 @@ fn systemd_sockets() {
         let mut activate = Process::start(&mut command);
         session(address, &mut activate);
     }
+}
+
+fn contrib(name: &str) -> String {
+    let contrib = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib");
+    std::fs::read_to_string(contrib.join(name)).unwrap()
+}
+
+/// Words of a file of contrib with the test's program, user and directory.
+fn own(text: &str, directory: &TempDir) -> String {
+    let served = directory.join("root").display().to_string();
+    assert!(text.contains("--config /etc/wharfd.conf"));
+    text.replace("--config /etc/wharfd.conf", &served)
+        .replace("nowait wharf ", &format!("nowait {} ", user()))
+        .replace("= wharf\n", &format!("= {}\n", user()))
+        .replace("/usr/sbin/wharfd", WHARFD)
 }
 
 /// Who runs the tests may start what inetd starts.

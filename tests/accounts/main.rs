@@ -9,4 +9,6 @@ mod common;
 mod etc;
 mod ldap;
 mod pam;
+#[cfg(feature = "sftp")]
+mod sftp;
 mod system;

@@ -2,12 +2,12 @@
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, chown};
+use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use super::common::Client;
-use super::common::process::{has, run, wait};
-use super::etc::{ANN, ANNS, Etc, STAFF, open_to_all, threads};
+use super::common::process::{Process, has, wait};
+use super::etc::{ANN, ANNS, Etc, STAFF, threads};
 
 /// ann's home, as she sees and changes it.
 fn at_home(client: &mut Client, etc: &Etc) {
@@ -145,49 +145,36 @@ fn under_inetd_the_process_becomes_the_user() {
     assert_eq!(wait(&mut child).code(), Some(0));
 }
 
-#[cfg(feature = "sftp")]
+/// What the unit for users of the system leaves to root is enough.
 #[test]
-fn over_sftp_their_own_keys_let_them_in() {
-    let Some(etc) = Etc::new("system-sftp") else {
+fn the_capabilities_of_the_unit_are_enough() {
+    let Some(etc) = Etc::new("system-capabilities") else {
         return;
     };
-    if !has("sftp") || !has("ssh-keygen") {
+    if !has("setpriv") {
         return;
     }
-    let key = etc.0.join("key");
-    run(
-        Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(&key),
-        "",
-    );
-    let ssh = etc.home("ann").join(".ssh");
-    std::fs::create_dir(&ssh).unwrap();
-    std::fs::copy(etc.0.join("key.pub"), ssh.join("authorized_keys")).unwrap();
-    for path in [ssh.clone(), ssh.join("authorized_keys")] {
-        chown(path, Some(ANN), Some(ANNS)).unwrap();
-    }
-    open_to_all(&ssh, 0o700);
-    let host_key = etc.0.join("host-key");
-    let mut command = etc.wharfd(&["--listen-sftp", "127.0.0.1:0", "--print-port"]);
+    let drop_in = include_str!("../../contrib/systemd/system-users.conf");
+    let line = drop_in
+        .lines()
+        .find_map(|line| line.strip_prefix("CapabilityBoundingSet=CAP_"));
+    let bounds = line.unwrap().to_lowercase().replace(" cap_", ",+");
+    let mut command = etc.wharfd(&["--listen", "127.0.0.1:0", "--print-port"]);
+    command.arg("--system-users");
+    // The program and its arguments stand last: setpriv goes before them.
+    let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let program = words
+        .iter()
+        .position(|word| *word == etc.0.join("wharfd"))
+        .unwrap();
+    let mut command = Command::new("unshare");
+    command.args(&words[..program]);
+    command.args(["setpriv", "--no-new-privs", "--bounding-set"]);
     command
-        .args(["--system-users", "--host-key"])
-        .arg(&host_key);
-    let server = super::common::process::Process::start(&mut command);
-    let port = server.address().port().to_string();
-    let mut sftp = Command::new("sftp");
-    sftp.args(["-F", "/dev/null", "-b", "-", "-P", &port, "-i"])
-        .arg(&key);
-    sftp.args([
-        "-o",
-        "StrictHostKeyChecking=no",
-        "-o",
-        "UserKnownHostsFile=/dev/null",
-    ]);
-    sftp.arg("ann@127.0.0.1").current_dir(etc.0.path());
-    run(&mut sftp, "put key.pub mine\nget staffs\n-get roots\n");
-    let metadata = std::fs::metadata(etc.home("ann").join("mine")).unwrap();
-    assert_eq!((metadata.uid(), metadata.gid()), (ANN, ANNS));
-    assert_eq!(std::fs::read(etc.0.join("staffs")).unwrap(), b"staffs");
-    assert!(!etc.0.join("roots").exists());
+        .arg(format!("-all,+{bounds}"))
+        .args(&words[program..]);
+    let server = Process::start(&mut command);
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    at_home(&mut client, &etc);
 }

@@ -189,13 +189,23 @@ pub fn has(program: &str) -> bool {
 /// Runs to the end; what was said. A failure or a hang is the test's.
 #[track_caller]
 pub fn run(command: &mut Command, input: &str) -> String {
-    let (ok, said) = attempt(command, input);
+    run_within(Duration::from_secs(60), command, input)
+}
+
+/// The same for what takes longer on a busy machine.
+#[track_caller]
+pub fn run_within(limit: Duration, command: &mut Command, input: &str) -> String {
+    let (ok, said) = attempt_within(limit, command, input);
     assert!(ok, "{command:?} failed:\n{said}");
     said
 }
 
 /// The same; whether it succeeded, and what was said.
 pub fn attempt(command: &mut Command, input: &str) -> (bool, String) {
+    attempt_within(Duration::from_secs(60), command, input)
+}
+
+fn attempt_within(limit: Duration, command: &mut Command, input: &str) -> (bool, String) {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -207,7 +217,7 @@ pub fn attempt(command: &mut Command, input: &str) -> (bool, String) {
     drop(stdin);
     let out = Lines::of(child.stdout.take().unwrap());
     let err = Lines::of(child.stderr.take().unwrap());
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + limit;
     let status = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break status;

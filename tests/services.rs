@@ -1,0 +1,289 @@
+//! The service files of contrib under the programs that read them.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::process::{Process, WHARFD, has, run, signal_to, soon};
+use common::{Client, TempDir};
+
+fn contrib(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("contrib")
+        .join(path)
+}
+
+/// What `make install` makes of contrib in a directory, where the program is
+/// in `sbin` and its settings in `etc`.
+fn installed(name: &str, with: &str) -> Option<TempDir> {
+    if !has("make") {
+        return None;
+    }
+    let place = TempDir::new(name);
+    let mut make = Command::new("make");
+    make.current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("MAKEFLAGS");
+    make.args(["-s", "--no-print-directory", "install"]);
+    make.arg(format!("PREFIX={}", place.path().display()));
+    make.arg(format!("SYSCONFDIR={}", place.join("etc").display()));
+    make.arg(format!("WHARFD={WHARFD}"))
+        .arg(format!("WITH={with}"));
+    run(&mut make, "");
+    std::fs::create_dir_all(place.join("root")).unwrap();
+    std::fs::write(place.join("root/file"), "content").unwrap();
+    Some(place)
+}
+
+/// Settings for a service: any free port, and the directory `root`.
+fn settings(place: &TempDir, more: &str) {
+    let root = place.join("root");
+    let text = format!("listen 127.0.0.1:0\nanonymous {}\n{more}", root.display());
+    std::fs::write(place.join("etc/wharfd.conf"), text).unwrap();
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    if !has("systemd-analyze") {
+        return;
+    }
+    let Some(place) = installed("units", "systemd") else {
+        return;
+    };
+    let units = place.join("lib/systemd/system");
+    let verify = || {
+        let mut command = Command::new("systemd-analyze");
+        command.args(["verify", "--man=no"]);
+        for name in [
+            "wharfd.service",
+            "wharfd.socket",
+            "wharfd-inetd.socket",
+            "wharfd-inetd@.service",
+        ] {
+            command.arg(units.join(name));
+        }
+        let said = run(&mut command, "");
+        assert_eq!(said.trim(), "");
+    };
+    verify();
+    // What the units say of themselves, in tenths.
+    let exposure = |unit: &str, most: &str| {
+        let mut command = Command::new("systemd-analyze");
+        command.args([
+            "security",
+            "--offline=true",
+            "--no-pager",
+            "--threshold",
+            most,
+        ]);
+        run(command.arg(units.join(unit)), "");
+    };
+    exposure("wharfd.service", "19");
+    exposure("wharfd-inetd@.service", "17");
+    let drop_ins = units.join("wharfd.service.d");
+    std::fs::create_dir(&drop_ins).unwrap();
+    std::fs::copy(
+        contrib("systemd/system-users.conf"),
+        drop_ins.join("system-users.conf"),
+    )
+    .unwrap();
+    verify();
+    exposure("wharfd.service", "29");
+}
+
+/// A service directory: serves, ends on TERM, is started again when it dies,
+/// and not again when its settings are wrong.
+fn supervised(place: &TempDir, service: &Path, command: &mut Command) {
+    settings(place, "");
+    let supervisor = Process::start(command);
+    let port = |text: &str| -> Option<std::net::SocketAddr> {
+        let from = text.rfind("curl ftp://127.")? + "curl ftp://".len();
+        text[from..].split('/').next()?.parse().ok()
+    };
+    assert!(
+        soon(|| port(&supervisor.out.text()).is_some()),
+        "{}",
+        supervisor.log.text()
+    );
+    let first = port(&supervisor.out.text()).unwrap();
+    let mut client = Client::greeted(first);
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    let own = place.join("sbin/wharfd");
+    let wharfd = || process_of(&own);
+    let pid = wharfd().unwrap();
+    signal_to(pid, "KILL");
+    assert!(soon(|| wharfd().is_some_and(|other| other != pid)));
+    assert!(soon(
+        || port(&supervisor.out.text()).is_some_and(|port| port != first)
+    ));
+    // Settings that stay wrong: the finish script keeps it down.
+    settings(place, "nonsense\n");
+    signal_to(wharfd().unwrap(), "TERM");
+    assert!(soon(|| supervisor.out.text().contains("nonsense")));
+    assert!(soon(|| wharfd().is_none()));
+    let tries = supervisor.out.text().matches("unknown key").count();
+    assert_eq!(tries, 1, "{}: {}", service.display(), supervisor.out.text());
+    supervisor.signal("TERM");
+}
+
+/// The process that runs a program.
+fn process_of(program: &Path) -> Option<u32> {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .find(|pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == program))
+}
+
+#[test]
+fn runit_runs_its_service() {
+    if !has("runsv") {
+        return;
+    }
+    let Some(place) = installed("runit", "runit") else {
+        return;
+    };
+    let service = place.join("etc/sv/wharfd");
+    supervised(&place, &service, Command::new("runsv").arg(&service));
+}
+
+#[test]
+fn s6_runs_its_service() {
+    if !has("s6-supervise") {
+        return;
+    }
+    let Some(place) = installed("s6", "s6") else {
+        return;
+    };
+    let service = place.join("etc/s6/sv/wharfd");
+    supervised(&place, &service, Command::new("s6-supervise").arg(&service));
+}
+
+/// What procd and UCI are to the script: settings from a file in UCI's form,
+/// and a command put together word by word. OpenWrt's own need its machine.
+const OPENWRT: &str = r#"
+config_load() { :; }
+config_foreach() { "$1" main; }
+config_get() {
+	local found
+	found=$(sed -n "s/^[[:blank:]]*option $3 '\(.*\)'/\1/p" "$SETTINGS")
+	eval "$1=\$found"
+}
+config_get_bool() { config_get "$1" "$2" "$3"; eval "[ -n \"\$$1\" ]" || eval "$1=$4"; }
+config_list_foreach() {
+	sed -n "s/^[[:blank:]]*list $2 '\(.*\)'/\1/p" "$SETTINGS" >"$SETTINGS.list"
+	while read -r value; do "$3" "$value" "$4"; done <"$SETTINGS.list"
+}
+procd_open_instance() { :; }
+procd_close_instance() { :; }
+procd_set_param() { [ "$1" != command ] || { shift; printf '%s\n' "$@"; }; }
+procd_append_param() { shift; printf '%s\n' "$@"; }
+"#;
+
+#[test]
+fn openwrt_settings_become_a_command_that_wharfd_takes() {
+    let directory = TempDir::new("openwrt");
+    let root = directory.join("share");
+    let file = directory.join("settings");
+    let given = std::fs::read_to_string(contrib("openwrt/wharfd.config")).unwrap();
+    let settings = given
+        .replace("option enabled '0'", "option enabled '1'")
+        .replace("/mnt/share", root.to_str().unwrap())
+        .replace("#\toption passive_ports", "\toption passive_ports");
+    let settings = settings
+        + "\tlist listen '2121'\n\toption atomic_uploads '1'\n\toption idle_timeout '60'\n";
+    std::fs::write(&file, settings).unwrap();
+    let init = contrib("openwrt/wharfd.init");
+    let script = format!("{OPENWRT}\n. {}\nstart_service\n", init.display());
+    let mut shell = Command::new("sh");
+    let said = run(shell.env("SETTINGS", &file).args(["-c", &script]), "");
+    let words: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert_eq!(words[0], "/usr/sbin/wharfd");
+    for pair in [
+        ["--listen", "21"],
+        ["--listen", "2121"],
+        ["--idle-timeout", "60"],
+        ["--passive-ports", "50000-50100"],
+    ] {
+        assert!(
+            words.windows(2).any(|two| two == pair),
+            "{pair:?}: {words:?}"
+        );
+    }
+    assert!(words.contains(&"--atomic-uploads"), "{words:?}");
+    assert!(root.is_dir());
+    let mut check = common::process::wharfd();
+    run(check.arg("--check").args(&words[1..]), "");
+    // Every name that the script knows is a key.
+    let text = std::fs::read_to_string(init).unwrap();
+    let names = text
+        .lines()
+        .skip_while(|line| !line.contains("for option in"));
+    let names: Vec<&str> = names
+        .flat_map(|line| line.split(|c: char| !c.is_ascii_lowercase() && c != '_'))
+        .collect();
+    for name in names.iter().filter(|name| {
+        name.contains('_') && !name.starts_with("config_") && !name.starts_with("procd_")
+    }) {
+        let key = name.replace('_', "-");
+        let known = wharf::config::KEYS.iter().any(|row| row.name == key);
+        let own = ["start_service", "service_triggers", "reload_signal"];
+        assert!(known || own.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn openrc_starts_with_words_that_wharfd_takes() {
+    let directory = TempDir::new("openrc");
+    let script = format!(
+        ". {}\nprintf '%s\\n' $command_args\n",
+        contrib("openrc/wharfd").display()
+    );
+    let said = run(Command::new("sh").args(["-c", &script]), "");
+    let mut words: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
+    assert!(
+        words.ends_with(&["--config", "/etc/wharfd.conf"]),
+        "{words:?}"
+    );
+    words.truncate(words.len() - 2);
+    assert!(
+        words.contains(&"--daemon") && words.contains(&"--pid-file"),
+        "{words:?}"
+    );
+    let mut check = common::process::wharfd();
+    run(check.arg("--check").args(&words).arg(directory.path()), "");
+}
+
+#[test]
+fn shellcheck_is_content_with_every_script() {
+    if !has("shellcheck") {
+        return;
+    }
+    let mut command = Command::new("shellcheck");
+    command.args(["--shell", "dash"]);
+    let mut directories = vec![contrib("."), contrib("../tests"), contrib("../.ci")];
+    let mut count = 0;
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let text = std::fs::read(&path).unwrap();
+            let first = String::from_utf8_lossy(text.split(|byte| *byte == b'\n').next().unwrap())
+                .into_owned();
+            let is_shell = first.starts_with("#!") && !first.contains("make");
+            if is_shell {
+                command.arg(path);
+                count += 1;
+            }
+        }
+    }
+    assert!(count >= 10, "{count}");
+    // Scripts of procd and OpenRC set what others read (SC2034), and use
+    // `local`, which their shells have (SC3043).
+    command.args(["--exclude", "SC2034,SC3043"]);
+    run(&mut command, "");
+}
