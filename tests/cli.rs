@@ -393,6 +393,120 @@ fn a_port_that_is_taken_is_111() {
     );
 }
 
+/// What is wrong at a start, the exit code, and the words that say what to do.
+#[test]
+fn what_stops_a_start_says_what_to_do() {
+    let directory = TempDir::new("cli");
+    let root = directory.path().to_str().unwrap();
+    let listen = ["--listen", "127.0.0.1:0"];
+    for (arguments, code, want) in [
+        (
+            &["--users", "/nonexistent/users"][..],
+            100,
+            "make it with: wharfd passwd -c /nonexistent/users NAME",
+        ),
+        (
+            &["-c", "/nonexistent/conf"],
+            100,
+            "every setting can be an option instead",
+        ),
+        (&["/nonexistent/tree"], 100, "make it"),
+        (&["/dev/null"], 100, "name a directory"),
+        (&["--pid-file", "/nonexistent/pid", root], 111, "make it"),
+        (
+            &["--control-socket", "/nonexistent/s", root],
+            111,
+            "make it",
+        ),
+        (&["--transfer-log", "/nonexistent/t", root], 100, "make it"),
+        (
+            &["--log-file", "/nonexistent/l", root],
+            100,
+            "may this user write there?",
+        ),
+        (
+            &["--user", "no-such-user", root],
+            100,
+            "make one, or give a number",
+        ),
+        (
+            &["--listen-metrics", "192.0.2.1:1", root],
+            111,
+            "this machine has no such address",
+        ),
+        (
+            &["--listen", "192.0.2.1:1", root],
+            111,
+            "this machine has no such address",
+        ),
+        (
+            &["--listen", "no-such-host.invalid:1", root],
+            111,
+            "an address needs no resolver",
+        ),
+        (
+            &["--listen-ftps", "127.0.0.1:0", root],
+            100,
+            #[cfg(feature = "ftps")]
+            "needs tls-cert and tls-key, or self-signed",
+            #[cfg(not(feature = "ftps"))]
+            "leave out the options of TLS",
+        ),
+        (
+            &["--passive-ports", "50000-50001", "--node", "1/3", root],
+            100,
+            "passive-ports has fewer ports than there are nodes",
+        ),
+        (&[], 100, "give a DIR to serve, --users FILE"),
+        (
+            &["--inetd", root],
+            100,
+            "without --inetd wharfd accepts them",
+        ),
+    ] {
+        let (status, _, err) = wharfd_with(&[&listen, arguments].concat());
+        assert_eq!(status, code, "{arguments:?}: {err}");
+        assert!(err.contains(want), "{want} is not in\n{err}");
+    }
+}
+
+/// Without root a low port is the usual first mistake.
+#[test]
+fn a_low_port_says_what_it_needs() {
+    let low = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    if !low.is_ok_and(|text| text.trim() == "1024") || !common::process::has("setpriv") {
+        return;
+    }
+    // Only a root that can give itself up and others who can start us show it.
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--bounding-set",
+        "-all",
+        "--reuid",
+        "65534",
+        "--clear-groups",
+    ]);
+    let started = Command::new("setpriv")
+        .args([
+            "--bounding-set",
+            "-all",
+            "--reuid",
+            "65534",
+            "--clear-groups",
+        ])
+        .args([common::process::WHARFD, "--version"])
+        .output();
+    if !started.is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let (code, _, err) = run(command.args([common::process::WHARFD, "--listen", "21", "/"]));
+    assert_eq!(code, 100, "{err}");
+    assert!(
+        err.contains("ports below 1024 need root or CAP_NET_BIND_SERVICE; try --listen 2121"),
+        "{err}"
+    );
+}
+
 #[test]
 fn the_first_command_says_how_to_connect_and_ctrl_c_stops_it() {
     let directory = TempDir::new("cli");

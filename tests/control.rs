@@ -205,6 +205,63 @@ fn prometheus_reads_file_and_port() {
     }
 }
 
+/// Four at a time, however many there are to run, and no session waits.
+#[test]
+fn hooks_are_bounded_in_number() {
+    let directory = TempDir::new("hooks");
+    let (root, running) = (directory.join("root"), directory.join("running"));
+    let (done, go) = (directory.join("done"), directory.join("go"));
+    for made in [&root, &running, &done] {
+        std::fs::create_dir(made).unwrap();
+    }
+    let script = directory.join("hook");
+    let text = format!(
+        "#!/bin/sh\nset -e\n: > {0}/$$\nwhile [ ! -e {2} ]; do sleep 0.05; done\nmv {0}/$$ {1}/$$\n",
+        running.display(),
+        done.display(),
+        go.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let server = Process::serve(
+        &root,
+        &[
+            "--anonymous-rights",
+            "elradfmw",
+            "--on-upload",
+            script.to_str().unwrap(),
+        ],
+    );
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let count = |place: &Path| std::fs::read_dir(place).unwrap().count();
+    for number in 0..10 {
+        assert_eq!(client.store(&format!("STOR {number}"), b"1").code, 226);
+        assert!(count(&running) <= 4);
+    }
+    assert!(soon(|| count(&running) == 4));
+    assert_eq!(client.store("STOR last", b"1").code, 226);
+    assert_eq!((count(&running), count(&done)), (4, 0));
+    std::fs::write(&go, "").unwrap();
+    assert!(soon(|| count(&done) == 11));
+}
+
+#[test]
+fn who_can_be_watched() {
+    let directory = TempDir::new("control");
+    let socket = directory.join("socket");
+    let socket = socket.to_str().unwrap();
+    let server = Process::serve(directory.path(), &["--control-socket", socket]);
+    let mut client = Client::greeted(server.address());
+    let mut command = wharfd();
+    command.args(["who", "--watch", "--control-socket", socket]);
+    let watch = Process::start(&mut command);
+    watch.out.wait_for("(login)");
+    // It is asked again, and what has changed meanwhile is shown.
+    client.login("anonymous", "x@");
+    watch.out.wait_for("anonymous");
+}
+
 #[test]
 fn hooks_run_without_a_shell_and_out_of_the_way() {
     let directory = TempDir::new("hooks");

@@ -240,7 +240,10 @@ fn a_second_term_ends_at_once() {
     let root = TempDir::new("daemon");
     let mut server = busy_server(root.path());
     let rest = in_flight(server.address(), root.path(), 1);
+    let mut idle = Client::greeted(server.address());
     server.signal("TERM");
+    // The signal has arrived when the idle session hears of it.
+    idle.wait_for(421);
     Client::connect(server.address()).wait_for(421);
     assert!(server.child.try_wait().unwrap().is_none());
     server.signal("TERM");
@@ -328,6 +331,72 @@ fn users_and_limits_are_read_again_on_hup() {
         "{line}"
     );
     assert_eq!(greeting(), "two");
+}
+
+#[test]
+fn networks_of_a_user_hold_for_that_user() {
+    let directory = TempDir::new("daemon");
+    let users = directory.path().join("users");
+    for (name, options) in [
+        ("near", "allow=127.0.0.2/31"),
+        ("far", "deny=127.0.0.0/30"),
+        ("both", "allow=127.0.0.0/8,deny=127.0.0.2"),
+    ] {
+        let mut command = wharfd();
+        command.args([
+            "passwd",
+            "--rounds",
+            "1000",
+            "--options",
+            options,
+            "--home",
+            "/",
+        ]);
+        if !users.exists() {
+            command.arg("-c");
+        }
+        let mut child = command
+            .arg(&users)
+            .arg(name)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+    let mut command = wharfd();
+    command
+        .args([
+            "--listen",
+            "127.0.0.1:0",
+            "--print-port",
+            "--login-delay",
+            "0",
+        ])
+        .args(["--ban-after", "0", "--users"])
+        .arg(&users);
+    let server = Process::start(&mut command);
+    for (name, from, code) in [
+        ("near", "127.0.0.1", 530),
+        ("near", "127.0.0.2", 230),
+        ("near", "127.0.0.3", 230),
+        ("near", "127.0.0.4", 530),
+        ("far", "127.0.0.1", 530),
+        ("far", "127.0.0.4", 230),
+        ("both", "127.0.0.1", 230),
+        ("both", "127.0.0.2", 530),
+    ] {
+        let mut client = Client::connect_from(from.parse().unwrap(), server.address());
+        client.wait_for(220);
+        client.expect(&format!("USER {name}"), 331);
+        assert_eq!(client.cmd("PASS secret").code, code, "{name} from {from}");
+    }
+    // The reason is for the log alone.
+    server
+        .log
+        .wait_for("the address is not allowed to the user");
+    server.log.wait_for("the address is denied to the user");
 }
 
 #[test]

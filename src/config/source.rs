@@ -161,7 +161,11 @@ pub fn read_file(path: &Path) -> Result<Source, Mistake> {
         what,
     };
     let size = std::fs::metadata(path)
-        .map_err(|error| mistake(error.to_string()))?
+        .map_err(|error| {
+            mistake(format!(
+                "the configuration file can't be read: {error}; every setting can be an option instead"
+            ))
+        })?
         .len();
     if size > FILE_MAX {
         return Err(mistake(format!("larger than {FILE_MAX} bytes")));

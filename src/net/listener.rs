@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use super::socket::{Interest, wait};
 use crate::config::Endpoint;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Connections that may wait to be accepted: a flood is refused by us, with a
 /// word, and not by the kernel.
@@ -36,7 +36,16 @@ pub fn bind(endpoint: &Endpoint) -> Result<TcpListener> {
         let kind = Error::from(io::Error::from(error.kind())).kind();
         Error::with_source(kind, format!("listening on {endpoint}{hint}"), error)
     };
-    let addresses = endpoint.resolve().map_err(explain)?;
+    let addresses = endpoint.resolve().map_err(|error| {
+        Error::with_source(
+            // The resolver may answer another time.
+            ErrorKind::Busy,
+            format!(
+                "listening on {endpoint}: the name does not resolve; an address needs no resolver"
+            ),
+            error,
+        )
+    })?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
         match bind_address(address) {

@@ -9,7 +9,7 @@ use rustix::fs::{FlockOperation, OFlags};
 use rustix::process::{Pid, WaitOptions};
 use wharf::os::Fork;
 
-use super::failure::{Failure, TEMPORARY, silence};
+use super::failure::{Failure, TEMPORARY, silence, what_to_do};
 
 /// What the child writes to the parent when it serves.
 const READY: u8 = b'!';
@@ -79,8 +79,10 @@ impl PidFile {
     /// It can't be written, or another wharfd that lives has written it.
     pub fn write(path: &Path) -> Result<Self, Failure> {
         use std::os::unix::fs::OpenOptionsExt;
-        let trouble =
-            |error: io::Error| Failure::temporary(format!("pid-file {}: {error}", path.display()));
+        let trouble = |error: io::Error| {
+            let hint = what_to_do(error.kind());
+            Failure::temporary(format!("pid-file {}: {error}{hint}", path.display()))
+        };
         let mut file = File::options()
             .write(true)
             .create(true)

@@ -13,7 +13,7 @@ use wharf::config::Network;
 use wharf::session::limits::Unban;
 use wharf::session::{Phase, Services};
 
-use super::failure::Failure;
+use super::failure::{Failure, what_to_do};
 
 /// How long a question may take, both ways.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,7 +26,8 @@ const QUESTION_MAX: u64 = 256;
 /// The path can't be bound, or another wharfd answers there.
 pub fn bind(path: &Path) -> Result<UnixListener, Failure> {
     let trouble = |error: io::Error| {
-        Failure::temporary(format!("control-socket {}: {error}", path.display()))
+        let hint = what_to_do(error.kind());
+        Failure::temporary(format!("control-socket {}: {error}{hint}", path.display()))
     };
     match UnixStream::connect(path) {
         Ok(_) => {

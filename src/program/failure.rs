@@ -2,7 +2,7 @@
 //! administrator and an exit code for the launcher.
 
 use std::fmt;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
 use rustix::fd::AsFd;
 
@@ -41,6 +41,23 @@ impl Failure {
     pub fn tell(&self) -> i32 {
         complain(&format!("wharfd: {}", self.what));
         self.code
+    }
+}
+
+/// What to do about a file that can't be made or opened, or a port that can't
+/// be bound: to be put behind the error.
+pub fn what_to_do(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::NotFound => "; make it, or the directory it is to be in, or name another",
+        ErrorKind::PermissionDenied => {
+            "; this user may not do that: name another, or start as another user"
+        }
+        ErrorKind::ReadOnlyFilesystem => "; nothing can be written there: name another place",
+        ErrorKind::NotADirectory => "; name a directory",
+        ErrorKind::IsADirectory => "; name a file, not a directory",
+        ErrorKind::AddrInUse => "; another program listens there",
+        ErrorKind::AddrNotAvailable => "; this machine has no such address",
+        _ => "",
     }
 }
 

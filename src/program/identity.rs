@@ -93,8 +93,11 @@ fn numbers(text: &str, passwd: &str, group: &str) -> Result<(u32, u32), Failure>
                 .is_ok_and(|uid| field(line, 2) == Some(uid)))
     });
     let uid = user.parse().ok().or_else(|| field(line?, 2));
-    let uid =
-        uid.ok_or_else(|| Failure::usage(format!("user {text}: no such user in /etc/passwd")))?;
+    let uid = uid.ok_or_else(|| {
+        Failure::usage(format!(
+            "user {text}: no such user in /etc/passwd; make one, or give a number"
+        ))
+    })?;
     let gid = match wished {
         Some(wished) => wished.parse().ok().or_else(|| {
             let line = group
@@ -105,8 +108,11 @@ fn numbers(text: &str, passwd: &str, group: &str) -> Result<(u32, u32), Failure>
         // A number without an entry, as in containers, is its own group.
         None => Some(line.and_then(|line| field(line, 3)).unwrap_or(uid)),
     };
-    let gid =
-        gid.ok_or_else(|| Failure::usage(format!("user {text}: no such group in /etc/group")))?;
+    let gid = gid.ok_or_else(|| {
+        Failure::usage(format!(
+            "user {text}: no such group in /etc/group; make one, or give a number"
+        ))
+    })?;
     Ok((uid, gid))
 }
 

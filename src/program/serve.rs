@@ -23,7 +23,7 @@ use wharf::{Error, ErrorKind, Protocol, Running, Server};
 use super::background::{self, PidFile};
 use super::cli::Invocation;
 use super::counters::Counters;
-use super::failure::{Failure, complain};
+use super::failure::{Failure, complain, what_to_do};
 use super::hooks::Hooks;
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
@@ -177,7 +177,8 @@ impl Helpers {
                 .resolve()
                 .and_then(|addresses| TcpListener::bind(&addresses[..]));
             metrics.push(bound.map_err(|error| {
-                Failure::temporary(format!("listen-metrics {endpoint}: {error}"))
+                let hint = what_to_do(error.kind());
+                Failure::temporary(format!("listen-metrics {endpoint}: {error}{hint}"))
             })?);
         }
         Ok(Helpers {
@@ -234,7 +235,10 @@ pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<Transfe
     let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {
         None => None,
         Some(Ok(log)) => Some(Arc::new(log)),
-        Some(Err(error)) => return Err(Failure::usage(error)),
+        Some(Err(error)) => {
+            let hint = hint(&error);
+            return Err(Failure::usage(format!("{error}{hint}")));
+        }
     };
     let mut server = Server::new(config.clone(), Arc::clone(&users) as Arc<dyn Authenticator>);
     if let Some(log) = &transfer_log {
@@ -342,7 +346,7 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
     let mut chain = Chain::new();
     if let Some(directory) = &config.anonymous {
         let file_system = LocalFs::open(directory)
-            .map_err(|error| format!("{}: {error}", directory.display()))?;
+            .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
         chain = chain.with(Anonymous::new(
             Arc::new(file_system),
             config.anonymous_rights,
@@ -350,7 +354,13 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
     }
     if let Some(path) = &config.users {
         chain = chain.with(
-            UserFile::open(path, UserDefaults::default()).map_err(|error| error.to_string())?,
+            UserFile::open(path, UserDefaults::default()).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    let path = path.display();
+                    format!("{error}; make it with: wharfd passwd -c {path} NAME")
+                }
+                _ => format!("{error}{}", hint(&error)),
+            })?,
         );
     }
     if config.system_users {
@@ -377,12 +387,22 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
     }
 }
 
+/// What to do about an error of the library that has come from a file.
+fn hint(error: &Error) -> &'static str {
+    what_to_do(match error.kind() {
+        ErrorKind::NotFound => std::io::ErrorKind::NotFound,
+        ErrorKind::Denied => std::io::ErrorKind::PermissionDenied,
+        ErrorKind::ReadOnly => std::io::ErrorKind::ReadOnlyFilesystem,
+        ErrorKind::NotDirectory => std::io::ErrorKind::NotADirectory,
+        _ => std::io::ErrorKind::Other,
+    })
+}
+
 /// A wrong setting stays wrong; a port in use may be free another time.
 fn failure(error: Error) -> Failure {
     match error.kind() {
-        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::NotFound | ErrorKind::Denied => {
-            Failure::usage(error)
-        }
+        ErrorKind::NotFound => Failure::usage(format!("{error}{}", hint(&error))),
+        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Denied => Failure::usage(error),
         _ => Failure::temporary(error),
     }
 }

@@ -231,7 +231,11 @@ fn homes(config: &Config, found: &mut Vec<Advice>) {
 
 fn programs(config: &Config, found: &mut Vec<Advice>) {
     let program = &config.program;
+    // Without a slash it is looked for in PATH.
+    let helper = config.auth_helper.first().filter(|path| path.contains('/'));
+    let helper = helper.map(PathBuf::from);
     let hooks = [
+        ("auth-helper", &helper),
         ("on-upload", &program.on_upload),
         ("on-login", &program.on_login),
         ("on-delete", &program.on_delete),
@@ -311,6 +315,11 @@ mod tests {
                 &[("on-upload", "/etc/passwd")],
                 60,
                 Some(("on-upload", "no program")),
+            ),
+            (
+                &[("auth-helper", "/nonexistent/helper")],
+                60,
+                Some(("auth-helper", "no program")),
             ),
             (
                 &[("anonymous", "/nonexistent/tree")],
