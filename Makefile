@@ -26,7 +26,7 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test clients_tls
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test transcripts --test clients_tls
 	$(CARGO) test --locked --features tls13,testing --doc testing
 
 MINUTES ?= 60

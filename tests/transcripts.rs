@@ -1,5 +1,5 @@
 //! The dialogues of tests/transcripts, a test for each directory, on files in
-//! memory and in a directory.
+//! memory and in a directory, and once more in memory under TLS.
 //!
 //! With `WHARF_BLESS=1` every `S:` and `D<` line that does not fit is written
 //! anew from what came; the change is then for a human to judge.
@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use common::TempDir;
-use common::transcript::{Outcome, difference, now, play, store};
+use common::link::{Clear, Layer};
+use common::transcript::{Outcome, difference, now, play_over, store};
 use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
 const TRANSCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/transcripts");
@@ -45,6 +46,7 @@ fn run_directory(name: &str) {
                 &format!("{shown} in memory"),
                 &text,
                 files,
+                &Clear,
                 &mut failures,
             );
         }
@@ -56,6 +58,7 @@ fn run_directory(name: &str) {
                 &format!("{shown} in a directory"),
                 &text,
                 files,
+                &Clear,
                 &mut failures,
             );
         }
@@ -63,8 +66,33 @@ fn run_directory(name: &str) {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
-fn run(path: &Path, shown: &str, text: &str, files: Arc<dyn FileSystem>, failures: &mut String) {
-    match catch_unwind(AssertUnwindSafe(|| play(text, files).unwrap())) {
+/// Runs every dialogue of a directory with both its connections under TLS.
+#[cfg(feature = "ftps")]
+fn run_directory_under_tls(name: &str) {
+    let mut failures = String::new();
+    for path in dialogues(name) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let shown = format!("{name}/{} under TLS", path.file_name().unwrap().display());
+        let directory = TempDir::new("transcript");
+        let files: Arc<dyn FileSystem> = match store(&text) {
+            Some("local") => Arc::new(LocalFs::open(directory.path()).unwrap()),
+            _ => Arc::new(MemoryFs::new().with_clock(now)),
+        };
+        let layer = common::tls_link::Tls::new();
+        run(&path, &shown, &text, files, &layer, &mut failures);
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+fn run(
+    path: &Path,
+    shown: &str,
+    text: &str,
+    files: Arc<dyn FileSystem>,
+    layer: &dyn Layer,
+    failures: &mut String,
+) {
+    match catch_unwind(AssertUnwindSafe(|| play_over(text, files, layer).unwrap())) {
         Ok(lines) if std::env::var_os("WHARF_BLESS").is_some() => {
             bless(path, shown, text, &lines, failures);
         }
@@ -110,6 +138,11 @@ fn bless(path: &Path, shown: &str, text: &str, lines: &[Outcome], failures: &mut
 macro_rules! directories {
     ($($name:ident)+) => {
         $(#[test] fn $name() { run_directory(stringify!($name)); })+
+
+        #[cfg(feature = "ftps")]
+        mod under_tls {
+            $(#[test] fn $name() { super::run_directory_under_tls(stringify!($name)); })+
+        }
 
         #[test]
         fn every_directory_is_run() {

@@ -14,8 +14,11 @@ pub mod temp;
 mod testing;
 #[cfg(feature = "ftps")]
 pub mod tls;
+#[cfg(feature = "ftps")]
+pub mod tls_link;
 
 pub use temp::TempDir;
 pub use testing::client::{self, Client};
+pub use testing::link;
 pub use testing::server::*;
 pub use testing::transcript;

@@ -309,14 +309,19 @@ pub struct SecureServer {
     pub implicit: SocketAddr,
 }
 
+/// Gives a server a certificate.
+pub fn with_certificate(settings: Builder, certificates: &Certificates) -> Builder {
+    let made = certificate("ftp.test", None, VALID);
+    let (certificate, key) = certificates.write("ftp.test", &[&made]);
+    settings
+        .set("tls-cert", certificate.to_str().unwrap())
+        .set("tls-key", key.to_str().unwrap())
+}
+
 /// Starts a server with TLS.
 pub fn secure(settings: Builder) -> SecureServer {
     let certificates = Certificates::new();
-    let made = certificate("ftp.test", None, VALID);
-    let (certificate, key) = certificates.write("ftp.test", &[&made]);
-    let server = settings
-        .set("tls-cert", certificate.to_str().unwrap())
-        .set("tls-key", key.to_str().unwrap())
+    let server = with_certificate(settings, &certificates)
         .set("listen-ftps", "127.0.0.1:0")
         .start();
     let ports = server.running().addresses();

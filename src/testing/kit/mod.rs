@@ -4,6 +4,7 @@
 #![allow(clippy::field_reassign_with_default)]
 
 pub mod client;
+pub mod link;
 pub mod pattern;
 pub mod server;
 pub mod transcript;

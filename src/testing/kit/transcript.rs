@@ -44,7 +44,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use wharf::storage::{Attributes, FileSystem, Follow, VirtualPath};
 use wharf::{ErrorKind, Result};
 
-use super::client::{Client, Data, extended_port, passive_address};
+use super::client::{Data, extended_port, passive_address};
+use super::link::{Clear, Control, End, Flow, Layer, Link};
 use super::pattern::{bytes, escaped, fits};
 use super::server::{TestServer, content, make_dirs, put_file, server};
 
@@ -82,7 +83,19 @@ pub struct Outcome {
 /// # Panics
 /// On a dialogue that makes no sense, and when the server goes astray.
 pub fn play(text: &str, files: Arc<dyn FileSystem>) -> Result<Vec<Outcome>> {
-    Ok(Run::new(text, files)?.play())
+    play_over(text, files, &Clear)
+}
+
+/// The same, with something under its connections.
+///
+/// # Errors
+/// As [`play`].
+pub fn play_over(
+    text: &str,
+    files: Arc<dyn FileSystem>,
+    layer: &dyn Layer,
+) -> Result<Vec<Outcome>> {
+    Ok(Run::new(text, files, layer)?.play())
 }
 
 /// The lines of a dialogue with what came instead; `None` if all is well.
@@ -102,26 +115,29 @@ pub fn difference(lines: &[Outcome]) -> Option<String> {
 
 #[derive(Default)]
 struct Party {
-    client: Option<Client>,
+    client: Option<Link>,
     passive: Option<SocketAddr>,
     listener: Option<TcpListener>,
-    data: Option<Data>,
+    data: Option<Box<dyn Flow>>,
     late: bool,
     /// What came over the data connection and has not been compared yet.
     received: Option<Vec<u8>>,
+    /// How the data connection ended that was read last.
+    end: Option<End>,
 }
 
-struct Run {
+struct Run<'a> {
     lines: Vec<String>,
     at: usize,
     // Clients go first: a server that stops waits for them a moment.
     parties: BTreeMap<u32, Party>,
     server: TestServer,
     over: SocketAddr,
+    layer: &'a dyn Layer,
 }
 
-impl Run {
-    fn new(text: &str, files: Arc<dyn FileSystem>) -> Result<Self> {
+impl<'a> Run<'a> {
+    fn new(text: &str, files: Arc<dyn FileSystem>, layer: &'a dyn Layer) -> Result<Self> {
         let lines: Vec<String> = text.lines().map(String::from).collect();
         let mut builder = server();
         let (mut tree, mut ipv6) = (Vec::new(), false);
@@ -152,13 +168,14 @@ impl Run {
         for entry in tree {
             plant(files.as_ref(), &entry)?;
         }
-        let server = builder.files(files).start();
+        let server = layer.prepare(builder).files(files).start();
         Ok(Run {
             over: if ipv6 { server.v6 } else { server.v4 },
             lines,
             at: 0,
             server,
             parties: BTreeMap::new(),
+            layer,
         })
     }
 
@@ -233,7 +250,7 @@ impl Run {
                 let data = self.data(party);
                 data.send(&bytes(rest));
                 if kind == "D>" {
-                    self.party(party).data = None;
+                    self.close_data(party);
                 }
             }
             "login" => {
@@ -242,9 +259,7 @@ impl Run {
                 self.client(1).expect("TYPE I", 200);
             }
             "late" => self.party(party).late = true,
-            "drop" if rest == "data" => {
-                self.party(1).data = None;
-            }
+            "drop" if rest == "data" => self.close_data(1),
             "drop" => {
                 self.party(rest.parse().unwrap_or(1)).client = None;
             }
@@ -273,12 +288,21 @@ impl Run {
         self.parties.entry(number).or_default()
     }
 
-    fn client(&mut self, number: u32) -> &mut Client {
-        let over = self.over;
+    fn client(&mut self, number: u32) -> &mut Control {
+        let (over, layer) = (self.over, self.layer);
         let party = self.party(number);
         // The first line of a transcript that names a client is its greeting;
         // `login` and `C:` pass over it.
-        party.client.get_or_insert_with(|| Client::greeted(over))
+        let link = party
+            .client
+            .get_or_insert_with(|| layer.connect(over).greeted());
+        &mut link.control
+    }
+
+    fn close_data(&mut self, number: u32) {
+        if let Some(data) = self.party(number).data.take() {
+            data.close();
+        }
     }
 
     fn send(&mut self, number: u32, text: &str, line_end: bool) {
@@ -295,11 +319,7 @@ impl Run {
         }
         let verb = String::from_utf8_lossy(line.get(..4).unwrap_or(b"")).to_ascii_uppercase();
         if DATA_VERBS.contains(&verb.as_str()) && !std::mem::take(&mut self.party(number).late) {
-            let party = self.party(number);
-            if let Some(address) = party.passive.take() {
-                party.data = Some(Data::connect(address));
-                party.received = None;
-            }
+            self.connect_data(number);
         }
         if line_end {
             line.extend_from_slice(b"\r\n");
@@ -308,9 +328,12 @@ impl Run {
     }
 
     fn hear(&mut self, number: u32, word: &str, want: &str) -> Option<Vec<String>> {
-        let over = self.over;
+        let (over, layer) = (self.over, self.layer);
         let party = self.party(number);
-        let client = party.client.get_or_insert_with(|| Client::connect(over));
+        let client = &mut party
+            .client
+            .get_or_insert_with(|| layer.connect(over))
+            .control;
         let got = match client.try_line() {
             Ok(Some(got)) => got,
             Ok(None) => {
@@ -354,6 +377,10 @@ impl Run {
             self.client(number).unread(&got);
             return None;
         }
+        // What looks whole must be, and what is not must not look so.
+        if text.starts_with("226 ") && party.end == Some(End::Cut) {
+            return Some(vec![format!("{word} 226, and the data are cut")]);
+        }
         if fits(want, &got) {
             return None;
         }
@@ -365,23 +392,31 @@ impl Run {
         Some(vec![format!("{word} {shown}")])
     }
 
-    fn data(&mut self, number: u32) -> &mut Data {
+    /// Connects to the passive port, if there is a new one.
+    fn connect_data(&mut self, number: u32) {
         let party = self.party(number);
-        if let Some(listener) = party.listener.take() {
-            party.data = Some(Data::accept(&listener));
+        if let (Some(address), Some(link)) = (party.passive.take(), &party.client) {
+            party.data = Some((link.wrap)(Data::connect(address)));
             party.received = None;
         }
-        if let Some(address) = party.passive.take() {
-            party.data = Some(Data::connect(address));
+    }
+
+    fn data(&mut self, number: u32) -> &mut dyn Flow {
+        let party = self.party(number);
+        if let (Some(listener), Some(link)) = (party.listener.take(), &party.client) {
+            party.data = Some((link.wrap)(Data::accept(&listener)));
             party.received = None;
         }
-        party.data.as_mut().expect("a data connection")
+        self.connect_data(number);
+        let party = self.party(number);
+        party.data.as_deref_mut().expect("a data connection")
     }
 
     fn receive(&mut self, number: u32, line: &str, word: &str, want: &str) -> Option<Vec<String>> {
         if self.party(number).received.is_none() {
-            let received = self.data(number).rest();
+            let (received, end) = self.data(number).rest();
             self.party(number).received = Some(received);
+            self.party(number).end = Some(end);
             self.party(number).data = None;
         }
         let last = !self
