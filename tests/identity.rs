@@ -276,3 +276,51 @@ fn landlock_shuts_in_what_is_served() {
         client.cmd("RETR file").code == 550
     }));
 }
+
+/// Certificates that root alone may read: they serve, the log says at the
+/// start that renewed ones need a restart, and says nothing else of them.
+#[cfg(feature = "ftps")]
+#[test]
+fn keys_of_root_alone_serve_until_the_next_start() {
+    use common::tls::{Certificates, SecureClient, VALID, certificate};
+    if !is_root() {
+        return;
+    }
+    let shown = |server: &Process| {
+        let client = SecureClient::explicit(server.address());
+        let certificate = client.stream.ssl().peer_certificate().unwrap();
+        certificate.to_der().unwrap()
+    };
+    // In a directory that root alone may enter, and in one that is open.
+    for (mode, complaints) in [(0o700, 0), (0o755, 1)] {
+        let (directory, program) = open_directory();
+        let certificates = Certificates::new();
+        let old = certificate("ftp.test", None, VALID);
+        let (chain, key) = certificates.write("ftp", &[&old]);
+        std::fs::set_permissions(certificates.0.path(), PermissionsExt::from_mode(mode)).unwrap();
+        let mut command = Command::new(&program);
+        command
+            .env_clear()
+            .args(["--listen", "127.0.0.1:0", "--print-port"])
+            .args(["--user", "12345", "--tls-cert"])
+            .arg(&chain)
+            .arg("--tls-key")
+            .arg(&key)
+            .arg(directory.path());
+        let server = Process::start(&mut command);
+        let old = old.certificate.to_der().unwrap();
+        assert_eq!(shown(&server), old);
+        server.log.wait_for("ftp.key can't be read again as user");
+        certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+        // Longer than the time between two looks at the files.
+        let until = std::time::Instant::now() + std::time::Duration::from_millis(2500);
+        while std::time::Instant::now() < until {
+            assert_eq!(shown(&server), old);
+        }
+        let said = server.log.text().matches("the old ones stay").count();
+        assert_eq!(said, complaints, "{}", server.log.text());
+        server.signal("HUP");
+        server.log.wait_for("the old certificates stay in force");
+        assert_eq!(shown(&server), old);
+    }
+}

@@ -197,13 +197,17 @@ impl Interpreter {
                 false => &buffer[..got],
             };
             self.send_bytes(stream, data)?;
+            if transfer.is_paced() {
+                self.flush_data(stream)?;
+            }
             self.pace(transfer, got as u64)?;
             self.look_if_due(&mut looked, offset)?;
         }
         Ok(())
     }
 
-    /// Sends all of `data`.
+    /// Sends all of `data`; under TLS the end of it may wait for more, for
+    /// [`Interpreter::flush_data`] or for the end of the connection.
     pub fn send_bytes(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
         let mut stall = self.stall();
         let mut sent = 0;
@@ -218,17 +222,28 @@ impl Interpreter {
                 Err(error) => return Err(data_error(error)),
             }
         }
-        self.flush_data(stream, &mut stall)
+        Ok(())
     }
 
-    fn flush_data(&mut self, stream: &mut Stream, stall: &mut Stall) -> Result<()> {
+    /// Sends what is left of earlier bytes.
+    pub fn flush_data(&mut self, stream: &mut Stream) -> Result<()> {
+        self.until_sent(stream, Stream::flush)
+    }
+
+    /// Repeats what sends until a slow client has taken all of it.
+    fn until_sent(
+        &mut self,
+        stream: &mut Stream,
+        send: impl Fn(&mut Stream) -> io::Result<()>,
+    ) -> Result<()> {
+        let mut stall = self.stall();
         loop {
-            match stream.flush() {
+            match send(stream) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // It was ready since the last wait, so it does not stand
                     // still, however little it has taken.
-                    self.wait_for_data(stream, Interest::Write, stall.seen + 1, stall)?;
+                    self.wait_for_data(stream, Interest::Write, stall.seen + 1, &mut stall)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(data_error(error)),
@@ -358,23 +373,9 @@ impl Interpreter {
 
     /// Ends the data connection after all has been sent.
     pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
-        if !stream.is_secure() {
-            return Ok(());
-        }
-        let mut stall = self.stall();
-        loop {
-            // Without close_notify the client takes the data for cut off, and
-            // GnuTLS clients lose their session (FileZilla's error -110).
-            match stream.finish() {
-                Ok(()) => return Ok(()),
-                // A slow client has yet to read what fills the socket.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_for_data(&stream, Interest::Write, stall.seen + 1, &mut stall)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(data_error(error)),
-            }
-        }
+        // Without close_notify the client takes the data for cut off, and
+        // GnuTLS clients lose their session (FileZilla's error -110).
+        self.until_sent(&mut stream, Stream::end)
     }
 }
 

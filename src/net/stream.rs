@@ -39,19 +39,22 @@ impl Stream {
         }
     }
 
-    /// Says to the peer that nothing more comes: close_notify under TLS, then
-    /// the end of the sending direction.
-    pub fn finish(&mut self) -> io::Result<()> {
+    /// Sends what writes have left and says that nothing more comes: under TLS
+    /// by close_notify. In the clear closing will say it.
+    pub fn end(&mut self) -> io::Result<()> {
         match self {
-            Stream::Plain(socket) => socket.shutdown(Shutdown::Write),
-            Stream::Tls(stream) => {
-                stream.shutdown()?;
-                match stream.socket().shutdown(Shutdown::Write) {
-                    // A client that has said close_notify may be gone.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                    result => result,
-                }
-            }
+            Stream::Plain(_) => Ok(()),
+            Stream::Tls(stream) => stream.shutdown(),
+        }
+    }
+
+    /// The same, and ends the sending direction.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.end()?;
+        match self.socket().shutdown(Shutdown::Write) {
+            // A client that has said close_notify may be gone.
+            Err(error) if self.is_secure() && error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
         }
     }
 }

@@ -54,7 +54,13 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
             "user {name}: the way back to root is open"
         )));
     }
-    for path in config.users.iter().chain(&config.program.config_file) {
+    let read_again = (config.users.iter())
+        .chain(&config.program.config_file)
+        .chain(&config.tls_cert)
+        .chain(&config.tls_key)
+        .chain(&config.tls_key_password_file)
+        .chain(&config.tls_client_ca);
+    for path in read_again {
         if let Err(error) = std::fs::File::open(path) {
             log::warn!(
                 "{} can't be read again as user {name}: {error}; changes need a restart",

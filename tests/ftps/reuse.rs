@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use openssl::ssl::{SslSession, SslSessionCacheMode, SslVersion};
+use openssl::ssl::{ShutdownState, SslOptions, SslSession, SslSessionCacheMode, SslVersion};
 
 use crate::common::server;
-use crate::common::tls::{NEWEST, SecureClient, context, secure};
+use crate::common::tls::{NEWEST, SecureClient, SecureData, context, secure};
 
 /// The versions that this build speaks.
 fn versions() -> Vec<SslVersion> {
@@ -127,5 +127,59 @@ fn clients_that_use_a_ticket_once_resume_too() {
             _ => client.fetch_secure("RETR file").1,
         };
         assert!(resumed, "file {number}");
+    }
+}
+
+/// A transfer that has begun on a resumed data connection.
+#[track_caller]
+fn begin(client: &mut SecureClient, line: &str) -> SecureData {
+    let data = client.data();
+    client.send(line);
+    let mut data = client.protect(data.0).unwrap();
+    client.wait_for(150);
+    assert!(data.resumed(), "{line}");
+    // However it ends, this client keeps its session.
+    data.0
+        .set_shutdown(ShutdownState::SENT | ShutdownState::RECEIVED);
+    data
+}
+
+#[test]
+fn broken_transfers_do_not_cost_the_session() {
+    // OpenSSL forgets the session of a connection that ends without
+    // close_notify, and a client without tickets could never resume it again.
+    let server = secure(server().set("tls-reuse", "require"));
+    server.file("file", b"content");
+    server.file("large", &vec![7; 32 << 20]);
+    let mut clients: Vec<_> = versions().into_iter().map(of_version).collect();
+    clients.push(context(|builder| {
+        builder.set_options(SslOptions::NO_TICKET);
+        builder
+            .set_max_proto_version(Some(SslVersion::TLS1_2))
+            .unwrap();
+    }));
+    for rules in clients {
+        let mut client = SecureClient::explicit_with(server.v4, rules).ready();
+        for line in ["RETR large", "STOR new"] {
+            let data = begin(&mut client, line);
+            client.send("ABOR");
+            client.wait_for(426);
+            client.wait_for(226);
+            drop(data);
+            // The client closes in the middle of it.
+            drop(begin(&mut client, line));
+            client.wait_for(426);
+        }
+        for line in ["RETR large", "STOR new"] {
+            begin(&mut client, line)
+                .0
+                .get_ref()
+                .shutdown(std::net::Shutdown::Both)
+                .unwrap();
+            client.wait_for(426);
+        }
+        let (content, resumed) = client.fetch_secure("RETR file");
+        assert!(resumed && content == b"content");
+        assert!(client.store_secure("STOR new", b"new").1);
     }
 }

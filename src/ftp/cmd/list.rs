@@ -173,6 +173,9 @@ impl Lister {
     fn after_entry(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
         if self.out.len() >= PIECE {
             self.send(state, sink)?;
+            if let Sink::Data(stream) = sink {
+                state.flush_data(stream)?;
+            }
         }
         pause(state, &mut self.count)
     }

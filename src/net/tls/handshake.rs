@@ -5,7 +5,8 @@
 use std::io;
 use std::time::Instant;
 
-use super::backend::{Middle, Progress};
+use super::backend::Middle;
+use super::channel::Progress;
 use super::server::{SessionTls, refused};
 use super::stream::TlsStream;
 use super::wire::{Reads, Wire};

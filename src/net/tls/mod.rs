@@ -21,6 +21,8 @@ mod backend;
 #[path = "openssl.rs"]
 mod backend;
 #[cfg(feature = "ftps")]
+mod channel;
+#[cfg(feature = "ftps")]
 mod handshake;
 #[cfg(feature = "ftps")]
 mod hello;

@@ -4,11 +4,12 @@
 //! names, resumption or ciphers; `hello` and `wire` see to these.
 
 use std::error::Error as _;
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::Duration;
 
 use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsStream};
 
+use super::channel::{Channel, Progress};
 use super::keys::Identity;
 use super::wire::Wire;
 use super::{ClientCertificate, Purpose, TlsSettings};
@@ -66,14 +67,6 @@ impl Context {
     }
 }
 
-/// How far a handshake has come.
-pub(super) enum Progress {
-    /// To its end.
-    Done(Channel),
-    /// The wire would not wait for the peer's next bytes.
-    Wait(Middle),
-}
-
 /// A handshake that waits for the peer.
 pub(super) struct Middle(MidHandshakeTlsStream<Wire>);
 
@@ -84,9 +77,7 @@ impl Middle {
     }
 }
 
-fn progress(
-    outcome: std::result::Result<TlsStream<Wire>, HandshakeError<Wire>>,
-) -> io::Result<Progress> {
+fn progress(outcome: std::result::Result<Raw, HandshakeError<Wire>>) -> io::Result<Progress> {
     match outcome {
         Ok(stream) => Ok(Progress::Done(Channel(stream))),
         Err(HandshakeError::Failure(error)) => Err(cause(error)),
@@ -106,27 +97,10 @@ fn cause(error: native_tls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// An established connection.
-#[derive(Debug)]
-pub(super) struct Channel(TlsStream<Wire>);
+/// The library's stream.
+pub(super) type Raw = TlsStream<Wire>;
 
 impl Channel {
-    pub(super) fn wire(&self) -> &Wire {
-        self.0.get_ref()
-    }
-
-    pub(super) fn wire_mut(&mut self) -> &mut Wire {
-        self.0.get_mut()
-    }
-
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-
-    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.write(data)
-    }
-
     /// Bytes decrypted and not read.
     pub(super) fn pending(&self) -> usize {
         self.0.buffered_read_size().unwrap_or(0)

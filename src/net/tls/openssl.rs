@@ -1,7 +1,7 @@
 //! The back-end on the `openssl` crate: TLS 1.2 and 1.3, client certificates,
 //! and a cipher order that fits the processor.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::time::Duration;
 
 use openssl::error::ErrorStack;
@@ -13,6 +13,7 @@ use openssl::ssl::{
 };
 use openssl::x509::{X509, X509NameRef};
 
+use super::channel::{Channel, Progress};
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
@@ -92,16 +93,8 @@ impl Context {
     }
 }
 
-/// How far a handshake has come.
-pub(super) enum Progress {
-    /// To its end.
-    Done(Channel),
-    /// The wire would not wait for the peer's next bytes.
-    Wait(Middle),
-}
-
 /// A handshake that waits for the peer.
-pub(super) struct Middle(SslStream<Wire>);
+pub(super) struct Middle(Raw);
 
 impl Middle {
     /// Goes on with what has come.
@@ -210,27 +203,10 @@ fn processor_has_aes() -> bool {
     false
 }
 
-/// An established connection.
-#[derive(Debug)]
-pub(super) struct Channel(SslStream<Wire>);
+/// The library's stream.
+pub(super) type Raw = SslStream<Wire>;
 
 impl Channel {
-    pub(super) fn wire(&self) -> &Wire {
-        self.0.get_ref()
-    }
-
-    pub(super) fn wire_mut(&mut self) -> &mut Wire {
-        self.0.get_mut()
-    }
-
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
-    }
-
-    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.write(data)
-    }
-
     /// Bytes decrypted and not read.
     pub(super) fn pending(&self) -> usize {
         self.0.ssl().pending()

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::backend::{Channel, Context, Material, Progress, TICKET_LIFE};
+use super::backend::{Context, Material, TICKET_LIFE};
+use super::channel::{Channel, Progress};
 use super::handshake::DataHandshake;
 use super::hello::ClientHello;
 use super::keys::{self, Identity};
@@ -53,20 +54,38 @@ struct Loaded {
 }
 
 /// What changes when a file is replaced or written to.
-#[derive(Debug, PartialEq, Eq)]
-struct Stamp(Option<(u64, u64, i64, i64, u64)>);
+#[derive(Debug)]
+enum Stamp {
+    /// Device, inode and size; time of change in seconds and nanoseconds.
+    Found([u64; 3], [i64; 2]),
+    Missing,
+    /// In a directory that we may not enter: since root was given up, nothing
+    /// is known of the file, and nothing can be read. That is no change.
+    Hidden,
+}
 
 impl Stamp {
     fn of(path: &Path) -> Stamp {
-        Stamp(std::fs::metadata(path).ok().map(|found| {
-            (
-                found.dev(),
-                found.ino(),
-                found.mtime(),
-                found.mtime_nsec(),
-                found.size(),
-            )
-        }))
+        match std::fs::metadata(path) {
+            Ok(found) => Stamp::Found(
+                [found.dev(), found.ino(), found.size()],
+                [found.mtime(), found.mtime_nsec()],
+            ),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Stamp::Hidden,
+            Err(_) => Stamp::Missing,
+        }
+    }
+}
+
+impl PartialEq for Stamp {
+    fn eq(&self, other: &Stamp) -> bool {
+        match (self, other) {
+            (Stamp::Hidden, _) | (_, Stamp::Hidden) | (Stamp::Missing, Stamp::Missing) => true,
+            (Stamp::Found(file, time), Stamp::Found(other, changed)) => {
+                (file, time) == (other, changed)
+            }
+            _ => false,
+        }
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::CloseNotify;
-use super::backend::Channel;
+use super::channel::Channel;
 use crate::error::{Doing, ErrorKind, Result};
 use crate::net::socket::Socket;
 
-/// Plaintext taken by one write: its records go to the kernel in one send
+/// Bytes gathered for one send, and the most plaintext taken by one write
 /// (design.md, section 6: 3.2 instead of 2.4 GiB/s).
 const GATHER: usize = 256 * 1024;
 /// The most plaintext in a record (RFC 8446, section 5.1).
@@ -33,11 +33,12 @@ pub(super) struct Peer {
 /// An established TLS connection.
 ///
 /// Reads give `Ok(0)` only after the peer's close_notify (see
-/// [`CloseNotify`]). Writes seal up to 256 KiB into records and send them at
-/// once. With a socket that does not block, or has timeouts, `WouldBlock`
-/// means what it means for the socket: nothing is lost and the call can be
-/// made again. A write that returns `Ok` may have left records for the next
-/// write or flush to send.
+/// [`CloseNotify`]). Writes seal their data into records and send 256 KiB at
+/// once; what is less waits for more, for a flush, or for
+/// [`TlsStream::shutdown`], so that a small file and the close_notify behind
+/// it leave in one segment. With a socket that does not block, or has
+/// timeouts, `WouldBlock` means what it means for the socket: nothing is lost
+/// and the call can be made again.
 #[derive(Debug)]
 pub struct TlsStream {
     channel: Channel,
@@ -157,7 +158,6 @@ impl TlsStream {
     }
 
     fn say_goodbye(&mut self) -> io::Result<()> {
-        self.channel.wire_mut().send_pending()?;
         if !self.closed {
             self.closed = true;
             self.channel.close_notify()?;
@@ -176,7 +176,19 @@ impl TlsStream {
         let doing = "leaving TLS";
         self.channel.wire_mut().end_by(deadline);
         let rest = self.read_to_the_end().doing(doing)?;
-        Ok((self.socket, rest))
+        Ok((self.socket.clone(), rest))
+    }
+}
+
+impl Drop for TlsStream {
+    /// The library forgets the session of a connection that ends without
+    /// close_notify, and clients without tickets could not resume it any more
+    /// after an aborted transfer. So it is told that one was sent; none is:
+    /// the record stays in the wire, and the client sees a cut.
+    fn drop(&mut self) {
+        if !self.closed {
+            let _ = self.channel.close_notify();
+        }
     }
 }
 
@@ -234,9 +246,11 @@ impl TlsStream {
 
 impl Write for TlsStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.channel.wire_mut().send_pending()?;
-        self.pay_ticket();
         let data = &data[..data.len().min(GATHER)];
+        if self.channel.wire().unsent() + data.len() > GATHER {
+            self.channel.wire_mut().send_pending()?;
+        }
+        self.pay_ticket();
         let records = data.len().div_ceil(RECORD);
         self.channel
             .wire_mut()
@@ -244,6 +258,9 @@ impl Write for TlsStream {
         let mut sealed = 0;
         while sealed < data.len() {
             sealed += self.channel.write(&data[sealed..])?;
+        }
+        if self.channel.wire().unsent() < GATHER {
+            return Ok(sealed);
         }
         match self.channel.wire_mut().send_pending() {
             // The records are made and can't be taken back: the next call

@@ -11,12 +11,13 @@ use super::hello::{self, ClientHello, Look};
 use super::{Mark, Purpose};
 use crate::net::socket::{Interest, Socket, wait};
 
-/// Bytes read at once on a data connection: one system call for four records
-/// and more (design.md, section 6).
+/// Bytes read at once at first, and always on a control connection, where a
+/// command is one short record. The buffer is given back there as soon as it
+/// is empty, so an idle session has none.
+const FIRST_READ: usize = 4 * 1024;
+/// What data connections come to when they bring much: one system call for
+/// four records and more (design.md, section 6).
 const DATA_READ: usize = 64 * 1024;
-/// The same on a control connection, where a command is one short record. The
-/// buffer is given back as soon as it is empty, so an idle session has none.
-const CONTROL_READ: usize = 4 * 1024;
 
 /// Of the server's part of a handshake: as much as certificates ever need.
 const FLIGHT_MAX: usize = 32 * 1024;
@@ -42,6 +43,8 @@ pub(super) struct Wire {
     input: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes asked of the next read.
+    step: usize,
     /// The socket's end was read. Whether that is the end of the data, only a
     /// close_notify can tell.
     ended: bool,
@@ -86,6 +89,7 @@ impl Wire {
             input: Vec::new(),
             start: 0,
             end: 0,
+            step: FIRST_READ,
             ended: false,
             output: Vec::new(),
             sent: 0,
@@ -252,12 +256,8 @@ impl Wire {
             self.end -= self.start;
             self.start = 0;
         }
-        let step = match self.purpose {
-            Purpose::Control => CONTROL_READ,
-            Purpose::Data(_) => DATA_READ,
-        };
-        if self.input.len() == self.end {
-            self.input.resize(self.end + step, 0);
+        if self.input.len() < self.end + self.step {
+            self.input.resize(self.end + self.step, 0);
         }
         let room = &mut self.input[self.end..];
         let count = loop {
@@ -282,6 +282,9 @@ impl Wire {
         };
         self.end += count;
         self.ended = count == 0;
+        if self.end == self.input.len() && self.purpose != Purpose::Control {
+            self.step = (self.step * 4).min(DATA_READ);
+        }
         Ok(count)
     }
 

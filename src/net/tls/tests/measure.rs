@@ -52,9 +52,9 @@ fn an_idle_session_is_small() {
         let thread = thread::Builder::new().stack_size(256 * 1024);
         let thread = thread.spawn(move || {
             let mut stream = session.accept(socket.into(), soon()).unwrap();
-            stream.write_all(b"220 ready\r\n").unwrap();
+            say(&mut stream, "220 ready\r\n");
             assert_eq!(stream.read(&mut [0; 100]).unwrap(), 6);
-            stream.write_all(b"200 fine\r\n").unwrap();
+            say(&mut stream, "200 fine\r\n");
             done.send(()).unwrap();
             assert_eq!(stream.read(&mut [0; 100]).unwrap_or(0), 0);
         });

@@ -11,6 +11,7 @@ mod measure;
 mod renewal;
 mod resumption;
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -132,6 +133,12 @@ fn together<S: Send, C>(
     })
 }
 
+/// Writes and sends, as control connections do.
+fn say(stream: &mut TlsStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.flush().unwrap();
+}
+
 /// A control connection that stays: the server's stream and the client's.
 fn control(session: &SessionTls, client: &Client) -> (TlsStream, client::Connection) {
     together(
@@ -139,7 +146,7 @@ fn control(session: &SessionTls, client: &Client) -> (TlsStream, client::Connect
         Side::Control,
         |accepted| {
             let mut stream = accepted.unwrap();
-            std::io::Write::write_all(&mut stream, b"220 ready\r\n").unwrap();
+            say(&mut stream, "220 ready\r\n");
             stream
         },
         |socket| {

@@ -98,7 +98,7 @@ fn clients_that_use_a_ticket_once_resume_too() {
         for direction in BOTH {
             let resumed = data(&session, direction, &client, &client);
             assert!(resumed, "round {round}, {direction:?}");
-            server.write_all(b"226 done\r\n").unwrap();
+            say(&mut server, "226 done\r\n");
             assert_eq!(theirs.line(), "226 done\r\n");
         }
     }
