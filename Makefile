@@ -35,6 +35,30 @@ soak: build-deps ## A hundred clients of all kinds at once for MINUTES (60)
 	WHARF_NEED_CLIENTS=1 WHARF_SOAK_MINUTES=$(MINUTES) \
 	  $(CARGO) test --release --locked --test soak -- --ignored --nocapture
 
+# Interpreted a thousand times slower: tests of parsers, formats and tables.
+# Hashes of passwords, long floods and the system's calls are left out.
+MIRI = address:: base64:: digest:: config:: text:: time:: error:: ftp::ascii \
+  ftp::line ftp::listing ftp::reply ftp::table session::names session::limits \
+  session::transfer_log sftp::attributes sftp::wire sftp::table sftp::status \
+  sftp::owners storage::path storage::memory storage::trail storage::time \
+  auth::perms auth::authorized_keys auth::user_file::options \
+  auth::user_file::parse auth::password::base64
+miri: ## Run the tests of the pure modules under Miri (nightly)
+	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance' \
+	$(CARGO) +nightly miri test --lib --no-default-features --target-dir target/miri -- \
+	  --skip noise --skip corpora --skip a_line_without_end \
+	  --skip the_memory_of_failures $(MIRI)
+
+threads: ## Run the tests of shared state under the thread sanitizer (nightly)
+	RUSTFLAGS='-Zsanitizer=thread' \
+	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
+	  --no-default-features --lib -- --skip corpora --skip noise \
+	  net:: session:: storage::memory storage::metered
+	RUSTFLAGS='-Zsanitizer=thread' \
+	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
+	  --no-default-features --test limits --test abort --test transfer \
+	  --test uploads --test leaks
+
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings

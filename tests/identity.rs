@@ -244,6 +244,7 @@ fn landlock_shuts_in_what_is_served() {
     std::fs::write(directory.join("served/file"), "content").unwrap();
     let config = directory.join("settings/wharfd.conf");
     let write = |name: &str| {
+        // "/" stays what it is.
         let text = format!("anonymous {}\n", directory.join(name).display());
         std::fs::write(&config, text + "landlock yes\nanonymous-rights elradfmw\n").unwrap();
     };
@@ -275,6 +276,26 @@ fn landlock_shuts_in_what_is_served() {
         client.data();
         client.cmd("RETR file").code == 550
     }));
+    // The worst that can become of a jail: it is the whole machine, and the
+    // process is root. /etc/shadow stays out of reach.
+    write("/");
+    server.signal("HUP");
+    assert!(soon(|| {
+        let mut client = Client::greeted(server.address());
+        client.login("anonymous", "x@");
+        client.cmd("SIZE /etc/passwd").code == 213
+    }));
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    if is_root() {
+        assert!(!client.fetch("RETR /etc/passwd").is_empty());
+    }
+    for path in ["/etc/shadow", "/etc/shadow-", "/root/.profile", "/bin/sh"] {
+        client.data();
+        client.expect(&format!("RETR {path}"), 550);
+    }
+    client.data();
+    client.expect("STOR /etc/cron.d/mine", 550);
 }
 
 /// Certificates that root alone may read: they serve, the log says at the

@@ -36,6 +36,19 @@ const SYSTEM: &[&str] = &[
     "/run/resolvconf",
 ];
 
+/// Names in /etc that a process that stays root must not reach even when the
+/// jail has failed: passwords, and who may become whom.
+const SECRETS: &[&str] = &[
+    "shadow",
+    "shadow-",
+    "gshadow",
+    "gshadow-",
+    "sudoers",
+    "sudoers.d",
+    "security",
+    "ssh",
+];
+
 /// Restricts this thread, and all that are started from now on, to what the
 /// settings name.
 ///
@@ -93,12 +106,7 @@ fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
         };
         rules.allow(&opened, access & possible)
     };
-    for path in SYSTEM
-        .iter()
-        .map(Path::new)
-        .map(Path::to_path_buf)
-        .chain(read_only(config))
-    {
+    for path in system(config).into_iter().chain(read_only(config)) {
         allow(&path, READ | EXECUTE)?;
     }
     allow(Path::new("/dev/null"), handled)?;
@@ -106,6 +114,27 @@ fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
         allow(&path, handled & !EXECUTE)?;
     }
     rules.enforce()
+}
+
+/// The places of [`SYSTEM`]. Whoever stays root without having to read the
+/// passwords of the system gets the entries of /etc without its secrets; one
+/// that is replaced later is out of reach then. From all others the modes of
+/// those files keep them.
+fn system(config: &Config) -> Vec<PathBuf> {
+    let stays_root = rustix::process::geteuid().is_root() && config.program.user.is_none();
+    let whole = !stays_root || config.system_users;
+    let mut found = Vec::new();
+    for place in SYSTEM.iter().map(Path::new) {
+        match std::fs::read_dir(place) {
+            Ok(entries) if place == Path::new("/etc") && !whole => {
+                let names = entries.flatten().map(|entry| entry.file_name());
+                let open = names.filter(|name| SECRETS.iter().all(|secret| name != secret));
+                found.extend(open.map(|name| place.join(name)));
+            }
+            _ => found.push(place.to_path_buf()),
+        }
+    }
+    found
 }
 
 /// Files that are read again: by their directories, because they are replaced

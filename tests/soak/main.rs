@@ -91,7 +91,7 @@ fn start(top: &TempDir) -> Process {
         "listen 127.0.0.1:0\nlisten-sftp 127.0.0.1:0\nusers {}\nself-signed yes\n\
          state-dir {}\nthreads 256\nlogin-delay 0\nban-after 0\nmax-per-address 0\n\
          max-unauthenticated 0\nmax-unauthenticated-per-address 0\natomic-uploads yes\n\
-         stall-timeout 60\n",
+         stall-timeout 120\nlogin-timeout 120\n",
         users.display(),
         top.join("state").display()
     );
@@ -168,9 +168,9 @@ fn soak(size: &Size) {
     let total: u64 = place.done.lock().unwrap().values().sum();
     eprintln!("jobs: {total}: {:?}", place.done.lock().unwrap());
     eprintln!("bytes of content: {}", place.bytes.load(SeqCst));
+    watch.check(size.time);
     let failures = place.failures.lock().unwrap().clone();
     assert!(failures.is_empty(), "{failures:#?}\n{}", server.log.text());
-    watch.check(size.time);
     // No temporary file of any of them is left.
     let mut waiting = vec![place.root()];
     while let Some(directory) = waiting.pop() {
