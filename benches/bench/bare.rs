@@ -109,6 +109,10 @@ fn transfer(
             let length = file.metadata()?.len();
             let (data, _) = listener.accept()?;
             control.write_all(b"150 Sending\r\n")?;
+            if length >= 1 << 20 {
+                // What piles up beyond falls out of the processor's cache: three times the CPU time.
+                rustix::net::sockopt::set_socket_send_buffer_size(&data, 256 << 10)?;
+            }
             let mut left = length;
             while left > 0 {
                 match rustix::fs::sendfile(&data, &file, None, left.min(1 << 30) as usize)? {
