@@ -96,7 +96,7 @@ impl Source {
         let mut variables: Vec<_> = variables
             .filter(|(name, _)| name.starts_with("WHARFD_"))
             .collect();
-        variables.sort();
+        variables.sort_unstable();
         for (variable, value) in variables {
             let name = variable["WHARFD_".len()..]
                 .to_ascii_lowercase()

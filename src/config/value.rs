@@ -129,30 +129,49 @@ impl Word for u64 {
     }
 }
 
-/// Seconds, with fractions, or with `m`, `h` or `d`.
+/// Seconds, with fractions, or with `m`, `h` or `d`. Whole numbers do: reading
+/// and writing floating-point ones would be 25 KB of the program.
 impl Word for Duration {
     fn read(text: &str) -> Result<Self, String> {
         let (digits, factor) = match text.as_bytes().last() {
-            Some(b's') => (&text[..text.len() - 1], 1.0),
-            Some(b'm') => (&text[..text.len() - 1], 60.0),
-            Some(b'h') => (&text[..text.len() - 1], 3600.0),
-            Some(b'd') => (&text[..text.len() - 1], 86400.0),
-            _ => (text, 1.0),
+            Some(b's') => (&text[..text.len() - 1], 1),
+            Some(b'm') => (&text[..text.len() - 1], 60),
+            Some(b'h') => (&text[..text.len() - 1], 3600),
+            Some(b'd') => (&text[..text.len() - 1], 86400),
+            _ => (text, 1),
         };
-        match digits.parse::<f64>() {
-            Ok(number)
-                if digits.starts_with(|first: char| first.is_ascii_digit())
-                    && number * factor <= 315_360_000.0 =>
-            {
-                Ok(Duration::from_secs_f64(number * factor))
-            }
+        let nanoseconds = nanoseconds(digits).and_then(|number| number.checked_mul(factor));
+        match nanoseconds {
+            Some(number) if number <= 315_360_000 * NANOSECONDS => Ok(Duration::from_nanos(number)),
             _ => expected("seconds, or a number with m, h or d, up to ten years", text),
         }
     }
 
     fn show(&self) -> String {
-        self.as_secs_f64().to_string()
+        let whole = self.as_secs().to_string();
+        match self.subsec_nanos() {
+            0 => whole,
+            rest => format!("{whole}.{}", format!("{rest:09}").trim_end_matches('0')),
+        }
     }
+}
+
+const NANOSECONDS: u64 = 1_000_000_000;
+
+/// `12`, `0.5`: a decimal number of seconds. Digits below a nanosecond are dropped.
+fn nanoseconds(digits: &str) -> Option<u64> {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let is_number = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    let mut rest = 0;
+    for place in 0..9 {
+        let digit = fraction.as_bytes().get(place).map_or(0, |byte| byte - b'0');
+        rest = rest * 10 + u64::from(digit);
+    }
+    let whole: u64 = whole.parse().ok()?;
+    whole.checked_mul(NANOSECONDS)?.checked_add(rest)
 }
 
 impl Word for String {
@@ -417,6 +436,13 @@ mod tests {
         assert_eq!(round::<u64>("-1"), None);
         assert_eq!(round::<Duration>("0.2").as_deref(), Some("0.2"));
         assert_eq!(round::<Duration>("5m").as_deref(), Some("300"));
+        assert_eq!(round::<Duration>("1.50s").as_deref(), Some("1.5"));
+        assert_eq!(round::<Duration>("0.5m").as_deref(), Some("30"));
+        assert_eq!(round::<Duration>("3650d").as_deref(), Some("315360000"));
+        assert_eq!(round::<Duration>("3651d"), None);
+        assert_eq!(round::<Duration>("99999999999999999999"), None);
+        assert_eq!(round::<Duration>("1e3"), None);
+        assert_eq!(round::<Duration>(".5"), None);
         assert_eq!(round::<Duration>("inf"), None);
         assert_eq!(round::<Duration>("-1"), None);
         assert_eq!(round::<Mode>("640").as_deref(), Some("640"));

@@ -55,7 +55,7 @@ impl Counters {
     /// The page in Prometheus' text format.
     pub fn page(&self, services: &Services) -> String {
         let mut page = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, f64)]| {
+        let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
             let _ = writeln!(
                 page,
                 "# HELP wharf_{name} {help}\n# TYPE wharf_{name} {kind}"
@@ -69,11 +69,11 @@ impl Counters {
         let busy = sessions.iter().filter(|live| live.is_busy()).count();
         let by = |protocol: &str| {
             let of = sessions.iter().filter(|live| live.protocol == protocol);
-            of.count() as f64
+            of.count() as u64
         };
-        let count = |counter: &AtomicU64| counter.load(Relaxed) as f64;
+        let count = |counter: &AtomicU64| counter.load(Relaxed);
         let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
-        metric("build_info", "gauge", "The program.", &[(version, 1.0)]);
+        metric("build_info", "gauge", "The program.", &[(version, 1)]);
         metric(
             "sessions",
             "gauge",
@@ -84,7 +84,7 @@ impl Counters {
                 ("{protocol=\"sftp\"}", by("sftp")),
             ],
         );
-        let limit = f64::from(config.threads);
+        let limit = u64::from(config.threads);
         metric(
             "sessions_limit",
             "gauge",
@@ -95,10 +95,10 @@ impl Counters {
             "transfers",
             "gauge",
             "Transfers that run.",
-            &[("", busy as f64)],
+            &[("", busy as u64)],
         );
         let bans = services.limits.bans(&config).len();
-        metric("bans", "gauge", "Banned addresses.", &[("", bans as f64)]);
+        metric("bans", "gauge", "Banned addresses.", &[("", bans as u64)]);
         metric(
             "logins_total",
             "counter",
@@ -138,7 +138,7 @@ impl Counters {
         let deleted = [("", count(&self.deleted))];
         metric("deleted_files_total", "counter", "Files deleted.", &deleted);
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0.0, |time| time.as_secs_f64().round());
+        let now = now.map_or(0, |time| time.as_secs());
         metric(
             "written_time_seconds",
             "gauge",

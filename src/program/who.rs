@@ -267,15 +267,17 @@ fn bans(answer: &str, json: bool) -> String {
 
 /// With one decimal and a letter, as in `df -h`.
 fn bytes(count: u64) -> String {
-    let mut value = count as f64;
-    for unit in ["B", "K", "M", "G", "T"] {
-        if value < 1000.0 || unit == "T" {
-            return match unit {
-                "B" => format!("{count} B"),
-                _ => format!("{value:.1} {unit}"),
-            };
+    if count < 1000 {
+        return format!("{count} B");
+    }
+    let mut unit = 1024_u64;
+    for letter in ["K", "M", "G", "T"] {
+        // Tenths, rounded. What is left over is below the unit: nothing overflows.
+        let tenths = count / unit * 10 + (count % unit * 10 + unit / 2) / unit;
+        if tenths < 10_000 || letter == "T" {
+            return format!("{}.{} {letter}", tenths / 10, tenths % 10);
         }
-        value /= 1024.0;
+        unit *= 1024;
     }
     String::new()
 }

@@ -5,7 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::events::{Event, Events, Transferred, Who};
 use crate::error::{Doing, Result};
@@ -72,11 +72,14 @@ impl Events for TransferLog {
     }
 }
 
+/// Added, it rounds to whole seconds.
+const HALF: Duration = Duration::from_millis(500);
+
 fn line(who: &Who<'_>, transferred: &Transferred<'_>, direction: char, now: SystemTime) -> String {
     format!(
         "{} {} {} {} {} {} _ {direction} {} {} {} 0 * {}{}{}\n",
         Utc::from(now).ctime(),
-        transferred.time.as_secs_f64().round().max(1.0) as u64,
+        (transferred.time + HALF).as_secs().max(1),
         who.peer.ip().to_canonical(),
         transferred.bytes,
         word(transferred.path.as_bytes()),

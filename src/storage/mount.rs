@@ -94,7 +94,7 @@ impl Table {
             .filter_map(|point| point.at.components().nth(directory.components().count()))
             .map(<[u8]>::to_vec)
             .collect();
-        names.sort();
+        names.sort_unstable();
         names.dedup();
         names
     }

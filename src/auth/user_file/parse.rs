@@ -123,14 +123,15 @@ pub(super) fn scan(
             return Err(mistakes);
         }
     }
-    // Stable: among equal names the first in the file stays first.
-    offsets.sort_by(|a, b| name_at(text, *a).cmp(name_at(text, *b)));
+    // Among equal names the first in the file stays first. (Not by a stable
+    // sort, which is twice the code.)
+    offsets.sort_unstable_by(|a, b| name_at(text, *a).cmp(name_at(text, *b)).then(a.cmp(b)));
     mistakes.extend(duplicates(text, &offsets));
     mistakes.truncate(MISTAKES_MAX);
     if mistakes.is_empty() {
         Ok(offsets)
     } else {
-        mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        mistakes.sort_unstable_by_key(|mistake| (mistake.line, mistake.column));
         Err(mistakes)
     }
 }
