@@ -6,13 +6,35 @@ DIR ?= .
 # Features of the build, as for cargo: FEATURES='--features tls13'.
 FEATURES ?=
 
+# What `make static` and `make small-static` build for: this machine, or a
+# target whose standard library is there (rustup target list --installed). For
+# musl there is no OpenSSL: TARGET=x86_64-unknown-linux-musl goes with
+# small-static and with lean-static, which builds its own.
+TARGET  ?= $(HOST)
+
 SMALL   = --no-default-features --features cli
 HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
-STATIC  = target/static/$(HOST)/release/wharfd
+STATIC  = target/static/$(TARGET)/release/wharfd
+SMALL_STATIC = target/small-static/$(TARGET)/release/wharfd
+LEAN_STATIC  = target/lean-static/$(TARGET)/release/wharfd
 
-.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static image deb dist clean help
+# Flags of every release build. No path of this machine gets into the binary,
+# so that two builds at two places are the same bytes; and relative relocations
+# are packed, 5 % of the binary, where the C library can load them.
+CARGO_DIR = $(shell echo "$${CARGO_HOME:-$$HOME/.cargo}")
+REMAP = --remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(CARGO_DIR)=cargo
+RELR  = $(shell v=$$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/.* //'); \
+  test "$$(printf '%s\n' "$$v" 2.36 | sort -V | head -n 1)" != 2.36 || \
+  echo '-C link-arg=-Wl,-z,pack-relative-relocs')
+RELEASE_FLAGS = $(REMAP) $(RELR)
+STATIC_FLAGS  = $(REMAP) $(if $(filter $(HOST),$(TARGET)),$(RELR)) -C target-feature=+crt-static
+# A router's: the smallest code.
+SMALLEST = CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
+.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check image deb dist clean help
+
+all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
 
@@ -71,13 +93,30 @@ man-lint: ## Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]
 
 small: ## Build without OpenSSL, for routers: target/small/release/wharfd
-	CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
+	RUSTFLAGS='$(RELEASE_FLAGS)' $(SMALLEST) \
 	$(CARGO) build --release --locked $(SMALL) --target-dir target/small
 
-static: ## The same in one static file: target/static/HOST/release/wharfd
-	CARGO_PROFILE_RELEASE_OPT_LEVEL=z RUSTFLAGS='-C target-feature=+crt-static' \
-	$(CARGO) build --release --locked $(SMALL) --target $(HOST) --target-dir target/static
+static: build-deps ## One static file, for TARGET (this machine): target/static/TARGET/release/wharfd
+	RUSTFLAGS='$(STATIC_FLAGS)' OPENSSL_STATIC=1 \
+	$(CARGO) build --release --locked $(FEATURES) --target $(TARGET) --target-dir target/static
 	@echo $(STATIC)
+
+small-static: ## The small build in one static file: target/small-static/TARGET/release/wharfd
+	RUSTFLAGS='$(STATIC_FLAGS)' $(SMALLEST) \
+	$(CARGO) build --release --locked $(SMALL) --target $(TARGET) --target-dir target/small-static
+	@echo $(SMALL_STATIC)
+
+lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean-static/TARGET/release/wharfd
+	RUSTFLAGS='$(STATIC_FLAGS)' $(SMALLEST) OPENSSL_STATIC=1 \
+	OPENSSL_SRC_PERL='$(CURDIR)/contrib/openssl-configure' \
+	CFLAGS='-Os -ffunction-sections -fdata-sections -fno-unwind-tables -fno-asynchronous-unwind-tables' \
+	$(CARGO) build --release --locked $(FEATURES) --features vendored \
+	  --target $(TARGET) --target-dir target/lean-static
+	@echo $(LEAN_STATIC)
+
+CROSS ?= aarch64 armv7 riscv64
+cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian)
+	sh tests/cross/run.sh $(CROSS)
 
 image: static ## Make a container image of the static binary with buildah: localhost/wharf
 	rm -rf target/image && mkdir -p target/image
@@ -94,10 +133,10 @@ reproducible: ## Build twice in two places and compare the bytes
 	  mkdir -p "target/reproducible/$$copy" && \
 	  git archive HEAD | tar -x -C "target/reproducible/$$copy" && \
 	  (cd "target/reproducible/$$copy" && \
-	   $(CARGO) build --release --locked $(SMALL) --target-dir target) || exit 1; done
-	cmp target/reproducible/one/target/release/wharfd \
-	  target/reproducible/two/deeper/target/release/wharfd
-	sha256sum target/reproducible/one/target/release/wharfd
+	   $(MAKE) small) || exit 1; done
+	cmp target/reproducible/one/target/small/release/wharfd \
+	  target/reproducible/two/deeper/target/small/release/wharfd
+	sha256sum target/reproducible/one/target/small/release/wharfd
 	rm -rf target/reproducible
 
 licences: ## List the crates in the binary and their licences

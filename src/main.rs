@@ -35,7 +35,12 @@ fn run(mut arguments: Vec<String>) -> i32 {
             return program::who::run(word, rest);
         }
         Some((word, rest)) if word == "lb-config" => return program::lb_config::run(rest),
+        #[cfg(feature = "import")]
         Some((word, rest)) if word == "import" => return program::import::run(rest),
+        #[cfg(not(feature = "import"))]
+        Some((word, _)) if word == "import" => {
+            return Failure::usage("this build has no import: it lacks the feature").tell();
+        }
         // What an auth helper runs in the end; see wharf::auth::helper.
         Some((word, [])) if word == "--print-environment" => {
             let printed = wharf::auth::helper::print_environment(&mut std::io::stdout());

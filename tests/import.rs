@@ -1,6 +1,6 @@
 //! `wharfd import`: what comes out for whole files of other servers.
 //! `WHARF_BLESS=1` writes the expected output; the change is then reviewed.
-#![cfg(feature = "cli")]
+#![cfg(feature = "import")]
 
 use std::path::Path;
 use std::process::{Command, Output};

@@ -252,9 +252,14 @@ fn help() -> String {
          wharfd passwd FILE NAME add or change a user\n\
          wharfd who | status     sessions and counts of a running server\n\
          wharfd unban ADDRESS    lift a ban\n\
-         wharfd lb-config KIND   configuration of a balancer for many nodes\n\
-         wharfd import KIND FILE settings or users of vsftpd, pure-ftpd or proftpd, as ours\n\n",
+         wharfd lb-config KIND   configuration of a balancer for many nodes\n",
     );
+    if cfg!(feature = "import") {
+        text.push_str(
+            "wharfd import KIND FILE settings or users of vsftpd, pure-ftpd or proftpd, as ours\n",
+        );
+    }
+    text.push('\n');
     let mut row = |short: &str, long: &str, value: &str, help: &str| {
         let short = if short.is_empty() {
             "    ".into()

@@ -9,6 +9,7 @@ mod descriptors;
 pub mod failure;
 mod hooks;
 mod identity;
+#[cfg(feature = "import")]
 pub mod import;
 pub mod inetd;
 mod json;

@@ -1,0 +1,89 @@
+#!/bin/sh
+# make cross-check: builds the small wharfd, static, for other processors and
+# holds a session with each under qemu-user.
+#
+#   sh tests/cross/run.sh [TARGET...]      aarch64 armv7 riscv64
+#
+# The standard library of these is compiled from source (nothing else is to be
+# had where rustup's servers are not), by Debian's own rustc, whose sources
+# are a package. That rustc can't be installed beside rustup's: it is unpacked
+# under target/cross and used from there. Compilers (as linkers), C libraries
+# and qemu come from Debian as usual.
+set -eu
+cd "$(dirname "$0")/../.."
+here=$(pwd)
+place=$here/target/cross
+[ $# -gt 0 ] || set -- aarch64 armv7 riscv64
+
+triple() {
+	case $1 in
+	aarch64) echo aarch64-unknown-linux-gnu ;;
+	armv7) echo armv7-unknown-linux-gnueabihf ;;
+	riscv64) echo riscv64gc-unknown-linux-gnu ;;
+	*) echo "cross-check: $1 is unknown; there are aarch64, armv7 and riscv64" >&2 && exit 2 ;;
+	esac
+}
+gnu() {
+	case $1 in
+	armv7) echo arm-linux-gnueabihf ;;
+	*) echo "$1-linux-gnu" ;;
+	esac
+}
+emulator() {
+	case $1 in
+	armv7) echo qemu-arm ;;
+	*) echo "qemu-$1" ;;
+	esac
+}
+
+packages=
+for target; do
+	triple "$target" >/dev/null
+	command -v "$(gnu "$target")-gcc" >/dev/null || packages="$packages gcc-$(gnu "$target")"
+done
+command -v qemu-aarch64 >/dev/null || packages="$packages qemu-user"
+command -v python3 >/dev/null || packages="$packages python3"
+command -v sftp >/dev/null || packages="$packages openssh-client"
+if [ -n "$packages" ]; then
+	sudo=
+	[ "$(id -u)" = 0 ] || sudo=sudo
+	$sudo apt-get update
+	# shellcheck disable=SC2086 # a list of words
+	$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages
+fi
+
+rust=$place/debian/usr
+if [ ! -e "$place/unpacked" ]; then
+	rm -rf "$place/debs" "$place/debian"
+	mkdir -p "$place/debs" "$place/debian"
+	libstd=$(apt-cache depends libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9]\)/\1/p')
+	llvm=$(apt-cache depends "$libstd" | sed -n 's/.*Depends: \(libllvm[0-9]\)/\1/p')
+	# What libLLVM itself needs is seldom on a server.
+	(cd "$place/debs" && apt-get download rustc-web libstd-rust-web-dev rust-web-src "$libstd" \
+		"$llvm" libz3-4 libedit2 libxml2 libicu72)
+	for package in "$place"/debs/*.deb; do
+		dpkg-deb -x "$package" "$place/debian"
+	done
+	rm -rf "$place/debs"
+	touch "$place/unpacked"
+fi
+# A script, since rustup's own libraries must not see that path.
+cat >"$place/rustc" <<END
+#!/bin/sh
+LD_LIBRARY_PATH=$rust/lib/x86_64-linux-gnu exec $rust/bin/rustc --sysroot $rust "\$@"
+END
+chmod +x "$place/rustc"
+
+for target; do
+	triple=$(triple "$target")
+	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
+	env "$linker=$(gnu "$target")-gcc" RUSTC="$place/rustc" RUSTC_BOOTSTRAP=1 \
+		RUSTFLAGS='-C target-feature=+crt-static' CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
+		"${CARGO:-cargo}" build --release --locked --no-default-features --features cli \
+		-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size \
+		--target "$triple" --target-dir "$place/$target"
+	program=$place/$target/$triple/release/wharfd
+	printf '%-10s %8d bytes, static\n' "$target" "$(stat -c %s "$program")"
+	python3 tests/cross/session.py "$(emulator "$target")" "$program"
+done
+echo "cross-check: all well"
