@@ -417,7 +417,7 @@ fn too_few_open_files_are_named() {
     let text = server.log.all();
     assert_eq!(code, Some(100), "{text}");
     assert!(
-        text.contains("threads 20 need 144 open files and the limit is 80"),
+        text.contains("threads 20 need 124 open files and the limit is 80"),
         "{text}"
     );
 }

@@ -7,8 +7,9 @@ use super::failure::Failure;
 /// A busy session: control and data connection, passive port, file, and
 /// directories and pipes on the way.
 const COMFORT: u64 = 8;
-/// What a session that transfers can't do without.
-const NEED: u64 = 4;
+/// What a session that transfers can't do without: control and data
+/// connection, and the file. (An idle one holds the first alone.)
+const NEED: u64 = 3;
 /// Ports, logs, users, and everything that is there once.
 const ONCE: u64 = 64;
 

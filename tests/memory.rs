@@ -1,0 +1,90 @@
+//! Fifty clients at once in little memory: what the program itself holds, and
+//! the addresses that it takes, which are scarce on 32 bits.
+#![cfg(feature = "cli")]
+
+mod common;
+
+use std::process::Command;
+
+use common::process::{Process, WHARFD};
+use common::{Client, TempDir};
+
+const CLIENTS: usize = 50;
+const TRANSFERS: usize = 8;
+/// What all of it may take.
+const MOST: u64 = 16 << 10;
+/// Stacks of a debug build are larger; their addresses count here.
+const DATA: u64 = if cfg!(debug_assertions) {
+    128 << 10
+} else {
+    MOST
+};
+
+/// KiB of a line of /proc/PID/status.
+fn status(pid: u32, line: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|text| text.starts_with(line)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn fifty_clients_list_and_transfer_in_sixteen_mebibytes() {
+    let directory = TempDir::new("memory");
+    let content: Vec<u8> = (0..3 << 20).map(|number: u32| number as u8).collect();
+    std::fs::write(directory.join("file"), &content).unwrap();
+    std::fs::create_dir(directory.join("up")).unwrap();
+    for number in 0..500 {
+        std::fs::write(directory.join(&format!("up/name-{number}")), b"").unwrap();
+    }
+    let limited = format!("ulimit -d {DATA} && exec \"$0\" \"$@\"");
+    let mut server = Process::start(
+        Command::new("sh")
+            .args(["-c", &limited, WHARFD, "--listen", "127.0.0.1:0"])
+            .args(["--print-port", "--threads", "60", "--max-per-address", "60"])
+            .args(["--anonymous-rights", "read-write"])
+            .arg(directory.path()),
+    );
+    let address = server.address();
+    let mut most = 0;
+    let mut clients: Vec<Client> = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = Client::greeted(address);
+        client.login("anonymous", "guest@");
+        client.expect("TYPE I", 200);
+        let names = client.fetch("NLST up");
+        assert_eq!(names.iter().filter(|byte| **byte == b'\n').count(), 500);
+        clients.push(client);
+        most = most.max(status(server.pid(), "RssAnon:"));
+    }
+    // Uploads and downloads that are in their middle at the same time.
+    let mut transfers = Vec::new();
+    for (number, client) in clients.iter_mut().enumerate().take(TRANSFERS) {
+        let data = client.data();
+        match number % 2 {
+            0 => client.expect("RETR file", 150),
+            _ => client.expect(&format!("STOR up/new-{number}"), 150),
+        };
+        if number % 2 == 1 {
+            std::io::Write::write_all(&mut &data.0, &content[..1 << 20]).unwrap();
+        }
+        transfers.push(data);
+    }
+    most = most.max(status(server.pid(), "RssAnon:"));
+    for (number, (client, mut data)) in clients.iter_mut().zip(transfers).enumerate() {
+        match number % 2 {
+            0 => assert!(data.rest() == content, "transfer {number}"),
+            _ => drop(data),
+        }
+        client.wait_for(226);
+        most = most.max(status(server.pid(), "RssAnon:"));
+    }
+    for client in &mut clients {
+        client.expect("NOOP", 200);
+    }
+    assert!(most <= MOST, "{most} KiB of memory of its own");
+    // Four arenas at the most and the stacks; without a bound it were a GiB.
+    let addresses = status(server.pid(), "VmSize:");
+    assert!(addresses < 600 << 10, "{addresses} KiB of addresses");
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0), "{}", server.log.all());
+}
