@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Barrier};
 
 use common::client::{DEADLINE, Data};
-use common::process::{Process, signal_to, soon, wharfd};
+use common::process::{Process, add_user, signal_to, soon, wharfd};
 use common::{Client, TempDir};
 
 fn read(path: &Path) -> String {
@@ -342,41 +342,9 @@ fn networks_of_a_user_hold_for_that_user() {
         ("far", "deny=127.0.0.0/30"),
         ("both", "allow=127.0.0.0/8,deny=127.0.0.2"),
     ] {
-        let mut command = wharfd();
-        command.args([
-            "passwd",
-            "--rounds",
-            "1000",
-            "--options",
-            options,
-            "--home",
-            "/",
-        ]);
-        if !users.exists() {
-            command.arg("-c");
-        }
-        let mut child = command
-            .arg(&users)
-            .arg(name)
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
-        assert!(child.wait().unwrap().success());
+        add_user(&users, name, Path::new("/"), &["--options", options]);
     }
-    let mut command = wharfd();
-    command
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--print-port",
-            "--login-delay",
-            "0",
-        ])
-        .args(["--ban-after", "0", "--users"])
-        .arg(&users);
-    let server = Process::start(&mut command);
+    let server = Process::for_users(&users, &[]);
     for (name, from, code) in [
         ("near", "127.0.0.1", 530),
         ("near", "127.0.0.2", 230),

@@ -180,6 +180,26 @@ fn a_session_that_was_silent_goes_on_where_it_was() {
     }
 }
 
+/// A transfer may take longer than idle-timeout, with a silent control
+/// connection; when it is over the time begins anew.
+#[test]
+fn the_idle_time_does_not_run_during_a_transfer() {
+    let server = server().set("idle-timeout", "1").start();
+    let mut client = server.ann();
+    let mut data = client.data();
+    client.expect("STOR slow", 150);
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(3) {
+        data.send(b"x");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(data);
+    client.wait_for(226);
+    client.expect("NOOP", 200);
+    // And it does run when the transfer is over.
+    client.wait_for(421);
+}
+
 #[test]
 fn a_session_lasts_no_longer_than_session_timeout() {
     let server = server().set("session-timeout", "1").start();

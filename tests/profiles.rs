@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::process::{Process, wharfd};
+use common::process::{Process, add_user, wharfd};
 use common::{Client, TempDir};
 use wharf::Config;
 use wharf::config::{Key, PROFILES};
@@ -156,27 +156,8 @@ fn home_is_for_people() {
     let home = place.join("ann");
     std::fs::create_dir(&home).unwrap();
     let users = place.join("users");
-    let mut passwd = wharfd();
-    passwd.args(["passwd", "-c", "--rounds", "1000", "--home"]);
-    passwd.arg(&home).arg(&users).arg("ann");
-    passwd.stdin(std::process::Stdio::piped());
-    let mut child = passwd.spawn().unwrap();
-    let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, b"secret\n").unwrap();
-    drop(input);
-    assert!(child.wait().unwrap().success());
-    let mut command = wharfd();
-    command
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--print-port",
-            "--profile",
-            "home",
-        ])
-        .arg("--users")
-        .arg(&users);
-    let server = Process::start(&mut command);
+    add_user(&users, "ann", &home, &[]);
+    let server = Process::for_users(&users, &["--profile", "home"]);
     let mut client = Client::greeted(server.address());
     client.login("ann", "secret");
     client.expect("TYPE I", 200);

@@ -3,12 +3,10 @@
 
 mod common;
 
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use common::process::{Process, soon, wharfd};
+use common::process::{Process, add_user, soon, wharfd};
 use common::{Client, TempDir};
 
 /// A server with a configuration file that can change.
@@ -110,39 +108,11 @@ fn users_come_and_go() {
     let place = TempDir::new("reload");
     let (home, users) = (place.join("home"), place.join("users"));
     std::fs::create_dir(&home).unwrap();
-    let passwd = |arguments: &[&str], name: &str| {
-        let mut child = wharfd()
-            .arg("passwd")
-            .args(arguments)
-            .args(["--rounds", "1000", "--home", home.to_str().unwrap()])
-            .arg(&users)
-            .arg(name)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut input = child.stdin.take().unwrap();
-        input.write_all(b"secret\n").unwrap();
-        drop(input);
-        assert!(child.wait().unwrap().success());
-    };
-    passwd(&["-c"], "ann");
-    let mut command = wharfd();
-    command
-        .args([
-            "--listen",
-            "127.0.0.1:0",
-            "--print-port",
-            "--login-delay",
-            "0",
-        ])
-        .args(["--ban-after", "0", "--users"])
-        .arg(&users);
-    let server = Process::start(&mut command);
+    add_user(&users, "ann", &home, &[]);
+    let server = Process::for_users(&users, &[]);
     let mut ann = Client::greeted(server.address());
     ann.login("ann", "secret");
-    passwd(&[], "bob");
+    add_user(&users, "bob", &home, &[]);
     server.signal("HUP");
     let may = |name: &str| {
         let mut client = Client::greeted(server.address());

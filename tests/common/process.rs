@@ -111,6 +111,17 @@ impl Process {
         Process::start(&mut command)
     }
 
+    /// Starts wharfd for a users file, without delays and bans.
+    pub fn for_users(users: &Path, arguments: &[&str]) -> Self {
+        let mut command = wharfd();
+        command
+            .args(["--listen=127.0.0.1:0", "--print-port"])
+            .args(["--login-delay=0", "--ban-after=0", "--users"])
+            .arg(users)
+            .args(arguments);
+        Process::start(&mut command)
+    }
+
     /// The first port that it has bound.
     pub fn address(&self) -> SocketAddr {
         self.out.wait_for(":").parse().unwrap()
@@ -230,4 +241,26 @@ fn attempt_within(limit: Duration, command: &mut Command, input: &str) -> (bool,
         std::thread::sleep(Duration::from_millis(5));
     };
     (status.success(), format!("{}\n{}", out.all(), err.all()))
+}
+
+/// Adds a user with the password `secret` to a file, which is made if there
+/// is none.
+pub fn add_user(users: &Path, name: &str, home: &Path, arguments: &[&str]) {
+    let mut command = wharfd();
+    command
+        .args(["passwd", "--rounds", "1000", "--home"])
+        .arg(home);
+    command
+        .args((!users.exists()).then_some("-c"))
+        .args(arguments);
+    command.arg(users).arg(name);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut input, b"secret\n").unwrap();
+    drop(input);
+    assert!(child.wait().unwrap().success(), "{command:?}");
 }

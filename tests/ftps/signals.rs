@@ -7,22 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::daemon::Daemon;
+use super::start::anonymous;
 use crate::common::client::Client;
-use crate::common::tls::{Certificates, SecureClient, VALID, certificate};
+use crate::common::tls::{Certificates, VALID, certificate};
 use crate::common::{TempDir, until};
 
 /// What ends a transfer, and says whether it was whole.
 type Rest = Box<dyn FnOnce() + Send>;
-
-fn client(daemon: &Daemon) -> SecureClient {
-    let mut client = SecureClient::explicit(daemon.ports[0]);
-    client.expect("PBSZ 0", 200);
-    client.expect("PROT P", 200);
-    client.keep_session();
-    client.login("anonymous", "me@here");
-    client.expect("TYPE I", 200);
-    client
-}
 
 /// Starts so many downloads and so many uploads that stand in the middle.
 fn in_flight(daemon: &Daemon, root: &Path, count: usize) -> Vec<Rest> {
@@ -31,7 +22,7 @@ fn in_flight(daemon: &Daemon, root: &Path, count: usize) -> Vec<Rest> {
     std::fs::write(root.join("big"), &*content).unwrap();
     let mut rest: Vec<Rest> = Vec::new();
     for number in 0..count {
-        let mut client = client(daemon);
+        let mut client = anonymous(daemon.ports[0]);
         let data = client.data();
         client.send("RETR big");
         let mut data = client.protect(data.0).unwrap();
@@ -46,7 +37,7 @@ fn in_flight(daemon: &Daemon, root: &Path, count: usize) -> Vec<Rest> {
         }));
     }
     for number in 0..count {
-        let mut client = client(daemon);
+        let mut client = anonymous(daemon.ports[0]);
         let data = client.data();
         client.send(&format!("STOR up{number}"));
         let mut data = client.protect(data.0).unwrap();
@@ -113,7 +104,7 @@ fn a_hundred_secure_transfers_survive_hup() {
     }
     finish(rest);
     assert_eq!(daemon.log(), "");
-    client(&daemon).expect("QUIT", 221);
+    anonymous(daemon.ports[0]).expect("QUIT", 221);
 }
 
 #[test]
@@ -121,7 +112,7 @@ fn a_hundred_secure_transfers_survive_term() {
     let certificates = Certificates::new();
     let mut daemon = served(&certificates);
     let rest = in_flight(&daemon, &daemon.place.join("files"), 50);
-    let mut idle = client(&daemon);
+    let mut idle = anonymous(daemon.ports[0]);
     daemon.terminate();
     idle.wait_for(421);
     Client::connect(daemon.ports[0]).wait_for(421);

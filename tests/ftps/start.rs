@@ -224,7 +224,8 @@ fn renewed_certificates_are_taken_up_under_load() {
     assert!(served > 10, "{served} files under load");
 }
 
-fn anonymous(port: std::net::SocketAddr) -> SecureClient {
+/// An anonymous client with protected data connections, in TYPE I.
+pub fn anonymous(port: std::net::SocketAddr) -> SecureClient {
     let mut client = SecureClient::explicit(port);
     client.expect("PBSZ 0", 200);
     client.expect("PROT P", 200);

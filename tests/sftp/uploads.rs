@@ -214,3 +214,39 @@ fn a_receipt_is_for_files_that_come_in_order() {
         assert_eq!(names.len(), 4 + 2, "{names:?}");
     }
 }
+
+/// What a user's files take is counted below both protocols.
+#[test]
+fn the_oldest_files_give_way_over_sftp_too() {
+    for atomic in [false, true] {
+        let mut setup = Setup::default();
+        setup.config.atomic_uploads = atomic;
+        setup.config.quota_bytes = 1000;
+        setup.config.quota_full = wharf::auth::QuotaFull::DeleteOldest;
+        let mut client = Client::start(MemoryFs::new(), setup);
+        for name in ["1", "2", "3", "4"] {
+            let handle = client.open(name, NEW);
+            for part in 0..4 {
+                assert_eq!(client.write(&handle, part * 100, &[7; 100]), OK);
+            }
+            assert_eq!(client.close(&handle), OK);
+        }
+        let names = |client: &mut Client| {
+            let found = client.list("/").0;
+            let found = found
+                .iter()
+                .map(|name| String::from_utf8_lossy(name).into_owned());
+            found.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names(&mut client), ". .. 3 4", "atomic {atomic}");
+        let handle = client.open("5", NEW);
+        assert_eq!(client.write(&handle, 0, &[7; 1000]), OK);
+        assert_eq!(client.close(&handle), OK);
+        assert_eq!(names(&mut client), ". .. 5");
+        // What is open stays, also when it fills the ring.
+        let handle = client.open("6", NEW);
+        assert_eq!(client.write(&handle, 0, &[7; 1000]), OK);
+        assert_eq!(client.write(&handle, 1000, &[7; 1]), FAILURE);
+        assert_eq!(client.close(&handle), FAILURE);
+    }
+}
