@@ -32,7 +32,7 @@ STATIC_FLAGS  = $(REMAP) $(if $(filter $(HOST),$(TARGET)),$(RELR)) -C target-fea
 # A router's: the smallest code.
 SMALLEST = CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
-.PHONY: all build-deps run test soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check image deb dist clean help
+.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd

@@ -219,3 +219,43 @@ fn mistakes_are_named() {
         assert!(output.stdout.is_empty());
     }
 }
+
+/// A file in a ConfigMap of the manifest.
+fn in_manifest(name: &str) -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/kubernetes/wharf.yaml");
+    let text = std::fs::read_to_string(path).unwrap();
+    let head = format!("  {name}: |\n");
+    let (_, text) = text
+        .split_once(&head)
+        .unwrap_or_else(|| panic!("no {name}"));
+    let lines = text.lines().map_while(|line| line.strip_prefix("    "));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn the_manifest_for_kubernetes_has_files_that_are_understood() {
+    let ours = in_manifest("wharfd.conf");
+    let mut config = wharf::Config::default();
+    let mut mistakes = Vec::new();
+    wharf::config::Source::from_lines(&ours, "wharfd.conf").apply(&mut config, &mut mistakes);
+    assert_eq!(mistakes, []);
+    // One data port for each of three nodes, and all of it where HAProxy is.
+    let balancer = in_manifest("haproxy.cfg");
+    for number in 1..=3 {
+        let node = wharf::config::Node { number, count: 3 };
+        let ports = node.slice(config.passive_ports).unwrap();
+        assert_eq!(ports.count(), 1);
+        let port = ports.first;
+        let server = format!("server node{number} wharf-{number}.wharf:{port} send-proxy-v2");
+        assert!(balancer.contains(&server), "{server}");
+    }
+    let checks = format!("check port {} ", config.listen_health[0].port);
+    assert_eq!(balancer.matches(&checks).count(), 6);
+    assert!(config.drain + config.drain_delay < std::time::Duration::from_secs(330));
+    if has("haproxy") {
+        let directory = TempDir::new("manifest");
+        let file = written(&directory, &balancer);
+        let mut check = Command::new("/usr/sbin/haproxy");
+        run(check.arg("-c").arg("-f").arg(file), "");
+    }
+}

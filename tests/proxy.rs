@@ -64,6 +64,10 @@ fn the_header_names_the_client_and_nobody_elses_is_believed() {
     client.wait_for(220);
     let peer = server.running().services().registry.all()[0].peer;
     assert_eq!(peer, SocketAddr::new(CLIENT.parse().unwrap(), 40_000));
+    // What PASV tells is the address of the header, not that of the node.
+    client.login("ann", "secret");
+    let told = client.expect("PASV", 227);
+    assert!(told.text().contains("(192,0,2,1,"), "{}", told.text());
     client.expect("QUIT", 221);
     // No header from the balancer: it is closed, and nothing is said.
     let plain = connect(BALANCER, server.v4, b"USER ann\r\nPASS secret\r\n");

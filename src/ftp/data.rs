@@ -63,7 +63,7 @@ impl Interpreter {
     /// The IPv4 address for the 227 reply; `None` when there is none, as on a
     /// connection over IPv6.
     pub fn told_address(&self) -> Option<Ipv4Addr> {
-        let (own, peer) = (self.session.local().ip(), self.session.peer().ip());
+        let (own, peer) = (self.session.reached(), self.session.peer().ip());
         let external = &self.session.services().external;
         let config = self.session.config();
         config.told_address(own, peer, |name| external.address(name))

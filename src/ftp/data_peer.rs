@@ -68,7 +68,7 @@ impl Interpreter {
             (true, None) => {
                 // The balancer's first packet: nobody else makes us wait here.
                 match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
-                    Ok(named) => named.map_or(from, |named| named.ip().to_canonical()),
+                    Ok(named) => named.map_or(from, |named| named.client.ip().to_canonical()),
                     Err(error) => {
                         self.refuse_peer(from, &format!("{error}; see proxy-data"));
                         return Ok(None);

@@ -14,7 +14,7 @@ use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp;
 use crate::session::limits::Ticket;
-use crate::session::{Services, Session};
+use crate::session::{Services, Session, Via};
 
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +77,8 @@ pub fn admit(
 
 /// Serves a connection whose client a balancer names first.
 pub fn serve_behind_proxy(host: &Host, socket: Socket, balancer: SocketAddr, protocol: Protocol) {
-    let peer = match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
-        Ok(peer) => peer,
+    let named = match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
+        Ok(named) => named,
         Err(error) => {
             log::warn!(
                 "closed a connection from {}: {error}",
@@ -87,9 +87,12 @@ pub fn serve_behind_proxy(host: &Host, socket: Socket, balancer: SocketAddr, pro
             return;
         }
     };
-    let client = peer.unwrap_or(balancer);
+    let client = named.map_or(balancer, |named| named.client);
     if let Some(ticket) = admit(&host.services, &socket, client, protocol) {
-        let via = peer.map(|_| balancer.ip().to_canonical());
+        let via = named.map(|named| Via {
+            balancer: balancer.ip().to_canonical(),
+            reached: named.target.ip().to_canonical(),
+        });
         serve_client(host, socket, client, via, ticket, protocol);
     }
 }
@@ -103,7 +106,7 @@ fn serve_client(
     host: &Host,
     socket: Socket,
     peer: SocketAddr,
-    via: Option<IpAddr>,
+    via: Option<Via>,
     ticket: Ticket,
     protocol: Protocol,
 ) {

@@ -23,13 +23,22 @@ const LINE_MAX: usize = 107;
 /// extensions, which are skipped.
 const REST_MAX: usize = 4096;
 
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Named {
+    /// The client.
+    pub client: SocketAddr,
+    /// What the client has connected to: an address of the balancer.
+    pub target: SocketAddr,
+}
+
 /// Reads the header and not a byte more. `None`: the balancer speaks for
 /// itself (a health check), so the socket's own address is the client's.
 ///
 /// # Errors
 /// [`ErrorKind::Protocol`] for anything but a header, [`ErrorKind::Timeout`],
 /// [`ErrorKind::Disconnected`].
-pub fn read(socket: &Socket, until: Instant) -> Result<Option<SocketAddr>> {
+pub fn read(socket: &Socket, until: Instant) -> Result<Option<Named>> {
     let mut start = [0; 12];
     fill(socket, &mut start, until)?;
     if start == SIGNATURE {
@@ -73,7 +82,7 @@ fn fill(socket: &Socket, mut buffer: &mut [u8], until: Instant) -> Result<()> {
 }
 
 /// `PROXY TCP4 192.0.2.1 192.0.2.2 56324 21\r\n`
-fn parse_line(line: &[u8]) -> Result<Option<SocketAddr>> {
+fn parse_line(line: &[u8]) -> Result<Option<Named>> {
     let Some(text) = line
         .strip_suffix(b"\r\n")
         .and_then(|line| std::str::from_utf8(line).ok())
@@ -106,7 +115,12 @@ fn parse_line(line: &[u8]) -> Result<Option<SocketAddr>> {
                 port(source_port),
                 port(target_port),
             ) {
-                (Some(ip), Some(_), Some(port), Some(_)) => Ok(Some(SocketAddr::new(ip, port))),
+                (Some(client), Some(target), Some(client_port), Some(target_port)) => {
+                    Ok(Some(Named {
+                        client: (client, client_port).into(),
+                        target: (target, target_port).into(),
+                    }))
+                }
                 _ => wrong("a PROXY line with a wrong address"),
             }
         }
@@ -114,7 +128,7 @@ fn parse_line(line: &[u8]) -> Result<Option<SocketAddr>> {
     }
 }
 
-fn version_2(socket: &Socket, until: Instant) -> Result<Option<SocketAddr>> {
+fn version_2(socket: &Socket, until: Instant) -> Result<Option<Named>> {
     let mut head = [0; 4];
     fill(socket, &mut head, until)?;
     let [version_and_command, family, high, low] = head;
@@ -127,22 +141,36 @@ fn version_2(socket: &Socket, until: Instant) -> Result<Option<SocketAddr>> {
     parse_version_2(version_and_command & 15, family, &rest)
 }
 
-fn parse_version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<SocketAddr>> {
+fn parse_version_2(command: u8, family: u8, rest: &[u8]) -> Result<Option<Named>> {
     match (command, family) {
         (0, _) => Ok(None),
         // AF_INET and AF_INET6, each with SOCK_STREAM.
         (1, 0x11) => match rest.first_chunk::<12>() {
-            Some(&[a, b, c, d, _, _, _, _, high, low, _, _]) => Ok(Some(
-                (Ipv4Addr::new(a, b, c, d), u16::from_be_bytes([high, low])).into(),
-            )),
+            Some(&[a, b, c, d, e, f, g, h, high, low, target_high, target_low]) => {
+                let port = u16::from_be_bytes([high, low]);
+                let target_port = u16::from_be_bytes([target_high, target_low]);
+                Ok(Some(Named {
+                    client: (Ipv4Addr::new(a, b, c, d), port).into(),
+                    target: (Ipv4Addr::new(e, f, g, h), target_port).into(),
+                }))
+            }
             None => wrong("a PROXY header that is too short"),
         },
-        (1, 0x21) => match (rest.first_chunk::<16>(), rest.get(32..34)) {
-            (Some(&address), Some(&[high, low])) if rest.len() >= 36 => Ok(Some(
-                (Ipv6Addr::from(address), u16::from_be_bytes([high, low])).into(),
-            )),
-            _ => wrong("a PROXY header that is too short"),
-        },
+        (1, 0x21) => {
+            let address = |at: usize| rest.get(at..)?.first_chunk::<16>().copied();
+            let port = |at: usize| rest.get(at..)?.first_chunk::<2>().copied();
+            match (address(0), address(16), port(32), port(34)) {
+                (Some(client), Some(target), Some(client_port), Some(target_port)) => {
+                    let side =
+                        |address, port| (Ipv6Addr::from(address), u16::from_be_bytes(port)).into();
+                    Ok(Some(Named {
+                        client: side(client, client_port),
+                        target: side(target, target_port),
+                    }))
+                }
+                _ => wrong("a PROXY header that is too short"),
+            }
+        }
         // UNSPEC: use the connection's own.
         (1, 0x00) => Ok(None),
         _ => wrong("a PROXY header for something other than TCP"),
@@ -155,7 +183,7 @@ mod tests {
     use std::io::Write;
     use std::os::unix::net::UnixStream;
 
-    fn header(bytes: &[u8]) -> (Result<Option<SocketAddr>>, Vec<u8>) {
+    fn header(bytes: &[u8]) -> (Result<Option<Named>>, Vec<u8>) {
         let (mut balancer, server) = UnixStream::pair().unwrap();
         balancer.write_all(bytes).unwrap();
         drop(balancer);
@@ -183,22 +211,22 @@ mod tests {
         let v4 = [192, 0, 2, 1, 192, 0, 2, 2, 0x12, 0x34, 0, 21];
         let mut v6 = vec![0; 36];
         v6[15] = 1;
-        (v6[32], v6[33]) = (0, 99);
+        (v6[31], v6[33], v6[35]) = (2, 99, 21);
         for (bytes, want) in [
             (
                 b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 21\r\nUSER x\r\n".to_vec(),
-                Some("192.0.2.1:56324"),
+                Some("192.0.2.1:56324 192.0.2.2:21"),
             ),
             (
                 b"PROXY TCP6 2001:db8::1 ::1 5 21\r\nUSER x\r\n".to_vec(),
-                Some("[2001:db8::1]:5"),
+                Some("[2001:db8::1]:5 [::1]:21"),
             ),
             (b"PROXY UNKNOWN\r\nUSER x\r\n".to_vec(), None),
-            (version_2(1, 0x11, &v4), Some("192.0.2.1:4660")),
-            (version_2(1, 0x21, &v6), Some("[::1]:99")),
+            (version_2(1, 0x11, &v4), Some("192.0.2.1:4660 192.0.2.2:21")),
+            (version_2(1, 0x21, &v6), Some("[::1]:99 [::2]:21")),
             (
                 version_2(1, 0x11, &[&v4[..], &[4, 0, 1, 0]].concat()),
-                Some("192.0.2.1:4660"),
+                Some("192.0.2.1:4660 192.0.2.2:21"),
             ),
             (version_2(0, 0, b""), None),
         ] {
@@ -206,7 +234,7 @@ mod tests {
             assert_eq!(
                 outcome
                     .unwrap()
-                    .map(|address| address.to_string())
+                    .map(|named| format!("{} {}", named.client, named.target))
                     .as_deref(),
                 want,
                 "{bytes:?}"

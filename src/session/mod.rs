@@ -179,13 +179,22 @@ pub fn current() -> Option<u64> {
     CURRENT.get()
 }
 
+/// The balancer between a client and us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Via {
+    /// Its address on our side.
+    pub balancer: IpAddr,
+    /// Its address on the client's side.
+    pub reached: IpAddr,
+}
+
 /// One client, from the connection to its end.
 pub struct Session {
     services: Arc<Services>,
     config: Arc<Config>,
     live: Arc<Live>,
     local: SocketAddr,
-    via: Option<IpAddr>,
+    via: Option<Via>,
     ticket: Ticket,
     files: Option<Files>,
     acting: Option<Acting>,
@@ -228,7 +237,7 @@ impl Session {
     }
 
     /// The session of a client that a balancer has named.
-    pub fn with_via(mut self, via: Option<IpAddr>) -> Self {
+    pub fn with_via(mut self, via: Option<Via>) -> Self {
         self.via = via;
         self
     }
@@ -253,14 +262,23 @@ impl Session {
         self.live.peer
     }
 
-    /// The address that the client has connected to.
+    /// The address that the connection has come to on this machine.
     pub fn local(&self) -> SocketAddr {
         self.local
     }
 
     /// The balancer that the client's connections come through, if any.
     pub fn via(&self) -> Option<IpAddr> {
-        self.via
+        self.via.map(|via| via.balancer)
+    }
+
+    /// The address that the client has connected to, which may be a
+    /// balancer's.
+    pub fn reached(&self) -> IpAddr {
+        match self.via {
+            Some(via) => via.reached,
+            None => self.local.ip().to_canonical(),
+        }
     }
 
     /// When a stranger must have logged in.

@@ -186,7 +186,7 @@ fn no_port(state: &Interpreter, error: &crate::Error) -> Reply {
 }
 
 pub fn epsv(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let own = if state.session.local().ip().to_canonical().is_ipv4() {
+    let own = if state.session.reached().is_ipv4() {
         "1"
     } else {
         "2"

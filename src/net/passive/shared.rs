@@ -116,7 +116,9 @@ impl SharedPort {
         let mut named = None;
         if by_header {
             match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
-                Ok(client) => named = Some(client.map_or(from, |one| one.ip().to_canonical())),
+                Ok(client) => {
+                    named = Some(client.map_or(from, |one| one.client.ip().to_canonical()))
+                }
                 Err(error) => return refuse(from, &format!("{error}; see proxy-data")),
             }
         }
