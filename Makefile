@@ -51,6 +51,10 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test transcripts --test clients_tls
 	$(CARGO) test --locked --features tls13,testing --doc testing
 
+test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
+	sh tests/install-clients.sh
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test cluster -- --ignored --nocapture
+
 MINUTES ?= 60
 soak: build-deps ## A hundred clients of all kinds at once for MINUTES (60)
 	sh tests/install-clients.sh
