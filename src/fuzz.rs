@@ -12,6 +12,8 @@ pub type Entry = fn(&[u8]);
 /// Every entry and its name.
 pub const ENTRIES: &[(&str, Entry)] = &[
     ("ftp_session", crate::ftp::fuzz::session),
+    #[cfg(feature = "ftps")]
+    ("ftps_session", crate::ftp::fuzz::session_under_tls),
     ("ftp_lines", crate::ftp::fuzz::lines),
     ("listing", crate::ftp::fuzz::listed),
     ("paths", paths),
@@ -194,7 +196,11 @@ mod tests {
             state
         };
         for (name, entry) in ENTRIES {
-            let rounds = if name.starts_with("ssh") { 50 } else { 500 };
+            // A handshake costs a thousand times what a line does.
+            let rounds = match name.starts_with("ssh") || *name == "ftps_session" {
+                true => 50,
+                false => 500,
+            };
             for _ in 0..rounds {
                 let length = next() % 300;
                 // Half of the bytes from those that mean something.

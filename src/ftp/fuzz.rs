@@ -1,6 +1,9 @@
 //! The entries of fuzzers: bytes of a client on the control connection.
 //! Whatever they are, nothing panics and the session ends with the bytes.
 
+#[cfg(feature = "ftps")]
+mod under_tls;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
@@ -23,6 +26,9 @@ use crate::storage::{
 /// Bytes of a client that are looked at: with all that is answered to them
 /// they fit into a socket's buffer, so that one thread can be both sides.
 const MOST: usize = 1024;
+
+#[cfg(feature = "ftps")]
+pub(crate) use under_tls::session as session_under_tls;
 
 struct LetIn(User);
 
@@ -64,6 +70,17 @@ fn serve(bytes: &[u8]) -> Result<Vec<u8>> {
     let (mut client, server) = UnixStream::pair()?;
     client.write_all(bytes)?;
     client.shutdown(Shutdown::Write)?;
+    let services = Arc::new(services()?);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 5));
+    let ticket = services.limits.admit(peer.ip(), &services.config())?;
+    let session = Session::new(&services, ticket, peer, peer, "ftp");
+    super::run(Stream::Plain(Socket::from(server)), session, Security::None)?;
+    let mut replies = Vec::new();
+    client.read_to_end(&mut replies)?;
+    Ok(replies)
+}
+
+fn services() -> Result<Services> {
     let config = Config {
         data_connect_timeout: Duration::from_millis(1),
         login_delay: Duration::ZERO,
@@ -73,14 +90,7 @@ fn serve(bytes: &[u8]) -> Result<Vec<u8>> {
         ..Config::default()
     };
     let user = User::new("ann", Arc::new(files()?));
-    let services = Arc::new(Services::new(config, Arc::new(LetIn(user)), Vec::new()));
-    let peer = SocketAddr::from(([127, 0, 0, 1], 5));
-    let ticket = services.limits.admit(peer.ip(), &services.config())?;
-    let session = Session::new(&services, ticket, peer, peer, "ftp");
-    super::run(Stream::Plain(Socket::from(server)), session, Security::None)?;
-    let mut replies = Vec::new();
-    client.read_to_end(&mut replies)?;
-    Ok(replies)
+    Ok(Services::new(config, Arc::new(LetIn(user)), Vec::new()))
 }
 
 /// The same lines come out however the bytes are cut. The first byte says how
