@@ -87,7 +87,10 @@ pub fn long_line(
 
 /// Appends a name with its line end.
 pub fn name_line(out: &mut Vec<u8>, prefix: &[u8], name: &[u8]) {
-    printable(out, prefix);
+    out.reserve(prefix.len() + name.len() + 2);
+    if !prefix.is_empty() {
+        printable(out, prefix);
+    }
     printable(out, name);
     out.extend_from_slice(b"\r\n");
 }

@@ -21,8 +21,8 @@ pub(super) struct LocalDirectory {
     fd: OwnedFd,
     /// Where getdents64 writes.
     raw: Vec<MaybeUninit<u8>>,
-    /// The batch: the names one after the other, each ended by NUL, which no
-    /// name holds, and each after a byte for its kind.
+    /// The batch: the names one after the other, each after a byte for its
+    /// kind and two for its length.
     batch: Vec<u8>,
     at: usize,
     jail: Arc<Jail>,
@@ -50,9 +50,15 @@ impl LocalDirectory {
             match entries.next() {
                 None => return Ok(()),
                 Some(Ok(entry)) => {
-                    let name = entry.file_name().to_bytes_with_nul();
-                    if !matches!(name, b".\0" | b"..\0") {
-                        self.batch.push(tag(entry.file_type()));
+                    let name = entry.file_name().to_bytes();
+                    // Its record has a length of two bytes, too.
+                    if let Ok(length) = u16::try_from(name.len())
+                        && !matches!(name, b"." | b"..")
+                    {
+                        let [low, high] = length.to_le_bytes();
+                        let head = [tag(entry.file_type()), low, high];
+                        self.batch.reserve(head.len() + name.len());
+                        self.batch.extend_from_slice(&head);
                         self.batch.extend_from_slice(name);
                     }
                 }
@@ -74,15 +80,13 @@ impl Directory for LocalDirectory {
         if self.at >= self.batch.len() {
             self.refill().doing("reading a directory")?;
         }
-        let Some((&tag, rest)) = self.batch.get(self.at..).and_then(<[u8]>::split_first) else {
+        let entry = self.batch.get(self.at..).unwrap_or_default();
+        let Some((&[tag, low, high], rest)) = entry.split_first_chunk() else {
             return Ok(None);
         };
-        let length = rest
-            .iter()
-            .position(|&byte| byte == 0)
-            .unwrap_or(rest.len());
-        name.extend_from_slice(&rest[..length]);
-        self.at += length + 2;
+        let length = usize::from(u16::from_le_bytes([low, high]));
+        name.extend_from_slice(rest.get(..length).unwrap_or(rest));
+        self.at += 3 + length;
         Ok(Some(untag(tag)))
     }
 
