@@ -32,7 +32,7 @@ STATIC_FLAGS  = $(REMAP) $(if $(filter $(HOST),$(TARGET)),$(RELR)) -C target-fea
 # A router's: the smallest code.
 SMALLEST = CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
-.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check image deb dist clean help
+.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -121,6 +121,15 @@ lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean
 CROSS ?= aarch64 armv7 riscv64
 cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian)
 	sh tests/cross/run.sh $(CROSS)
+
+PACKAGE_TESTS ?= --lib --test transcripts --test sftp --test rights --test examples
+package: ## Make the crate as a registry gets it, build it from that, and run tests of it
+	$(CARGO) package --locked --no-verify --allow-dirty
+	rm -rf 'target/package/wharf-$(VERSION)'
+	tar -xzf 'target/package/wharf-$(VERSION).crate' -C target/package
+	cd 'target/package/wharf-$(VERSION)' && \
+	  $(CARGO) test --locked --target-dir '$(CURDIR)/target' $(PACKAGE_TESTS)
+	@ls -l 'target/package/wharf-$(VERSION).crate'
 
 image: static ## Make a container image of the static binary with buildah: localhost/wharf
 	rm -rf target/image && mkdir -p target/image

@@ -229,6 +229,32 @@ fn what_pages_name_is_there() {
     }
 }
 
+/// A line of the protocols without a test is a claim.
+#[test]
+fn every_line_of_the_protocols_names_its_test() {
+    let page = read("man/wharf-protocol.7");
+    let from = page.find(".Ss Lines and replies").expect("its first list");
+    let to = page.find(".Sh SEE ALSO").expect("its end");
+    let mut bare = Vec::new();
+    for section in page[from..to].split("\n.S") {
+        let mut entries = section.split("\n.It ");
+        // A test may be named before the list, for all of it.
+        let is_shown = entries
+            .next()
+            .is_some_and(|head| head.contains("\n.Pq Pa "));
+        for entry in entries.filter(|_| !is_shown) {
+            // What follows the list is not the entry's.
+            let entry = entry.split("\n.El").next().unwrap_or(entry);
+            if !entry.contains("\n.Pq Pa ") {
+                bare.extend(entry.lines().next());
+            }
+        }
+    }
+    // Its commands have entries of their own.
+    bare.retain(|line| *line != "Ic SITE Ar command");
+    assert!(bare.is_empty(), "without a test: {bare:#?}");
+}
+
 /// A dialogue that is named behind a command has the command in it.
 #[test]
 fn dialogues_show_the_commands_that_name_them() {

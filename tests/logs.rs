@@ -71,6 +71,47 @@ fn refused(server: &Process, name: &str) {
     client.expect("QUIT", 221);
 }
 
+/// RFC 2577, section 6, and common sense.
+#[test]
+fn secrets_are_in_no_line_at_any_level() {
+    let directory = TempDir::new("secrets");
+    let users = directory.join("users");
+    let mut passwd = Command::new(WHARFD);
+    passwd.args(["passwd", "-c", "--rounds", "1000", "--home"]);
+    passwd.arg(directory.path()).arg(&users).arg("ann");
+    run(&mut passwd, "hunter2-right\n");
+    let mut command = common::process::wharfd();
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--print-port",
+        "--log-level",
+        "trace",
+    ]);
+    command.args(["--login-delay", "0", "--users"]).arg(&users);
+    let mut server = Process::start(&mut command);
+    let mut client = Client::greeted(server.address());
+    for (line, code) in [
+        ("USER ann", 331),
+        ("PASS hunter2-wrong", 530),
+        ("PASS hunter2-order", 503),
+        ("pAsS hunter2-case", 503),
+        ("USER ann", 331),
+        ("PASS hunter2-right", 230),
+        ("QUIT", 221),
+    ] {
+        client.expect(line, code);
+    }
+    client.closed();
+    server.signal("TERM");
+    server.wait();
+    let log = server.log.all();
+    assert!(log.contains("PASS"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+    let hash = text(&users);
+    assert!(!log.contains(hash.split(':').nth(1).unwrap()), "{log}");
+}
+
 #[test]
 fn syslogd_gets_the_lines_also_when_it_was_started_again() {
     let Some(directory) = place("syslog", &["unshare", "busybox", "fail2ban-regex"]) else {

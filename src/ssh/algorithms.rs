@@ -289,6 +289,20 @@ pub(super) fn ext_info(allowed: &Algorithms) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    /// OpenSSH signs with SHA-1 for servers that do not tell it otherwise.
+    #[test]
+    fn clients_are_told_which_signatures_count() {
+        use crate::ssh::wire::{Reader, message};
+        let message = ext_info(&Algorithms::default());
+        assert_eq!(message[0], message::EXT_INFO);
+        let mut reader = Reader::new(&message[1..]);
+        assert_eq!(reader.u32().unwrap(), 1);
+        assert_eq!(reader.text().unwrap(), "server-sig-algs");
+        let names: Vec<_> = reader.text().unwrap().split(',').collect();
+        assert!(names.contains(&"rsa-sha2-256") && names.contains(&"ssh-ed25519"));
+        assert!(!names.contains(&"ssh-rsa"), "{names:?}");
+    }
+
     #[test]
     fn the_clients_order_decides_within_what_is_allowed() {
         let mut allowed = Algorithms::default();
