@@ -32,11 +32,14 @@ impl Deleted {
 
 /// A file that was changed so many seconds ago.
 fn aged(path: &Path, size: usize, seconds: u64) {
-    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    std::fs::write(path, vec![1; size]).unwrap();
-    let file = std::fs::File::options().write(true).open(path).unwrap();
-    let time = SystemTime::now() - Duration::from_secs(seconds);
-    file.set_modified(time).unwrap();
+    try_aged(path, size, seconds).unwrap();
+}
+
+fn try_aged(path: &Path, size: usize, seconds: u64) -> std::io::Result<()> {
+    std::fs::create_dir_all(path.parent().unwrap())?;
+    let mut file = std::fs::File::create(path)?;
+    std::io::Write::write_all(&mut file, &vec![1; size])?;
+    file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
 }
 
 /// `cam` with a ring of 1000 bytes in `home`.
@@ -188,7 +191,8 @@ fn nothing_outside_is_deleted_while_links_are_swapped() {
     let swapper = std::thread::spawn(move || {
         let away = inner.with_extension("away");
         while !halt.load(Ordering::Relaxed) {
-            aged(&inner.join("1"), 500, 100_000);
+            // The server deletes at any moment, the directory too.
+            let _ = try_aged(&inner.join("1"), 500, 100_000);
             let _ = std::fs::rename(&inner, &away);
             let _ = symlink(&target, &inner);
             std::thread::yield_now();
