@@ -6,6 +6,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
 
 use common::client::{Data, connect_from};
 use common::{Builder, Client, TestServer, server};
@@ -179,12 +180,18 @@ fn without_headers_a_balancers_data_connection_in_the_clear_is_refused() {
     client.wait_for(226);
 }
 
-/// A port that is free now, below those that the system gives out.
+/// A port that is free now, below those that the system gives out; another
+/// one for each test.
 fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = 12_000 + (std::process::id() % 500) as u16 * 10;
-    (start..20_000)
-        .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok())
-        .unwrap()
+    loop {
+        let port = start + NEXT.fetch_add(1, SeqCst);
+        assert!(port < 20_000, "no port is free");
+        if TcpListener::bind(("0.0.0.0", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 fn sharing(settings: Builder, port: u16) -> Builder {
