@@ -2,7 +2,11 @@
 # make cross-check: builds the small wharfd, static, for other processors and
 # holds a session with each under qemu-user.
 #
-#   sh tests/cross/run.sh [TARGET...]      aarch64 armv7 riscv64
+#   sh tests/cross/run.sh [TARGET...]      aarch64 armv7 riscv64 x86_64 musl
+#
+# The first three are what it builds unless told. x86_64 and musl (x86-64 with
+# musl for its C library) run as they are: they show what a standard library
+# compiled for size, without backtraces, makes of the binary.
 #
 # The standard library of these is compiled from source (nothing else is to be
 # had where rustup's servers are not), by Debian's own rustc, whose sources
@@ -20,18 +24,36 @@ triple() {
 	aarch64) echo aarch64-unknown-linux-gnu ;;
 	armv7) echo armv7-unknown-linux-gnueabihf ;;
 	riscv64) echo riscv64gc-unknown-linux-gnu ;;
-	*) echo "cross-check: $1 is unknown; there are aarch64, armv7 and riscv64" >&2 && exit 2 ;;
+	x86_64) echo x86_64-unknown-linux-gnu ;;
+	musl) echo x86_64-unknown-linux-musl ;;
+	*) echo "cross-check: $1 is none of aarch64 armv7 riscv64 x86_64 musl" >&2 && exit 2 ;;
 	esac
 }
 gnu() {
 	case $1 in
 	armv7) echo arm-linux-gnueabihf ;;
+	musl) echo musl ;;
 	*) echo "$1-linux-gnu" ;;
+	esac
+}
+compiler() {
+	case $1 in
+	x86_64) echo gcc libc6-dev ;;
+	musl) echo musl-tools ;;
+	*) echo "gcc-$(gnu "$1")" ;;
+	esac
+}
+debian() {
+	case $1 in
+	aarch64) echo arm64 ;;
+	armv7) echo armhf ;;
+	*) echo "$1" ;;
 	esac
 }
 emulator() {
 	case $1 in
 	armv7) echo qemu-arm ;;
+	x86_64 | musl) echo - ;;
 	*) echo "qemu-$1" ;;
 	esac
 }
@@ -39,7 +61,8 @@ emulator() {
 packages=
 for target; do
 	triple "$target" >/dev/null
-	command -v "$(gnu "$target")-gcc" >/dev/null || packages="$packages gcc-$(gnu "$target")"
+	command -v "$(gnu "$target")-gcc" >/dev/null || packages="$packages $(compiler "$target")"
+	[ "$(emulator "$target")" = - ] || [ -e "/usr/$(gnu "$target")/lib/libc.a" ] || packages="$packages libc6-dev-$(debian "$target")-cross"
 done
 command -v qemu-aarch64 >/dev/null || packages="$packages qemu-user"
 command -v python3 >/dev/null || packages="$packages python3"
@@ -76,9 +99,16 @@ chmod +x "$place/rustc"
 
 for target; do
 	triple=$(triple "$target")
+	flags='-C target-feature=+crt-static'
+	if [ "$target" = musl ]; then
+		# GCC's unwinder serves musl, too, under the name that Rust looks for.
+		mkdir -p "$place/unwind"
+		ln -sf "$(gcc -print-file-name=libgcc_eh.a)" "$place/unwind/libunwind.a"
+		flags="$flags -C link-self-contained=no -L native=$place/unwind"
+	fi
 	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
 	env "$linker=$(gnu "$target")-gcc" RUSTC="$place/rustc" RUSTC_BOOTSTRAP=1 \
-		RUSTFLAGS='-C target-feature=+crt-static' CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
+		RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
 		"${CARGO:-cargo}" build --release --locked --no-default-features --features cli \
 		-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size \
 		--target "$triple" --target-dir "$place/$target"
