@@ -262,6 +262,9 @@ mod tests {
         config
     }
 
+    /// A label that is too long is refused without asking the DNS.
+    const LONG_NAME: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+
     #[test]
     fn settings_that_do_not_do_what_is_meant() {
         let listen = ("listen", "2121");
@@ -284,7 +287,7 @@ mod tests {
                 Some(("passive-address", "private")),
             ),
             (
-                &[("passive-address", "no-such-host.invalid")],
+                &[("passive-address", LONG_NAME)],
                 60,
                 Some(("passive-address", "does not resolve")),
             ),
