@@ -96,25 +96,33 @@ impl Write for Recorded {
     }
 }
 
+/// Numbers without an end, the same every time (xorshift64), for the tests of
+/// these entries and those of SSH.
+#[cfg(test)]
+pub(crate) struct Noise(pub(crate) u64);
+
+#[cfg(test)]
+impl Noise {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    pub(crate) fn bytes(&mut self, length: u64) -> Vec<u8> {
+        (0..length).map(|_| self.next() as u8).collect()
+    }
+
+    #[cfg(feature = "sftp")]
+    pub(crate) fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
+        list[self.next() as usize % list.len()]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Numbers without an end, the same every time (xorshift64).
-    struct Noise(u64);
-
-    impl Noise {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0
-        }
-
-        fn bytes(&mut self, length: u64) -> Vec<u8> {
-            (0..length).map(|_| self.next() as u8).collect()
-        }
-    }
 
     #[test]
     fn noise_does_no_harm() {

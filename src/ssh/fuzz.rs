@@ -140,22 +140,7 @@ impl Door for LetIn {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Numbers without an end, the same every time (xorshift64).
-    struct Noise(u64);
-
-    impl Noise {
-        fn next(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0
-        }
-
-        fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
-            list[self.next() as usize % list.len()]
-        }
-    }
+    use crate::sftp::fuzz::Noise;
 
     #[test]
     fn noise_does_no_harm() {

@@ -100,37 +100,49 @@ fn the_end_of_the_server_waits_for_transfers() {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    // A second or two each, so that the signal comes in the middle.
-    let data = bytes(8 << 20);
-    let flags = "--session-rate-down 4M --session-rate-up 4M --drain-seconds 90";
-    let Some(mut daemon) = Daemon::wharfd(&place, flags) else {
+    // Twelve seconds each, so that the signal comes in the middle.
+    let data = bytes(24 << 20);
+    let socket = place.top().join("control");
+    let socket = socket.to_str().unwrap();
+    let flags = format!(
+        "--session-rate-down 2M --session-rate-up 2M --drain-seconds 90 --control-socket {socket}"
+    );
+    let Some(mut daemon) = Daemon::wharfd(&place, &flags) else {
         return;
     };
     std::fs::write(place.local().join("up"), &data).unwrap();
     std::fs::write(place.remote().join("down"), &data).unwrap();
-    let started: Vec<_> = ["get /down down\n", "put up /up\n"]
-        .into_iter()
-        .enumerate()
-        .map(|(number, line)| {
-            let batch = place.top().join(format!("batch{number}"));
-            std::fs::write(&batch, line).unwrap();
-            Command::new("sftp")
-                .args(daemon.options())
-                .arg("-b")
-                .arg(&batch)
-                .arg("ann@127.0.0.1")
-                .current_dir(place.local())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap()
-        })
-        .collect();
+    let start = |name: &str, line: &str| {
+        let batch = place.top().join(name);
+        std::fs::write(&batch, line).unwrap();
+        Command::new("sftp")
+            .args(daemon.options())
+            .arg("-b")
+            .arg(&batch)
+            .arg("ann@127.0.0.1")
+            .current_dir(place.local())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
     let length = |path| std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    wait_for("both are under way", &mut || {
-        length(place.local().join("down")) > 0 && length(place.remote().join("up")) > 0
+    let upload = start("batch-up", "put up /up\n");
+    wait_for("the upload is under way", &mut || {
+        length(place.remote().join("up")) > 0
     });
+    let download = start("batch-down", "get /down down\n");
+    wait_for("the download is under way", &mut || {
+        length(place.local().join("down")) > 0
+    });
+    let who = ["who", "--json", "--control-socket", socket];
+    let shown = run(wharfd(), &who, place.top());
+    let line = shown
+        .lines()
+        .find(|line| line.contains("\"file\":\"/down\""));
+    let size = format!("\"size\":{},\"percent\":", data.len());
+    assert!(line.is_some_and(|line| line.contains(&size)), "{shown}");
     let process = daemon.process.as_mut().unwrap();
     let sent = Command::new("kill")
         .args(["-s", "TERM", &process.id().to_string()])
@@ -140,7 +152,7 @@ fn the_end_of_the_server_waits_for_transfers() {
     wait_for("the port is closed", &mut || {
         std::net::TcpStream::connect(address).is_err()
     });
-    for child in started {
+    for child in [upload, download] {
         let output = child.wait_with_output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{errors}");
