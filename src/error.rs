@@ -120,6 +120,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.doing)?;
         match &self.source {
+            Some(source) if self.doing.is_empty() => write!(f, "{source}"),
             Some(source) => write!(f, ": {source}"),
             None if self.doing.is_empty() => write!(f, "{:?}", self.kind),
             None => Ok(()),

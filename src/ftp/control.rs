@@ -85,8 +85,15 @@ impl Control {
             }
             self.set_read_timeout(patience)?;
             let stream = self.stream.as_mut().ok_or_else(gone)?;
+            let secure = stream.is_secure();
             match self.reader.fill(stream) {
                 Ok(0) => return Ok(None),
+                // A client set to implicit FTPS on the port of AUTH TLS: it
+                // waits for an answer that would never come.
+                Ok(_) if !secure && self.reader.begins_tls() => {
+                    let doing = "a TLS handshake without AUTH TLS before it";
+                    return Err(Error::new(ErrorKind::Protocol, doing));
+                }
                 Ok(_) => {}
                 Err(error) if is_timeout(&error) => self.wait_in_silence(deadline)?,
                 Err(error) => return Err(error.into()),

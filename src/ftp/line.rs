@@ -93,6 +93,12 @@ impl LineReader {
         outcome
     }
 
+    /// Whether what waits is the beginning of a TLS handshake (RFC 8446,
+    /// section 5.1) and no command.
+    pub fn begins_tls(&self) -> bool {
+        self.buffer[self.start..].starts_with(&[22, 3])
+    }
+
     /// Takes bytes that were read already.
     pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);

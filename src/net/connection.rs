@@ -126,7 +126,10 @@ fn serve_client(
         Err(error) if error.kind() == ErrorKind::Disconnected => {
             log::info!("session {id}: the client went away")
         }
-        Err(error) => log::warn!("session {id}: ended: {error}"),
+        Err(error) => log::warn!(
+            "session {id}: the connection with {} ended: {error}",
+            peer.ip().to_canonical()
+        ),
     }
 }
 

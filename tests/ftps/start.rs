@@ -357,8 +357,33 @@ fn refused_handshakes_are_logged_with_address_and_reason() {
     data.send(b"plain");
     client.wait_for(522);
     daemon.logs("refused a data connection from 127.0.0.1", 1);
+    // A client of implicit FTPS on the port of AUTH TLS is not left waiting.
+    let mut client = Client::greeted(daemon.ports[0]);
+    client.raw(&super::stalls::client_hello());
+    client.closed();
+    daemon.logs("a TLS handshake without AUTH TLS before it", 1);
+    let old = context(|builder| {
+        builder.set_security_level(0);
+        builder.set_cipher_list("ALL:@SECLEVEL=0").unwrap();
+        let version = Some(openssl::ssl::SslVersion::TLS1_1);
+        builder.set_max_proto_version(version).unwrap();
+    });
+    let stream = Client::connect(daemon.ports[1]).stream;
+    assert!(crate::common::tls::handshake(&old, stream, None).is_err());
+    daemon.logs("unsupported protocol", 1);
+    // Under TLS: noise, and what could only be a second handshake.
+    for (record, reason) in [
+        ([23, 3, 3, 0, 32], "bad record mac"),
+        ([22, 3, 3, 0, 32], "TLS renegotiation refused"),
+    ] {
+        let mut client = SecureClient::implicit(daemon.ports[1]);
+        let socket = client.stream.get_mut();
+        std::io::Write::write_all(socket, &[&record[..], &[9; 32]].concat()).unwrap();
+        let _ = std::io::Read::read_to_end(socket, &mut Vec::new());
+        daemon.logs(reason, 1);
+    }
     for line in daemon.log().lines() {
-        if line.contains("no TLS") {
+        if line.contains("no TLS") || line.contains(" ended: ") {
             assert!(line.contains("127.0.0.1"), "{line}");
         }
     }
