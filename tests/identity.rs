@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::process::{Process, WHARFD, has, soon, wait, wharfd};
+use common::process::{Process, WHARFD, copy_libraries, has, soon, wait, wharfd};
 use common::{Client, TempDir};
 
 fn is_root() -> bool {
@@ -195,18 +195,6 @@ fn without_root_nobody_can_be_another() {
             .all()
             .contains("only root can become another user")
     );
-}
-
-/// The program's libraries, wherever they are, at the same place below `root`.
-fn copy_libraries(program: &Path, root: &Path) {
-    let output = Command::new("ldd").arg(program).output().unwrap();
-    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
-        if word.starts_with('/') {
-            let target = root.join(word.trim_start_matches('/'));
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::copy(word, target).unwrap();
-        }
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use common::process::{Process, WHARFD, has, run_within};
+use common::process::{Process, WHARFD, copy_libraries, has, run_within};
 use common::{Client, TempDir};
 
 /// Tools of packagers do much, on a machine that may do more besides.
@@ -216,18 +216,6 @@ fn the_debian_package_is_clean_and_comes_and_goes() {
     );
 }
 
-/// The program's libraries, wherever they are, at the same place below `root`.
-fn copy_libraries(root: &Path) {
-    let output = Command::new("ldd").arg(WHARFD).output().unwrap();
-    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
-        if word.starts_with('/') {
-            let target = root.join(word.trim_start_matches('/'));
-            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
-            std::fs::copy(word, target).unwrap();
-        }
-    }
-}
-
 #[test]
 fn the_image_from_scratch_serves_by_its_environment() {
     if !is_root() || !has("buildah") {
@@ -242,7 +230,7 @@ fn the_image_from_scratch_serves_by_its_environment() {
     // The program that tests are made with is not static: its libraries go along.
     let libraries = context.join("libraries");
     std::fs::create_dir(&libraries).unwrap();
-    copy_libraries(&libraries);
+    copy_libraries(Path::new(WHARFD), &libraries);
     let text = text.replacen(
         "COPY wharfd /wharfd\n",
         "COPY wharfd /wharfd\nCOPY libraries /\n",

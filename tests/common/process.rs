@@ -264,3 +264,15 @@ pub fn add_user(users: &Path, name: &str, home: &Path, arguments: &[&str]) {
     drop(input);
     assert!(child.wait().unwrap().success(), "{command:?}");
 }
+
+/// The program's libraries, wherever they are, at the same place below `root`.
+pub fn copy_libraries(program: &Path, root: &Path) {
+    let output = Command::new("ldd").arg(program).output().unwrap();
+    for word in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+        if word.starts_with('/') {
+            let target = root.join(word.trim_start_matches('/'));
+            std::fs::create_dir_all(target.parent().unwrap()).unwrap();
+            std::fs::copy(word, target).unwrap();
+        }
+    }
+}
