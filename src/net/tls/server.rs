@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::backend::{Context, Material, TICKET_LIFE};
@@ -38,11 +38,11 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     settings: TlsSettings,
+    loaded: RwLock<Arc<Loaded>>,
     state: Mutex<State>,
 }
 
 struct State {
-    loaded: Arc<Loaded>,
     /// Of the files in force, or of those that were refused last.
     stamps: Vec<Stamp>,
     looked: Instant,
@@ -101,8 +101,8 @@ impl Tls {
         let loaded = Loaded::read(settings)?;
         Ok(Tls(Arc::new(Shared {
             settings: settings.clone(),
+            loaded: RwLock::new(Arc::new(loaded)),
             state: Mutex::new(State {
-                loaded: Arc::new(loaded),
                 stamps,
                 looked: Instant::now(),
             }),
@@ -117,7 +117,7 @@ impl Tls {
         let mut state = self.0.state();
         state.stamps = stamps(&self.0.settings);
         state.looked = Instant::now();
-        state.loaded = Arc::new(Loaded::read(&self.0.settings)?);
+        self.0.replace(Loaded::read(&self.0.settings)?);
         Ok(())
     }
 
@@ -125,6 +125,12 @@ impl Tls {
     #[cfg(test)]
     pub(super) fn look(&self, now: Instant) -> Option<Result<()>> {
         self.0.look(&mut self.0.state(), now)
+    }
+
+    /// As long as it is held, a look at the files lasts.
+    #[cfg(test)]
+    pub(super) fn looking(&self) -> impl Sized {
+        self.0.state()
     }
 
     /// What a new control connection needs. Costs next to nothing until its
@@ -145,7 +151,7 @@ impl Tls {
 
     /// The certificates in force, for `--check` and the log.
     pub fn certificates(&self) -> Result<Vec<CertificateFacts>> {
-        let loaded = Arc::clone(&self.0.state().loaded);
+        let loaded = self.0.loaded();
         let served = loaded.served.iter();
         served.map(|(identity, _)| identity.facts()).collect()
     }
@@ -164,9 +170,23 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is in force now, read again if the files have changed.
+    fn loaded(&self) -> Arc<Loaded> {
+        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn replace(&self, loaded: Loaded) {
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+    }
+
+    /// What is in force now, read again if the files have changed. While one
+    /// session looks, which may take long on a disk that hangs, the others go
+    /// on with what was read before.
     fn current(&self, now: Instant) -> Arc<Loaded> {
-        let mut state = self.state();
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return self.loaded(),
+        };
         match self.look(&mut state, now) {
             None => {}
             Some(Ok(())) => log::info!("TLS: changed certificates are in force"),
@@ -174,7 +194,7 @@ impl Shared {
                 "TLS: the changed certificates can't be used, the old ones stay: {error}"
             ),
         }
-        Arc::clone(&state.loaded)
+        self.loaded()
     }
 
     /// Reads files that have changed since the last look; `None` when there
@@ -190,7 +210,7 @@ impl Shared {
             return None;
         }
         state.stamps = stamps;
-        Some(Loaded::read(&self.settings).map(|loaded| state.loaded = Arc::new(loaded)))
+        Some(Loaded::read(&self.settings).map(|loaded| self.replace(loaded)))
     }
 }
 

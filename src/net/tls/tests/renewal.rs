@@ -55,6 +55,16 @@ fn new_connections_get_the_new_certificate() {
 }
 
 #[test]
+fn while_a_disk_hangs_sessions_go_on_with_what_was_read() {
+    let place = Place::new();
+    let made = make("ftp.test", None, VALID);
+    let tls = Tls::new(&files(&place, &[&made], &pkcs8(&made))).unwrap();
+    let _look = tls.looking();
+    let session = tls.session_at(later(1));
+    assert_eq!(shown(&session), digest(&made.certificate));
+}
+
+#[test]
 fn a_broken_pair_leaves_the_old_one_and_is_told_once() {
     let place = Place::new();
     let [old, new, other] = [(); 3].map(|()| make("ftp.test", None, VALID));
