@@ -113,7 +113,7 @@ small-static: ## The small build in one static file: target/small-static/TARGET/
 lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean-static/TARGET/release/wharfd
 	RUSTFLAGS='$(STATIC_FLAGS)' $(SMALLEST) OPENSSL_STATIC=1 \
 	OPENSSL_SRC_PERL='$(CURDIR)/contrib/openssl-configure' \
-	CFLAGS='-Os -ffunction-sections -fdata-sections -fno-unwind-tables -fno-asynchronous-unwind-tables' \
+	CFLAGS='-Os -ffunction-sections -fdata-sections' \
 	$(CARGO) build --release --locked $(FEATURES) --features vendored \
 	  --target $(TARGET) --target-dir target/lean-static
 	@echo $(LEAN_STATIC)
