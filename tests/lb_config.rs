@@ -1,5 +1,5 @@
 //! `wharfd lb-config`: the balancers themselves read what comes out.
-//! tests/cluster drives HAProxy and nftables with it.
+//! tests/cluster drives HAProxy with it.
 #![cfg(feature = "cli")]
 
 mod common;
