@@ -50,6 +50,7 @@ ipsvd                # launchers: tcpsvd
 systemd              # launchers: systemd-socket-activate; services: systemd-analyze
 fail2ban             # launchers, logs: fail2ban-regex
 prometheus           # control: promtool
+e2fsprogs            # faults: mkfs.ext4, for a power cut
 LIST
 )
 missing=
