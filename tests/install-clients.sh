@@ -30,6 +30,7 @@ openssl              # tls, clients_tls: openssl s_client
 haproxy              # lb_config, cluster: the balancer
 nftables             # lb_config, cluster
 keepalived           # lb_config
+bind9-utils          # lb_config: named-checkzone
 iproute2             # cluster: ip netns, tc
 mandoc               # make man-lint
 logrotate            # logs

@@ -172,6 +172,39 @@ fn keepalived_takes_it() {
     }
 }
 
+/// The literal text of wharf-cluster(7) that has `word` in it.
+fn snippet(word: &str) -> &'static str {
+    let page = include_str!("../man/wharf-cluster.7");
+    page.split(".Bd -literal -offset indent\n")
+        .filter_map(|part| Some(part.split_once("\n.Ed")?.0))
+        .find(|text| text.contains(word))
+        .unwrap_or_else(|| panic!("no example has {word}"))
+}
+
+#[test]
+fn the_examples_of_the_manual_are_taken() {
+    if !has("keepalived") || !has("named-checkzone") || !has("ip") || !may_unshare() {
+        return;
+    }
+    let directory = TempDir::new("examples");
+    // Its network interface is looked for, and is made in a namespace.
+    let vrrp = snippet("vrrp_instance");
+    let mut check = Command::new("unshare");
+    check.args(["-n", "sh", "-c"]).arg(
+        "ip link add eth0 type veth peer name eth1 && exec /usr/sbin/keepalived --config-test -f $0",
+    );
+    let (ok, said) = attempt(check.arg(written(&directory, vrrp)), "");
+    assert!(ok, "{said}\n{vrrp}");
+
+    let zone = format!(
+        "$TTL 60\n@ IN SOA ns admin 1 60 60 60 60\n@ IN NS ns\nns IN A 192.0.2.1\n{}\n",
+        snippet("IN  AAAA")
+    );
+    let mut check = Command::new("named-checkzone");
+    let (ok, said) = attempt(check.arg("example.org").arg(written(&directory, &zone)), "");
+    assert!(ok, "{said}\n{zone}");
+}
+
 #[test]
 fn mistakes_are_named() {
     for (options, what) in [
