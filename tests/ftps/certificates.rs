@@ -8,7 +8,7 @@ use crate::common::TempDir;
 use crate::common::client::Client;
 use crate::common::tls::{Certificates, Made, SecureClient, VALID, certificate, context};
 
-/// A server whose users are `ann` (password `secret`, no certificate), `cam`
+/// A server whose users are `ann` (neither password nor certificate), `cam`
 /// (certificate by its common name) and `bob` (by its subject, no password).
 fn start(certificates: &Certificates, authority: &Made, rule: &str) -> Daemon {
     let (ca, _) = certificates.write("authority", &[authority]);
@@ -16,9 +16,6 @@ fn start(certificates: &Certificates, authority: &Made, rule: &str) -> Daemon {
     let place = TempDir::new("client-certificates");
     let home = place.path().to_str().unwrap().to_owned();
     let users = place.join("users");
-    // "secret"
-    let hash = "$5$rounds=1000$wharfsalt$";
-    let _ = hash;
     std::fs::write(
         &users,
         format!(

@@ -18,7 +18,7 @@ pub struct Daemon {
 }
 
 /// A command that has nothing of this machine's settings.
-fn wharfd() -> Command {
+pub fn wharfd() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wharfd"));
     command.env_clear();
     command

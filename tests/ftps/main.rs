@@ -1,4 +1,4 @@
-//! FTPS over the wire (RFC 4217): what issue by issue must hold for clients
+//! FTPS over the wire (RFC 4217): what must hold for clients
 //! of every kind, on both back-ends. `cargo test --test ftps`, and the same
 //! with `--features tls13`.
 #![cfg(feature = "ftps")]
@@ -8,6 +8,7 @@ mod common;
 
 mod bad_input;
 mod certificates;
+mod ciphers;
 mod commands;
 #[cfg(feature = "cli")]
 mod daemon;

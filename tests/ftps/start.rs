@@ -1,8 +1,12 @@
 //! What the daemon says of keys at its start, and of renewed ones later.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use openssl::hash::MessageDigest;
 use openssl::symm::Cipher;
+use openssl::x509::X509;
 
 use super::daemon::{Daemon, refused};
 use crate::common::TempDir;
@@ -140,15 +144,43 @@ fn client_certificates_are_refused_without_tls13() {
 
 fn fingerprint(client: &SecureClient) -> Vec<u8> {
     let shown = client.stream.ssl().peer_certificate().unwrap();
-    shown
-        .digest(openssl::hash::MessageDigest::sha256())
+    shown.digest(MessageDigest::sha256()).unwrap().to_vec()
+}
+
+/// Who connects for the first time compares it.
+#[test]
+fn the_fingerprint_of_a_new_certificate_is_printed() {
+    let place = TempDir::new("fingerprint");
+    let state = place.join("state");
+    let mut child = super::daemon::wharfd()
+        .args(["--self-signed", "--listen", "127.0.0.1:0", "--state-dir"])
+        .args([&state, place.path()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let printed = said
+        .map_while(Result::ok)
+        .find_map(|line| Some(line.strip_prefix("SHA-256 of certificate ")?.to_owned()));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let pem = std::fs::read(state.join("wharf.crt")).unwrap();
+    let digest = X509::from_pem(&pem)
         .unwrap()
-        .to_vec()
+        .digest(MessageDigest::sha256());
+    let bytes: Vec<String> = digest
+        .unwrap()
+        .iter()
+        .map(|byte| format!("{byte:02X}"))
+        .collect();
+    let printed = printed.expect("no fingerprint is printed");
+    assert!(printed.ends_with(&bytes.join(":")), "{printed}");
 }
 
 fn digest(made: &crate::common::tls::Made) -> Vec<u8> {
     made.certificate
-        .digest(openssl::hash::MessageDigest::sha256())
+        .digest(MessageDigest::sha256())
         .unwrap()
         .to_vec()
 }
