@@ -28,9 +28,11 @@ use crate::storage::{FileSystem, Usage, VirtualPath};
 pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
+#[doc(hidden)]
 pub use helper::Helper;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
+#[doc(hidden)]
 pub use system::{Root, SystemPaths, SystemUsers};
 pub use user_file::{UserDefaults, UserFile};
 
@@ -127,6 +129,7 @@ pub struct User {
     /// `None` is the daemon itself.
     pub identity: Option<Identity>,
     /// What the files take, for a user with a quota; set by the session.
+    #[doc(hidden)]
     pub usage: Option<Arc<Usage>>,
     /// Permission bits of new files, instead of the server's.
     pub file_mode: Option<u32>,

@@ -30,7 +30,9 @@ pub use program::{LogFormat, Program, Sandbox};
 #[doc(hidden)]
 pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use ssh::Ssh;
-pub use value::{Endpoint, ExternalAddress, Mode, PortRange, Setting};
+#[doc(hidden)]
+pub use value::Setting;
+pub use value::{Endpoint, ExternalAddress, Mode, PortRange};
 
 /// Everything a server can be told. Times of zero and counts of `0` mean
 /// "no limit" wherever a limit is meant.

@@ -23,13 +23,18 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 
-pub use local::{LocalFs, Resolver};
+pub use local::LocalFs;
+#[doc(hidden)]
+pub use local::Resolver;
 pub use memory::MemoryFs;
+#[doc(hidden)]
 pub use metered::Metered;
 pub use mount::Mounts;
+#[doc(hidden)]
 pub use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
+#[doc(hidden)]
 pub use usage::{Usage, Used};
 
 /// A user's file system.
