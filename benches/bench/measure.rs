@@ -57,12 +57,23 @@ pub fn cpu(root: u32) -> Duration {
 
 /// The proportional set size of the tree below `root`, `root` itself left out, in KiB.
 pub fn pss(root: u32) -> f64 {
-    tree(root)[1..].iter().filter_map(|pid| pss_of(*pid)).sum()
+    sum(root, "Pss:")
 }
 
-fn pss_of(pid: u32) -> Option<f64> {
+/// The part of it that is nobody's file: a client that maps the server's libraries, as ssh does, takes over a share
+/// of their pages and would make the server look smaller.
+pub fn pss_anonymous(root: u32) -> f64 {
+    sum(root, "Pss_Anon:")
+}
+
+fn sum(root: u32, field: &str) -> f64 {
+    let one = |pid: &u32| pss_of(*pid, field);
+    tree(root)[1..].iter().filter_map(one).sum()
+}
+
+fn pss_of(pid: u32, field: &str) -> Option<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 

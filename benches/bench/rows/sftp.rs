@@ -241,11 +241,11 @@ fn logins(server: &Running) -> Result<Sample> {
 
 fn idle(server: &Running) -> Result<Sample> {
     const SESSIONS: usize = 20;
-    let before = measure::pss(server.root());
+    let before = measure::pss_anonymous(server.root());
     let sessions = (0..SESSIONS)
         .map(|_| Sftp::start(&mut ssh(server)))
         .collect::<Result<Vec<_>>>()?;
-    let after = measure::pss(server.root());
+    let after = measure::pss_anonymous(server.root());
     drop(sessions);
     server.cpu();
     Ok(vec![(SESSION, (after - before) / SESSIONS as f64)])
