@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use common::process::{attempt, has, run};
+use common::process::{attempt, client_in, has, run};
 use common::rng::Rng;
 use common::{TempDir, TestServer, server};
 
@@ -49,15 +49,7 @@ impl Place {
 
     /// A command in the client's directory, which is also its home.
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .current_dir(self.local.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.local.path())
-            .env("LC_ALL", "C.UTF-8")
-            .env("TERM", "dumb");
-        command
+        client_in(self.local.path(), program)
     }
 
     fn run(&self, program: &str, arguments: &[&str]) -> String {

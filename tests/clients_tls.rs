@@ -10,7 +10,7 @@ mod common;
 use std::fmt::Write as _;
 use std::process::Command;
 
-use common::process::{attempt, has, run};
+use common::process::{attempt, client_in, has, run};
 use common::rng::Rng;
 use common::tls::{SecureServer, secure};
 use common::{TempDir, server};
@@ -61,15 +61,7 @@ impl Place {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .current_dir(self.local.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", self.local.path())
-            .env("LC_ALL", "C.UTF-8")
-            .env("TERM", "dumb");
-        command
+        client_in(self.local.path(), program)
     }
 
     fn port(&self, mode: Mode) -> u16 {

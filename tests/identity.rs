@@ -3,13 +3,12 @@
 
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use common::process::{Process, WHARFD, copy_libraries, has, soon, wait, wharfd};
+use common::process::{Process, WHARFD, copy_libraries, has, on_connection, soon, wait, wharfd};
 use common::{Client, TempDir};
 
 fn is_root() -> bool {
@@ -149,20 +148,7 @@ fn under_inetd_the_user_is_for_good() {
     }
     let (directory, _) = open_directory();
     let file = users(&directory);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let server = OwnedFd::from(listener.accept().unwrap().0);
-    let mut child = wharfd()
-        .args(["--inetd", "--users"])
-        .arg(&file)
-        .stdin(Stdio::from(server))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let peer = stream.peer_addr().unwrap();
-    let mut client = Client::over(stream, peer);
-    client.wait_for(220);
+    let (mut child, mut client) = on_connection(wharfd().args(["--inetd", "--users"]).arg(&file));
     client.login("ann", "secret");
     let status = status_of(child.id());
     assert_eq!(field(&status, "Uid:"), ["4711"; 4]);

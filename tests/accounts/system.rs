@@ -1,12 +1,10 @@
 //! `--system-users`.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::common::Client;
-use super::common::process::{Process, has, wait};
+use super::common::process::{Process, has, on_connection, wait};
 use super::etc::{ANN, ANNS, Etc, STAFF, threads};
 
 /// ann's home, as she sees and changes it.
@@ -110,19 +108,7 @@ fn under_inetd_the_process_becomes_the_user() {
     let Some(etc) = Etc::new("system-inetd") else {
         return;
     };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let server = OwnedFd::from(listener.accept().unwrap().0);
-    let mut child = etc
-        .wharfd(&["--inetd", "--system-users"])
-        .stdin(Stdio::from(server))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let peer = stream.peer_addr().unwrap();
-    let mut client = Client::over(stream, peer);
-    client.wait_for(220);
+    let (mut child, mut client) = on_connection(&mut etc.wharfd(&["--inetd", "--system-users"]));
     client.login("ann", "secret");
     for uids in threads(child.id(), "Uid:") {
         assert_eq!(

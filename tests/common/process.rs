@@ -1,13 +1,14 @@
 //! wharfd as a process of its own: its ports, its log, its signals.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use super::client::DEADLINE;
+use super::client::{Client, DEADLINE};
 
 /// The program under test.
 pub const WHARFD: &str = env!("CARGO_BIN_EXE_wharfd");
@@ -195,6 +196,38 @@ pub fn has(program: &str) -> bool {
         eprintln!("SKIP {program}");
     }
     found
+}
+
+/// A client that has `home` as its directory and nothing of this machine's
+/// settings.
+pub fn client_in(home: &Path, program: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .env("LC_ALL", "C.UTF-8")
+        .env("TERM", "dumb");
+    command
+}
+
+/// Starts a server with a connection as its standard input, and a client that
+/// has read the greeting.
+pub fn on_connection(command: &mut Command) -> (Child, Client) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let server = OwnedFd::from(listener.accept().unwrap().0);
+    let child = command
+        .stdin(Stdio::from(server))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let peer = stream.peer_addr().unwrap();
+    let mut client = Client::over(stream, peer);
+    client.wait_for(220);
+    (child, client)
 }
 
 /// Runs to the end; what was said. A failure or a hang is the test's.
