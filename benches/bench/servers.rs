@@ -82,7 +82,11 @@ pub struct Running {
 impl Running {
     /// Starts a server and waits until it greets.
     pub fn start(kind: Kind, setup: &Setup) -> Result<Running> {
-        let port = kind.port();
+        Running::start_on(kind.port(), kind, setup)
+    }
+
+    /// Starts a server on a port of its own, beside others of its kind.
+    pub fn start_on(port: u16, kind: Kind, setup: &Setup) -> Result<Running> {
         let (program, arguments) = command_line(kind, setup, port, false)?;
         let reaper = reaped(kind, setup, &program, &arguments)?
             .stdin(Stdio::null())

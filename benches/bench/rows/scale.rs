@@ -1,11 +1,14 @@
 //! Thousands of logged-in idle sessions: what the others notice of them.
 
-use super::{Metric, Row, Sample};
+use super::bulk::retrieve;
+use super::{Body, Metric, Row, Sample};
 use crate::client::Client;
-use crate::servers::{Kind, Running};
+use crate::servers::{Kind, Running, Setup};
 use crate::{Result, measure};
 use std::time::Instant;
 
+/// wharfd asks for three descriptors a thread, which the usual hard limit of 20,000 allows.
+const IDLE: [usize; 3] = [0, 1000, 5000];
 const THROUGHPUT: [Metric; 3] = [
     Metric::more("RETR, 0 idle", "MiB/s"),
     Metric::more("RETR, 1,000 idle", "MiB/s"),
@@ -16,44 +19,59 @@ const LATENCY: [Metric; 3] = [
     Metric::less("login, 1,000 idle", "us"),
     Metric::less("login, 5,000 idle", "us"),
 ];
+/// The numbers with 5,000 idle sessions as parts of those with none.
+const RATE_KEPT: Metric = Metric::more("RETR, 5,000 to 0 idle", "ratio");
+const TIME_KEPT: Metric = Metric::less("login, 5,000 to 0 idle", "ratio");
 const MEMORY: Metric = Metric::less("5,000 sessions", "MiB PSS");
-/// wharfd asks for three descriptors a thread, which the usual hard limit of 20,000 allows.
-const IDLE: [usize; 3] = [0, 1000, 5000];
+
+/// How often each server is asked, in turn with the others.
+const TURNS: usize = 11;
+const LOGINS: usize = 40;
 
 pub fn rows() -> Vec<Row> {
     // Only the servers that hold 5,000 sessions without 5,000 forks.
-    let mut row = Row::plain("scale", "5,000 idle sessions", scale);
+    let mut row = Row::plain("scale", "5,000 idle sessions", |_| Ok(Sample::new())).one_core();
     row.kinds = vec![Kind::Wharf, Kind::Bare];
     row.threads = 5030;
+    row.body = Body::Program(Box::new(scale));
     vec![row]
 }
 
-fn scale(server: &Running) -> Result<Sample> {
-    let mut sample = Sample::new();
-    let mut held: Vec<Client> = Vec::new();
-    for (step, count) in IDLE.into_iter().enumerate() {
-        while held.len() < count {
-            let mut client = Client::connect(server.port)?;
+/// A server for each number of idle sessions, all at once and asked in turn: a slow second of the machine meets all
+/// of them, and a difference between them is the idle sessions'.
+fn scale(kind: Kind, setup: &Setup) -> Result<Sample> {
+    let mut servers = Vec::new();
+    for (port, count) in (2200..).zip(IDLE) {
+        let server = Running::start_on(port, kind, setup)?;
+        let mut held = Vec::new();
+        for _ in 0..count {
+            let mut client = Client::connect(port)?;
             client.login("anonymous", "guest@")?;
             held.push(client);
         }
-        // One slow moment of the machine is not the server's: the middle of several.
-        let mut rates = Vec::new();
-        for _ in 0..7 {
-            let parallel = super::bulk::retrieve(server, Client::session, 4, 128)?;
-            rates.push(parallel[0].1);
-        }
-        let mut times = Vec::new();
-        for _ in 0..200 {
-            let start = Instant::now();
-            let mut client = Client::connect(server.port)?;
-            client.login("anonymous", "guest@")?;
-            times.push(start.elapsed().as_secs_f64() * 1e6);
-            client.quit()?;
-        }
-        sample.push((THROUGHPUT[step], measure::median(&rates)));
-        sample.push((LATENCY[step], measure::median(&times)));
+        servers.push((server, held));
     }
-    sample.push((MEMORY, measure::pss(server.root()) / 1024.0));
+    let mut rates = [const { Vec::new() }; IDLE.len()];
+    let mut times = [const { Vec::new() }; IDLE.len()];
+    for _ in 0..TURNS {
+        for (step, (server, _)) in servers.iter().enumerate() {
+            rates[step].push(retrieve(server, Client::session, 4, 128)?[0].1);
+            for _ in 0..LOGINS {
+                let start = Instant::now();
+                let mut client = Client::connect(server.port)?;
+                client.login("anonymous", "guest@")?;
+                times[step].push(start.elapsed().as_secs_f64() * 1e6);
+                client.quit()?;
+            }
+        }
+    }
+    let rates = rates.map(|rates| measure::median(&rates));
+    let times = times.map(|times| measure::median(&times));
+    let mut sample = Sample::new();
+    sample.extend(THROUGHPUT.into_iter().zip(rates));
+    sample.extend(LATENCY.into_iter().zip(times));
+    sample.push((RATE_KEPT, rates[2] / rates[0]));
+    sample.push((TIME_KEPT, times[2] / times[0]));
+    sample.push((MEMORY, measure::pss(servers[2].0.root()) / 1024.0));
     Ok(sample)
 }
