@@ -101,9 +101,12 @@ for target; do
 	triple=$(triple "$target")
 	flags='-C target-feature=+crt-static'
 	if [ "$target" = musl ]; then
-		# GCC's unwinder serves musl, too, under the name that Rust looks for.
+		# GCC's unwinder serves musl, too, under the name that Rust looks for,
+		# with the one call of glibc that it makes.
 		mkdir -p "$place/unwind"
-		ln -sf "$(gcc -print-file-name=libgcc_eh.a)" "$place/unwind/libunwind.a"
+		cp "$(gcc -print-file-name=libgcc_eh.a)" "$place/unwind/libunwind.a"
+		musl-gcc -Os -c -o "$place/unwind/find_object.o" tests/cross/find_object.c
+		ar r "$place/unwind/libunwind.a" "$place/unwind/find_object.o"
 		flags="$flags -C link-self-contained=no -L native=$place/unwind"
 	fi
 	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
