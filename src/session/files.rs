@@ -96,13 +96,14 @@ impl Files {
     /// A transfer that has ended, in the log.
     pub(super) fn log_transfer(&self, done: &Transferred<'_>, up: bool) {
         log::info!(
-            "session {}: {} {}{}, {} bytes in {:.3} s{}{}",
+            "session {}: {} {}{}, {} bytes in {}.{:03} s{}{}",
             self.0.live.id,
             if up { "received" } else { "sent" },
             done.path,
             if done.complete { "" } else { " not wholly" },
             done.bytes,
-            done.time.as_secs_f64(),
+            done.time.as_secs(),
+            done.time.subsec_millis(),
             if done.sha256.is_some() {
                 ", SHA-256 "
             } else {

@@ -373,10 +373,17 @@ impl Bucket {
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         let saved = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
         let begin = paid_until.unwrap_or(saved).max(saved);
-        let end = begin + Duration::from_secs_f64(bytes as f64 / rate as f64);
+        let end = begin + duration_of(bytes, rate);
         *paid_until = Some(end);
         end.saturating_duration_since(now)
     }
+}
+
+/// How long `bytes` take at `rate` a second, which is not zero.
+fn duration_of(bytes: u64, rate: u64) -> Duration {
+    // Below `rate` nanoseconds times 10^9: no overflow in 128 bits.
+    let part = u128::from(bytes % rate) * 1_000_000_000 / u128::from(rate);
+    Duration::new(bytes / rate, part as u32)
 }
 
 #[cfg(test)]
