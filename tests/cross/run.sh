@@ -102,11 +102,12 @@ for target; do
 	flags='-C target-feature=+crt-static'
 	if [ "$target" = musl ]; then
 		# GCC's unwinder serves musl, too, under the name that Rust looks for,
-		# with the one call of glibc that it makes.
+		# with what it wants of glibc.
 		mkdir -p "$place/unwind"
+		rm -f "$place/unwind/libunwind.a"
 		cp "$(gcc -print-file-name=libgcc_eh.a)" "$place/unwind/libunwind.a"
-		musl-gcc -Os -c -o "$place/unwind/find_object.o" tests/cross/find_object.c
-		ar r "$place/unwind/libunwind.a" "$place/unwind/find_object.o"
+		musl-gcc -Os -c -o "$place/unwind/unwind.o" tests/cross/unwind.c
+		ar r "$place/unwind/libunwind.a" "$place/unwind/unwind.o"
 		flags="$flags -C link-self-contained=no -L native=$place/unwind"
 	fi
 	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
@@ -117,6 +118,23 @@ for target; do
 		--target "$triple" --target-dir "$place/$target"
 	program=$place/$target/$triple/release/wharfd
 	printf '%-10s %8d bytes, static\n' "$target" "$(stat -c %s "$program")"
+
+	# With the standard library that the program was built with.
+	built=$place/$target/$triple/release/deps
+	library=
+	for crate in std core alloc panic_unwind compiler_builtins; do
+		library="$library --extern noprelude:$crate=$(ls "$built/lib$crate-"*.rlib)"
+	done
+	run=$(emulator "$target")
+	[ "$run" != - ] || run=
+	# shellcheck disable=SC2086 # lists of words
+	RUSTC_BOOTSTRAP=1 "$place/rustc" --edition 2024 --target "$triple" -Z unstable-options \
+		$library -L "dependency=$built" -C opt-level=z -C lto=fat -C codegen-units=1 \
+		-C "linker=$(gnu "$target")-gcc" $flags -o "$place/panic" tests/cross/panic.rs
+	# shellcheck disable=SC2086
+	$run "$place/panic" 2>/dev/null | tail -n 1 | grep -qx 'the server goes on' || {
+		echo "cross-check: $target: a panic ends the whole program" >&2 && exit 1
+	}
 	python3 tests/cross/session.py "$(emulator "$target")" "$program"
 done
 echo "cross-check: all well"

@@ -1,8 +1,17 @@
-/* GCC's unwinder, as Debian builds it, asks glibc for the object that an
- * address lies in. musl has no such call; this one looks through what
- * dl_iterate_phdr(3) shows. The structure is glibc's, from dlfcn.h. */
+/* What GCC's unwinder, as Debian builds it for glibc, needs of musl. Without it
+ * a panic ends the server and not the session. */
 #define _GNU_SOURCE
 #include <link.h>
+#include <pthread.h>
+
+/* It names these weakly, and a weak name brings nothing out of a static libc. */
+__attribute__((used)) static void *const threads[] = {
+	pthread_once,		pthread_key_create,   pthread_getspecific,
+	pthread_setspecific,	pthread_mutex_lock,   pthread_mutex_unlock,
+};
+
+/* It asks for the object that an address lies in; this looks through what
+ * dl_iterate_phdr(3) shows. The structure is glibc's, from dlfcn.h. */
 
 struct find_object {
 	unsigned long long flags;
