@@ -18,6 +18,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(TARGET)/release/wharfd
 SMALL_STATIC = target/small-static/$(TARGET)/release/wharfd
 LEAN_STATIC  = target/lean-static/$(TARGET)/release/wharfd
+LEAN_OPENSSL = target/lean-static/$(TARGET)/release/build/openssl-sys-*/out/openssl-build/install
 
 # Flags of every release build. No path of this machine gets into the binary,
 # so that two builds at two places are the same bytes; and relative relocations
@@ -32,7 +33,7 @@ STATIC_FLAGS  = $(REMAP) $(if $(filter $(HOST),$(TARGET)),$(RELR)) -C target-fea
 # A router's: the smallest code.
 SMALLEST = CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 
-.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -117,6 +118,10 @@ lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean
 	$(CARGO) build --release --locked $(FEATURES) --features vendored \
 	  --target $(TARGET) --target-dir target/lean-static
 	@echo $(LEAN_STATIC)
+
+test-lean: lean-static ## Run the tests of TLS and of SSH's parts on that OpenSSL, which is newer
+	OPENSSL_STATIC=1 OPENSSL_DIR="$$(ls -dt '$(CURDIR)'/$(LEAN_OPENSSL) | head -n 1)" \
+	$(CARGO) test --locked $(FEATURES) --target-dir target/lean-test --lib -- ssh:: net::tls
 
 CROSS ?= aarch64 armv7 riscv64
 cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian)

@@ -1,6 +1,9 @@
 //! The only `unsafe`: what rustix can't do.
 #![allow(unsafe_code)]
 
+#[cfg(all(feature = "sftp", ossl300))]
+pub(crate) mod kem;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;

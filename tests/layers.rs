@@ -1,5 +1,5 @@
 //! The shape of the source: arrows go downwards (README, "Architecture"),
-//! files stay short, `unsafe` stays in one of them.
+//! files stay short, `unsafe` stays in one room.
 
 use std::path::{Path, PathBuf};
 
@@ -241,15 +241,16 @@ fn files_stay_short() {
 }
 
 #[test]
-fn unsafe_stays_in_one_file_and_says_why() {
+fn unsafe_stays_in_one_room_and_says_why() {
     for (file, text) in sources("src") {
+        let allowed = file == "src/sys.rs" || file.starts_with("src/sys/");
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
             let code = line.split("//").next().unwrap();
             if !code.contains("unsafe ") || code.contains("forbid") {
                 continue;
             }
-            assert_eq!(file, "src/sys.rs", "line {}", number + 1);
+            assert!(allowed, "{file}:{}", number + 1);
             if code.contains("unsafe {") {
                 let said = lines[number.saturating_sub(6)..number]
                     .iter()
@@ -257,7 +258,7 @@ fn unsafe_stays_in_one_file_and_says_why() {
                 assert!(said, "{file}:{}: no SAFETY comment", number + 1);
             }
         }
-        if file != "src/sys.rs" {
+        if !allowed {
             assert!(!text.contains("allow(unsafe_code)"), "{file}");
         }
     }

@@ -2,16 +2,18 @@
 //! the choice between what both sides offer (RFC 4253, section 7.1).
 //!
 //! Nothing here signs or authenticates with SHA-1, MD5 or CBC, and there is
-//! no Diffie-Hellman over numbers at all. `mlkem768x25519-sha256` is missing:
-//! the `openssl` crate has no key encapsulation yet (0.10.82), and OpenSSL
-//! before 3.5 has no ML-KEM.
+//! no Diffie-Hellman over numbers at all. `mlkem768x25519-sha256` is there where
+//! OpenSSL has ML-KEM, from 3.5 on.
 
+use super::mlkem;
 use super::wire::Put;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How a shared secret is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KexKind {
+    /// draft-ietf-sshm-mlkem-hybrid-kex.
+    MlKem768X25519,
     /// RFC 8731.
     X25519,
     /// RFC 5656, section 4.
@@ -84,11 +86,20 @@ type Table<T> = &'static [(&'static str, T)];
 
 /// In our order of preference, which only counts where a client has none: the
 /// first of the *client's* names that we have is taken.
-pub(super) const KEX: Table<KexKind> = &[
+const KEX: Table<KexKind> = &[
+    ("mlkem768x25519-sha256", KexKind::MlKem768X25519),
     ("curve25519-sha256", KexKind::X25519),
     ("curve25519-sha256@libssh.org", KexKind::X25519),
     ("ecdh-sha2-nistp256", KexKind::Nistp256),
 ];
+
+/// The key exchanges that this OpenSSL can do.
+pub(super) fn kex() -> Table<KexKind> {
+    match mlkem::is_there() {
+        true => KEX,
+        false => &KEX[1..],
+    }
+}
 
 pub(super) const CIPHERS: Table<CipherKind> = &[
     ("aes128-gcm@openssh.com", CipherKind::Aes128Gcm),
@@ -170,7 +181,8 @@ pub(super) fn name_of<T: PartialEq>(table: Table<T>, value: T) -> &'static str {
 /// everything that this server has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Algorithms {
-    /// Key exchange: `curve25519-sha256`, `curve25519-sha256@libssh.org`,
+    /// Key exchange: `mlkem768x25519-sha256` where OpenSSL has ML-KEM (3.5),
+    /// `curve25519-sha256`, `curve25519-sha256@libssh.org`,
     /// `ecdh-sha2-nistp256`.
     pub kex: Vec<String>,
     /// Host key signatures: `ssh-ed25519`, `ecdsa-sha2-nistp256`,
@@ -190,7 +202,7 @@ impl Default for Algorithms {
             table.iter().map(|(name, _)| name.to_string()).collect()
         }
         Algorithms {
-            kex: all(KEX),
+            kex: all(kex()),
             host_keys: all(HOST_KEYS),
             ciphers: all(CIPHERS),
             macs: all(MACS),
@@ -231,7 +243,7 @@ impl Algorithms {
             }
             Ok(())
         }
-        check("key exchange", &self.kex, KEX)?;
+        check("key exchange", &self.kex, kex())?;
         check("host key algorithm", &self.host_keys, HOST_KEYS)?;
         check("cipher", &self.ciphers, CIPHERS)?;
         check("MAC", &self.macs, MACS)?;

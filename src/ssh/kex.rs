@@ -1,5 +1,6 @@
 //! Key exchange: KEXINIT, the shared secret, the exchange hash and the keys
-//! made from it (RFC 4253, sections 7 and 8; RFC 5656; RFC 8731).
+//! made from it (RFC 4253, sections 7 and 8; RFC 5656; RFC 8731;
+//! draft-ietf-sshm-mlkem-hybrid-kex).
 
 use openssl::bn::BigNumContext;
 use openssl::derive::Deriver;
@@ -12,6 +13,7 @@ use super::algorithms::{self, Algorithms, Chosen, KexKind, Protection, choose};
 use super::cipher::{Keys, key_lengths};
 use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
+use super::mlkem;
 use super::wire::{Put, Reader, message};
 use crate::text::Escaped;
 
@@ -88,7 +90,7 @@ pub(super) fn read_init(
 
     let ours: Vec<String> = our_host_keys(allowed, keys).map(String::from).collect();
     let chosen_kex =
-        choose(kex, &allowed.kex, algorithms::KEX).ok_or_else(|| none("key exchange", kex))?;
+        choose(kex, &allowed.kex, algorithms::kex()).ok_or_else(|| none("key exchange", kex))?;
     let chosen_host_key = choose(host_key, &ours, algorithms::HOST_KEYS)
         .ok_or_else(|| none("host key algorithm", host_key))?;
     let protection = |direction: usize| -> Result<Protection, Fault> {
@@ -137,59 +139,90 @@ fn none(class: &str, offered: &str) -> Fault {
 pub(super) struct Shared {
     /// Our ephemeral public key, as it goes on the wire.
     pub(super) ours: Vec<u8>,
-    /// The secret, big-endian.
+    /// The secret K as it is hashed: an mpint or a string.
+    encoded: Vec<u8>,
+}
+
+/// Our public key of one exchange on a curve, and its secret.
+struct OnCurve {
+    ours: Vec<u8>,
+    /// Big-endian.
     secret: Vec<u8>,
 }
 
 /// Makes our ephemeral key and the secret shared with the client's.
 pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<Shared, Fault> {
-    let bad = || {
-        // What OpenSSL says about a peer's bad point is of no use to anybody.
-        drop(openssl::error::ErrorStack::get());
-        Fault::Disconnect(
-            Reason::KeyExchangeFailed,
-            "the client's ephemeral key is not valid".into(),
-        )
-    };
     match kind {
         KexKind::X25519 => {
-            if theirs.len() != 32 {
-                return Err(bad());
-            }
-            let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519)?;
-            let key = PKey::generate_x25519()?;
-            // RFC 8731, section 3: an all-zero secret must end the exchange.
-            let secret = derive(&key, &peer).map_err(|_| bad())?;
-            if secret.iter().all(|byte| *byte == 0) {
-                return Err(bad());
-            }
-            Ok(Shared {
-                ours: key.raw_public_key()?,
-                secret,
-            })
+            x25519(theirs).map(|OnCurve { ours, secret }| Shared::of_mpint(ours, &secret))
         }
         KexKind::Nistp256 => {
-            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
-            let mut context = BigNumContext::new()?;
-            // Uncompressed points only; from_bytes refuses what is not on the
-            // curve, check_key what is no proper point (RFC 5656, section 4).
-            if theirs.len() != 65 || theirs[0] != 4 {
-                return Err(bad());
-            }
-            let point = EcPoint::from_bytes(&group, theirs, &mut context).map_err(|_| bad())?;
-            let peer = EcKey::from_public_key(&group, &point)?;
-            peer.check_key().map_err(|_| bad())?;
-            let key = EcKey::generate(&group)?;
-            let ours = key.public_key().to_bytes(
-                &group,
-                PointConversionForm::UNCOMPRESSED,
-                &mut context,
-            )?;
-            let peer = PKey::from_ec_key(peer)?;
-            let secret = derive(&PKey::from_ec_key(key)?, &peer).map_err(|_| bad())?;
-            Ok(Shared { ours, secret })
+            nistp256(theirs).map(|OnCurve { ours, secret }| Shared::of_mpint(ours, &secret))
+        }
+        KexKind::MlKem768X25519 => {
+            let (key, point) = theirs.split_at_checked(mlkem::KEY_LENGTH).ok_or_else(bad)?;
+            let on_curve = x25519(point)?;
+            let kem = mlkem::encapsulate(key).ok_or_else(bad)?;
+            Ok(Shared::of_string(
+                [&kem.ciphertext[..], &on_curve.ours].concat(),
+                &hybrid_secret(&kem.secret, &on_curve.secret),
+            ))
         }
     }
+}
+
+/// The secret that holds as long as one of the two does.
+pub(super) fn hybrid_secret(kem: &[u8; mlkem::SECRET_LENGTH], curve: &[u8]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    digest.update(kem);
+    digest.update(curve);
+    digest.finish()
+}
+
+/// The client's ephemeral key is not valid.
+fn bad() -> Fault {
+    // What OpenSSL says about a peer's bad point is of no use to anybody.
+    drop(openssl::error::ErrorStack::get());
+    Fault::Disconnect(
+        Reason::KeyExchangeFailed,
+        "the client's ephemeral key is not valid".into(),
+    )
+}
+
+fn x25519(theirs: &[u8]) -> Result<OnCurve, Fault> {
+    if theirs.len() != 32 {
+        return Err(bad());
+    }
+    let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519)?;
+    let key = PKey::generate_x25519()?;
+    // RFC 8731, section 3: an all-zero secret must end the exchange.
+    let secret = derive(&key, &peer).map_err(|_| bad())?;
+    if secret.iter().all(|byte| *byte == 0) {
+        return Err(bad());
+    }
+    Ok(OnCurve {
+        ours: key.raw_public_key()?,
+        secret,
+    })
+}
+
+fn nistp256(theirs: &[u8]) -> Result<OnCurve, Fault> {
+    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+    let mut context = BigNumContext::new()?;
+    // Uncompressed points only; from_bytes refuses what is not on the
+    // curve, check_key what is no proper point (RFC 5656, section 4).
+    if theirs.len() != 65 || theirs[0] != 4 {
+        return Err(bad());
+    }
+    let point = EcPoint::from_bytes(&group, theirs, &mut context).map_err(|_| bad())?;
+    let peer = EcKey::from_public_key(&group, &point)?;
+    peer.check_key().map_err(|_| bad())?;
+    let key = EcKey::generate(&group)?;
+    let form = PointConversionForm::UNCOMPRESSED;
+    let ours = key.public_key().to_bytes(&group, form, &mut context)?;
+    let peer = PKey::from_ec_key(peer)?;
+    let secret = derive(&PKey::from_ec_key(key)?, &peer).map_err(|_| bad())?;
+    Ok(OnCurve { ours, secret })
 }
 
 fn derive(key: &PKey<Private>, peer: &PKey<Public>) -> Result<Vec<u8>, Fault> {
@@ -209,11 +242,18 @@ pub(super) struct Transcript<'a> {
 }
 
 impl Shared {
-    /// With a secret that is known.
-    #[cfg(test)]
-    pub(super) fn of(secret: Vec<u8>) -> Self {
-        let ours = Vec::new();
-        Shared { ours, secret }
+    /// With a secret that is a big-endian number.
+    pub(super) fn of_mpint(ours: Vec<u8>, secret: &[u8]) -> Self {
+        let mut encoded = Vec::with_capacity(5 + secret.len());
+        encoded.put_mpint(secret);
+        Shared { ours, encoded }
+    }
+
+    /// With a secret that is bytes.
+    pub(super) fn of_string(ours: Vec<u8>, secret: &[u8]) -> Self {
+        let mut encoded = Vec::with_capacity(4 + secret.len());
+        encoded.put_string(secret);
+        Shared { ours, encoded }
     }
 
     /// The exchange hash H. All key exchanges we have use SHA-256.
@@ -226,7 +266,7 @@ impl Shared {
         bytes.put_string(transcript.host_key);
         bytes.put_string(transcript.client_public);
         bytes.put_string(&self.ours);
-        bytes.put_mpint(&self.secret);
+        bytes.put_bytes(&self.encoded);
         openssl::sha::sha256(&bytes)
     }
 
@@ -248,12 +288,10 @@ impl Shared {
     }
 
     fn stretch(&self, hash: &[u8; 32], session: &[u8; 32], letter: u8, length: usize) -> Vec<u8> {
-        let mut secret = Vec::with_capacity(40);
-        secret.put_mpint(&self.secret);
         let mut out: Vec<u8> = Vec::with_capacity(length + 32);
         while out.len() < length {
             let mut digest = Sha256::new();
-            digest.update(&secret);
+            digest.update(&self.encoded);
             digest.update(hash);
             if out.is_empty() {
                 digest.update(&[letter]);

@@ -8,7 +8,7 @@
 //!
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
 //! `line`, `inbox`, `outbox` and `transport` (packets on a socket),
-//! `algorithms` and `kex` (key exchange), `host_key`, `openssh_key` and
+//! `algorithms`, `mlkem` and `kex` (key exchange), `host_key`, `openssh_key` and
 //! `signature` (keys), `link` (packets with rekeying), `userauth` (login),
 //! `channel` and `flow` (the session).
 
@@ -24,6 +24,7 @@ mod inbox;
 mod kex;
 mod line;
 mod link;
+mod mlkem;
 mod openssh_key;
 mod outbox;
 mod signature;

@@ -4,6 +4,8 @@
 mod channels;
 mod handshake;
 mod host_keys;
+#[cfg(ossl350)]
+mod hybrid;
 mod login;
 mod peer;
 mod vectors;

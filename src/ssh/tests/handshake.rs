@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use super::peer::{Kex, Peer};
 use super::*;
 use crate::error::ErrorKind;
-use crate::ssh::wire::{Put, message};
+use crate::ssh::Algorithms;
+use crate::ssh::wire::{Put, Reader, message};
 
 #[test]
 fn what_is_no_ssh_gets_words_and_an_end() {
@@ -170,7 +171,15 @@ fn a_wrong_guess_is_dropped_and_a_right_one_used() {
     peer.ask_service("ssh-userauth");
     assert_eq!(peer.receive()[0], message::SERVICE_ACCEPT);
 
-    let mut peer = Peer::start(Settings::default());
+    // Right is what is first on both sides.
+    let algorithms = Algorithms {
+        kex: vec![Kex::PLAIN.names.into()],
+        ..Algorithms::default()
+    };
+    let mut peer = Peer::start(Settings {
+        algorithms: algorithms.into(),
+        ..Settings::default()
+    });
     peer.versions();
     let server_init = peer.receive();
     let right = Kex {
@@ -180,6 +189,30 @@ fn a_wrong_guess_is_dropped_and_a_right_one_used() {
     let init = peer.init("aes128-ctr", right);
     peer.send(&init);
     peer.finish_exchange(&init, &server_init);
+}
+
+/// First where the library has ML-KEM, and not there where it has not.
+#[test]
+fn the_hybrid_key_exchange_is_offered_where_openssl_has_it() {
+    let mut peer = Peer::start(Settings::default());
+    peer.versions();
+    let init = peer.receive();
+    let mut reader = Reader::new(&init[17..]);
+    let offered: Vec<&str> = reader.text().unwrap().split(',').collect();
+    let hybrid = "mlkem768x25519-sha256";
+    let mut ours = vec!["curve25519-sha256", "curve25519-sha256@libssh.org"];
+    ours.extend(["ecdh-sha2-nistp256", "kex-strict-s-v00@openssh.com"]);
+    let has_it = openssl::version::number() >= 0x3050_0000;
+    if has_it {
+        ours.insert(0, hybrid);
+    }
+    assert_eq!(offered, ours, "{}", openssl::version::version());
+    // An administrator who asks for what is not there learns it at the start.
+    let algorithms = Algorithms {
+        kex: vec![hybrid.into()],
+        ..Algorithms::default()
+    };
+    assert_eq!(algorithms.check().is_ok(), has_it);
 }
 
 #[test]

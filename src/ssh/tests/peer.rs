@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use openssl::derive::Deriver;
-use openssl::pkey::{Id, PKey};
+use openssl::pkey::{Id, PKey, Private};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::ssh::algorithms::KexKind;
 use crate::ssh::cipher::{Direction, Protector};
 use crate::ssh::kex::{CLIENT_TO_SERVER, SERVER_TO_CLIENT, Shared, Transcript, read_init};
 use crate::ssh::wire::{Put, Reader, message};
@@ -251,8 +252,9 @@ impl Peer {
 
     /// From the client's ephemeral key on.
     pub fn finish_exchange(&mut self, init: &[u8], server_init: &[u8]) {
-        let key = PKey::generate_x25519().unwrap();
-        let public = key.raw_public_key().unwrap();
+        let read = read_init(init, &self.settings.algorithms, &host_keys()).unwrap();
+        let key = Ephemeral::new(read.chosen.kex.1);
+        let public = key.public();
         let mut payload = vec![message::KEX_ECDH_INIT];
         payload.put_string(&public);
         self.send(&payload);
@@ -263,11 +265,7 @@ impl Peer {
         let host_key = reader.string().unwrap();
         let theirs = reader.string().unwrap();
         let signature = reader.string().unwrap();
-        let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519).unwrap();
-        let mut deriver = Deriver::new(&key).unwrap();
-        deriver.set_peer(&peer).unwrap();
-        let mut shared = Shared::of(deriver.derive_to_vec().unwrap());
-        shared.ours = theirs.to_vec();
+        let shared = key.shared(theirs);
         let server_version = concat!("SSH-2.0-wharf_", env!("CARGO_PKG_VERSION"));
         let hash = shared.exchange_hash(&Transcript {
             client_version: VERSION.as_bytes(),
@@ -282,7 +280,6 @@ impl Peer {
             algorithm, host_key, signature, &hash
         ));
         let session = *self.session.get_or_insert(hash);
-        let read = read_init(init, &self.settings.algorithms, &host_keys()).unwrap();
         self.strict |= read.strict;
         assert_eq!(self.receive(), [message::NEWKEYS]);
         self.send(&[message::NEWKEYS]);
@@ -355,6 +352,47 @@ impl Peer {
     pub fn channel_message(&mut self, number: u8) {
         self.send(&[number, 0, 0, 0, 0]);
     }
+}
+
+/// A client's key of one exchange.
+enum Ephemeral {
+    X25519(PKey<Private>),
+    #[cfg(ossl350)]
+    Hybrid(super::hybrid::Keys),
+}
+
+impl Ephemeral {
+    fn new(kind: KexKind) -> Ephemeral {
+        match kind {
+            KexKind::X25519 => Ephemeral::X25519(PKey::generate_x25519().unwrap()),
+            #[cfg(ossl350)]
+            KexKind::MlKem768X25519 => Ephemeral::Hybrid(super::hybrid::Keys::new()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn public(&self) -> Vec<u8> {
+        match self {
+            Ephemeral::X25519(key) => key.raw_public_key().unwrap(),
+            #[cfg(ossl350)]
+            Ephemeral::Hybrid(keys) => keys.public(),
+        }
+    }
+
+    fn shared(&self, theirs: &[u8]) -> Shared {
+        match self {
+            Ephemeral::X25519(key) => Shared::of_mpint(theirs.to_vec(), &x25519(key, theirs)),
+            #[cfg(ossl350)]
+            Ephemeral::Hybrid(keys) => keys.shared(theirs),
+        }
+    }
+}
+
+pub fn x25519(key: &PKey<Private>, theirs: &[u8]) -> Vec<u8> {
+    let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519).unwrap();
+    let mut deriver = Deriver::new(key).unwrap();
+    deriver.set_peer(&peer).unwrap();
+    deriver.derive_to_vec().unwrap()
 }
 
 /// What a client's KEXINIT says about key exchange.

@@ -9,12 +9,12 @@ use crate::ssh::signature::verify;
 const VECTORS: &str = include_str!("../../../tests/vectors/ssh.txt");
 
 /// The words of the lines that begin with `kind`.
-fn lines(kind: &str) -> impl Iterator<Item = Vec<&'static str>> {
+pub fn lines(kind: &str) -> impl Iterator<Item = Vec<&'static str>> {
     let lines = VECTORS.lines().map(|line| line.split(' ').collect());
     lines.filter(move |words: &Vec<&str>| words[0] == kind)
 }
 
-fn hex(text: &str) -> Vec<u8> {
+pub fn hex(text: &str) -> Vec<u8> {
     let digits = text.as_bytes().chunks(2);
     digits
         .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
@@ -160,7 +160,7 @@ fn a_changed_packet_is_refused() {
 fn keys_are_derived_as_openssl_does() {
     let mut secret = counting(31, 0x91);
     secret.insert(0, 0);
-    let shared = Shared::of(secret);
+    let shared = Shared::of_mpint(Vec::new(), &secret);
     let hash: [u8; 32] = counting(32, 0x20).try_into().unwrap();
     let session: [u8; 32] = counting(32, 0x60).try_into().unwrap();
     let gcm = protection("aes128-gcm@openssh.com", "-");
