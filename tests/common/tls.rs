@@ -86,7 +86,12 @@ impl SecureClient {
     /// AUTH TLS with rules of one's own.
     #[track_caller]
     pub fn explicit_with(server: SocketAddr, context: SslContext) -> Self {
-        let mut client = Client::greeted(server);
+        Self::upgrade(Client::greeted(server), context)
+    }
+
+    /// AUTH TLS on a connection that has been greeted.
+    #[track_caller]
+    pub fn upgrade(mut client: Client, context: SslContext) -> Self {
         client.expect("AUTH TLS", 234);
         Self::take(client, context)
     }

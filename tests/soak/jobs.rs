@@ -8,11 +8,11 @@ use std::process::Command;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use super::Place;
 use super::common::client::Client;
-use super::common::process::run;
+use super::common::process::run_within;
 use super::common::rng::Rng;
-use super::common::tls::SecureClient;
+use super::common::tls::{SecureClient, context};
+use super::{PATIENCE, Place};
 
 pub type Job = fn(&Place, &mut Files, &mut Rng);
 
@@ -147,8 +147,14 @@ impl Files {
     }
 }
 
+fn greeted(place: &Place) -> Client {
+    let mut client = Client::patient(place.ftp, PATIENCE);
+    client.wait_for(220);
+    client
+}
+
 fn ann(place: &Place) -> Client {
-    let mut client = Client::greeted(place.ftp);
+    let mut client = greeted(place);
     client.login("ann", "secret");
     client.expect("TYPE I", 200);
     client
@@ -198,7 +204,7 @@ fn stay(place: &Place, files: &mut Files, rng: &mut Rng) {
 }
 
 fn tls(place: &Place, files: &mut Files, rng: &mut Rng) {
-    let mut client = SecureClient::explicit(place.ftp).ready();
+    let mut client = SecureClient::upgrade(greeted(place), context(|_| {})).ready();
     for _ in 0..1 + rng.below(2) {
         let (path, file, seed, size) = files.next(rng);
         let (reply, _) = client.store_secure(&format!("STOR {path}"), &content(seed, size));
@@ -250,6 +256,11 @@ fn gone(place: &Place, files: &mut Files, rng: &mut Rng) {
     data.reset();
 }
 
+/// Runs a program, which makes several connections and says nothing meanwhile.
+fn program(command: &mut Command) {
+    run_within(PATIENCE * 2, command, "");
+}
+
 fn curl(place: &Place, files: &mut Files, rng: &mut Rng) {
     by_curl(place, files, rng, &["--disable-epsv"]);
 }
@@ -267,20 +278,20 @@ fn by_curl(place: &Place, files: &mut Files, rng: &mut Rng, switches: &[&str]) {
     files.by_program(place, rng, |files, up, down| {
         let address = |path: &str| format!("ftp://{}{}", place.ftp, path.replace(' ', "%20"));
         let mut command = files.command("curl");
-        command.args(["-sS", "--fail", "--max-time", "50", "-u", "ann:secret"]);
+        command.args(["-sS", "--fail", "-u", "ann:secret"]);
         command.args(switches);
         if slow {
             command.args(["--limit-rate", "400k"]);
         }
         command.args(["-T", "up"]).arg(address(up));
         if let Some(down) = down {
-            command.args(["--next", "-sS", "--max-time", "50", "-u", "ann:secret"]);
+            command.args(["--next", "-sS", "-u", "ann:secret"]);
             command
                 .args(switches)
                 .args(["-o", "down"])
                 .arg(address(down));
         }
-        run(&mut command, "");
+        program(&mut command);
     });
 }
 
@@ -291,21 +302,13 @@ fn curl_sftp(place: &Place, files: &mut Files, rng: &mut Rng) {
     files.by_program(place, rng, |files, up, down| {
         let address = |path: &str| format!("sftp://{}{}", place.sftp, path.replace(' ', "%20"));
         let mut command = files.command("curl");
-        command.args(["-sS", "-k", "--max-time", "50", "-u", "ann:secret"]);
+        command.args(["-sS", "-k", "-u", "ann:secret"]);
         command.args(["-T", "up"]).arg(address(up));
         if let Some(down) = down {
-            command.args([
-                "--next",
-                "-sS",
-                "-k",
-                "--max-time",
-                "50",
-                "-u",
-                "ann:secret",
-            ]);
+            command.args(["--next", "-sS", "-k", "-u", "ann:secret"]);
             command.args(["-o", "down"]).arg(address(down));
         }
-        run(&mut command, "");
+        program(&mut command);
     });
 }
 
@@ -322,7 +325,7 @@ fn lftp(place: &Place, files: &mut Files, rng: &mut Rng) {
         if let Some(down) = down {
             script += &format!("get \"{down}\" -o down; ");
         }
-        run(files.command("lftp").args(["-c", &script]), "");
+        program(files.command("lftp").args(["-c", &script]));
     });
 }
 
@@ -344,6 +347,6 @@ fn sftp(place: &Place, files: &mut Files, rng: &mut Rng) {
             .args(["-o", "IdentitiesOnly=yes", "-i"])
             .arg(place.path("key"));
         command.args(["-P", &place.sftp.port().to_string(), "ann@127.0.0.1"]);
-        run(&mut command, "");
+        program(&mut command);
     });
 }

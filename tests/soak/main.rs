@@ -26,6 +26,11 @@ use common::rng::Rng;
 use jobs::KINDS;
 use watch::Watch;
 
+/// How long a client waits for an answer. A hundred of them have two cores,
+/// which others may use besides: a slow machine is no failure, and a server
+/// that has stopped answering is one at any length.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 /// How long and how many.
 struct Size {
     time: Duration,
@@ -56,15 +61,28 @@ impl Place {
         self.top.join("root")
     }
 
-    /// So long a client stays quiet.
+    /// So long a client stays quiet: the longer, the more the machine has to
+    /// do. Nobody learns more from a machine that cannot keep up.
     pub fn pause(&self, rng: &mut Rng) -> Duration {
-        Duration::from_millis(rng.below(self.pause.as_millis() as usize + 1) as u64)
+        let quiet = Duration::from_millis(rng.below(self.pause.as_millis() as usize + 1) as u64);
+        quiet.mul_f64((load() / 2.0).clamp(1.0, 4.0))
     }
 
     /// A path of ours, not of what is served.
     pub fn path(&self, name: &str) -> PathBuf {
         self.top.join(name)
     }
+}
+
+/// Who waits for a core, for each that there is; the mean of a minute.
+fn load() -> f64 {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let mean: f64 = text
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0.0);
+    mean / std::thread::available_parallelism().map_or(1.0, |count| count.get() as f64)
 }
 
 fn start(top: &TempDir) -> Process {
@@ -91,7 +109,7 @@ fn start(top: &TempDir) -> Process {
         "listen 127.0.0.1:0\nlisten-sftp 127.0.0.1:0\nusers {}\nself-signed yes\n\
          state-dir {}\nthreads 256\nlogin-delay 0\nban-after 0\nmax-per-address 0\n\
          max-unauthenticated 0\nmax-unauthenticated-per-address 0\natomic-uploads yes\n\
-         stall-timeout 120\nlogin-timeout 120\n",
+         stall-timeout 300\nlogin-timeout 300\ndata-connect-timeout 300\n",
         users.display(),
         top.join("state").display()
     );
@@ -113,7 +131,7 @@ fn client(place: &Place, number: usize, until: Instant) {
         match outcome {
             Ok(()) => *place.done.lock().unwrap().entry(name).or_default() += 1,
             Err(_) => {
-                let failure = format!("client {number}: {name}");
+                let failure = format!("client {number}: {name}, load {:.1}", load());
                 place.failures.lock().unwrap().push(failure);
                 // What it left is not known any more.
                 files.forget();
@@ -165,6 +183,7 @@ fn soak(size: &Size) {
             }
         }
     });
+    eprintln!("load {:.1} a core", load());
     let total: u64 = place.done.lock().unwrap().values().sum();
     eprintln!("jobs: {total}: {:?}", place.done.lock().unwrap());
     eprintln!("bytes of content: {}", place.bytes.load(SeqCst));

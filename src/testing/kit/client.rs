@@ -39,26 +39,35 @@ pub struct Client<S = TcpStream> {
     pub stream: S,
     buffer: Vec<u8>,
     peer: SocketAddr,
+    /// How long it waits, on its data connections too.
+    patience: Duration,
 }
 
 impl Client {
     /// Connects and reads nothing.
     pub fn connect(server: SocketAddr) -> Self {
-        Self::over(
-            TcpStream::connect_timeout(&server, DEADLINE).unwrap(),
-            server,
-        )
+        Self::patient(server, DEADLINE)
+    }
+
+    /// Connects and reads nothing; it waits longer than others, or less long.
+    pub fn patient(server: SocketAddr, patience: Duration) -> Self {
+        let stream = TcpStream::connect_timeout(&server, patience).unwrap();
+        Self::new(stream, server, patience)
     }
 
     /// Takes over a connection to `peer`, and reads nothing.
     pub fn over(stream: TcpStream, peer: SocketAddr) -> Self {
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        Self::new(stream, peer, DEADLINE)
+    }
+
+    fn new(stream: TcpStream, peer: SocketAddr, patience: Duration) -> Self {
+        wait_at_most(&stream, patience);
         stream.set_nodelay(true).unwrap();
         Client {
             stream,
             buffer: Vec::new(),
             peer,
+            patience,
         }
     }
 
@@ -81,6 +90,7 @@ impl Client {
             stream: change(self.stream),
             buffer: self.buffer,
             peer: self.peer,
+            patience: self.patience,
         }
     }
 }
@@ -103,7 +113,7 @@ impl<S: Read + Write> Client<S> {
 
     /// The next line, without its end; `None` when the server has closed.
     pub fn try_line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let until = Instant::now() + DEADLINE;
+        let until = Instant::now() + self.patience;
         loop {
             if let Some(at) = self.buffer.iter().position(|byte| *byte == b'\n') {
                 let mut line: Vec<u8> = self.buffer.drain(..=at).collect();
@@ -220,7 +230,9 @@ impl<S: Read + Write> Client<S> {
     #[track_caller]
     pub fn data(&mut self) -> Data {
         let address = self.epsv();
-        Data::connect(address)
+        let stream = TcpStream::connect_timeout(&address, self.patience).unwrap();
+        wait_at_most(&stream, self.patience);
+        Data(stream)
     }
 
     /// A port of ours that the server has been told to connect to.
@@ -307,10 +319,14 @@ impl Data {
 
 impl From<TcpStream> for Data {
     fn from(stream: TcpStream) -> Self {
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        wait_at_most(&stream, DEADLINE);
         Data(stream)
     }
+}
+
+fn wait_at_most(stream: &TcpStream, patience: Duration) {
+    stream.set_read_timeout(Some(patience)).unwrap();
+    stream.set_write_timeout(Some(patience)).unwrap();
 }
 
 /// Connects from one of this machine's addresses, such as 127.0.0.2.
