@@ -229,6 +229,21 @@ fn what_pages_name_is_there() {
     }
 }
 
+/// Each attack is met by a test that has its number.
+#[test]
+fn every_attack_has_a_test_with_its_number() {
+    let page = read("man/wharf-security.7");
+    let from = page.find(".Sh ATTACKS").expect("the attacks");
+    let to = page.find(".Sh FAULTS").expect("their end");
+    let entries: Vec<&str> = page[from..to].split("\n.It ").skip(1).collect();
+    assert_eq!(entries.len(), 30);
+    for (entry, number) in entries.iter().zip(1..) {
+        assert!(entry.starts_with(&format!("{number}. ")), "{entry}");
+        let test = format!(":attack_{number:02}_");
+        assert!(entry.contains(&test), "no test of attack {number}");
+    }
+}
+
 /// A line of the protocols without a test is a claim.
 #[test]
 fn every_line_of_the_protocols_names_its_test() {
@@ -372,13 +387,15 @@ fn every_flag_of_the_programs_has_its_entry() {
 #[test]
 fn readme_lists_the_packages_that_are_installed() {
     let script = read("tests/install-clients.sh");
-    let packages = script
-        .lines()
-        .skip_while(|line| !line.contains("<<'LIST'"))
-        .skip(1)
-        .take_while(|line| *line != "LIST")
-        .filter_map(|line| line.split_whitespace().next())
-        .map(String::from);
+    let packages = ["LIST", "TAKEN"].into_iter().flat_map(|list| {
+        script
+            .lines()
+            .skip_while(move |line| !line.ends_with(&format!("<<'{list}'")))
+            .skip(1)
+            .take_while(move |line| *line != list)
+            .filter_map(|line| line.split_whitespace().next())
+            .map(String::from)
+    });
     let readme = read("README.md");
     let table = readme
         .split("\n### Clients\n")

@@ -73,7 +73,7 @@ fn users(directory: &TempDir) -> PathBuf {
 }
 
 #[test]
-fn root_becomes_the_user_and_nothing_is_left() {
+fn attack_27_root_becomes_the_user_and_nothing_is_left() {
     if !is_root() {
         return;
     }

@@ -58,7 +58,7 @@ fn is_refused(mut stream: TcpStream) -> bool {
 }
 
 #[test]
-fn the_header_names_the_client_and_nobody_elses_is_believed() {
+fn attack_29_the_header_names_the_client_and_nobody_elses_is_believed() {
     let server = behind().start();
     let stream = connect(BALANCER, server.v4, line(CLIENT).as_bytes());
     let mut client = Client::over(stream, server.v4);

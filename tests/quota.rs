@@ -5,7 +5,7 @@ mod common;
 use common::server;
 
 #[test]
-fn no_way_leads_past_a_quota() {
+fn attack_23_no_way_leads_past_a_quota() {
     for atomic in ["no", "yes"] {
         let running = server()
             .user("ann", "secret", "elradfmwMT")

@@ -21,7 +21,7 @@ fn of_version(version: SslVersion) -> openssl::ssl::SslContext {
 }
 
 #[test]
-fn a_thief_with_a_valid_session_of_its_own_is_refused() {
+fn attack_06_a_thief_with_a_valid_session_of_its_own_is_refused() {
     let server = secure(server().set("tls-reuse", "require"));
     server.file("secret", b"for ann's eyes");
     for version in versions() {

@@ -123,7 +123,7 @@ fn every_request_survives_every_cut() {
 }
 
 #[test]
-fn counts_and_lengths_that_lie_are_bad_messages() {
+fn attack_26_counts_and_lengths_that_lie_are_bad_messages() {
     let mut client = start();
     client.put("a", b"1");
     for count in [1 << 31, u32::MAX] {

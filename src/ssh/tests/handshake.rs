@@ -131,7 +131,7 @@ fn the_key_exchange_comes_first_and_alone() {
 
 /// CVE-2023-48795: messages that need not be signed must not slip in.
 #[test]
-fn strict_key_exchange_takes_nothing_that_is_ignored() {
+fn attack_26_strict_key_exchange_takes_nothing_that_is_ignored() {
     let ignore = [message::IGNORE, 0, 0, 0, 0];
     let mut peer = after_versions(Settings::default());
     peer.send(&ignore);
