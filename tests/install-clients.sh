@@ -54,25 +54,52 @@ prometheus           # control: promtool
 e2fsprogs            # faults: mkfs.ext4, for a power cut
 LIST
 )
-missing=
-for package in $packages; do
-	case $(dpkg-query -W -f='${Status}' "$package" 2>/dev/null) in
-	*' installed') ;;
-	*) missing="$missing $package" ;;
-	esac
-done
+# Packages that would start their server, or that conflict with another: only
+# a program is taken from them, and the libraries that they ask for. One line a
+# program: its package, its path there, and the test that wants it.
+taken=$(sed 's/#.*//' <<'TAKEN'
+openbsd-inetd usr/sbin/inetd  # launchers: conflicts with xinetd
+vsftpd usr/sbin/vsftpd        # model: compared with wharf
+pure-ftpd usr/sbin/pure-ftpd  # model: compared with wharf
+pure-ftpd usr/bin/pure-pw     # model
+TAKEN
+)
 sudo=
 [ "$(id -u)" = 0 ] || sudo=sudo
-# launchers: inetd. Its package conflicts with xinetd's, so only the program
-# is taken.
-if ! command -v inetd >/dev/null && [ ! -x /usr/local/sbin/inetd ]; then
+updated=
+update() {
+	[ -n "$updated" ] || $sudo apt-get update
+	updated=yes
+}
+missing=
+want() {
+	case $(dpkg-query -W -f='${Status}' "$1" 2>/dev/null) in
+	*' installed') ;;
+	*) missing="$missing $1" ;;
+	esac
+}
+for package in $packages; do
+	want "$package"
+done
+# shellcheck disable=SC2086 # a list of words
+set -- $taken
+while [ $# -gt 0 ]; do
+	package=$1 path=$2 program=${2##*/}
+	shift 2
+	if command -v "$program" >/dev/null || [ -x "/usr/local/sbin/$program" ]; then
+		continue
+	fi
+	update
 	scratch=$(mktemp -d)
-	$sudo apt-get update
-	(cd "$scratch" && apt-get download openbsd-inetd && dpkg -x openbsd-inetd_*.deb .)
-	$sudo install -m 755 "$scratch/usr/sbin/inetd" /usr/local/sbin/inetd
+	(cd "$scratch" && apt-get download "$package" && dpkg -x "$package"_*.deb .)
+	for library in $(dpkg -f "$scratch/$package"_*.deb Depends | tr ',' '\n' |
+		sed -n 's/^ *\(lib[a-z0-9.+-]*\).*/\1/p'); do
+		want "$library"
+	done
+	$sudo install -m 755 "$scratch/$path" "/usr/local/sbin/$program"
 	rm -rf "$scratch"
-fi
+done
 [ -n "$missing" ] || exit 0
-$sudo apt-get update
+update
 # shellcheck disable=SC2086 # a list of words
 exec $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $missing
