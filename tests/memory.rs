@@ -6,7 +6,7 @@ mod common;
 
 use std::process::Command;
 
-use common::process::{Process, WHARFD};
+use common::process::{Process, WHARFD, add_user, soon, wharfd};
 use common::{Client, TempDir};
 
 const CLIENTS: usize = 50;
@@ -20,11 +20,16 @@ const DATA: u64 = if cfg!(debug_assertions) {
     MOST
 };
 
-/// KiB of a line of /proc/PID/status.
-fn status(pid: u32, line: &str) -> u64 {
+/// What stands on a line of /proc/PID/status.
+fn word(pid: u32, line: &str) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|text| text.starts_with(line)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+/// KiB of such a line.
+fn status(pid: u32, line: &str) -> u64 {
+    word(pid, line).parse().unwrap()
 }
 
 #[test]
@@ -87,4 +92,46 @@ fn fifty_clients_list_and_transfer_in_sixteen_mebibytes() {
     assert!(addresses < 600 << 10, "{addresses} KiB of addresses");
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0), "{}", server.log.all());
+}
+
+/// Settings, users and certificates that are read again push the old ones out:
+/// a thousand times more take no more memory. What the first times reach, the
+/// heap's highest mark, is no measure.
+#[test]
+fn settings_read_again_take_no_memory() {
+    let place = TempDir::new("again");
+    std::fs::create_dir(place.join("state")).unwrap();
+    let users = place.join("users");
+    for name in ["ann", "bob", "eve"] {
+        add_user(&users, name, place.path(), &[]);
+    }
+    let mut text = format!(
+        "listen 127.0.0.1:0\nusers {}\nstate-dir {}\nlog-level warn\n",
+        users.display(),
+        place.join("state").display()
+    );
+    if cfg!(feature = "ftps") {
+        text += "self-signed yes\n";
+    }
+    let config = place.join("wharfd.conf");
+    std::fs::write(&config, text).unwrap();
+    let server = Process::start(wharfd().args(["--print-port", "--config"]).arg(&config));
+    server.address();
+    let process = rustix::process::Pid::from_raw(server.pid() as i32).unwrap();
+    let reload = |times: usize| {
+        for _ in 0..times {
+            rustix::process::kill_process(process, rustix::process::Signal::HUP).unwrap();
+            // It is taken, so that the next is another one.
+            let taken =
+                || u64::from_str_radix(&word(server.pid(), "ShdPnd:"), 16).unwrap() & 1 == 0;
+            assert!(soon(taken), "nobody takes the signal");
+        }
+        status(server.pid(), "RssAnon:")
+    };
+    let (before, after) = (reload(500), reload(1000));
+    assert!(
+        after <= before + 128,
+        "{before} KiB after 500 times, {after} KiB after 1500"
+    );
+    assert_eq!(server.log.text(), "", "nothing was refused");
 }
