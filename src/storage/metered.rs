@@ -57,6 +57,16 @@ impl Metered {
         self
     }
 
+    /// What is at a path, if anything is. What can't be told can't be counted:
+    /// it is an error before anything is changed.
+    fn known(&self, path: &VirtualPath, follow: Follow) -> Result<Option<Metadata>> {
+        match self.files.metadata(path, follow) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Room for `bytes` and `files` more, where a file is to be `size` bytes
     /// long; whatever gives way for it is gone then.
     fn make_room(&self, state: &mut State, size: u64, bytes: u64, files: u64) -> Result<()> {
@@ -163,7 +173,7 @@ impl FileSystem for Metered {
         }
         self.retire_old();
         let mut state = self.usage.lock();
-        let before = self.files.metadata(path, Follow::Yes).ok();
+        let before = self.known(path, Follow::Yes)?;
         if before.is_none() && options.create != Create::Never {
             self.make_room(&mut state, 0, 0, 1)?;
         }
@@ -205,8 +215,8 @@ impl FileSystem for Metered {
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
         let mut state = self.usage.lock();
-        let source = self.files.metadata(from, Follow::No).ok();
-        let target = self.files.metadata(to, Follow::No).ok();
+        let source = self.known(from, Follow::No)?;
+        let target = self.known(to, Follow::No)?;
         self.files.rename(from, to, existing)?;
         // Two names of one file both stay (rename(2)).
         if let Some(target) = target.filter(|target| !target.is_dir())

@@ -3,7 +3,8 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use wharf::Result;
 use wharf::storage::{
@@ -25,6 +26,10 @@ pub struct Plan {
     open: AtomicI64,
     /// Names of the operations.
     done: Mutex<Vec<&'static str>>,
+    /// The one that waits for `release`, as `fails` counts.
+    waits: AtomicUsize,
+    waiting: Mutex<bool>,
+    changed: Condvar,
 }
 
 impl Plan {
@@ -40,6 +45,34 @@ impl Plan {
     pub fn heal(&self) -> bool {
         let number = self.fails.swap(0, SeqCst);
         number != 0 && self.count.load(SeqCst) >= number
+    }
+
+    /// From now on, the operation with this number waits for `release`.
+    pub fn hold(&self, number: usize) {
+        self.fail(0, 0);
+        self.waits.store(number, SeqCst);
+    }
+
+    /// Whether it waits now.
+    pub fn is_waiting(&self) -> bool {
+        *self.waiting.lock().unwrap()
+    }
+
+    /// It goes on.
+    pub fn release(&self) {
+        self.waits.store(0, SeqCst);
+        *self.waiting.lock().unwrap() = false;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let mut waiting = self.waiting.lock().unwrap();
+        *waiting = true;
+        let limit = Duration::from_secs(60);
+        let goes_on = self
+            .changed
+            .wait_timeout_while(waiting, limit, |waiting| *waiting);
+        assert!(!goes_on.unwrap().1.timed_out(), "nobody lets it go on");
     }
 
     pub fn short_reads(&self, most: usize) {
@@ -59,6 +92,9 @@ impl Plan {
     fn step(&self, name: &'static str) -> Result<()> {
         self.done.lock().unwrap().push(name);
         let number = self.count.fetch_add(1, SeqCst) + 1;
+        if number == self.waits.load(SeqCst) {
+            self.wait();
+        }
         if number != self.fails.load(SeqCst) {
             return Ok(());
         }

@@ -1,10 +1,11 @@
-//! Every operation of every FTP command fails once.
+//! Every operation of every FTP command fails once, or takes its time.
 
 use std::sync::Arc;
 
-use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
+use wharf::storage::{FileSystem, MemoryFs, Usage, VirtualPath};
 
-use super::common::{TestServer, put_file, server};
+use super::common::client::{Client, Data as Connection, Reply};
+use super::common::{Builder, TestServer, put_file, server, until};
 use super::faulty::Faulty;
 
 const OLD: &[u8] = b"the old contents of the file";
@@ -19,7 +20,10 @@ enum Data {
 }
 
 /// Commands that come before, the command, and its data connection.
-const COMMANDS: [(&[&str], &str, Data); 47] = [
+#[rustfmt::skip]
+const COMMANDS: &[(&[&str], &str, Data)] = &[
+    (&["REIN", "USER ann"], "PASS secret", Data::None),
+    (&["CWD d"], "CDUP", Data::None),
     (&[], "CWD d", Data::None),
     (&[], "MKD new", Data::None),
     (&[], "RMD empty", Data::None),
@@ -56,17 +60,20 @@ const COMMANDS: [(&[&str], &str, Data); 47] = [
     (&[], "MDTM f", Data::None),
     (&[], "MDTM 20200101000000 f", Data::None),
     (&[], "MFMT 20200101000000 f", Data::None),
-    (
-        &[],
-        "MFF Modify=20200101000000;UNIX.mode=0600; f",
-        Data::None,
-    ),
+    (&[], "MFF Modify=20200101000000;UNIX.mode=0600; f", Data::None),
     (&[], "COMB \"new\" \"f\" \"d/g\"", Data::None),
     (&[], "HASH f", Data::None),
     (&[], "XCRC f", Data::None),
+    #[cfg(any(feature = "ftps", feature = "sftp"))]
+    (&[], "XMD5 f", Data::None),
+    #[cfg(any(feature = "ftps", feature = "sftp"))]
+    (&[], "XSHA1 f", Data::None),
+    (&[], "XSHA256 f", Data::None),
+    (&[], "XSHA512 f", Data::None),
     (&[], "SITE CHMOD 600 f", Data::None),
     (&[], "SITE UTIME 20200101000000 f", Data::None),
     (&[], "SITE MKDIR a/b/c", Data::None),
+    (&[], "SITE CPFR f", Data::None),
     (&["SITE CPFR f"], "SITE CPTO new", Data::None),
     (&[], "SITE COPY f d/g", Data::None),
     (&[], "SITE SYMLINK f new", Data::None),
@@ -74,6 +81,22 @@ const COMMANDS: [(&[&str], &str, Data); 47] = [
 ];
 
 fn start(atomic: &str) -> (Arc<Faulty>, TestServer) {
+    start_with(atomic, |settings| settings)
+}
+
+/// The same with a quota for `ann` that is large enough.
+fn start_counting(atomic: &str) -> (Arc<Faulty>, TestServer) {
+    start_with(atomic, |settings| {
+        settings
+            .user("ann", "secret", "elradfmwMT")
+            .limits(|limits| {
+                limits.quota_bytes = Some(1 << 20);
+                limits.quota_files = Some(100);
+            })
+    })
+}
+
+fn start_with(atomic: &str, adjust: fn(Builder) -> Builder) -> (Arc<Faulty>, TestServer) {
     let memory = MemoryFs::new();
     put_file(&memory, b"f", OLD);
     put_file(&memory, b"d/g", OLD);
@@ -84,7 +107,7 @@ fn start(atomic: &str) -> (Arc<Faulty>, TestServer) {
         .unwrap();
     memory.symlink(b"d", &root.join(b"link").unwrap()).unwrap();
     let faulty = Arc::new(Faulty::new(memory));
-    let server = server()
+    let server = adjust(server())
         .files(Arc::clone(&faulty) as Arc<dyn FileSystem>)
         .set("atomic-uploads", atomic)
         .set("fsync-uploads", atomic)
@@ -93,10 +116,34 @@ fn start(atomic: &str) -> (Arc<Faulty>, TestServer) {
     (faulty, server)
 }
 
+/// Runs a command to its final reply; that, and what was received.
+fn play(
+    client: &mut Client,
+    connection: Option<Connection>,
+    command: &str,
+    data: Data,
+) -> (Reply, Vec<u8>) {
+    client.send(command);
+    let mut received = Vec::new();
+    let reply = client.reply();
+    if reply.code != 150 {
+        return (reply, received);
+    }
+    let mut connection = connection.unwrap();
+    if data == Data::Up {
+        // The server may have closed already.
+        let _ = std::io::Write::write_all(&mut connection.0, NEW);
+        drop(connection);
+    } else {
+        received = connection.rest();
+    }
+    (client.reply(), received)
+}
+
 /// Runs every command with each of its operations failing in turn.
 fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
     let mut faults = 0;
-    for (before, command, data) in COMMANDS {
+    for &(before, command, data) in COMMANDS {
         for number in 1.. {
             assert!(number < 200, "{command} never ends");
             let (faulty, server) = start(atomic);
@@ -106,20 +153,7 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
                 assert!(client.cmd(line).code < 400, "{line}");
             }
             faulty.plan.fail(number, errno);
-            client.send(command);
-            let mut reply = client.reply();
-            let mut received = Vec::new();
-            if reply.code == 150 {
-                let mut connection = connection.unwrap();
-                if data == Data::Up {
-                    // The server may have closed already.
-                    let _ = std::io::Write::write_all(&mut connection.0, NEW);
-                    drop(connection);
-                } else {
-                    received = connection.rest();
-                }
-                reply = client.reply();
-            }
+            let (reply, received) = play(&mut client, connection, command, data);
             let done = faulty.plan.done();
             let what = format!("{command}, atomic {atomic}, operation {number} of {done:?}");
             let failed = faulty.plan.heal();
@@ -171,6 +205,9 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
             }
             assert_eq!(faulty.plan.open(), 0, "{what}: something is open");
             client.expect("NOOP", 200);
+            if reply.code == 530 {
+                client.login("ann", "secret");
+            }
             client.expect("PWD", 257);
             client.fetch("NLST /");
             if !failed {
@@ -237,6 +274,104 @@ pub fn libc_errno(name: &str) -> i32 {
         name => panic!("{name}"),
     };
     errno.raw_os_error()
+}
+
+/// A quota counts what is there, whatever has failed: nothing that is gone and
+/// all that came.
+#[test]
+fn quotas_count_what_is_there() {
+    // The login counts, and leaves out, with a word, what can't be read then.
+    let rows = || COMMANDS.iter().filter(|row| !row.1.starts_with("PASS"));
+    for atomic in ["no", "yes"] {
+        for &(before, command, data) in rows() {
+            for number in 1.. {
+                let (faulty, server) = start_counting(atomic);
+                let mut client = server.ann();
+                let connection = (data != Data::None).then(|| client.data());
+                for line in before {
+                    client.cmd(line);
+                }
+                faulty.plan.fail(number, libc_errno("EIO"));
+                let (reply, _) = play(&mut client, connection, command, data);
+                let done = faulty.plan.done();
+                let failed = faulty.plan.heal();
+                if reply.code == 530 {
+                    client.login("ann", "secret");
+                }
+                let used = Usage::scan(&faulty.files, 0, 0).used();
+                assert_eq!(
+                    client.expect("SITE QUOTA", 200).text(),
+                    format!(
+                        "{} bytes of 1048576, {} files of 100.",
+                        used.bytes, used.files
+                    ),
+                    "{command}, atomic {atomic}, operation {number} of {done:?}: {:?}",
+                    reply.lines
+                );
+                if !failed {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// An operation that takes its time holds up nobody else: meanwhile another
+/// client logs in, lists, reads and writes; then the command ends as ever.
+#[test]
+fn slow_operations_hold_up_nobody_else() {
+    let mut waits = 0;
+    for &(before, command, data) in COMMANDS {
+        for number in 1.. {
+            let (faulty, server) = start("yes");
+            let mut client = server.ann();
+            let connection = (data != Data::None).then(|| client.data());
+            for line in before {
+                client.cmd(line);
+            }
+            faulty.plan.hold(number);
+            let slow = std::thread::spawn(move || play(&mut client, connection, command, data).0);
+            until(command, || faulty.plan.is_waiting() || slow.is_finished());
+            let waiting = faulty.plan.is_waiting();
+            if !waiting {
+                // It has fewer operations.
+                break;
+            }
+            let mut other = server.ann();
+            other.fetch("MLSD /");
+            assert_eq!(other.store("STOR /other", NEW).code, 226);
+            assert_eq!(other.fetch("RETR /other"), NEW);
+            other.expect("QUIT", 221);
+            faulty.plan.release();
+            let reply = slow.join().unwrap();
+            assert!(reply.code < 400, "{command}, {number}: {:?}", reply.lines);
+            waits += 1;
+        }
+    }
+    assert!(waits > 100, "{waits} operations");
+}
+
+/// A row of the command table that is not above does nothing with files.
+#[test]
+fn no_command_is_missing() {
+    let (faulty, server) = start("no");
+    for (verb, ..) in wharf::tables::rows() {
+        let is_this = |line: &str| line == verb || line.starts_with(&format!("{verb} "));
+        if COMMANDS.iter().any(|(_, line, _)| is_this(line)) {
+            continue;
+        }
+        for argument in ["", " f", " d", " /d/g", " 100 f", " new", " 1 2"] {
+            let mut client = server.ann();
+            client.data();
+            faulty.plan.fail(0, 0);
+            client.cmd(&format!("{verb}{argument}"));
+            let done = faulty.plan.done();
+            assert!(
+                done.is_empty(),
+                "{verb}{argument}: {done:?}, and no row above"
+            );
+        }
+    }
 }
 
 /// Reads may give less than asked for; a file may be shorter than it was.

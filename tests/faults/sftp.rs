@@ -120,6 +120,27 @@ const REQUESTS: &[Make] = &[
             Body::new().string("statvfs@openssh.com").string("/"),
         )
     },
+    |file, _, _| {
+        (
+            EXTENDED,
+            Body::new().string("fstatvfs@openssh.com").string(file),
+        )
+    },
+    |_, _, _| (EXTENDED, Body::new().string("limits@openssh.com")),
+    |_, _, _| (EXTENDED, Body::new().string("home-directory").string("ann")),
+    |_, _, _| {
+        let body = Body::new().string("users-groups-by-id@openssh.com");
+        let numbers = b"\0\0\0\0";
+        (EXTENDED, body.string(numbers).string(numbers))
+    },
+    |file, _, _| {
+        let body = Body::new().string("check-file").string(file);
+        (EXTENDED, body.string("sha256").u64(0).u64(0).u32(0))
+    },
+    |file, _, _| {
+        let body = Body::new().string("check-file-handle").string(file);
+        (EXTENDED, body.string("sha256").u64(0).u64(0).u32(0))
+    },
     |_, _, _| {
         (
             EXTENDED,
@@ -210,5 +231,27 @@ fn requests_fail() {
         for atomic in [false, true] {
             every_operation_fails(libc_errno(name), atomic);
         }
+    }
+}
+
+/// A row of the table of requests that is not above is one that nobody tries.
+#[test]
+fn no_request_is_missing() {
+    let tried: Vec<String> = REQUESTS
+        .iter()
+        .map(|make| match make(b"", b"", b"") {
+            (EXTENDED, body) => {
+                let length = u32::from_be_bytes(body.0[..4].try_into().unwrap());
+                let name = String::from_utf8(body.0[4..4 + length as usize].to_vec()).unwrap();
+                name.split('@').next().unwrap().to_owned()
+            }
+            // The table begins with the numbers of the draft, from OPEN on.
+            (number, _) => wharf::sftp::REQUESTS[usize::from(number - OPEN)]
+                .name
+                .to_owned(),
+        })
+        .collect();
+    for row in wharf::sftp::REQUESTS {
+        assert!(tried.iter().any(|name| name == row.name), "{}", row.name);
     }
 }
