@@ -20,5 +20,6 @@ mod machine;
 mod panics;
 mod power;
 mod sftp;
+mod streams;
 #[cfg(feature = "cli")]
 mod surroundings;

@@ -15,7 +15,7 @@ use super::ftp::libc_errno;
 use super::packets::*;
 
 /// The client takes a file system by value.
-struct Shared(Arc<Faulty>);
+pub struct Shared(pub Arc<Faulty>);
 
 impl FileSystem for Shared {
     fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {

@@ -195,13 +195,23 @@ pub struct Client {
 impl Client {
     /// A server of `files` and a client that has not greeted yet.
     pub fn connect(files: impl FileSystem + 'static, setup: Setup) -> Client {
-        let (stream, mut channel) = UnixStream::pair().unwrap();
+        Self::connect_over(files, setup, |channel| channel)
+    }
+
+    /// The same, where the server's end of the channel is wrapped.
+    pub fn connect_over<C: Read + Write>(
+        files: impl FileSystem + 'static,
+        setup: Setup,
+        wrap: impl FnOnce(UnixStream) -> C + Send + 'static,
+    ) -> Client {
+        let (stream, channel) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let files: Arc<dyn FileSystem> = Arc::new(files);
         let user = User::new("ann", files).with_perms(setup.perms);
         let (config, options) = (setup.config, setup.options);
         let server = std::thread::spawn(move || {
+            let mut channel = wrap(channel);
             let services = Arc::new(Services::new(config, Arc::new(LetIn(user)), Vec::new()));
             let peer = "192.0.2.7:5".parse().unwrap();
             let ticket = services
