@@ -206,6 +206,40 @@ fn killed_uploads() {
     );
 }
 
+/// Without atomic uploads, what a killed server had of an upload is there, and
+/// REST or APPE goes on behind it.
+#[test]
+fn killed_uploads_are_continued() {
+    let place = TempDir::new("continued");
+    let root = place.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let content: Vec<u8> = (0..3_000_000u32)
+        .map(|number| (number >> 8) as u8)
+        .collect();
+    for verb in ["STOR", "APPE"] {
+        let mut daemon = Daemon::start(&place, &root, "", &[]);
+        let mut client = daemon.ann();
+        let mut data = client.data();
+        client.expect("STOR file", 150);
+        data.send(&content[..1_000_000]);
+        let size = || std::fs::metadata(root.join("file")).map_or(0, |found| found.len());
+        until("some of it is on the disk", || size() > 100_000);
+        daemon.kill();
+        let daemon = Daemon::start(&place, &root, "", &[]);
+        let mut client = daemon.ann();
+        let reply = client.expect("SIZE file", 213);
+        let there: usize = reply.text().parse().unwrap();
+        assert!(there > 100_000 && there <= 1_000_000, "{there}");
+        if verb == "STOR" {
+            client.expect(&format!("REST {there}"), 350);
+        }
+        let rest = &content[there..];
+        assert_eq!(client.store(&format!("{verb} file"), rest).code, 226);
+        assert!(std::fs::read(root.join("file")).unwrap() == content);
+        client.expect("DELE file", 250);
+    }
+}
+
 /// Uploads files whose name ends with their size; yields those answered 226.
 pub fn upload_until_it_ends(address: SocketAddr, round: u32, client: u8) -> Vec<(String, usize)> {
     let mut done = Vec::new();
