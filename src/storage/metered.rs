@@ -183,7 +183,10 @@ impl FileSystem for Metered {
             Some(before) if options.write == Write::Truncate => state.used.resize(size(&before), 0),
             Some(_) => {}
         }
-        let written = Written::begin(&self.usage, &mut state, file.metadata()?.id);
+        // A file that was opened is handed over whatever comes now, so that
+        // whoever wanted it clears up; its first write asks again.
+        let known = file.metadata().ok();
+        let written = known.map(|known| Written::begin(&self.usage, &mut state, known.id));
         drop(state);
         Ok(Box::new(MeteredFile {
             file,
@@ -293,7 +296,7 @@ impl FileSystem for Metered {
 struct MeteredFile {
     file: Box<dyn File>,
     append: bool,
-    _written: Written,
+    _written: Option<Written>,
     metered: Metered,
 }
 

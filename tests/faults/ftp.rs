@@ -199,9 +199,7 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
                 assert_eq!(content("f").unwrap(), whole, "{what}");
             }
             if !(failed && faulty_removal(&done)) {
-                let left = server.names("/");
-                let temporary = left.iter().find(|name| name.starts_with(".wharf-upload-"));
-                assert_eq!(temporary, None, "{what}");
+                nothing_is_left(&server, &what);
             }
             assert_eq!(faulty.plan.open(), 0, "{what}: something is open");
             client.expect("NOOP", 200);
@@ -217,6 +215,12 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
         }
     }
     assert!(faults > 200, "{faults} faults");
+}
+
+fn nothing_is_left(server: &TestServer, what: &str) {
+    let left = server.names("/");
+    let temporary = left.iter().find(|name| name.starts_with(".wharf-upload-"));
+    assert_eq!(temporary, None, "{what}");
 }
 
 /// Whether the removal of the temporary file is what failed last.
@@ -298,6 +302,10 @@ fn quotas_count_what_is_there() {
                 if reply.code == 530 {
                     client.login("ann", "secret");
                 }
+                let what = format!("{command}, atomic {atomic}, operation {number} of {done:?}");
+                if !(failed && faulty_removal(&done)) {
+                    nothing_is_left(&server, &what);
+                }
                 let used = Usage::scan(&faulty.files, 0, 0).used();
                 assert_eq!(
                     client.expect("SITE QUOTA", 200).text(),
@@ -305,7 +313,7 @@ fn quotas_count_what_is_there() {
                         "{} bytes of 1048576, {} files of 100.",
                         used.bytes, used.files
                     ),
-                    "{command}, atomic {atomic}, operation {number} of {done:?}: {:?}",
+                    "{what}: {:?}",
                     reply.lines
                 );
                 if !failed {

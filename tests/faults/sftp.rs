@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wharf::Result;
 use wharf::config::Config;
 use wharf::storage::{
-    Attributes, Directory, Existing, File, FileSystem, Follow, MemoryFs, Metadata, OpenOptions,
-    Space, VirtualPath,
+    Attributes, Directory, Existing, File, FileSystem, Follow, MemoryFs, Metadata, Metered,
+    OpenOptions, Space, Usage, VirtualPath,
 };
 
 use super::common::put_file;
@@ -192,7 +192,9 @@ fn every_operation_fails(errno: i32, atomic: bool) {
                 config,
                 ..Setup::default()
             };
-            let mut client = Client::start(Shared(faulty), setup);
+            let usage = Arc::new(Usage::scan(&memory, 1 << 20, 100));
+            let metered = Metered::new(faulty, Arc::clone(&usage));
+            let mut client = Client::start(metered, setup);
             let file = client.open("f", FOR_READING);
             let new = client.open("new", NEW);
             let mut directory = client.call(OPENDIR, Body::new().string("/"));
@@ -211,6 +213,8 @@ fn every_operation_fails(errno: i32, atomic: bool) {
             let ended = client.end();
             assert!(ended.is_ok(), "{what}: {ended:?}");
             assert_eq!(plan.open(), 0, "{what}: something is open");
+            let there = Usage::scan(&memory, 0, 0).used();
+            assert_eq!(usage.used(), there, "{what}: the quota counts wrong");
             let mut names = memory.read_dir(&VirtualPath::root()).unwrap();
             let mut name = Vec::new();
             while names.next(&mut name).unwrap().is_some() {
