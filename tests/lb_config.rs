@@ -284,7 +284,7 @@ fn the_manifest_for_kubernetes_has_files_that_are_understood() {
     }
     let checks = format!("check port {} ", config.listen_health[0].port);
     assert_eq!(balancer.matches(&checks).count(), 6);
-    assert!(config.drain + config.drain_delay < std::time::Duration::from_secs(330));
+    assert!(config.program.drain + config.drain_delay < std::time::Duration::from_secs(330));
     if has("haproxy") {
         let directory = TempDir::new("manifest");
         let file = written(&directory, &balancer);

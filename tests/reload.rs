@@ -79,6 +79,19 @@ fn level_format_and_name_of_the_log_change() {
 }
 
 #[test]
+fn a_node_keeps_its_name_in_the_log() {
+    let daemon = Changing::start("node 2/3\nlog-level warn\n");
+    daemon.change("node 2/3\nlog-level debug\n");
+    let mut client = daemon.client();
+    assert!(soon(|| {
+        client.expect("NOOP", 200);
+        daemon.server.log.text().contains("NOOP")
+    }));
+    let line = daemon.server.log.wait_for("NOOP");
+    assert!(line.contains(" node2 "), "{line}");
+}
+
+#[test]
 fn limits_hold_for_new_sessions_and_old_ones_keep_theirs() {
     let daemon = Changing::start("max-per-address 2\n");
     let mut old = daemon.client();

@@ -109,16 +109,16 @@ keys! {
         "listen-sftp" "[ADDR:]PORT" listen_sftp repeats, "serve SFTP there";
         "banner" "TEXT" banner, "text of the 220 greeting, one line";
         "threads" "N" threads, "threads, and so sessions, at the same time";
-        "drain-seconds" "N" drain, "how long SIGTERM lets transfers finish";
+        "drain-seconds" "N" program.drain, "how long SIGTERM lets transfers finish";
     }
     Users {
-        "users" "FILE" users, "the users file, see wharfd-users(5)";
-        "system-users" "" system_users, "let users of the system log in; needs root";
-        "system-rights" "RIGHTS" system_rights, "what users of the system may do in their homes";
-        "auth-helper" "WORD" auth_helper repeats, "ask this program (checkpassword); once for each argument";
-        "auth-helper-rights" "RIGHTS" auth_helper_rights, "what its users may do where it does not say";
-        "anonymous" "DIR" anonymous, "serve DIR to anonymous users";
-        "anonymous-rights" "RIGHTS" anonymous_rights, "what anonymous users may do";
+        "users" "FILE" program.users, "the users file, see wharfd-users(5)";
+        "system-users" "" program.system_users, "let users of the system log in; needs root";
+        "system-rights" "RIGHTS" program.system_rights, "what users of the system may do in their homes";
+        "auth-helper" "WORD" program.auth_helper repeats, "ask this program (checkpassword); once for each argument";
+        "auth-helper-rights" "RIGHTS" program.auth_helper_rights, "what its users may do where it does not say";
+        "anonymous" "DIR" program.anonymous, "serve DIR to anonymous users";
+        "anonymous-rights" "RIGHTS" program.anonymous_rights, "what anonymous users may do";
         "login-tries" "N" login_tries, "failed logins that close the connection";
         "login-delay" "SECONDS" login_delay, "wait after a failed login";
         "login-timeout" "SECONDS" login_timeout, "how long a login may take";
@@ -207,8 +207,8 @@ keys! {
         "log-format" "text|json" program.log_format, "a line is a sentence or a JSON object";
         "log-file" "FILE" program.log_file, "log there instead of standard error";
         "syslog" "" program.syslog, "log to syslogd instead of standard error";
-        "node-name" "NAME" program.node_name, "name of this machine in every line of the log";
-        "transfer-log" "FILE" transfer_log, "write transfers there in xferlog format";
+        "node-name" "NAME" node_name, "name of this machine in every line of the log";
+        "transfer-log" "FILE" program.transfer_log, "write transfers there in xferlog format";
     }
     Running {
         "daemon" "" program.daemon, "go to the background when the ports are bound";

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::address::Network;
-use crate::auth::{Perms, QuotaFull};
+use crate::auth::QuotaFull;
 
 pub use crate::net::tls::ClientCertificate;
 #[doc(hidden)]
@@ -81,6 +81,9 @@ pub struct Config {
     /// This node's number among the nodes of one service; takes its slice of
     /// `passive_ports`.
     pub node: Option<Node>,
+    /// The name of this machine in `shared_dir` and in the daemon's log, for
+    /// sites with many; `None`: its number among the nodes, or its host name.
+    pub node_name: Option<String>,
     /// Balancers whose PROXY header says who the client is.
     pub proxy_from: Vec<Network>,
     /// How such a balancer's data connections show whose they are.
@@ -93,22 +96,6 @@ pub struct Config {
     pub drain_delay: Duration,
     /// A directory on a disk shared by all nodes: bans and sessions of users.
     pub shared_dir: Option<PathBuf>,
-    /// The directory that anonymous users see; `None`: no anonymous users.
-    pub anonymous: Option<PathBuf>,
-    /// What anonymous users may do there.
-    pub anonymous_rights: Perms,
-    /// The users file; `None`: no named users.
-    pub users: Option<PathBuf>,
-    /// The users of the system may log in.
-    pub system_users: bool,
-    /// What they may do in their homes, as far as the operating system lets
-    /// them.
-    pub system_rights: Perms,
-    /// The program that is asked about users, with its arguments
-    /// (checkpassword interface); empty: none.
-    pub auth_helper: Vec<String>,
-    /// What users of that program may do where it does not say.
-    pub auth_helper_rights: Perms,
     /// Greeting of FTP in the 220 reply; one line, because scanners and
     /// cameras stumble over more.
     pub banner: String,
@@ -203,16 +190,14 @@ pub struct Config {
     pub site_symlink: bool,
     /// Entries that one listing, RMDA or DSIZ may visit below its start.
     pub max_recursion: u64,
-    /// How long SIGTERM lets transfers finish.
-    pub drain: Duration,
-    /// The transfer log in xferlog format.
-    pub transfer_log: Option<PathBuf>,
     /// What only the daemon looks at.
+    #[doc(hidden)]
     pub program: Program,
 }
 
 /// Who may open a data connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DataPeer {
     /// The address of the control connection.
     SameAddress,
@@ -225,6 +210,7 @@ pub enum DataPeer {
 /// What tells whose a data connection is that a balancer of `proxy_from` has
 /// made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProxyData {
     /// A PROXY header in front of it: the client's address, to be checked as
     /// ever.
@@ -236,6 +222,7 @@ pub enum ProxyData {
 
 /// What can't be done without TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum TlsRequired {
     /// Nothing.
     No,
@@ -248,6 +235,7 @@ pub enum TlsRequired {
 /// Whether a data connection must resume the TLS session of its control
 /// connection, which proves that both are of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TlsReuse {
     /// It does not matter.
     Off,
@@ -259,6 +247,7 @@ pub enum TlsReuse {
 
 /// Where the SHA-256 of an upload is written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UploadReceipt {
     /// Nowhere; it is not made.
     No,
@@ -270,6 +259,7 @@ pub enum UploadReceipt {
 
 /// What is done with names that begin with a dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DotFiles {
     /// Like any name; a listing shows them when asked (`LIST -a`) and MLSD always.
     Show,
@@ -283,6 +273,7 @@ impl Config {
     /// The IPv4 address that a client at `peer`, which has connected to `own`,
     /// is told in the 227 reply; `None` on a connection over IPv6. `resolve`
     /// asks for the address of a name.
+    #[doc(hidden)]
     pub fn told_address(
         &self,
         own: IpAddr,
@@ -304,7 +295,15 @@ impl Config {
         Some(told.unwrap_or(own))
     }
 
+    /// What this node is called: `node_name`, or `node3` by its number.
+    #[doc(hidden)]
+    pub fn own_name(&self) -> Option<String> {
+        let numbered = || self.node.map(|node| format!("node{}", node.number));
+        self.node_name.clone().or_else(numbered)
+    }
+
     /// The passive ports of this node: all, or its slice.
+    #[doc(hidden)]
     pub fn own_passive_ports(&self) -> PortRange {
         self.node
             .and_then(|node| node.slice(self.passive_ports))
@@ -335,20 +334,13 @@ impl Default for Config {
             ssh: Ssh::default(),
             state_dir: None,
             node: None,
+            node_name: None,
             proxy_from: Vec::new(),
             proxy_data: ProxyData::Header,
             listen_health: Vec::new(),
             drain_file: None,
             drain_delay: seconds(0),
             shared_dir: None,
-            anonymous: None,
-            anonymous_rights: Perms::READ_ONLY,
-            users: None,
-            system_users: false,
-            // Whoever has an account writes to their home already.
-            system_rights: Perms::ALL,
-            auth_helper: Vec::new(),
-            auth_helper_rights: Perms::READ_ONLY,
             banner: "wharf ready".into(),
             // The dynamic ports of RFC 6335, section 6.
             passive_ports: PortRange {
@@ -406,8 +398,6 @@ impl Default for Config {
             deny_commands: Vec::new(),
             site_symlink: false,
             max_recursion: 1_000_000,
-            drain: seconds(30),
-            transfer_log: None,
             program: Program::default(),
         }
     }

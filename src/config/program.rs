@@ -8,6 +8,7 @@ use log::LevelFilter;
 
 use super::value::{Word, expected, words};
 use super::{Endpoint, Profile};
+use crate::auth::Perms;
 
 /// Settings of the program `wharfd`; the server itself never reads them.
 #[derive(Debug, Clone)]
@@ -15,6 +16,22 @@ use super::{Endpoint, Profile};
 pub struct Program {
     /// The set of settings that was applied before all others.
     pub profile: Option<&'static Profile>,
+    /// The directory that anonymous users see; `None`: no anonymous users.
+    pub anonymous: Option<PathBuf>,
+    /// What anonymous users may do there.
+    pub anonymous_rights: Perms,
+    /// The users file; `None`: no named users.
+    pub users: Option<PathBuf>,
+    /// The users of the system may log in.
+    pub system_users: bool,
+    /// What they may do in their homes, as far as the operating system lets
+    /// them.
+    pub system_rights: Perms,
+    /// The program that is asked about users, with its arguments
+    /// (checkpassword interface); empty: none.
+    pub auth_helper: Vec<String>,
+    /// What users of that program may do where it does not say.
+    pub auth_helper_rights: Perms,
     /// The least important kind of line that is logged.
     pub log_level: LevelFilter,
     /// How a line of the log looks.
@@ -22,12 +39,14 @@ pub struct Program {
     /// The log goes to this file instead of standard error; it is opened
     /// again on SIGHUP.
     pub log_file: Option<PathBuf>,
+    /// The transfer log in xferlog format.
+    pub transfer_log: Option<PathBuf>,
     /// The log goes to syslogd instead of standard error.
     pub syslog: bool,
-    /// The name of this machine in every line of the log, for sites with many.
-    pub node_name: Option<String>,
     /// Go to the background when the ports are bound.
     pub daemon: bool,
+    /// How long SIGTERM lets transfers finish.
+    pub drain: Duration,
     /// The process number is written to this file.
     pub pid_file: Option<PathBuf>,
     /// Whom root becomes when the ports are bound: `NAME`, `UID`,
@@ -78,11 +97,20 @@ impl Default for Program {
     fn default() -> Self {
         Program {
             profile: None,
+            anonymous: None,
+            anonymous_rights: Perms::READ_ONLY,
+            users: None,
+            system_users: false,
+            // Whoever has an account writes to their home already.
+            system_rights: Perms::ALL,
+            auth_helper: Vec::new(),
+            auth_helper_rights: Perms::READ_ONLY,
+            drain: Duration::from_secs(30),
+            transfer_log: None,
             log_level: LevelFilter::Info,
             log_format: LogFormat::Text,
             log_file: None,
             syslog: false,
-            node_name: None,
             daemon: false,
             pid_file: None,
             user: None,

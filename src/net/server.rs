@@ -188,6 +188,7 @@ impl Server {
     }
 
     /// Sessions take on their users' identities in another manner.
+    #[doc(hidden)]
     pub fn with_manner(mut self, manner: Manner) -> Self {
         self.manner = manner;
         self
@@ -321,6 +322,7 @@ impl Running {
     }
 
     /// What the sessions share.
+    #[doc(hidden)]
     pub fn services(&self) -> &Arc<Services> {
         &self.services
     }
@@ -346,17 +348,10 @@ impl Running {
             spawn("health", Box::new(serve))?;
         }
         if let Some(directory) = &config.shared_dir {
-            let name = config
-                .program
-                .node_name
-                .clone()
-                .unwrap_or_else(|| match config.node {
-                    Some(node) => node.number.to_string(),
-                    None => rustix::system::uname()
-                        .nodename()
-                        .to_string_lossy()
-                        .into_owned(),
-                });
+            let name = config.own_name().unwrap_or_else(|| {
+                let machine = rustix::system::uname();
+                machine.nodename().to_string_lossy().into_owned()
+            });
             let shared = Shared::open(directory, &name)?;
             let services = Arc::clone(&self.services);
             spawn("shared", Box::new(move || shared.run(&services)))?;

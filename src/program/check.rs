@@ -146,19 +146,19 @@ fn look(config: &Config, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mis
             },
         });
     };
-    if let Some(directory) = &config.anonymous
+    if let Some(directory) = &config.program.anonymous
         && let Err(error) = LocalFs::open(directory)
     {
         complain(&["anonymous"], format!("{}: {error}", directory.display()));
     }
-    if let Some(path) = &config.users
+    if let Some(path) = &config.program.users
         && let Err(error) = UserFile::open(path, UserDefaults::default())
     {
         // It names the file and the line itself.
         complain(&["users"], error.to_string());
     }
     for (key, path) in [
-        ("transfer-log", &config.transfer_log),
+        ("transfer-log", &config.program.transfer_log),
         ("log-file", &config.program.log_file),
         ("pid-file", &config.program.pid_file),
     ] {

@@ -134,7 +134,7 @@ pub fn read(
     match &matches.free[..] {
         [] => {}
         [directory] => {
-            config.anonymous = Some(directory.into());
+            config.program.anonymous = Some(directory.into());
             places.insert("anonymous", "DIR".into());
         }
         [_, second, ..] => mistakes.extend(usage(format!(

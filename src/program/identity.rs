@@ -13,13 +13,13 @@ use super::failure::Failure;
 pub fn settle(config: &Config) -> Result<(), Failure> {
     if let Some(name) = &config.program.user {
         become_user(name, config)?;
-    } else if rustix::process::geteuid().is_root() && !config.system_users {
+    } else if rustix::process::geteuid().is_root() && !config.program.system_users {
         log::info!(
             "running as root; with --user NAME wharfd gives that up after binding its ports"
         );
     }
     // A PAM helper of a daemon without privileges needs setuid unix_chkpwd.
-    if config.auth_helper.is_empty()
+    if config.program.auth_helper.is_empty()
         && let Err(errno) = rustix::thread::set_no_new_privs(true)
     {
         log::debug!("no_new_privs: {errno}");
@@ -38,7 +38,7 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
             ))),
         };
     }
-    if config.system_users {
+    if config.program.system_users {
         return Err(Failure::usage(
             "system-users need root, to act as each of them on their files; leave user out",
         ));
@@ -54,7 +54,7 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
             "user {name}: the way back to root is open"
         )));
     }
-    let read_again = (config.users.iter())
+    let read_again = (config.program.users.iter())
         .chain(&config.program.config_file)
         .chain(&config.tls_cert)
         .chain(&config.tls_key)

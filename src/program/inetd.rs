@@ -48,7 +48,7 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
     if is_guarded() && program.log_file.is_none() && !program.syslog {
         program.syslog = logging::has_syslog();
     }
-    logging::start(program).map_err(Failure::usage)?;
+    logging::start(config).map_err(Failure::usage)?;
     // "Everybody called wharfd, read your settings again" is not meant for
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);

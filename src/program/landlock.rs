@@ -68,10 +68,10 @@ pub fn apply(config: &Config) -> Result<(), Failure> {
     }
     if wish == Sandbox::Auto {
         // Programs that we start would be shut in with us.
-        if !config.auth_helper.is_empty() || config.program.starts_programs() {
+        if !config.program.auth_helper.is_empty() || config.program.starts_programs() {
             return off("helper and hooks would be restricted, too");
         }
-        if config.system_users {
+        if config.program.system_users {
             return off("homes of system users are not known beforehand");
         }
     }
@@ -122,7 +122,7 @@ fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
 /// those files keep them.
 fn system(config: &Config) -> Vec<PathBuf> {
     let stays_root = rustix::process::geteuid().is_root() && config.program.user.is_none();
-    let whole = !stays_root || config.system_users;
+    let whole = !stays_root || config.program.system_users;
     let mut found = Vec::new();
     for place in SYSTEM.iter().map(Path::new) {
         match std::fs::read_dir(place) {
@@ -141,7 +141,7 @@ fn system(config: &Config) -> Vec<PathBuf> {
 /// by renaming.
 fn read_only(config: &Config) -> Vec<PathBuf> {
     let program = &config.program;
-    let files = config
+    let files = program
         .users
         .iter()
         .chain(&program.config_file)
@@ -164,7 +164,7 @@ fn written(config: &Config) -> Vec<PathBuf> {
     let files = program
         .log_file
         .iter()
-        .chain(&config.transfer_log)
+        .chain(&config.program.transfer_log)
         .chain(&program.pid_file)
         .chain(&program.control_socket)
         .chain(&program.metrics_file);
@@ -177,7 +177,7 @@ fn written(config: &Config) -> Vec<PathBuf> {
 /// The trees. A user who is added later mostly has a home beside those of the
 /// others, so it is the directories that hold homes; `/` never counts as one.
 fn served(config: &Config) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = config.anonymous.iter().cloned().collect();
+    let mut found: Vec<PathBuf> = config.program.anonymous.iter().cloned().collect();
     for entry in entries(config) {
         match entry.home.parent() {
             Some(parent) if parent != Path::new("/") => found.push(parent.into()),
@@ -190,7 +190,12 @@ fn served(config: &Config) -> Vec<PathBuf> {
 
 fn entries(config: &Config) -> Vec<user_file::Entry> {
     let read = |path: &PathBuf| std::fs::read(path).ok();
-    let text = config.users.as_ref().and_then(read).unwrap_or_default();
+    let text = config
+        .program
+        .users
+        .as_ref()
+        .and_then(read)
+        .unwrap_or_default();
     user_file::parse(&text).unwrap_or_default()
 }
 

@@ -10,7 +10,8 @@ use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
 use log::{Level, Record};
-use wharf::config::{LogFormat, Program};
+use wharf::Config;
+use wharf::config::LogFormat;
 use wharf::session;
 use wharf::time::Utc;
 
@@ -36,19 +37,19 @@ struct Look {
 }
 
 impl Look {
-    fn of(settings: &Program) -> Self {
+    fn of(config: &Config) -> Self {
         Look {
-            format: settings.log_format,
-            node: settings.node_name.clone(),
+            format: config.program.log_format,
+            node: config.own_name(),
         }
     }
 }
 
 impl Logs {
     /// Takes on level, format and name of other settings.
-    pub fn change(&self, settings: &Program) {
-        log::set_max_level(settings.log_level);
-        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(settings);
+    pub fn change(&self, config: &Config) {
+        log::set_max_level(config.program.log_level);
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(config);
     }
 
     /// Opens the file again by its name, after it was rotated away; on
@@ -69,13 +70,14 @@ impl Logs {
 ///
 /// # Errors
 /// A log file that can't be opened, or no syslogd, as a sentence.
-pub fn start(settings: &Program) -> Result<Logs, String> {
+pub fn start(config: &Config) -> Result<Logs, String> {
+    let settings = &config.program;
     let mut builder = Builder::new();
     // The level that counts is that of the log crate, which can change.
     builder.filter_level(log::LevelFilter::Trace);
     let mut logs = Logs {
         file: None,
-        look: Arc::new(RwLock::new(Look::of(settings))),
+        look: Arc::new(RwLock::new(Look::of(config))),
     };
     let mut syslog = false;
     if let Some(path) = &settings.log_file {

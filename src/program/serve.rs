@@ -78,21 +78,17 @@ fn start(
         true => Some(background::detach()?),
         false => None,
     };
-    let node = invocation.config.node;
-    let program = &mut invocation.config.program;
-    if let (None, Some(node)) = (&program.node_name, node) {
-        program.node_name = Some(format!("node{}", node.number));
-    }
+    let config = &mut invocation.config;
+    let program = &mut config.program;
     if parent.is_some() && program.log_file.is_none() && !program.syslog {
         program.syslog = logging::has_syslog();
         if !program.syslog {
             complain("wharfd: no syslogd listens; without --log-file FILE nothing is logged");
         }
     }
-    let logs = logging::start(program).map_err(Failure::usage)?;
+    let logs = logging::start(config).map_err(Failure::usage)?;
     let signals =
         Signals::take().map_err(|error| Failure::temporary(format!("taking signals: {error}")))?;
-    let config = &mut invocation.config;
     descriptors::raise(config.threads)?;
     if !listeners.is_empty() {
         config.listen.clear();
@@ -138,7 +134,7 @@ fn start(
         true => print_ports(running.addresses()),
         false => tell(
             running.addresses(),
-            config.anonymous.as_deref(),
+            config.program.anonymous.as_deref(),
             &fingerprints,
         ),
     }
@@ -232,7 +228,12 @@ fn protocol(name: &str) -> Result<Protocol, Failure> {
 #[allow(clippy::type_complexity)]
 pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<TransferLog>>), Failure> {
     let users = Users::new(authenticator(config).map_err(Failure::usage)?);
-    let transfer_log = match config.transfer_log.as_deref().map(TransferLog::open) {
+    let transfer_log = match config
+        .program
+        .transfer_log
+        .as_deref()
+        .map(TransferLog::open)
+    {
         None => None,
         Some(Ok(log)) => Some(Arc::new(log)),
         Some(Err(error)) => {
@@ -256,7 +257,7 @@ impl Daemon {
                 Some(Signal::Reload) => self.reload(),
                 Some(Signal::Interrupt) => return self.stop(Duration::ZERO),
                 Some(Signal::Terminate) => {
-                    let drain = self.running.services().config().drain;
+                    let drain = self.running.services().config().program.drain;
                     log::info!(
                         "stopping; transfers may finish for {} seconds",
                         drain.as_secs()
@@ -344,15 +345,15 @@ impl Authenticator for Users {
 /// What is wrong, as a sentence.
 pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
     let mut chain = Chain::new();
-    if let Some(directory) = &config.anonymous {
+    if let Some(directory) = &config.program.anonymous {
         let file_system = LocalFs::open(directory)
             .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
         chain = chain.with(Anonymous::new(
             Arc::new(file_system),
-            config.anonymous_rights,
+            config.program.anonymous_rights,
         ));
     }
-    if let Some(path) = &config.users {
+    if let Some(path) = &config.program.users {
         chain = chain.with(
             UserFile::open(path, UserDefaults::default()).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
@@ -363,15 +364,15 @@ pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
             })?,
         );
     }
-    if config.system_users {
-        let defaults = UserDefaults::default().with_perms(config.system_rights);
+    if config.program.system_users {
+        let defaults = UserDefaults::default().with_perms(config.program.system_rights);
         chain = chain.with(
             SystemUsers::open(SystemPaths::default(), defaults)
                 .map_err(|error| error.to_string())?,
         );
     }
-    if let Some((program, arguments)) = config.auth_helper.split_first() {
-        let defaults = UserDefaults::default().with_perms(config.auth_helper_rights);
+    if let Some((program, arguments)) = config.program.auth_helper.split_first() {
+        let defaults = UserDefaults::default().with_perms(config.program.auth_helper_rights);
         let helper = Helper::new(program, defaults);
         let helper = arguments.iter().fold(helper, Helper::with_argument);
         chain = chain.with(match std::env::current_exe() {

@@ -86,7 +86,7 @@ fn serve(flags: &Flags) -> Result<()> {
     };
     let user = User::new(name.as_str(), Arc::new(files)).with_perms(perms);
     let mut events: Vec<Arc<dyn Events>> = vec![Arc::new(log::Lines)];
-    if let Some(path) = &config.transfer_log {
+    if let Some(path) = &config.program.transfer_log {
         events.push(Arc::new(TransferLog::open(path)?));
     }
     let services = Arc::new(Services::new(config, Arc::new(AlreadyIn(user)), events));

@@ -92,6 +92,7 @@ pub struct CertificateFacts {
 
 /// Whether clients show certificates (only with the feature `tls13`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum ClientCertificate {
     /// None is asked for.
     #[default]

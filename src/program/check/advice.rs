@@ -114,7 +114,7 @@ fn readable_by_all(config: &Config, found: &mut Vec<Advice>) {
                 .iter()
                 .map(|path| ("tls-key-password-file", path)),
         )
-        .chain(config.users.iter().map(|path| ("users", path)));
+        .chain(config.program.users.iter().map(|path| ("users", path)));
     for (key, path) in files {
         if std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
             found.push((
@@ -196,13 +196,15 @@ impl Actor {
 
 fn homes(config: &Config, found: &mut Vec<Advice>) {
     let daemon = Actor::daemon(config);
-    if let Some(directory) = &config.anonymous
+    if let Some(directory) = &config.program.anonymous
         && let Ok(directory) = std::path::absolute(directory)
         && let Some(trouble) = daemon.trouble(&directory)
     {
         found.push(("anonymous", trouble));
     }
-    let Some(path) = &config.users else { return };
+    let Some(path) = &config.program.users else {
+        return;
+    };
     // Mistakes in it have been told already.
     let entries = std::fs::read(path)
         .ok()
@@ -232,7 +234,11 @@ fn homes(config: &Config, found: &mut Vec<Advice>) {
 fn programs(config: &Config, found: &mut Vec<Advice>) {
     let program = &config.program;
     // Without a slash it is looked for in PATH.
-    let helper = config.auth_helper.first().filter(|path| path.contains('/'));
+    let helper = config
+        .program
+        .auth_helper
+        .first()
+        .filter(|path| path.contains('/'));
     let helper = helper.map(PathBuf::from);
     let hooks = [
         ("auth-helper", &helper),

@@ -83,7 +83,7 @@ impl Daemon {
             }
         };
         self.users.replace(chain);
-        self.logs.change(&new.program);
+        self.logs.change(&new);
         match &self.hooks {
             Some(hooks) => hooks.change(&new.program),
             None if new.program.starts_programs() => {
