@@ -1,5 +1,5 @@
 //! FTP and SFTP on one back-end: what comes in by one is there in the other.
-//! Any [`FileSystem`](wharf::storage::FileSystem) will do; this one lives in
+//! Any [`FileSystem`](wharf::FileSystem) will do; this one lives in
 //! memory.
 //!
 //! `cargo run --example both_protocols`, then `curl -T FILE
@@ -8,9 +8,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use wharf::auth::{Credentials, Secret, User, refused};
-use wharf::storage::MemoryFs;
-use wharf::{Config, Result, Running, Server};
+use wharf::auth::{Secret, refused};
+use wharf::{Config, Credentials, MemoryFs, Result, Running, Server, User};
 
 /// Serves FTP at the first address and SFTP at the second; the SSH host key
 /// is kept in `keys`.

@@ -7,9 +7,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use wharf::auth::{Credentials, Secret, User, refused};
-use wharf::storage::MemoryFs;
-use wharf::{Config, Running, Server};
+use wharf::auth::{Secret, refused};
+use wharf::{Config, Credentials, MemoryFs, Running, Server, User};
 
 /// Serves at `address` until the result is dropped.
 pub fn start(address: &str) -> wharf::Result<Running> {

@@ -7,12 +7,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use wharf::auth::{Anonymous, Perms};
-use wharf::storage::{
-    Attributes, Directory, File, FileKind, FileSystem, Follow, MemoryFs, Metadata, Mounts,
-    OpenOptions, VirtualPath, Write,
-};
-use wharf::{Config, ErrorKind, Result, Running, Server};
+use wharf::storage::{Attributes, Directory, FileKind, Follow, Mounts, OpenOptions, Write};
+use wharf::{Anonymous, Config, ErrorKind, Perms, Result, Running, Server};
+use wharf::{File, FileSystem, MemoryFs, Metadata, VirtualPath};
 
 const NAME: &[u8] = b"report.txt";
 

@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use wharf::auth::{Anonymous, Perms};
-use wharf::storage::LocalFs;
-use wharf::{Config, Running, Server};
+use wharf::{Anonymous, Config, LocalFs, Perms, Running, Server};
 
 /// Serves `directory` at `address` until the result is dropped.
 pub fn start(directory: &str, address: &str) -> wharf::Result<Running> {

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use wharf::auth::{Anonymous, Perms};
-use wharf::events::{Event, Events, Who};
-use wharf::storage::{File, FileSystem, MemoryFs, OpenOptions, VirtualPath};
-use wharf::{Config, Result, Running, Server};
+use wharf::events::Who;
+use wharf::storage::OpenOptions;
+use wharf::{Anonymous, Config, Perms, Result, Running, Server};
+use wharf::{Event, Events, File, FileSystem, MemoryFs, VirtualPath};
 
 /// A file that somebody has sent.
 #[derive(Debug)]

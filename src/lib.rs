@@ -13,9 +13,7 @@
 //! ```
 //! use std::sync::Arc;
 //! use std::time::Duration;
-//! use wharf::auth::{Anonymous, Perms};
-//! use wharf::storage::LocalFs;
-//! use wharf::{Config, Server};
+//! use wharf::{Anonymous, Config, LocalFs, Perms, Server};
 //!
 //! # fn main() -> wharf::Result<()> {
 //! let files = Arc::new(LocalFs::open(".".as_ref())?);
@@ -30,17 +28,34 @@
 //! # }
 //! ```
 //!
+//! # The names
+//!
+//! What a program holds in its hands stands at the root. The modules have the
+//! same names, and the words they are spelled with: the values of settings in
+//! [`config`], of rights and proofs in [`auth`], of files in [`storage`].
+//!
+//! | names | what |
+//! |---|---|
+//! | [`Server`], [`Running`], [`Protocol`] | a server before it runs, and while it does; what it speaks |
+//! | [`Config`] | what it is told |
+//! | [`Authenticator`], [`Credentials`], [`User`] | who may log in, and what they get |
+//! | [`Anonymous`], [`UserFile`] | two that are there: everybody, and a file of users |
+//! | [`Perms`] | what somebody may do |
+//! | [`FileSystem`], [`File`], [`Metadata`], [`VirtualPath`] | where files are |
+//! | [`LocalFs`], [`MemoryFs`] | two that are there: a directory, and memory |
+//! | [`Events`], [`Event`], [`TransferLog`] | what happens, told to a trait; a log of transfers |
+//! | [`Error`], [`ErrorKind`], [`Result`] | what went wrong |
+//!
 //! # Users
 //!
 //! *Logging in yields the user's file system.* An
-//! [`Authenticator`](auth::Authenticator) turns a name and a proof into a
-//! [`User`](auth::User), who carries rights, limits and files. Any closure is
-//! one:
+//! [`Authenticator`] turns a name and a proof into a [`User`], who carries
+//! rights, limits and files. Any closure is one:
 //!
 //! ```
 //! use std::sync::Arc;
-//! use wharf::auth::{Credentials, Perms, Secret, User, refused};
-//! use wharf::storage::MemoryFs;
+//! use wharf::auth::{Secret, refused};
+//! use wharf::{Credentials, MemoryFs, Perms, User};
 //!
 //! let shared = Arc::new(MemoryFs::new());
 //! let users = move |credentials: &Credentials<'_>| match credentials.secret {
@@ -49,19 +64,17 @@
 //!     }
 //!     _ => Err(refused("not the password")),
 //! };
-//! # let _: &dyn wharf::auth::Authenticator = &users;
+//! # let _: &dyn wharf::Authenticator = &users;
 //! ```
 //!
-//! There are also [`UserFile`](auth::UserFile) (a file of users, read again
-//! when it changes), [`Anonymous`](auth::Anonymous), and
-//! [`Chain`](auth::Chain), which asks several in turn.
+//! There are also [`UserFile`] (a file of users, read again when it changes),
+//! [`Anonymous`], and [`Chain`](auth::Chain), which asks several in turn.
 //!
 //! # Files
 //!
-//! A [`FileSystem`](storage::FileSystem) is where a session's files are.
-//! [`LocalFs`](storage::LocalFs) is a directory that nobody gets out of,
-//! without root and without chroot; [`MemoryFs`](storage::MemoryFs) lives in
-//! memory; [`Mounts`](storage::Mounts) puts several together, and
+//! A [`FileSystem`] is where a session's files are. [`LocalFs`] is a directory
+//! that nobody gets out of, without root and without chroot; [`MemoryFs`]
+//! lives in memory; [`Mounts`](storage::Mounts) puts several together, and
 //! [`ReadOnly`](storage::ReadOnly) takes the changes away. For one of your
 //! own, three methods are enough; `examples/reports.rs` shows one that
 //! generates files when they are asked for.
@@ -69,10 +82,11 @@
 //! # Events
 //!
 //! What happens (logins, transfers, deletions) is told to
-//! [`Events`](events::Events) in the session's thread, after the fact:
+//! [`Events`] in the session's thread, after the fact:
 //!
 //! ```
-//! use wharf::events::{Event, Events, Who};
+//! use wharf::events::Who;
+//! use wharf::{Event, Events};
 //!
 //! struct Uploads;
 //!
@@ -199,9 +213,15 @@ pub mod events {
 }
 
 #[doc(inline)]
+pub use auth::{Anonymous, Authenticator, Credentials, Perms, User, UserFile};
+#[doc(inline)]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
+#[doc(inline)]
+pub use events::{Event, Events, TransferLog};
 pub use net::{Protocol, Running, Server};
+#[doc(inline)]
+pub use storage::{File, FileSystem, LocalFs, MemoryFs, Metadata, VirtualPath};
 
 /// The code of the README compiles.
 #[cfg(doctest)]

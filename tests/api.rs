@@ -3,7 +3,6 @@
 //! then a new second number (crate page, "Versions"). Lines may be added here
 //! with what is added to the library, and change with a new second number
 //! only.
-#![allow(clippy::field_reassign_with_default)]
 
 mod common;
 
@@ -15,18 +14,54 @@ use std::time::{Duration, SystemTime};
 
 use common::{Client, TempDir};
 use wharf::auth::{
-    Anonymous, Authenticator, AuthorizedKeys, Chain, Credentials, Identity, Perms, PublicKey,
-    Right, Secret, User, UserDefaults, UserFile, UserLimits, refused,
+    AuthorizedKeys, Chain, Identity, PublicKey, QuotaFull, Right, Secret, UserDefaults, UserLimits,
+    password, refused,
 };
 use wharf::config::{
-    DataPeer, DotFiles, Endpoint, Mode, Network, PortRange, TlsRequired, TlsReuse,
+    ClientCertificate, DataPeer, DotFiles, Endpoint, ExternalAddress, Mode, Network, Node,
+    PortRange, ProxyData, Ssh, TlsRequired, TlsReuse, UploadReceipt,
 };
-use wharf::events::{Event, Events, TransferLog, Transferred, Who};
+use wharf::events::{Transferred, Who};
 use wharf::storage::{
-    Attributes, Create, Directory, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
-    Metadata, Mounts, OpenOptions, ReadOnly, Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, FileKind, Follow, Mounts, OpenOptions, ReadOnly,
+    Space, Write,
 };
+use wharf::{Anonymous, Authenticator, Credentials, Perms, User, UserFile};
 use wharf::{Config, Error, ErrorKind, Protocol, Result, Running, Server};
+use wharf::{Event, Events, TransferLog};
+use wharf::{File, FileSystem, LocalFs, MemoryFs, Metadata, VirtualPath};
+use wharf::{auth, config, events, storage};
+
+/// The names of the root are those of the modules.
+type OfRoot<'a> = (
+    (Anonymous, Box<dyn Authenticator>, Credentials<'a>, Perms),
+    (User, UserFile, Config, Event<'a>, Box<dyn Events>),
+    (TransferLog, Box<dyn File>, Box<dyn FileSystem>, LocalFs),
+    (MemoryFs, Metadata, VirtualPath),
+);
+type OfModules<'a> = (
+    (
+        auth::Anonymous,
+        Box<dyn auth::Authenticator>,
+        auth::Credentials<'a>,
+        auth::Perms,
+    ),
+    (
+        auth::User,
+        auth::UserFile,
+        config::Config,
+        events::Event<'a>,
+        Box<dyn events::Events>,
+    ),
+    (
+        events::TransferLog,
+        Box<dyn storage::File>,
+        Box<dyn storage::FileSystem>,
+        storage::LocalFs,
+    ),
+    (storage::MemoryFs, storage::Metadata, storage::VirtualPath),
+);
+const _: fn(OfModules<'_>) -> OfRoot<'_> = |same| same;
 
 /// A back-end with every method there is.
 struct Wrapped(Arc<dyn FileSystem>);
@@ -272,14 +307,15 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let Config {
         listen, listen_ftps, listen_sftp, tls_cert, tls_key, tls_key_password_file, self_signed,
         self_signed_names, tls_required, tls_required_anonymous, tls_reuse, tls_relaxed_close,
-        tls_client_ca, tls_client_certificate: _, ccc, host_key, state_dir, node: _, proxy_from,
+        tls_client_ca, tls_client_certificate, ccc, host_key, ssh, state_dir, node, node_name, proxy_from, proxy_data,
         listen_health, drain_file, drain_delay, shared_dir, banner, passive_ports,
-        passive_address: _, passive_local_networks, active_mode, data_peer, data_peer_allow,
+        passive_address, passive_local_networks, shared_data_ports, active_mode, data_peer, data_peer_allow,
         threads, max_per_address, max_per_user, max_unauthenticated,
         max_unauthenticated_per_address, allow, deny, login_timeout, login_tries, login_delay,
         ban_after, ban_time, idle_timeout, stall_timeout, data_connect_timeout, session_timeout,
         max_commands_per_second, rate_down, rate_up, session_rate_down, session_rate_up,
-        atomic_uploads, fsync_uploads, delete_broken_uploads, file_mode, dir_mode, dot_files,
+        atomic_uploads, fsync_uploads, delete_broken_uploads, quota_bytes, quota_files, quota_full,
+        retention, upload_receipt, file_mode, dir_mode, dot_files,
         deny_names, deny_commands, site_symlink, max_recursion, ..
     } = Config::default();
     let _: [Vec<Endpoint>; 4] = [listen, listen_ftps, listen_sftp, listen_health];
@@ -292,6 +328,10 @@ fn the_parts_are_where_they_were() -> Result<()> {
         data_peer_allow,
     ];
     let _: (PortRange, DataPeer, DotFiles) = (passive_ports, data_peer, dot_files);
+    let _: (ClientCertificate, ProxyData) = (tls_client_certificate, proxy_data);
+    let _: (Option<Node>, Option<String>) = (node, node_name);
+    let _: (Option<ExternalAddress>, Ssh) = (passive_address, ssh);
+    let _: (QuotaFull, UploadReceipt) = (quota_full, upload_receipt);
     let _: (Mode, Mode) = (file_mode, dir_mode);
     let _: [Duration; 9] = [
         drain_delay,
@@ -302,7 +342,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
         stall_timeout,
         data_connect_timeout,
         session_timeout,
-        Duration::ZERO,
+        retention,
     ];
     let _: [u32; 7] = [
         threads,
@@ -313,12 +353,20 @@ fn the_parts_are_where_they_were() -> Result<()> {
         login_tries,
         ban_after,
     ];
-    let _: [u64; 4] = [rate_down, rate_up, session_rate_down, session_rate_up];
-    let _: [bool; 8] = [
+    let _: [u64; 6] = [
+        rate_down,
+        rate_up,
+        session_rate_down,
+        session_rate_up,
+        quota_bytes,
+        quota_files,
+    ];
+    let _: [bool; 9] = [
         self_signed,
         tls_relaxed_close,
         ccc,
         active_mode,
+        shared_data_ports,
         atomic_uploads,
         fsync_uploads,
         delete_broken_uploads,
@@ -377,6 +425,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let users = UserFile::open(place.join("users"), UserDefaults::default())?;
     assert!(users.is_empty());
     assert_eq!(users.len(), 0);
+    assert!(password::verify(&password::hash(b"secret")?, b"secret")?);
     let keys: AuthorizedKeys = AuthorizedKeys::parse(b"", "nowhere");
     assert!(keys.is_empty());
     let log: TransferLog = TransferLog::open(Path::new(&place.join("log")))?;

@@ -208,10 +208,9 @@ impl Worker<'_> {
         assert!(!self.inodes.contains(&id), "opened outside: {name}");
         // The check on the outside would see this.
         let _ = file.write_all_at(b"written", 0);
-        let _ = file.set_attributes(&Attributes {
-            mode: Some(0o777),
-            ..Attributes::default()
-        });
+        let mut wanted = Attributes::default();
+        wanted.mode = Some(0o777);
+        let _ = file.set_attributes(&wanted);
         let _ = file.sync();
     }
 
@@ -233,20 +232,16 @@ impl Worker<'_> {
     }
 
     fn set(&mut self, name: &str, follow: Follow) {
-        let wanted = Attributes {
-            mode: Some(0o777),
-            modified: Some(UNIX_EPOCH + Duration::from_secs(1)),
-            accessed: Some(UNIX_EPOCH),
-            size: None,
-            uid: self.owner,
-            gid: self.owner,
-        };
+        let mut wanted = Attributes::default();
+        wanted.mode = Some(0o777);
+        wanted.modified = Some(UNIX_EPOCH + Duration::from_secs(1));
+        wanted.accessed = Some(UNIX_EPOCH);
+        wanted.uid = self.owner;
+        wanted.gid = self.owner;
         let result = self.files.set_attributes(&path(name), &wanted, follow);
         self.count(result);
-        let size = Attributes {
-            size: Some(3),
-            ..Attributes::default()
-        };
+        let mut size = Attributes::default();
+        size.size = Some(3);
         let result = self.files.set_attributes(&path(name), &size, follow);
         self.count(result);
     }
@@ -424,10 +419,8 @@ fn magic_links_lead_nowhere() {
                 files.metadata(&path, Follow::Yes).is_err(),
                 "{resolver:?} {name}"
             );
-            let wanted = Attributes {
-                mode: Some(0o777),
-                ..Attributes::default()
-            };
+            let mut wanted = Attributes::default();
+            wanted.mode = Some(0o777);
             let result = files.set_attributes(&path, &wanted, Follow::Yes);
             assert!(result.is_err(), "{resolver:?} {name}");
         }

@@ -1,6 +1,7 @@
 //! The shape of the source: arrows go downwards (README, "Architecture"),
-//! files stay short, `unsafe` stays in one room.
+//! files stay short, `unsafe` stays in one room, and the public face small.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Rooms from the bottom to the top; a room may use those of lower rows. The
@@ -304,4 +305,82 @@ fn nothing_of_a_peer_can_panic_in_the_protocols() {
             }
         }
     }
+}
+
+/// The names that a module shows in the documentation: what is `pub` at its
+/// left edge and not hidden.
+fn shown(text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut hidden = false;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.starts_with("#[") || line.starts_with("///") {
+            hidden |= line.contains("doc(hidden)");
+            continue;
+        }
+        let words = line.strip_prefix("pub ").filter(|_| !hidden);
+        hidden = false;
+        let Some((kind, rest)) = words.and_then(|words| words.split_once(' ')) else {
+            continue;
+        };
+        if kind == "use" {
+            let mut list = rest.to_owned();
+            while !list.ends_with(';') {
+                list += lines.next().unwrap().trim();
+            }
+            let list = list.trim_end_matches(['}', ';']);
+            let list = list.rsplit(['{', ':']).next().unwrap();
+            names.extend(list.split(',').map(|name| name.trim().to_owned()));
+        } else if kind != "mod" {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+            names.insert(rest[..end.unwrap_or(rest.len())].to_owned());
+        }
+    }
+    names.remove("");
+    names
+}
+
+#[test]
+fn what_a_module_shows_is_found_in_every_spelling() {
+    let text = "pub use a::{\n    One,\n    Two,\n};\npub use b::Three;\n#[doc(hidden)]\n\
+        pub use c::No;\n/// Words.\n#[derive(Debug)]\npub struct Four<'a> {\n    pub no: u8,\n\
+        pub fn five() {}\nuse d::No;\npub(crate) fn no() {}\npub mod six;\n";
+    let found: Vec<String> = shown(text).into_iter().collect();
+    assert_eq!(found, ["Four", "One", "Three", "Two", "five"]);
+}
+
+/// The root has what a program holds in its hands, as the crate page says;
+/// modules have the words of it besides. Who needs more of either raises the
+/// number, and says why.
+#[test]
+fn the_public_face_is_small() {
+    let read = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let page = read("src/lib.rs");
+    let face = shown(&page);
+    let table = page
+        .split("//! # ")
+        .find(|part| part.starts_with("The names"));
+    let links = table.unwrap().split("[`").skip(1);
+    let links = links.filter_map(|link| link.split_once("`]"));
+    let told: BTreeSet<String> = links
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with(|c: char| c.is_ascii_uppercase()))
+        .collect();
+    assert_eq!(face, told, "the crate's root, and its table of names");
+    assert!(face.len() <= 22, "{} names at the root", face.len());
+
+    let (_, events) = page.split_once("pub mod events {").unwrap();
+    let (events, _) = events.split_once("\n}").unwrap();
+    let mut words: Vec<String> = Vec::new();
+    for text in [
+        read("src/auth/mod.rs"),
+        read("src/auth/password.rs"),
+        read("src/config/mod.rs"),
+        read("src/storage/mod.rs"),
+        read("src/testing/mod.rs"),
+        events.replace("\n    ", "\n"),
+    ] {
+        words.extend(shown(&text).difference(&face).cloned());
+    }
+    assert!(words.len() <= 40, "{} words: {words:?}", words.len());
 }

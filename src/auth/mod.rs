@@ -194,6 +194,7 @@ pub struct UserLimits {
 
 /// What happens when a quota is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum QuotaFull {
     /// The upload is refused.
     Refuse,

@@ -6,6 +6,7 @@ use std::fmt;
 /// One right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u16)]
+#[non_exhaustive]
 pub enum Right {
     /// `e`: change into a directory.
     Enter = 1,

@@ -319,6 +319,7 @@ impl Metadata {
 
 /// Attributes to change; `None` leaves one as it is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Attributes {
     /// Permission bits (`0o7777` at most).
     pub mode: Option<u32>,
@@ -336,6 +337,7 @@ pub struct Attributes {
 
 /// Room on a device, in bytes and files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Space {
     /// Size of a block that the other numbers of blocks count.
     pub block_size: u64,

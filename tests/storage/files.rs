@@ -72,10 +72,8 @@ fn appends_go_to_the_end_whatever_the_offset() {
 fn a_handle_does_only_what_it_was_opened_for() {
     on_each(|files, which, _| {
         build(files, "f=abc");
-        let size = Attributes {
-            size: Some(0),
-            ..Attributes::default()
-        };
+        let mut size = Attributes::default();
+        size.size = Some(0);
         let reader = files.open(&path("f"), &OpenOptions::read()).unwrap();
         let kinds = [
             reader.write_all_at(b"x", 0).unwrap_err().kind(),
@@ -187,12 +185,10 @@ fn modes_are_masked_and_times_kept_on_both_sides_of_1970_and_2038() {
         ];
         for (time, want) in times.into_iter().zip(want) {
             for name in ["f", "l", "d", "/"] {
-                let wanted = Attributes {
-                    mode: Some(0o100_741),
-                    modified: Some(time),
-                    accessed: Some(UNIX_EPOCH + Duration::from_secs(77)),
-                    ..Attributes::default()
-                };
+                let mut wanted = Attributes::default();
+                wanted.mode = Some(0o100_741);
+                wanted.modified = Some(time);
+                wanted.accessed = Some(UNIX_EPOCH + Duration::from_secs(77));
                 let name = path(name);
                 files.set_attributes(&name, &wanted, Follow::Yes).unwrap();
                 let seen = files.metadata(&name, Follow::Yes).unwrap();
@@ -201,20 +197,16 @@ fn modes_are_masked_and_times_kept_on_both_sides_of_1970_and_2038() {
             }
         }
         // One alone leaves the other.
-        let wanted = Attributes {
-            modified: Some(UNIX_EPOCH),
-            ..Attributes::default()
-        };
+        let mut wanted = Attributes::default();
+        wanted.modified = Some(UNIX_EPOCH);
         let file = files.open(&path("f"), &OpenOptions::read()).unwrap();
         file.set_attributes(&wanted).unwrap();
         let seen = file.metadata().unwrap();
         assert_eq!((seen.modified, seen.accessed), (0, 77), "{which}");
         // A link has times of its own.
         let before = files.metadata(&path("f"), Follow::No).unwrap();
-        let wanted = Attributes {
-            modified: Some(UNIX_EPOCH + Duration::from_secs(9)),
-            ..Attributes::default()
-        };
+        let mut wanted = Attributes::default();
+        wanted.modified = Some(UNIX_EPOCH + Duration::from_secs(9));
         files
             .set_attributes(&path("l"), &wanted, Follow::No)
             .unwrap();

@@ -144,10 +144,8 @@ fn nothing_changes_in_a_read_only_folder() {
         .open(&path("pub/news"), &OpenOptions::read())
         .unwrap();
     // As SFTP's FSETSTAT on a handle for reading.
-    let mode = Attributes {
-        mode: Some(0o777),
-        ..Attributes::default()
-    };
+    let mut mode = Attributes::default();
+    mode.mode = Some(0o777);
     let error = file.set_attributes(&mode).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ReadOnly);
     let error = file.write_all_at(b"x", 0).unwrap_err();

@@ -231,11 +231,8 @@ fn try_run(files: &dyn FileSystem, words: &[&str]) -> Result<String, Error> {
         ["chmod", at] => set(files, at, mode(0o700), Follow::Yes),
         ["lchmod", at] => set(files, at, mode(0o700), Follow::No),
         ["size", at, size] => {
-            let size = Some(size.parse().unwrap());
-            let wanted = Attributes {
-                size,
-                ..Attributes::default()
-            };
+            let mut wanted = Attributes::default();
+            wanted.size = Some(size.parse().unwrap());
             set(files, at, wanted, Follow::Yes)
         }
         ["space", at] => files.space(&path(at)).map(|_| "ok".into()),
@@ -244,10 +241,9 @@ fn try_run(files: &dyn FileSystem, words: &[&str]) -> Result<String, Error> {
 }
 
 fn mode(mode: u32) -> Attributes {
-    Attributes {
-        mode: Some(mode),
-        ..Attributes::default()
-    }
+    let mut wanted = Attributes::default();
+    wanted.mode = Some(mode);
+    wanted
 }
 
 fn set(files: &dyn FileSystem, at: &str, wanted: Attributes, follow: Follow) -> Result<String> {
