@@ -178,6 +178,9 @@ pub mod sftp;
 pub mod ssh;
 pub mod storage;
 mod sys;
+#[cfg(test)]
+#[path = "testing/temp.rs"]
+mod temp;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;

@@ -54,8 +54,8 @@ impl Place {
             remote,
         };
         for (number, content) in contents().iter().enumerate() {
-            std::fs::write(place.local.join(&format!("up{number}")), content).unwrap();
-            std::fs::write(place.remote.join(&format!("down{number}")), content).unwrap();
+            std::fs::write(place.local.join(format!("up{number}")), content).unwrap();
+            std::fs::write(place.remote.join(format!("down{number}")), content).unwrap();
         }
         place
     }
@@ -77,8 +77,8 @@ impl Place {
     fn moved(&self, what: &str) {
         for (number, content) in contents().iter().enumerate() {
             for path in [
-                self.remote.join(&format!("up{number}")),
-                self.local.join(&format!("down{number}")),
+                self.remote.join(format!("up{number}")),
+                self.local.join(format!("down{number}")),
             ] {
                 let got = std::fs::read(&path)
                     .unwrap_or_else(|error| panic!("{what}: {}: {error}", path.display()));

@@ -5,13 +5,17 @@
 //! as it can, another moves directories up and down, while workers do all
 //! that a client may do. Nothing outside may be read, made or changed.
 
+#[path = "../src/testing/temp.rs"]
+mod temp;
+
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
+use temp::TempDir;
 use wharf::error::Result;
 use wharf::storage::{
     Attributes, Create, Existing, FileSystem, Follow, LocalFs, OpenOptions, Resolver, VirtualPath,
@@ -25,19 +29,15 @@ const MARK: &[u8] = b"OUTSIDE";
 
 /// A root, and beside it what must stay as it is.
 struct Place {
-    outer: PathBuf,
+    outer: TempDir,
     before: Vec<String>,
     inodes: Vec<(u64, u64)>,
 }
 
 impl Place {
     fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("wharf-jail-{}-{number}", std::process::id());
-        let outer = std::env::temp_dir().join(name);
+        let outer = TempDir::new("jail");
         let make = |name: &str| std::fs::create_dir(outer.join(name)).unwrap();
-        std::fs::create_dir(&outer).unwrap();
         // Outside there is a twin of everything, so that a path that got out
         // would find what it looks for.
         for name in ["outside", "outside/empty", "outside/sub", "root"] {
@@ -97,12 +97,6 @@ impl Place {
         }
         lines.sort();
         lines
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.outer);
     }
 }
 

@@ -3,8 +3,8 @@
 
 mod common;
 
+use common::TempDir;
 use common::server;
-use common::temp::TempDir;
 
 /// Beyond the start that is read into a buffer, and no round number.
 const LENGTH: usize = (5 << 20) + 4321;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// parts of `net` that sessions stand on are rooms of their own.
 const ROOMS: [&[&str]; 11] = [
     &[
-        "address", "base64", "digest", "error", "sys", "text", "time",
+        "address", "base64", "digest", "error", "sys", "temp", "text", "time",
     ],
     &[
         "net::socket",

@@ -218,7 +218,7 @@ fn a_real_directory_is_listed_whole_while_it_changes() {
     let _together = together();
     let directory = TempDir::new("listing");
     for number in 0..3000 {
-        std::fs::write(directory.join(&format!("stays-{number}")), b"").unwrap();
+        std::fs::write(directory.join(format!("stays-{number}")), b"").unwrap();
     }
     let server = server().directory(directory.path()).start();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -226,7 +226,7 @@ fn a_real_directory_is_listed_whole_while_it_changes() {
         scope.spawn(|| {
             let mut number = 0;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                let path = directory.join(&format!("comes-and-goes-{number}"));
+                let path = directory.join(format!("comes-and-goes-{number}"));
                 std::fs::write(&path, b"").unwrap();
                 let _ = std::fs::remove_file(&path);
                 number += 1;

@@ -39,7 +39,7 @@ fn fifty_clients_list_and_transfer_in_sixteen_mebibytes() {
     std::fs::write(directory.join("file"), &content).unwrap();
     std::fs::create_dir(directory.join("up")).unwrap();
     for number in 0..500 {
-        std::fs::write(directory.join(&format!("up/name-{number}")), b"").unwrap();
+        std::fs::write(directory.join(format!("up/name-{number}")), b"").unwrap();
     }
     let limited = format!("ulimit -d {DATA} && exec \"$0\" \"$@\"");
     let mut server = Process::start(

@@ -1,21 +1,22 @@
 //! `wharfd passwd` as it is started from a shell.
 #![cfg(feature = "cli")]
 
+#[path = "../src/testing/temp.rs"]
+mod temp;
+
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use temp::TempDir;
 use wharf::auth::password;
 
-struct Place(PathBuf);
+struct Place(TempDir);
 
 impl Place {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("wharf-passwd-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Place(path)
+        Place(TempDir::new(name))
     }
 
     fn file(&self) -> PathBuf {
@@ -46,12 +47,6 @@ impl Place {
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
         let messages = String::from_utf8(stderr).unwrap();
         (status.code().unwrap(), messages)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

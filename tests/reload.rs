@@ -145,7 +145,7 @@ fn users_come_and_go() {
 fn hooks_change() {
     let place = TempDir::new("reload");
     let hook = |name: &str| {
-        let (script, record) = (place.join(name), place.join(&format!("{name}.ran")));
+        let (script, record) = (place.join(name), place.join(format!("{name}.ran")));
         let text = format!("#!/bin/sh\necho >> {}\n", record.display());
         std::fs::write(&script, text).unwrap();
         std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();

@@ -2,6 +2,9 @@
 //! data in both directions, rekeying, refusals.
 #![cfg(feature = "sftp")]
 
+#[path = "../src/testing/temp.rs"]
+mod temp;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -11,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
+use temp::TempDir;
 use wharf::auth::PublicKey;
 use wharf::ssh::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve};
 
@@ -57,30 +61,9 @@ impl Door for Echo {
     }
 }
 
-/// A temporary directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let made = Command::new("mktemp").arg("-d").output().unwrap();
-        let path = String::from_utf8(made.stdout).unwrap();
-        Scratch(PathBuf::from(path.trim_end()))
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 struct Server {
     address: SocketAddr,
-    scratch: Scratch,
+    scratch: TempDir,
     seen: Arc<Mutex<Vec<String>>>,
     /// How each connection ended.
     ends: Arc<Mutex<Vec<String>>>,
@@ -90,10 +73,10 @@ const KEY_TYPES: [&str; 5] = ["ed25519", "ecdsa-256", "ecdsa-384", "ecdsa-521", 
 
 impl Server {
     fn start(settings: Settings) -> Server {
-        let scratch = Scratch::new();
+        let scratch = TempDir::new("ssh");
         let host_keys: Vec<PathBuf> = ["ed25519", "ecdsa", "rsa"]
             .iter()
-            .map(|kind| scratch.join(&format!("host_{kind}_key")))
+            .map(|kind| scratch.join(format!("host_{kind}_key")))
             .collect();
         let host_keys = Arc::new(HostKeys::load_or_create(&host_keys).unwrap());
         let mut known = String::new();
@@ -109,7 +92,7 @@ impl Server {
         fs::write(scratch.join("known_hosts"), known).unwrap();
         let mut keys = Vec::new();
         for kind in KEY_TYPES {
-            let file = scratch.join(&format!("user_{kind}"));
+            let file = scratch.join(format!("user_{kind}"));
             let (algorithm, bits) = kind.split_once('-').unwrap_or((kind, "0"));
             let mut command = Command::new("ssh-keygen");
             command.args(["-q", "-N", "", "-t", algorithm]);
@@ -179,14 +162,14 @@ impl Server {
             ))
             .env_clear()
             .env("PATH", env::var_os("PATH").unwrap_or_default())
-            .env("HOME", &self.scratch.0)
+            .env("HOME", self.scratch.path())
             .args(options);
         command
     }
 
     fn with_key(&self, kind: &str, options: &[&str]) -> Command {
         let mut command = self.ssh(&["-o", "BatchMode=yes", "-i"]);
-        command.arg(self.scratch.join(&format!("user_{kind}")));
+        command.arg(self.scratch.join(format!("user_{kind}")));
         command.args(options);
         command
     }

@@ -8,7 +8,8 @@
 #[cfg(feature = "cli")]
 pub mod process;
 pub mod rng;
-pub mod temp;
+#[path = "../../src/testing/temp.rs"]
+mod temp;
 // Compiled into the tests, which must do without the feature `testing`.
 #[path = "../../src/testing/kit/mod.rs"]
 mod testing;
@@ -16,6 +17,7 @@ mod testing;
 pub mod tls;
 #[cfg(feature = "ftps")]
 pub mod tls_link;
+pub mod tree;
 
 pub use temp::TempDir;
 pub use testing::client::{self, Client};

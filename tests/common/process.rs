@@ -66,6 +66,22 @@ impl Lines {
         }
     }
 
+    /// Waits for so many lines and yields them.
+    pub fn first(&self, count: usize) -> Vec<String> {
+        let until = Instant::now() + DEADLINE;
+        let mut state = self.0.0.lock().unwrap();
+        while state.0.lines().count() < count {
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(
+                !left.is_zero() && !state.1,
+                "not {count} lines:\n{}",
+                state.0
+            );
+            state = self.0.1.wait_timeout(state, left).unwrap().0;
+        }
+        state.0.lines().take(count).map(String::from).collect()
+    }
+
     /// Waits for the end of the stream; all that has come.
     pub fn all(&self) -> String {
         let until = Instant::now() + DEADLINE;
@@ -126,6 +142,12 @@ impl Process {
     /// The first port that it has bound.
     pub fn address(&self) -> SocketAddr {
         self.out.wait_for(":").parse().unwrap()
+    }
+
+    /// So many ports that it has bound, in their order.
+    pub fn addresses(&self, count: usize) -> Vec<SocketAddr> {
+        let lines = self.out.first(count).into_iter();
+        lines.map(|line| line.parse().unwrap()).collect()
     }
 
     pub fn pid(&self) -> u32 {

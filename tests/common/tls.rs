@@ -1,23 +1,22 @@
 //! A client of FTPS that says what it is told, and certificates for its
 //! server.
 
+#[path = "../../src/net/tls/tests/made.rs"]
+mod made;
+
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
     ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslSession, SslStream, SslVersion,
 };
-use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
-use openssl::x509::{X509, X509Name};
+use openssl::x509::extension::SubjectAlternativeName;
+
+pub use made::{Made, VALID};
 
 use super::client::{Client, Data, Reply};
 use super::{Builder, TempDir, TestServer};
@@ -226,12 +225,6 @@ impl SecureData {
 /// Certificates in a directory of their own, which goes with them.
 pub struct Certificates(pub TempDir);
 
-/// A certificate with its key.
-pub struct Made {
-    pub certificate: X509,
-    pub key: PKey<Private>,
-}
-
 impl Certificates {
     pub fn new() -> Self {
         Certificates(TempDir::new("certificates"))
@@ -241,8 +234,8 @@ impl Certificates {
     /// `tls-key`.
     pub fn write(&self, name: &str, chain: &[&Made]) -> (PathBuf, PathBuf) {
         let (certificate, key) = (
-            self.0.join(&format!("{name}.crt")),
-            self.0.join(&format!("{name}.key")),
+            self.0.join(format!("{name}.crt")),
+            self.0.join(format!("{name}.key")),
         );
         let pem: Vec<u8> = chain
             .iter()
@@ -265,47 +258,20 @@ impl Certificates {
 /// Makes a certificate for a host (a name with a dot), a person or an
 /// authority; `days` from now it begins and ends.
 pub fn certificate(name: &str, issuer: Option<&Made>, days: (i64, i64)) -> Made {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_secs() as i64;
-    let day = |days: i64| Asn1Time::from_unix(now + days * 86_400).unwrap();
-    let mut subject = X509Name::builder().unwrap();
-    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
-    let subject = subject.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    let from = issuer.map_or(&*subject, |made| made.certificate.subject_name());
-    builder.set_issuer_name(from).unwrap();
-    builder.set_not_before(&day(days.0)).unwrap();
-    builder.set_not_after(&day(days.1)).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    if issuer.is_none() {
-        let authority = BasicConstraints::new().critical().ca().build().unwrap();
-        builder.append_extension(authority).unwrap();
-    }
-    if name.contains('.') {
-        let host = SubjectAlternativeName::new()
-            .dns(name)
-            .build(&builder.x509v3_context(None, None))
-            .unwrap();
-        builder.append_extension(host).unwrap();
-    }
-    let signer = issuer.map_or(&key, |made| &made.key);
-    builder.sign(signer, MessageDigest::sha256()).unwrap();
-    Made {
-        certificate: builder.build(),
-        key,
-    }
+    let subject = [(Nid::COMMONNAME, name)];
+    made::signed(&subject, made::new_key(), issuer, days, |builder| {
+        if issuer.is_none() {
+            made::may_sign(builder);
+        }
+        if name.contains('.') {
+            let host = SubjectAlternativeName::new()
+                .dns(name)
+                .build(&builder.x509v3_context(None, None))
+                .unwrap();
+            builder.append_extension(host).unwrap();
+        }
+    })
 }
-
-/// Days from now that hold.
-pub const VALID: (i64, i64) = (-10, 30);
 
 /// A server with a certificate, and an implicit port behind its two others.
 pub struct SecureServer {

@@ -2,59 +2,13 @@
 
 use std::sync::Arc;
 
-use wharf::Result;
 use wharf::config::Config;
-use wharf::storage::{
-    Attributes, Directory, Existing, File, FileSystem, Follow, MemoryFs, Metadata, Metered,
-    OpenOptions, Space, Usage, VirtualPath,
-};
+use wharf::storage::{FileSystem, MemoryFs, Metered, Usage, VirtualPath};
 
 use super::common::put_file;
 use super::faulty::{Faulty, Plan};
 use super::ftp::libc_errno;
 use super::packets::*;
-
-/// The client takes a file system by value.
-pub struct Shared(pub Arc<Faulty>);
-
-impl FileSystem for Shared {
-    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        self.0.metadata(path, follow)
-    }
-    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
-        self.0.open(path, options)
-    }
-    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        self.0.read_dir(path)
-    }
-    fn make_dir(&self, path: &VirtualPath, mode: u32) -> Result<()> {
-        self.0.make_dir(path, mode)
-    }
-    fn remove_file(&self, path: &VirtualPath) -> Result<()> {
-        self.0.remove_file(path)
-    }
-    fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.0.remove_dir(path)
-    }
-    fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
-        self.0.rename(from, to, existing)
-    }
-    fn set_attributes(&self, path: &VirtualPath, to: &Attributes, follow: Follow) -> Result<()> {
-        self.0.set_attributes(path, to, follow)
-    }
-    fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
-        self.0.read_link(path)
-    }
-    fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
-        self.0.symlink(target, path)
-    }
-    fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
-        self.0.hard_link(path, new)
-    }
-    fn space(&self, path: &VirtualPath) -> Result<Space> {
-        self.0.space(path)
-    }
-}
 
 const OLD: &[u8] = b"the old contents of the file";
 

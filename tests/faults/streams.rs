@@ -16,7 +16,6 @@ use super::common::client::{Client, DEADLINE, active_line};
 use super::common::{content, put_file, server};
 use super::faulty::Faulty;
 use super::packets::{self, Body, CLOSE, FOR_READING, NEW, OK, OPENDIR, READDIR, Setup};
-use super::sftp::Shared;
 
 const OLD: &[u8] = b"the old contents of the file";
 const BETTER: &[u8] = b"new contents, somewhat longer than those before";
@@ -118,7 +117,7 @@ fn every_operation_of_a_channel_fails() {
         for at in 1.. {
             let memory = MemoryFs::new();
             put_file(&memory, b"f", OLD);
-            let faulty = Arc::new(Faulty::new(memory.clone()));
+            let faulty = Faulty::new(memory.clone());
             let plan = Arc::clone(&faulty.plan);
             let mut config = Config::default();
             config.atomic_uploads = true;
@@ -128,13 +127,12 @@ fn every_operation_of_a_channel_fails() {
             };
             let count = Arc::new(AtomicUsize::new(0));
             let counted = Arc::clone(&count);
-            let mut client =
-                packets::Client::connect_over(Shared(faulty), setup, move |inner| Channel {
-                    inner,
-                    fault,
-                    at,
-                    count: counted,
-                });
+            let mut client = packets::Client::connect_over(faulty, setup, move |inner| Channel {
+                inner,
+                fault,
+                at,
+                count: counted,
+            });
             let went = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
                 session(&mut client);
             }));

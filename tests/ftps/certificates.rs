@@ -12,7 +12,7 @@ use crate::common::tls::{Certificates, Made, SecureClient, VALID, certificate, c
 /// (certificate by its common name) and `bob` (by its subject, no password).
 fn start(certificates: &Certificates, authority: &Made, rule: &str) -> Daemon {
     let (ca, _) = certificates.write("authority", &[authority]);
-    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    let pair = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
     let place = TempDir::new("client-certificates");
     let home = place.path().to_str().unwrap().to_owned();
     let users = place.join("users");
@@ -26,13 +26,10 @@ fn start(certificates: &Certificates, authority: &Made, rule: &str) -> Daemon {
     )
     .unwrap();
     std::fs::set_permissions(&users, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    Daemon::start(
+    Daemon::with_certificate(
         place,
+        &pair,
         &[
-            "--tls-cert",
-            chain.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
             "--tls-client-ca",
             ca.to_str().unwrap(),
             "--tls-client-certificate",

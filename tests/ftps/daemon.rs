@@ -1,57 +1,50 @@
-//! The program itself, with its log in a file.
+//! The program itself.
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Output;
 
-use rustix::process::{Pid, Signal, kill_process};
-
+use crate::common::process::{Process, wharfd};
 use crate::common::{TempDir, until};
 
 /// A `wharfd` that runs; dropping it ends it.
 pub struct Daemon {
-    child: Child,
+    process: Process,
     pub place: TempDir,
     /// The bound addresses in their order.
     pub ports: Vec<SocketAddr>,
-}
-
-/// A command that has nothing of this machine's settings.
-pub fn wharfd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wharfd"));
-    command.env_clear();
-    command
 }
 
 impl Daemon {
     /// Starts it in a place of its own: FTP and implicit FTPS, files below
     /// `files`, and what `arguments` say.
     pub fn start(place: TempDir, arguments: &[&str]) -> Daemon {
-        let log = std::fs::File::create(place.join("log")).unwrap();
-        let mut child = wharfd()
+        let mut command = wharfd();
+        command
             .args(["--listen", "127.0.0.1:0", "--listen-ftps", "127.0.0.1:0"])
             .args(["--print-port", "--login-delay", "0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut port = || Some(lines.next()?.unwrap().parse().unwrap());
-        let ports: Vec<SocketAddr> = [port(), port()].into_iter().flatten().collect();
-        let daemon = Daemon {
-            child,
+            .args(arguments);
+        let process = Process::start(&mut command);
+        Daemon {
+            ports: process.addresses(2),
+            process,
             place,
-            ports,
-        };
-        assert_eq!(daemon.ports.len(), 2, "{}", daemon.log());
-        daemon
+        }
+    }
+
+    /// The same with a certificate and its key.
+    pub fn with_certificate(
+        place: TempDir,
+        (certificate, key): &(PathBuf, PathBuf),
+        arguments: &[&str],
+    ) -> Daemon {
+        let pair = ["--tls-cert", text(certificate), "--tls-key", text(key)];
+        Daemon::start(place, &[&pair[..], arguments].concat())
     }
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(self.place.join("log")).unwrap()
+        self.process.log.text()
     }
 
     /// Waits until the log has a text so many times.
@@ -62,31 +55,24 @@ impl Daemon {
 
     /// Has it read its files again.
     pub fn reload(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        self.process.signal("HUP");
     }
 
     /// Tells it to end when its transfers have.
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.process.signal("TERM");
     }
 
-    /// Waits for its end.
-    #[track_caller]
-    pub fn wait(&mut self) -> ExitStatus {
-        let mut status = None;
-        until("the end of the server", || {
-            status = self.child.try_wait().unwrap();
-            status.is_some()
-        });
-        status.unwrap()
+    /// Waits for its end; its exit code, and all that it has logged.
+    pub fn ended(&mut self) -> (Option<i32>, String) {
+        let status = self.process.wait();
+        (status.code(), self.process.log.all())
     }
 }
 
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
 
 /// Starts it with settings that it must refuse; code and words.

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::daemon::Daemon;
+use super::daemon::{Daemon, text};
 use super::start::anonymous;
 use crate::common::client::Client;
 use crate::common::tls::{Certificates, VALID, certificate};
@@ -66,14 +66,11 @@ fn served(certificates: &Certificates) -> Daemon {
     let place = TempDir::new("signals");
     let root = place.join("files");
     std::fs::create_dir(&root).unwrap();
-    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
-    Daemon::start(
+    let pair = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    Daemon::with_certificate(
         place,
+        &pair,
         &[
-            "--tls-cert",
-            chain.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
             "--tls-reuse",
             "require",
             "--anonymous-rights",
@@ -89,7 +86,7 @@ fn served(certificates: &Certificates) -> Daemon {
             "600",
             "--log-level",
             "warn",
-            root.to_str().unwrap(),
+            text(&root),
         ],
     )
 }
@@ -97,14 +94,15 @@ fn served(certificates: &Certificates) -> Daemon {
 #[test]
 fn a_hundred_secure_transfers_survive_hup() {
     let certificates = Certificates::new();
-    let daemon = served(&certificates);
+    let mut daemon = served(&certificates);
     let rest = in_flight(&daemon, &daemon.place.join("files"), 50);
     for _ in 0..10 {
         daemon.reload();
     }
     finish(rest);
-    assert_eq!(daemon.log(), "");
     anonymous(daemon.ports[0]).expect("QUIT", 221);
+    daemon.terminate();
+    assert_eq!(daemon.ended(), (Some(0), String::new()));
 }
 
 #[test]
@@ -117,9 +115,8 @@ fn a_hundred_secure_transfers_survive_term() {
     idle.wait_for(421);
     Client::connect(daemon.ports[0]).wait_for(421);
     finish(rest);
-    assert_eq!(daemon.wait().code(), Some(0));
+    assert_eq!(daemon.ended(), (Some(0), String::new()));
     until("the end of the port", || {
         TcpStream::connect(daemon.ports[0]).is_err()
     });
-    assert_eq!(daemon.log(), "");
 }

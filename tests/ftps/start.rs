@@ -8,7 +8,7 @@ use openssl::hash::MessageDigest;
 use openssl::symm::Cipher;
 use openssl::x509::X509;
 
-use super::daemon::{Daemon, refused};
+use super::daemon::{Daemon, refused, text};
 use crate::common::TempDir;
 use crate::common::client::Client;
 use crate::common::tls::{Certificates, SecureClient, VALID, certificate, context};
@@ -38,7 +38,6 @@ fn bad_keys_are_refused_with_what_to_do() {
         b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
     );
     let missing = certificates.0.join("missing.pem");
-    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
     let cases = [
         ("order", &turned, &chain_key, None, "order"),
         ("mismatch", &other, &chain_key, None, "key"),
@@ -77,11 +76,9 @@ fn bad_keys_are_refused_with_what_to_do() {
         ),
     ];
     for (what, certificate, key, password, word) in cases {
-        let (certificate, key) = (text(certificate), text(key));
-        let mut arguments = vec!["--tls-cert", &certificate, "--tls-key", &key];
-        let password = password.map(|path| text(path));
-        if let Some(path) = &password {
-            arguments.extend(["--tls-key-password-file", path]);
+        let mut arguments = vec!["--tls-cert", text(certificate), "--tls-key", text(key)];
+        if let Some(path) = password {
+            arguments.extend(["--tls-key-password-file", text(path)]);
         }
         let (code, words) = refused(&arguments, certificates.0.path());
         assert_eq!(code, Some(100), "{what}: {words}");
@@ -102,19 +99,11 @@ fn bad_keys_are_refused_with_what_to_do() {
     }
     // And what is right serves.
     let place = TempDir::new("start");
-    let (chain, encrypted, right) = (text(&chain), text(&encrypted), text(&right));
-    let home = text(place.path());
-    let daemon = Daemon::start(
+    let home = place.path().to_owned();
+    let daemon = Daemon::with_certificate(
         place,
-        &[
-            "--tls-cert",
-            &chain,
-            "--tls-key",
-            &encrypted,
-            "--tls-key-password-file",
-            &right,
-            &home,
-        ],
+        &(chain, encrypted),
+        &["--tls-key-password-file", text(&right), text(&home)],
     );
     SecureClient::explicit(daemon.ports[0]).expect("NOOP", 200);
     let mut client = SecureClient::implicit(daemon.ports[1]);
@@ -152,7 +141,7 @@ fn fingerprint(client: &SecureClient) -> Vec<u8> {
 fn the_fingerprint_of_a_new_certificate_is_printed() {
     let place = TempDir::new("fingerprint");
     let state = place.join("state");
-    let mut child = super::daemon::wharfd()
+    let mut child = crate::common::process::wharfd()
         .args(["--self-signed", "--listen", "127.0.0.1:0", "--state-dir"])
         .args([&state, place.path()])
         .stdout(Stdio::piped())
@@ -200,19 +189,8 @@ fn renewed_certificates_are_taken_up_under_load() {
     let files = place.join("files");
     let certificates = Certificates::new();
     let first = certificate("ftp.test", None, VALID);
-    let (chain, key) = certificates.write("ftp", &[&first]);
-    let daemon = Daemon::start(
-        place,
-        &[
-            "--tls-cert",
-            chain.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
-            "--tls-reuse",
-            "require",
-            files.to_str().unwrap(),
-        ],
-    );
+    let pair = certificates.write("ftp", &[&first]);
+    let daemon = Daemon::with_certificate(place, &pair, &["--tls-reuse", "require", text(&files)]);
     let stop = std::sync::atomic::AtomicBool::new(false);
     let stopped = || stop.load(std::sync::atomic::Ordering::Relaxed);
     let served = std::thread::scope(|scope| {
@@ -237,7 +215,7 @@ fn renewed_certificates_are_taken_up_under_load() {
             .collect();
         // Half a renewal: a new certificate beside the old key.
         let second = certificate("ftp.test", None, VALID);
-        certificates.put(&chain, &second.certificate.to_pem().unwrap());
+        certificates.put(&pair.0, &second.certificate.to_pem().unwrap());
         daemon.logs("the old ones stay", 1);
         let looks = Instant::now() + Duration::from_millis(2500);
         while Instant::now() < looks {
@@ -246,7 +224,7 @@ fn renewed_certificates_are_taken_up_under_load() {
         }
         assert_eq!(daemon.log().matches("the old ones stay").count(), 1);
         // The other half.
-        certificates.put(&key, &second.key.private_key_to_pem_pkcs8().unwrap());
+        certificates.put(&pair.1, &second.key.private_key_to_pem_pkcs8().unwrap());
         until_shown(&daemon, &digest(&second));
         daemon.logs("changed certificates are in force", 1);
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
@@ -273,18 +251,9 @@ fn sighup_reads_certificates_again() {
     let home = place.path().to_owned();
     let certificates = Certificates::new();
     let first = certificate("ftp.test", None, VALID);
-    let (chain, key) = certificates.write("ftp", &[&first]);
-    let daemon = Daemon::start(
-        place,
-        &[
-            "--tls-cert",
-            chain.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
-            home.to_str().unwrap(),
-        ],
-    );
-    certificates.put(&chain, b"nonsense");
+    let pair = certificates.write("ftp", &[&first]);
+    let daemon = Daemon::with_certificate(place, &pair, &[text(&home)]);
+    certificates.put(&pair.0, b"nonsense");
     daemon.reload();
     daemon.logs("the old certificates stay in force", 1);
     assert_eq!(
@@ -365,17 +334,8 @@ fn refused_handshakes_are_logged_with_address_and_reason() {
     let place = TempDir::new("log");
     let home = place.path().to_owned();
     let certificates = Certificates::new();
-    let (chain, key) = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
-    let daemon = Daemon::start(
-        place,
-        &[
-            "--tls-cert",
-            chain.to_str().unwrap(),
-            "--tls-key",
-            key.to_str().unwrap(),
-            home.to_str().unwrap(),
-        ],
-    );
+    let pair = certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
+    let daemon = Daemon::with_certificate(place, &pair, &[text(&home)]);
     let mut client = Client::connect(daemon.ports[1]);
     client.raw(b"USER ann\r\n");
     daemon.logs("plain text where TLS must begin", 1);

@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use super::commands::{contents, one_line};
 use super::common::client::{Client, Data, extended_port};
 use super::common::rng::Rng;
+use super::common::tree::tree;
 use super::common::{TempDir, server};
 
 /// A verb, the reply of wharf and that of the other; 0 is any.
@@ -246,25 +247,6 @@ fn run(client: &mut Client, verb: &str, line: &str, content: &[u8]) -> Outcome {
         code = client.reply().code;
     }
     Outcome { code, data }
-}
-
-/// Paths and contents below a directory; `None` is a directory.
-fn tree(top: &Path) -> BTreeMap<PathBuf, Option<Vec<u8>>> {
-    let mut found = BTreeMap::new();
-    let mut waiting = vec![top.to_path_buf()];
-    while let Some(directory) = waiting.pop() {
-        for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(top).unwrap().to_path_buf();
-            if path.is_dir() {
-                waiting.push(path);
-                found.insert(name, None);
-            } else {
-                found.insert(name, Some(std::fs::read(path).unwrap()));
-            }
-        }
-    }
-    found
 }
 
 fn fresh(directory: &Path) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wharf::sftp::Owners;
 use wharf::storage::{LocalFs, MemoryFs, VirtualPath};
 
-use super::TemporaryDirectory;
 use super::client::*;
+use super::temp::TempDir;
 
 #[test]
 fn version_lists_them() {
@@ -50,7 +50,7 @@ fn limits_are_told() {
 
 #[test]
 fn room_is_told() {
-    let directory = TemporaryDirectory::new("room");
+    let directory = TempDir::new("room");
     let local = LocalFs::open(directory.path()).unwrap();
     let mut client = Client::start(local, Setup::default());
     let handle = client.open("a", NEW);
@@ -73,7 +73,7 @@ fn room_is_told() {
 
 #[test]
 fn links_themselves_are_changed() {
-    let directory = TemporaryDirectory::new("links");
+    let directory = TempDir::new("links");
     let local = LocalFs::open(directory.path()).unwrap();
     let mut client = Client::start(local, Setup::default());
     client.put("a", b"1");

@@ -4,15 +4,15 @@ use wharf::auth::Perms;
 use wharf::sftp::RequestSet;
 use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
-use super::TemporaryDirectory;
 use super::client::*;
+use super::temp::TempDir;
 
 /// Runs a case on both file systems.
 fn on_both(name: &str, case: fn(&mut Client)) {
     let mut client = Client::start(MemoryFs::new(), Setup::default());
     case(&mut client);
     assert_eq!(client.end(), Ok(()));
-    let directory = TemporaryDirectory::new(name);
+    let directory = TempDir::new(name);
     let local = LocalFs::open(directory.path()).unwrap();
     let mut client = Client::start(local, Setup::default());
     case(&mut client);
@@ -272,7 +272,7 @@ fn sixty_four_requests_in_flight_are_answered_in_order() {
 
 #[test]
 fn offsets_go_beyond_four_gibibytes() {
-    let directory = TemporaryDirectory::new("offsets");
+    let directory = TempDir::new("offsets");
     let local = LocalFs::open(directory.path()).unwrap();
     let mut client = Client::start(local, Setup::default());
     let offset = 5 << 30;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use wharf::ErrorKind;
 use wharf::storage::{LocalFs, MemoryFs};
 
-use super::TemporaryDirectory;
 use super::client::*;
+use super::temp::TempDir;
 
 fn atomic() -> Setup {
     let mut setup = Setup::default();
@@ -77,7 +77,7 @@ fn a_name_that_is_used_before_the_close_is_there() {
 
 #[test]
 fn a_broken_atomic_upload_leaves_nothing() {
-    let directory = TemporaryDirectory::new("broken");
+    let directory = TempDir::new("broken");
     let local = LocalFs::open(directory.path()).unwrap();
     let mut client = Client::start(local, atomic());
     let handle = client.open("a", NEW);

@@ -1,6 +1,8 @@
 //! Real clients: the subsystem over a pipe, under sshd and under dropbear, and
 //! wharfd with its own SSH. Nothing needs a fixed port or touches the machine's settings.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod daemons;
 mod large;
 mod others;

@@ -4,6 +4,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use super::common::tree::assert_same;
 use super::daemons::Daemon;
 #[cfg(feature = "sftp")]
 use super::daemons::PASSWORD;

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::common::tree::assert_same;
 use super::daemons::Daemon;
 use super::tools::*;
 

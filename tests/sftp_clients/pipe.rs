@@ -4,6 +4,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
+use super::common::tree::assert_same;
 use super::tools::*;
 
 /// Runs lines of OpenSSH's sftp in `local` with the server in `remote`.

@@ -1,12 +1,13 @@
 //! Finding and running other people's programs, and trees of files with the
 //! names that go wrong.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+
+use super::common::TempDir;
 
 /// Longest run of one client, in seconds.
 const PATIENCE: &str = "300";
@@ -84,15 +85,15 @@ pub fn wharfd() -> &'static str {
 }
 
 /// A directory of a test, with `local` and `remote` in it.
-pub struct Place(PathBuf);
+pub struct Place(TempDir);
 
 impl Place {
     pub fn new(name: &str) -> Self {
         // sshd and dropbear want every directory above a key to be nobody
         // else's, which /tmp itself may be.
-        let path = std::env::temp_dir().join(format!("wharf-{name}-{}", std::process::id()));
+        let path = TempDir::new(name);
         for part in ["local", "remote"] {
-            std::fs::create_dir_all(path.join(part)).unwrap();
+            std::fs::create_dir(path.join(part)).unwrap();
         }
         let mode = std::fs::Permissions::from_mode(0o700);
         std::fs::set_permissions(&path, mode).unwrap();
@@ -109,12 +110,6 @@ impl Place {
 
     pub fn remote(&self) -> PathBuf {
         self.0.join("remote")
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -141,36 +136,6 @@ pub fn make_tree(top: &Path, names: &[&str]) {
         std::fs::write(top.join("sub/deep").join(name), bytes(7)).unwrap();
     }
     std::fs::write(top.join("sub/large"), bytes(3 << 20)).unwrap();
-}
-
-/// Everything below a directory: path and contents.
-pub fn contents(top: &Path) -> BTreeMap<OsString, Vec<u8>> {
-    let mut all = BTreeMap::new();
-    let mut directories = vec![top.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.strip_prefix(top).unwrap().as_os_str().to_owned();
-            if path.is_dir() {
-                all.insert(name, b"directory".to_vec());
-                directories.push(path);
-            } else {
-                all.insert(name, std::fs::read(&path).unwrap());
-            }
-        }
-    }
-    all
-}
-
-/// # Panics
-/// The trees differ.
-pub fn assert_same(one: &Path, two: &Path) {
-    let (one, two) = (contents(one), contents(two));
-    let names = |all: &BTreeMap<OsString, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&one), names(&two));
-    for (name, data) in &one {
-        assert!(two[name] == *data, "{name:?} differs");
-    }
 }
 
 /// A name that is not text.

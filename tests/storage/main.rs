@@ -7,3 +7,5 @@ mod links;
 mod mounts;
 mod random;
 mod support;
+#[path = "../../src/testing/temp.rs"]
+mod temp;

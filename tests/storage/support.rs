@@ -4,25 +4,20 @@
 //! link, `h~f` another name of a file. A character below 256 is one byte.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::temp::TempDir;
 use wharf::error::{Error, Result};
 use wharf::storage::{
     Attributes, Create, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
     OpenOptions, Resolver, VirtualPath, Write,
 };
 
-/// A directory that goes away with the test.
-pub struct Temporary(pub PathBuf);
+/// A directory of the test's own.
+pub struct Temporary(pub TempDir);
 
 impl Temporary {
     pub fn new() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("wharf-storage-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir(&path).unwrap();
-        Temporary(path)
+        Temporary(TempDir::new("storage"))
     }
 
     /// The root of a jail, beside which there is `outside`.
@@ -55,12 +50,6 @@ fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Runs a case on each file system, fresh each time. The second argument

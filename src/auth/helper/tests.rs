@@ -1,25 +1,20 @@
 use super::*;
 use crate::auth::Right;
+use crate::temp::TempDir;
 
 /// A shell script in the place of the program: `sh SCRIPT env -0`. Not
 /// executed itself, since another thread's fork could hold it open for writing.
-struct Script(PathBuf);
+struct Script(TempDir);
 
 impl Script {
     fn new(name: &str, text: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("wharf-helper-{name}-{}", std::process::id()));
-        std::fs::write(&path, text).unwrap();
-        Script(path)
+        let place = TempDir::new(name);
+        std::fs::write(place.join("script"), text).unwrap();
+        Script(place)
     }
 
     fn helper(&self) -> Helper {
-        Helper::new("/bin/sh", UserDefaults::default()).with_argument(&self.0)
-    }
-}
-
-impl Drop for Script {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        Helper::new("/bin/sh", UserDefaults::default()).with_argument(self.0.join("script"))
     }
 }
 
@@ -102,8 +97,9 @@ fn a_program_that_hangs_or_floods_is_killed_with_all_it_started() {
 #[test]
 fn no_more_than_the_bound_run_at_once() {
     // Each takes a lock that none may find taken.
-    let directory = std::env::temp_dir().join(format!("wharf-helper-lock-{}", std::process::id()));
-    let lock = directory.display();
+    let place = TempDir::new("helper-lock");
+    let lock = place.join("lock");
+    let lock = lock.display();
     let script = Script::new(
         "bound",
         &format!("mkdir {lock} || exit 100; rmdir {lock}; exit 1"),

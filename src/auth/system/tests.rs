@@ -1,15 +1,13 @@
 use super::*;
+use crate::temp::TempDir;
 use std::os::unix::fs::PermissionsExt;
 
 /// Account files and a home of the test's own.
-struct Etc(PathBuf);
+struct Etc(TempDir);
 
 impl Etc {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("wharf-system-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        let etc = Etc(path);
+        let etc = Etc(TempDir::new(name));
         let home = etc.0.display();
         let account =
             |name: &str, uid: u32, shell: &str| format!("{name}:x:{uid}:100::{home}:{shell}\n");
@@ -60,12 +58,6 @@ impl Etc {
 
     fn users(&self) -> SystemUsers {
         SystemUsers::open(SystemPaths::below(&self.0), UserDefaults::default()).unwrap()
-    }
-}
-
-impl Drop for Etc {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::auth::{PublicKey, Right};
 use crate::storage::VirtualPath;
+use crate::temp::TempDir;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 
@@ -9,15 +10,12 @@ fn secret_hash() -> String {
     password::hash_with_rounds(b"secret", 1000).unwrap()
 }
 
-/// A directory of the test's own, removed at the end.
-struct Place(PathBuf);
+/// A directory with a users file.
+struct Place(TempDir);
 
 impl Place {
     fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("wharf-users-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir(&path).unwrap();
-        Place(path)
+        Place(TempDir::new(name))
     }
 
     /// Puts `text` in place as an administrator's tool does: by a rename.
@@ -34,12 +32,6 @@ impl Place {
         let mut file = UserFile::open(self.write(text), UserDefaults::default()).unwrap();
         file.look_every = Duration::ZERO;
         file
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -195,7 +187,7 @@ fn a_broken_file_is_refused_with_every_mistake() {
     assert!(!text.contains("secret"), "{text}");
     let missing = UserFile::open(place.0.join("none"), UserDefaults::default());
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
-    let directory = UserFile::open(&place.0, UserDefaults::default());
+    let directory = UserFile::open(place.0.to_path_buf(), UserDefaults::default());
     assert!(directory.is_err());
 }
 

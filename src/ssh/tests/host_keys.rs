@@ -6,31 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::ssh::HostKeys;
-
-/// A temporary directory that goes with the test.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Self {
-        let made = Command::new("mktemp").arg("-d").output().unwrap();
-        let path = String::from_utf8(made.stdout).unwrap();
-        Scratch(PathBuf::from(path.trim_end()))
-    }
-
-    fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::temp::TempDir;
 
 #[test]
 fn host_keys_are_private_and_stay() {
-    let scratch = Scratch::new();
+    let scratch = TempDir::new("ssh");
     let path = scratch.join("host_key");
     let paths = [path.clone()];
     let first = HostKeys::load_or_create(&paths).unwrap().fingerprints();
@@ -44,10 +24,10 @@ fn host_keys_are_private_and_stay() {
 /// Keys of other tools: OpenSSH's format, PKCS#1 or SEC1 (PEM), PKCS#8.
 #[test]
 fn host_keys_of_each_format_are_read() {
-    let scratch = Scratch::new();
+    let scratch = TempDir::new("ssh");
     for (algorithm, bits) in [("ed25519", ""), ("ecdsa", "256"), ("rsa", "2048")] {
         for format in ["RFC4716", "PEM", "PKCS8"] {
-            let path = scratch.join(&format!("{algorithm}_{format}"));
+            let path = scratch.join(format!("{algorithm}_{format}"));
             keygen(&path, &["-t", algorithm, "-m", format], bits, "");
             let keys = HostKeys::load_or_create(std::slice::from_ref(&path)).unwrap();
             assert_eq!(keys.fingerprints(), shown_by_ssh_keygen(&path));

@@ -2,20 +2,19 @@
 
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::PathBuf;
 
 use super::*;
+use crate::temp::TempDir;
 
-struct Temporary(PathBuf);
+struct Temporary(TempDir);
 
 impl Temporary {
     /// A directory with a file `f`, a link `l` to it, a full directory `d`
     /// and an empty one `e`.
     fn new(name: &str) -> Self {
-        let name = format!("wharf-local-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
+        let path = TempDir::new(name);
         for directory in ["d", "d/sub", "e"] {
-            std::fs::create_dir_all(path.join(directory)).unwrap();
+            std::fs::create_dir(path.join(directory)).unwrap();
         }
         std::fs::write(path.join("f"), "f").unwrap();
         symlink("f", path.join("l")).unwrap();
@@ -32,12 +31,6 @@ impl Temporary {
 
     fn exists(&self, name: &str) -> bool {
         self.0.join(name).symlink_metadata().is_ok()
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

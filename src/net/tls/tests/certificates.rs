@@ -3,65 +3,30 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use openssl::asn1::Asn1Time;
-use openssl::bn::BigNum;
-use openssl::ec::{EcGroup, EcKey};
-use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::symm::Cipher;
-use openssl::x509::extension::BasicConstraints;
-use openssl::x509::{X509, X509Name};
+use openssl::x509::X509;
 
+use super::made::{self, new_key};
+pub(super) use super::made::{Made, VALID};
 use super::*;
 
-/// A certificate with its key.
-pub(super) struct Made {
-    pub certificate: X509,
-    pub key: PKey<Private>,
-}
-
-/// Days from now, before and after.
-pub(super) const VALID: (i64, i64) = (-10, 30);
-
 pub(super) fn make(name: &str, issuer: Option<&Made>, days: (i64, i64)) -> Made {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
-    let key = PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap();
-    make_with(name, key, issuer, days)
+    make_with(name, new_key(), issuer, days)
 }
 
 fn make_with(name: &str, key: PKey<Private>, issuer: Option<&Made>, days: (i64, i64)) -> Made {
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap();
-    let day = |days: i64| Asn1Time::from_unix(now.as_secs() as i64 + days * 86_400).unwrap();
-    let mut subject = X509Name::builder().unwrap();
-    subject
-        .append_entry_by_nid(Nid::ORGANIZATIONNAME, "Example, Inc.")
-        .unwrap();
-    subject.append_entry_by_nid(Nid::COMMONNAME, name).unwrap();
-    let subject = subject.build();
-    let mut builder = X509::builder().unwrap();
-    builder.set_version(2).unwrap();
-    let serial = BigNum::from_u32(7).unwrap().to_asn1_integer().unwrap();
-    builder.set_serial_number(&serial).unwrap();
-    builder.set_subject_name(&subject).unwrap();
-    let from = issuer.map_or(&*subject, |made| made.certificate.subject_name());
-    builder.set_issuer_name(from).unwrap();
-    builder.set_not_before(&day(days.0)).unwrap();
-    builder.set_not_after(&day(days.1)).unwrap();
-    builder.set_pubkey(&key).unwrap();
-    if !name.contains('.') {
-        let authority = BasicConstraints::new().critical().ca().build().unwrap();
-        builder.append_extension(authority).unwrap();
-    }
-    let signer = issuer.map_or(&key, |made| &made.key);
-    builder.sign(signer, MessageDigest::sha256()).unwrap();
-    Made {
-        certificate: builder.build(),
-        key,
-    }
+    let subject = [
+        (Nid::ORGANIZATIONNAME, "Example, Inc."),
+        (Nid::COMMONNAME, name),
+    ];
+    made::signed(&subject, key, issuer, days, |builder| {
+        if !name.contains('.') {
+            made::may_sign(builder);
+        }
+    })
 }
 
 /// Writes certificates and key as PEM, one file each.
@@ -281,7 +246,7 @@ fn bad_files_are_refused_with_what_to_do() {
     let error = Tls::new(&settings).unwrap_err();
     assert_eq!(error.kind(), crate::error::ErrorKind::NotFound);
     assert!(error.to_string().contains("missing.pem"));
-    settings.certificates[0].certificate = place.0.clone();
+    settings.certificates[0].certificate = place.0.to_path_buf();
     assert!(refusal(&settings).contains("not a plain file"));
     settings.certificates.clear();
     assert!(refusal(&settings).contains("needs a certificate"));

@@ -7,6 +7,7 @@ mod client;
 mod client_certificates;
 mod ends;
 mod handshake;
+mod made;
 mod measure;
 mod renewal;
 mod resumption;
@@ -24,6 +25,7 @@ use super::stream::TlsStream;
 use super::{CertificatePair, Direction, Step, TlsSettings, make_self_signed};
 use crate::error::{ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
+use crate::temp::TempDir;
 use client::Client;
 
 /// Nothing in these tests takes so long unless it hangs.
@@ -34,15 +36,11 @@ fn soon() -> Instant {
 }
 
 /// A directory that goes with the test.
-struct Place(PathBuf);
+struct Place(TempDir);
 
 impl Place {
     fn new() -> Place {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("wharf-tls-{}-{count}", std::process::id()));
-        std::fs::create_dir(&path).unwrap();
-        Place(path)
+        Place(TempDir::new("tls"))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -68,12 +66,6 @@ impl Place {
 
     fn tls(&self) -> Tls {
         Tls::new(&self.settings()).unwrap()
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A directory that is gone when the test is over.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -21,13 +22,23 @@ impl TempDir {
     }
 
     /// Where it is.
+    #[allow(dead_code)] // our unit tests don't ask
     pub fn path(&self) -> &Path {
         &self.0
     }
+}
 
-    /// A path below it.
-    pub fn join(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+impl Deref for TempDir {
+    type Target = Path;
+
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl AsRef<Path> for TempDir {
+    fn as_ref(&self) -> &Path {
+        self
     }
 }
 
