@@ -1,11 +1,12 @@
 //! Text of peers made harmless: the one way in which bytes from a client, a
-//! file name or a user's file reach a log line or a message.
+//! file name or a user's file reach a log line or a message. And the patterns
+//! that such text is held against.
 
 use std::fmt::{self, Write};
 
 /// Shows bytes as UTF-8 with control characters, line breaks of every kind,
 /// backslashes and invalid bytes escaped (`\n`, `\x1b`, `\u{85}`), so that
-/// nothing a peer sends can forge or hide a line (landscape.md, attack 20).
+/// nothing a peer sends can forge or hide a line (wharf-security(7), attack 20).
 pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
@@ -55,6 +56,35 @@ impl fmt::Display for Quoted<'_> {
         }
         f.write_char('"')
     }
+}
+
+/// Whether `text` fits a pattern of `*`, `?` and bytes that are `same`. Goes
+/// back to the last `*` alone, so that the time is at most the product of the
+/// lengths whatever the pattern (CVE-2010-2632 and its kin).
+pub fn fits(pattern: &[u8], text: &[u8], same: fn(u8, u8) -> bool) -> bool {
+    let (mut at, mut here) = (0, 0);
+    let mut star = None;
+    while here < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, here));
+                at += 1;
+            }
+            Some(part) if *part == b'?' || same(*part, text[here]) => {
+                at += 1;
+                here += 1;
+            }
+            _ => match star {
+                Some((star_at, tried)) => {
+                    star = Some((star_at, tried + 1));
+                    at = star_at + 1;
+                    here = tried + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 #[cfg(test)]

@@ -275,6 +275,21 @@ fn nothing_is_left_to_be_done() {
     }
 }
 
+/// A comment that sends people to a page they don't have helps nobody.
+#[test]
+fn documents_that_are_named_are_there() {
+    for (file, text) in [sources("src"), sources("tests")].concat() {
+        let is_word = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+        for word in text.split(|c| !is_word(c)) {
+            let is_page = Path::new(word).extension().is_some_and(|end| end == "md");
+            assert!(
+                !is_page || root().join(word).exists(),
+                "{file} names {word}"
+            );
+        }
+    }
+}
+
 #[test]
 fn every_module_says_what_it_is_for() {
     for (file, text) in sources("src") {

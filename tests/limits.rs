@@ -1,4 +1,4 @@
-//! Who gets in, for how long and how often (landscape.md, attacks 13 to 16).
+//! Who gets in, for how long and how often (wharf-security(7), attacks 13 to 16).
 
 mod common;
 

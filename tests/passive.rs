@@ -1,5 +1,5 @@
 //! Data connections: ports, addresses, and who may be at the other end
-//! (landscape.md, attacks 1 to 3 and 14).
+//! (wharf-security(7), attacks 1 to 3 and 14).
 
 mod common;
 

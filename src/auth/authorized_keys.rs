@@ -19,7 +19,7 @@ use std::time::SystemTime;
 use super::PublicKey;
 use crate::address::{Network, canonical};
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::text::Escaped;
+use crate::text::{Escaped, fits};
 use crate::time::Utc;
 
 /// The keys of one user.
@@ -145,31 +145,9 @@ fn from_here(from: &[From], peer: IpAddr) -> bool {
     hits.peek().is_some() && hits.all(|hit| !hit.refuses)
 }
 
-/// `*` is any run of bytes, `?` any one; linear in what it goes back over.
+/// `*` is any run of bytes, `?` any one.
 fn like(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&text[t]) => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
+    fits(pattern, text, |part, byte| part.eq_ignore_ascii_case(&byte))
 }
 
 /// `[options] type base64 [comment]`.

@@ -1,4 +1,4 @@
-//! Whose a data connection is (RFC 2577, sections 3 and 4; landscape.md,
+//! Whose a data connection is (RFC 2577, sections 3 and 4; wharf-security(7),
 //! attacks 2 and 3), also when a balancer has made it.
 
 use std::io;

@@ -35,7 +35,7 @@ use state::{Interpreter, Protection};
 pub use table::{NOT_DONE, rows};
 
 /// Lines in a row that are no commands, after which the client is no FTP
-/// client (ALPACA sends HTTP headers; landscape.md, attack 7).
+/// client (ALPACA sends HTTP headers; wharf-security(7), attack 7).
 const UNKNOWN_MAX: u32 = 10;
 
 /// How a control connection begins.

@@ -142,7 +142,7 @@ fn common_divisor(mut one: u32, mut two: u32) -> u32 {
 }
 
 /// Unpredictable, so that nobody can connect to the port before its client
-/// (landscape.md, attack 3).
+/// (wharf-security(7), attack 3).
 fn random() -> Result<[u32; 2]> {
     let mut bytes = [0; 8];
     rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;

@@ -2,7 +2,7 @@
 //! balancer says in front of the client's bytes who the client is.
 //!
 //! Believed only from addresses in `proxy-from`; from anybody else the header
-//! is just bytes that are no command (landscape.md, attack 29).
+//! is just bytes that are no command (wharf-security(7), attack 29).
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -170,7 +170,7 @@ impl Files {
     }
 
     /// SECURITY: who may not even delete at `path` is a guest there, and brings
-    /// no `.htaccess`, `.bashrc` or `.ssh/authorized_keys` (landscape.md,
+    /// no `.htaccess`, `.bashrc` or `.ssh/authorized_keys` (wharf-security(7),
     /// attack 28), under whatever name a link gives to its directory.
     fn may_make(&self, path: &VirtualPath) -> Result<()> {
         if !self.0.user.anonymous && self.perms_at(path).has(Right::Delete) {

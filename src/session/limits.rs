@@ -80,7 +80,7 @@ impl Place {
 
 impl State {
     /// Makes room for a stranger, whatever the attacker's number of addresses
-    /// (landscape.md, attack 13): of the network that holds most places the
+    /// (wharf-security(7), attack 13): of the network that holds most places the
     /// oldest stranger, older than `age`, has to go.
     fn one_gives_way(&mut self, age: Duration) -> Option<Arc<Place>> {
         let strangers = |network: &Network| {
@@ -171,7 +171,7 @@ impl Limits {
             return too_many("max-per-address is reached");
         }
         // However the limits are set, strangers of one address never take more
-        // than half of the threads (landscape.md, attack 13).
+        // than half of the threads (wharf-security(7), attack 13).
         if reached(counts.strangers, config.max_unauthenticated_per_address)
             || reached(counts.strangers, (config.threads / 2).max(1))
         {

@@ -6,6 +6,7 @@ use super::files::TEMPORARY_PREFIX;
 use crate::config::{Config, DotFiles};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Directory, FileKind, FileSystem, Follow, Metadata, VirtualPath};
+use crate::text;
 
 /// Links followed on one path, as in the kernel.
 const LINKS_MAX: u32 = 40;
@@ -22,33 +23,9 @@ pub fn is_denied(name: &[u8], config: &Config) -> bool {
         })
 }
 
-/// Whether `name` fits a pattern of `*`, `?` and plain bytes. Goes back to
-/// the last `*` alone, so that the time is at most the product of the lengths
-/// whatever the pattern (CVE-2010-2632 and its kin).
+/// Whether `name` fits a pattern of `*`, `?` and plain bytes.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut at, mut here) = (0, 0);
-    let mut star = None;
-    while here < name.len() {
-        match pattern.get(at) {
-            Some(b'*') => {
-                star = Some((at, here));
-                at += 1;
-            }
-            Some(byte) if *byte == b'?' || *byte == name[here] => {
-                at += 1;
-                here += 1;
-            }
-            _ => match star {
-                Some((star_at, tried)) => {
-                    star = Some((star_at, tried + 1));
-                    at = star_at + 1;
-                    here = tried + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    text::fits(pattern, name, |part, byte| part == byte)
 }
 
 /// Where a path leads when all links are followed; what does not exist stays.

@@ -226,6 +226,30 @@ impl OpenOptions {
     }
 }
 
+impl OpenOptions {
+    /// A file opened for writing alone is not read.
+    fn check_readable(&self) -> Result<()> {
+        match self.read {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Denied,
+                "reading from a file opened for writing",
+            )),
+        }
+    }
+
+    /// A file opened for reading takes no writes.
+    fn check_writable(&self) -> Result<()> {
+        match self.write {
+            Write::No => Err(Error::new(
+                ErrorKind::Denied,
+                "writing to a file opened for reading",
+            )),
+            Write::At | Write::Truncate | Write::Append => Ok(()),
+        }
+    }
+}
+
 /// How a file will be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Write {

@@ -53,7 +53,7 @@ fn only_epsv(state: &Interpreter) -> Option<Reply> {
 }
 
 pub fn port(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    // Whatever is wrong, the old target is gone (landscape.md, row PORT).
+    // Whatever is wrong, the old target is gone.
     state.data = DataPort::None;
     if let Some(reply) = only_epsv(state) {
         return Ok(reply);

@@ -7,7 +7,7 @@
 //!
 //! Each control connection has a [`SessionTls`] with keys of its own, so
 //! that data connections resume the session of their own control connection
-//! and of no other (landscape.md, attack 6).
+//! and of no other (wharf-security(7), attack 6).
 //!
 //! Not here: AUTH, PROT and what plain text is still good for.
 

@@ -443,7 +443,7 @@ impl std::fmt::Debug for SessionTls {
 
 /// SECURITY: a browser that was led here by somebody on the path offers
 /// `http/1.1` and must not get a connection, on data ports least of all: there
-/// its cookies become an upload (ALPACA, CVE-2021-3618; landscape.md, attack
+/// its cookies become an upload (ALPACA, CVE-2021-3618; wharf-security(7), attack
 /// 7). Clients that offer nothing are FTP clients of the older kind.
 fn speaks_ftp(hello: &ClientHello, purpose: Purpose) -> bool {
     hello.protocols.as_ref().is_none_or(|offered| {

@@ -12,7 +12,7 @@ use crate::error::{Doing, ErrorKind, Result};
 use crate::net::socket::Socket;
 
 /// Bytes gathered for one send, and the most plaintext taken by one write
-/// (design.md, section 6: 3.2 instead of 2.4 GiB/s).
+///: 3.2 instead of 2.4 GiB/s.
 const GATHER: usize = 256 * 1024;
 /// The most plaintext in a record (RFC 8446, section 5.1).
 const RECORD: usize = 16 * 1024;

@@ -16,7 +16,7 @@ use crate::net::socket::{Interest, Socket, wait};
 /// is empty, so an idle session has none.
 const FIRST_READ: usize = 4 * 1024;
 /// What data connections come to when they bring much: one system call for
-/// four records and more (design.md, section 6).
+/// four records and more.
 const DATA_READ: usize = 64 * 1024;
 
 /// Of the server's part of a handshake: as much as certificates ever need.
@@ -290,7 +290,7 @@ impl Wire {
 
     /// SECURITY: the end of the socket is never handed to the library as an
     /// end. It would pass for the end of the data, and an upload cut by
-    /// anybody on the path would look whole (landscape.md, attack 5).
+    /// anybody on the path would look whole (wharf-security(7), attack 5).
     fn truncated(&self) -> io::Error {
         io::Error::new(
             io::ErrorKind::UnexpectedEof,
@@ -312,7 +312,7 @@ impl Wire {
         }
         // SECURITY: after the handshake such a record can only ask for a new
         // one (TLS 1.3 wraps all it has to say in records of type 23), which
-        // costs the server more than the client (landscape.md, attack 25).
+        // costs the server more than the client (wharf-security(7), attack 25).
         match renegotiation {
             true => Err(invalid("TLS renegotiation refused")),
             false => Ok(()),

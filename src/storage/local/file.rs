@@ -41,16 +41,6 @@ impl LocalFile {
         }
     }
 
-    fn writable(&self) -> Result<()> {
-        if self.options.write == Write::No {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "writing to a file opened for reading",
-            ));
-        }
-        Ok(())
-    }
-
     /// Makes the names in the directory of the file survive a power cut.
     fn sync_directory(&self) -> io::Result<()> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -70,19 +60,14 @@ impl LocalFile {
 
 impl File for LocalFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        if !self.options.read {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "reading from a file opened for writing",
-            ));
-        }
+        self.options.check_readable()?;
         retry(|| io::pread(&self.fd, &mut *buffer, offset))
             .map_err(offset_error)
             .doing("reading from a file")
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.writable()?;
+        self.options.check_writable()?;
         let mut rest = data;
         let mut offset = offset;
         while !rest.is_empty() {
@@ -119,7 +104,7 @@ impl File for LocalFile {
 
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
         if let Some(size) = wanted.size {
-            self.writable()?;
+            self.options.check_writable()?;
             retry(|| fs::ftruncate(&self.fd, size))
                 .map_err(attributes::size_error)
                 .doing("changing the size of an open file")?;

@@ -17,26 +17,9 @@ pub(super) struct MemoryFile {
     pub(super) shared: Arc<Shared>,
 }
 
-impl MemoryFile {
-    fn writable(&self) -> Result<()> {
-        if self.options.write == Write::No {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "writing to a file opened for reading",
-            ));
-        }
-        Ok(())
-    }
-}
-
 impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        if !self.options.read {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "reading from a file opened for writing",
-            ));
-        }
+        self.options.check_readable()?;
         if offset > i64::MAX as u64 {
             return Err(Error::new(ErrorKind::BadOffset, "reading from a file"));
         }
@@ -44,7 +27,7 @@ impl File for MemoryFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.writable()?;
+        self.options.check_writable()?;
         if data.is_empty() {
             return Ok(());
         }
@@ -73,7 +56,7 @@ impl File for MemoryFile {
         let now = self.shared.now();
         let mut state = self.node.state();
         if let Some(size) = wanted.size {
-            self.writable()?;
+            self.options.check_writable()?;
             state.content.resize(size)?;
             state.traits.changed(now);
         }
