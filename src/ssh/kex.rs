@@ -26,9 +26,7 @@ const EXT_INFO_CLIENT: &str = "ext-info-c";
 /// Our KEXINIT message.
 pub(super) fn our_init(allowed: &Algorithms, keys: &HostKeys) -> Result<Vec<u8>, Fault> {
     let mut cookie = [0; 16];
-    // Not OpenSSL's: each thread that asks it keeps a generator of its own.
-    rustix::rand::getrandom(&mut cookie, rustix::rand::GetRandomFlags::empty())
-        .map_err(std::io::Error::from)?;
+    random(&mut cookie)?;
     let names = |list: &'_ [String]| -> Vec<String> { list.to_vec() };
     let mut payload = vec![message::KEXINIT];
     payload.put_bytes(&cookie);
@@ -194,7 +192,7 @@ fn x25519(theirs: &[u8]) -> Result<OnCurve, Fault> {
         return Err(bad());
     }
     let peer = PKey::public_key_from_raw_bytes(theirs, Id::X25519)?;
-    let key = PKey::generate_x25519()?;
+    let key = ephemeral_x25519()?;
     // RFC 8731, section 3: an all-zero secret must end the exchange.
     let secret = derive(&key, &peer).map_err(|_| bad())?;
     if secret.iter().all(|byte| *byte == 0) {
@@ -223,6 +221,33 @@ fn nistp256(theirs: &[u8]) -> Result<OnCurve, Fault> {
     let peer = PKey::from_ec_key(peer)?;
     let secret = derive(&PKey::from_ec_key(key)?, &peer).map_err(|_| bad())?;
     Ok(OnCurve { ours, secret })
+}
+
+/// An ephemeral key of the kernel's random bytes, any 32 of which will do
+/// (RFC 7748, section 5).
+fn ephemeral_x25519() -> Result<PKey<Private>, Fault> {
+    let mut secret = [0; 32];
+    random(&mut secret)?;
+    let key = PKey::private_key_from_raw_bytes(&secret, Id::X25519);
+    secret.fill(0);
+    // Or the compiler leaves out what nobody reads.
+    std::hint::black_box(&secret);
+    Ok(key?)
+}
+
+/// Random bytes, not from OpenSSL: each thread that asks it keeps generators
+/// of its own.
+fn random(bytes: &mut [u8]) -> Result<(), Fault> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let rest = &mut bytes[filled..];
+        match rustix::rand::getrandom(rest, rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(std::io::Error::from(errno).into()),
+        }
+    }
+    Ok(())
 }
 
 fn derive(key: &PKey<Private>, peer: &PKey<Public>) -> Result<Vec<u8>, Fault> {

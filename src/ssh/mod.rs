@@ -213,5 +213,7 @@ fn run(link: &mut Link<'_>, door: &mut dyn Door) -> Result<(), Fault> {
     link.open()?;
     userauth::login(link, door)?;
     link.logged_in();
+    // Key exchange and login are as deep as most sessions ever get.
+    crate::sys::release_stack();
     Connection::new(link).run(door)
 }

@@ -159,6 +159,7 @@ impl<'a> Transport<'a> {
                 Wake::Rest => {
                     self.inbox.rest();
                     self.outbox.rest();
+                    crate::sys::release_stack();
                 }
             }
         }
