@@ -3,7 +3,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::data::DataPort;
 use super::data_peer::Proof;
@@ -13,6 +13,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction, Step};
+
+/// For so long only the command is waited for: nearly all clients connect and
+/// say it at once, and waking up for each of the two costs a small transfer
+/// more than all of its other waits.
+const COMMAND_FIRST: Duration = Duration::from_millis(20);
 
 impl Interpreter {
     /// Puts the data connection under the protection that PROT asked for.
@@ -50,14 +55,16 @@ impl Interpreter {
         let deadline = handshake.deadline();
         let until = until.map_or(deadline, |until| until.min(deadline));
         loop {
-            match self.step(handshake)? {
-                Step::Done(stream) => return Ok(stream.into()),
-                Step::Wait(next) => handshake = next,
-            }
+            // First of all: most clients begin when they have read the 150,
+            // which has left just now.
             let socket = handshake.socket().clone();
             if !self.wait_for(&socket, Interest::Read, Some(until))? {
                 let error = Error::new(ErrorKind::Timeout, "the client took too long");
                 return Err(self.not_protected(error));
+            }
+            match self.step(handshake)? {
+                Step::Done(stream) => return Ok(stream.into()),
+                Step::Wait(next) => handshake = next,
             }
         }
     }
@@ -104,7 +111,8 @@ impl Interpreter {
 
     /// Some clients (aioftp) begin TLS on the passive port before they say
     /// RETR or STOR and wait for its end: whatever comes first, the command
-    /// or a part of their handshake, is served.
+    /// or a part of their handshake, is served; the handshake of a client that
+    /// has not done so before a moment later.
     ///
     /// # Errors
     /// What the control connection said.
@@ -113,6 +121,7 @@ impl Interpreter {
             return Ok(());
         }
         while !self.control.has_input() {
+            let command_alone = !self.shakes_early && matches!(self.data, DataPort::Passive(_));
             let coming = match &self.data {
                 DataPort::Passive(listener) => listener.as_fd(),
                 DataPort::Connected(socket) => socket.as_fd(),
@@ -121,6 +130,13 @@ impl Interpreter {
             };
             self.control.flush()?;
             let control = self.control.socket()?.as_fd();
+            if command_alone {
+                let moment = Instant::now() + COMMAND_FIRST;
+                let moment = until.map_or(moment, |until| until.min(moment));
+                if wait([(control, Interest::Read)], Some(moment))? == [true] {
+                    return Ok(());
+                }
+            }
             let both = [(control, Interest::Read), (coming, Interest::Read)];
             let [asks, comes] = wait(both, until)?;
             if asks || !comes {
@@ -145,6 +161,7 @@ impl Interpreter {
         }
         let handshake = match (data, &self.tls) {
             (DataPort::Connected(socket), Some(tls)) => {
+                self.shakes_early = true;
                 // What will be done is not known: an upload must not meet
                 // tickets.
                 tls.begin_data(socket, Direction::Receive)?

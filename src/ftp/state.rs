@@ -39,6 +39,8 @@ pub struct Interpreter {
     pub data: DataPort,
     /// What the data connection is known by, once it has been accepted.
     pub data_proof: Proof,
+    /// The client has begun TLS on a data connection before the command.
+    pub shakes_early: bool,
     /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
     pub epsv_all: bool,
     /// Where the next transfer begins: REST or RANG.
@@ -96,6 +98,7 @@ impl Interpreter {
             buffer_size_said: false,
             data: DataPort::None,
             data_proof: Proof::Address,
+            shakes_early: false,
             epsv_all: false,
             restart: 0,
             range_end: None,

@@ -39,6 +39,8 @@ mod stream;
 #[cfg(all(test, feature = "ftps"))]
 mod tests;
 #[cfg(feature = "ftps")]
+mod timed;
+#[cfg(feature = "ftps")]
 mod wire;
 
 #[cfg(feature = "ftps")]

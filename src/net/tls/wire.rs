@@ -5,16 +5,20 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{SendFlags, send};
 
 use super::hello::{self, ClientHello, Look};
+use super::timed::{receive_before, receive_now, send_before};
 use super::{Mark, Purpose};
-use crate::net::socket::{Interest, Socket, wait};
+use crate::net::socket::Socket;
 
 /// Bytes read at once at first, and always on a control connection, where a
 /// command is one short record. The buffer is given back there as soon as it
 /// is empty, so an idle session has none.
 const FIRST_READ: usize = 4 * 1024;
+/// The same on a data connection: the end of a client's handshake, a file of
+/// 4 KiB and its close_notify, which arrive together.
+const FIRST_DATA_READ: usize = 8 * 1024;
 /// What data connections come to when they bring much: one system call for
 /// four records and more.
 const DATA_READ: usize = 64 * 1024;
@@ -37,6 +41,8 @@ pub(super) struct Wire {
     /// without it the caller's socket timeouts rule.
     deadline: Option<Instant>,
     reads: Reads,
+    /// A flight was sent to which no answer can have come yet.
+    spoken: bool,
     /// The handshake is over.
     established: bool,
     /// What was read and not yet taken: `input[start..end]`.
@@ -89,7 +95,11 @@ impl Wire {
             input: Vec::new(),
             start: 0,
             end: 0,
-            step: FIRST_READ,
+            step: match purpose {
+                Purpose::Control => FIRST_READ,
+                Purpose::Data(_) => FIRST_DATA_READ,
+            },
+            spoken: false,
             ended: false,
             output: Vec::new(),
             sent: 0,
@@ -329,8 +339,13 @@ impl Read for Wire {
                 true => self.send_some(),
             }
         }
-        if self.start == self.end && self.fill()? == 0 {
-            return Err(self.truncated());
+        if self.start == self.end {
+            if std::mem::take(&mut self.spoken) && self.waits_outside() {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            if self.fill()? == 0 {
+                return Err(self.truncated());
+            }
         }
         let count = buffer.len().min(self.end - self.start);
         buffer[..count].copy_from_slice(&self.input[self.start..self.start + count]);
@@ -344,6 +359,11 @@ impl Read for Wire {
 }
 
 impl Wire {
+    /// Whether it is the caller who waits for the peer.
+    fn waits_outside(&self) -> bool {
+        !self.established && self.reads == Reads::Return
+    }
+
     /// Sends what the kernel takes without a wait: a reader must not block in
     /// a write.
     fn send_some(&mut self) {
@@ -383,7 +403,10 @@ impl Write for Wire {
     fn flush(&mut self) -> io::Result<()> {
         match self.established {
             // The end of a flight.
-            false => self.send_pending(),
+            false => {
+                self.spoken |= self.unsent() > 0;
+                self.send_pending()
+            }
             // `TlsStream` sends, where a short write can be told to the caller.
             true => Ok(()),
         }
@@ -434,43 +457,6 @@ fn handshake_error(error: io::Error) -> io::Error {
     match error.kind() {
         io::ErrorKind::NotConnected => io::ErrorKind::ConnectionReset.into(),
         _ => error,
-    }
-}
-
-fn receive_before(socket: &Socket, room: &mut [u8], deadline: Instant) -> io::Result<usize> {
-    loop {
-        match recv(socket.as_fd(), &mut *room, RecvFlags::DONTWAIT) {
-            Ok((count, _)) => return Ok(count),
-            Err(rustix::io::Errno::AGAIN) => ready_before(socket, Interest::Read, deadline)?,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn receive_now(socket: &Socket, room: &mut [u8]) -> io::Result<usize> {
-    let (count, _) = recv(socket.as_fd(), room, RecvFlags::DONTWAIT)?;
-    Ok(count)
-}
-
-fn send_before(socket: &Socket, data: &[u8], deadline: Instant) -> io::Result<usize> {
-    loop {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        match send(socket.as_fd(), data, flags) {
-            Ok(count) => return Ok(count),
-            Err(rustix::io::Errno::AGAIN) => ready_before(socket, Interest::Write, deadline)?,
-            Err(errno) => return Err(errno.into()),
-        }
-    }
-}
-
-fn ready_before(socket: &Socket, interest: Interest, deadline: Instant) -> io::Result<()> {
-    let [ready] = wait([(socket.as_fd(), interest)], Some(deadline))?;
-    match ready || Instant::now() < deadline {
-        true => Ok(()),
-        false => Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the peer took too long",
-        )),
     }
 }
 
