@@ -3,21 +3,27 @@
 //! Canned replies, no checks, no jail, no log: what is left is the cost of the system calls themselves.
 
 use crate::Result;
+use crate::bare_tls::{self, Acceptor};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
-/// Serves `home` on `port` for ever, a thread a connection.
-pub fn serve(port: u16, home: &Path) -> Result<()> {
+/// Serves `home` on `port` for ever, a thread a connection; after AUTH TLS alone where there is a certificate.
+pub fn serve(port: u16, home: &Path, certificate: Option<&Path>) -> Result<()> {
+    let acceptor = certificate.map(Acceptor::new).transpose()?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     loop {
         let (stream, _) = listener.accept()?;
         let home = home.to_owned();
+        let acceptor = acceptor.clone();
         std::thread::Builder::new()
             .stack_size(128 << 10)
             .spawn(move || {
-                let _ = session(stream, &home);
+                let _ = match &acceptor {
+                    None => session(stream, &home),
+                    Some(acceptor) => bare_tls::session(stream, &home, acceptor),
+                };
             })?;
     }
 }
@@ -72,7 +78,7 @@ fn session(mut control: TcpStream, home: &Path) -> Result<()> {
 
 /// A passive port drawn at random and bound explicitly: binding port 0 searches the whole range, which costs a
 /// millisecond and more once thousands of closed connections sit in TIME_WAIT.
-fn listen(random: &mut u64) -> Result<(TcpListener, u16)> {
+pub fn listen(random: &mut u64) -> Result<(TcpListener, u16)> {
     loop {
         *random = random
             .wrapping_mul(6_364_136_223_846_793_005)
@@ -86,7 +92,8 @@ fn listen(random: &mut u64) -> Result<(TcpListener, u16)> {
     }
 }
 
-fn canned(verb: &str) -> &'static [u8] {
+/// The reply to a command that only has one.
+pub fn canned(verb: &str) -> &'static [u8] {
     match verb {
         "USER" => b"331 Password\r\n",
         "PASS" => b"230 Logged in\r\n",

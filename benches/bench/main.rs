@@ -5,6 +5,11 @@
 //! medians, and ratios that are above 1 where wharfd is ahead. Never a test: no number here can fail a build.
 
 mod bare;
+#[cfg(feature = "ftps")]
+mod bare_tls;
+#[cfg(not(feature = "ftps"))]
+#[path = "bare_no_tls.rs"]
+mod bare_tls;
 mod client;
 mod compare;
 mod isolate;
@@ -40,9 +45,11 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.first().map(String::as_str) {
         Some("--reap") => servers::reap(&arguments[1..]),
-        Some("--bare") if arguments.len() == 3 => {
-            bare::serve(arguments[1].parse().unwrap_or(0), Path::new(&arguments[2]))
-        }
+        Some("--bare") if arguments.len() >= 3 => bare::serve(
+            arguments[1].parse().unwrap_or(0),
+            Path::new(&arguments[2]),
+            arguments.get(3).map(Path::new),
+        ),
         Some("--compare") => compare::compare(
             &project().join(RESULTS).join("baseline.txt"),
             &project().join(RESULTS).join("ratios.txt"),

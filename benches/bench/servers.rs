@@ -294,7 +294,10 @@ pub fn command_line(
         }
         Kind::Bare => (
             std::env::current_exe()?,
-            vec!["--bare".into(), port.to_string(), home],
+            ["--bare".into(), port.to_string(), home]
+                .into_iter()
+                .chain(certificate)
+                .collect(),
         ),
         Kind::Sshd => {
             let file = write(place, "sshd.conf", &sshd(port))?;

@@ -11,7 +11,6 @@ pub fn rows() -> Vec<Row> {
 pub fn rows() -> Vec<Row> {
     use super::{Metric, bulk, memory, small};
     use crate::client::Client;
-    use crate::servers::Kind;
 
     const RESUMED: Metric = Metric::more("resumed", "of 100");
     const FILES: usize = 1000;
@@ -55,7 +54,5 @@ pub fn rows() -> Vec<Row> {
     for row in &mut rows {
         row.tls = true;
     }
-    rows.into_iter()
-        .map(|row| row.without(Kind::Bare))
-        .collect()
+    rows
 }
