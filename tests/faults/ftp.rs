@@ -363,7 +363,15 @@ fn slow_operations_hold_up_nobody_else() {
 #[test]
 fn no_command_is_missing() {
     let (faulty, server) = start("no");
+    // Without OpenSSL these end in a refusal.
+    let refused: &[&str] = match cfg!(any(feature = "ftps", feature = "sftp")) {
+        true => &[],
+        false => &["XMD5", "XSHA1"],
+    };
     for (verb, ..) in wharf::tables::rows() {
+        if refused.contains(&verb.as_str()) {
+            continue;
+        }
         let is_this = |line: &str| line == verb || line.starts_with(&format!("{verb} "));
         if COMMANDS.iter().any(|(_, line, _)| is_this(line)) {
             continue;
