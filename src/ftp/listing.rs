@@ -362,9 +362,11 @@ mod tests {
     /// The look at eight bytes at once finds what a look at each one finds.
     #[test]
     fn no_control_character_is_overlooked() {
+        // Miri sees the same ways with a few of the bytes.
+        let step = if cfg!(miri) { 31 } else { 1 };
         for length in [1, 7, 8, 9, 16, 23] {
             for at in 0..length {
-                for byte in 0..=255u8 {
+                for byte in (0..=255u8).step_by(step) {
                     for around in [b'a', b' ', 0x80, 0xff, 0x7e] {
                         let mut name = vec![around; length];
                         name[at] = byte;
