@@ -1,10 +1,13 @@
 //! `--check`: what is in force, what is wrong and where, what to think about.
 
 use std::net::TcpListener;
+#[cfg(feature = "ftps")]
 use std::process::Command;
 
 use super::common::TempDir;
-use super::common::process::{has, wharfd};
+#[cfg(feature = "ftps")]
+use super::common::process::has;
+use super::common::process::wharfd;
 use super::{run, wharfd_with};
 
 #[test]
