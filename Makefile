@@ -119,9 +119,10 @@ lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean
 	  --target $(TARGET) --target-dir target/lean-static
 	@echo $(LEAN_STATIC)
 
+# Not the one whose client begins with TLS 1.0: this library has none to begin with.
 test-lean: lean-static ## Run the tests of TLS and of SSH's parts on that OpenSSL, which is newer
 	OPENSSL_STATIC=1 OPENSSL_DIR="$$(ls -dt '$(CURDIR)'/$(LEAN_OPENSSL) | head -n 1)" \
-	$(CARGO) test --locked $(FEATURES) --target-dir target/lean-test --lib -- ssh:: net::tls
+	$(CARGO) test --locked $(FEATURES) --target-dir target/lean-test --lib -- ssh:: net::tls --skip old_versions_are_refused
 
 CROSS ?= aarch64 armv7 riscv64
 cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian)
