@@ -300,7 +300,12 @@ mod tests {
             stream.extend_from_slice(&(length as u32).to_be_bytes());
             stream.extend(std::iter::repeat_n(length as u8, length));
         }
-        for step in [1, 3, 4, 1000, 65536, usize::MAX] {
+        // Miri would take half an hour for pieces of a byte.
+        let steps: &[usize] = match cfg!(miri) {
+            true => &[1000, 65536, usize::MAX],
+            false => &[1, 3, 4, 1000, 65536, usize::MAX],
+        };
+        for &step in steps {
             let (mut input, mut taken) = (Input::new(), Vec::new());
             for mut piece in stream.chunks(step) {
                 while !piece.is_empty() {
