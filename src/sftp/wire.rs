@@ -294,18 +294,17 @@ mod tests {
 
     #[test]
     fn packets_come_out_however_the_bytes_are_cut() {
-        let lengths = [1usize, 5, 300, 70_000, 2, PACKET_MAX, 9];
+        // Miri would take an hour for the large ones.
+        let lengths: &[usize] = match cfg!(miri) {
+            true => &[1, 5, 300, 2, 9],
+            false => &[1, 5, 300, 70_000, 2, PACKET_MAX, 9],
+        };
         let mut stream = Vec::new();
-        for length in lengths {
+        for &length in lengths {
             stream.extend_from_slice(&(length as u32).to_be_bytes());
             stream.extend(std::iter::repeat_n(length as u8, length));
         }
-        // Miri would take half an hour for pieces of a byte.
-        let steps: &[usize] = match cfg!(miri) {
-            true => &[1000, 65536, usize::MAX],
-            false => &[1, 3, 4, 1000, 65536, usize::MAX],
-        };
-        for &step in steps {
+        for step in [1, 3, 4, 1000, 65536, usize::MAX] {
             let (mut input, mut taken) = (Input::new(), Vec::new());
             for mut piece in stream.chunks(step) {
                 while !piece.is_empty() {
