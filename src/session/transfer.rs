@@ -381,7 +381,7 @@ impl Bucket {
 
 /// How long `bytes` take at `rate` a second, which is not zero.
 fn duration_of(bytes: u64, rate: u64) -> Duration {
-    // Below `rate` nanoseconds times 10^9: no overflow in 128 bits.
+    // A rest below 2^64 times 10^9 takes more than 64 bits and fewer than 128.
     let part = u128::from(bytes % rate) * 1_000_000_000 / u128::from(rate);
     Duration::new(bytes / rate, part as u32)
 }
