@@ -135,3 +135,24 @@ fn settings_read_again_take_no_memory() {
     );
     assert_eq!(server.log.text(), "", "nothing was refused");
 }
+
+/// OpenSSL takes 2 MB as soon as it is asked anything: a server that speaks
+/// plain FTP leaves it alone. It begins by reading its configuration, which
+/// nobody writes here, so it would wait for ever.
+#[test]
+#[cfg(feature = "ftps")]
+fn plain_ftp_does_not_start_openssl() {
+    let place = TempDir::new("plain");
+    let never = place.join("openssl.cnf");
+    let mode = rustix::fs::Mode::RUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, &never, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let server = Process::start(
+        wharfd()
+            .env("OPENSSL_CONF", &never)
+            .args(["--listen", "127.0.0.1:0", "--print-port"])
+            .arg(place.path()),
+    );
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "guest@");
+    assert_eq!(client.fetch("NLST"), b"openssl.cnf\r\n");
+}
