@@ -1,6 +1,7 @@
 //! The only `unsafe`: what rustix can't do.
 #![allow(unsafe_code)]
 
+pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
 

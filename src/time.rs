@@ -30,15 +30,17 @@ pub struct Utc {
 impl Utc {
     /// The moment that many seconds after 1970 began.
     pub fn from_seconds(seconds: i64) -> Self {
-        // 0000-01-01 to 9999-12-31T23:59:59.
-        let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799);
-        let days = seconds.div_euclid(86400);
-        let rest = seconds.rem_euclid(86400) as u32;
+        // 0000-01-01 to 9999-12-31T23:59:59, counted from the former.
+        const FIRST: i64 = -62_167_219_200;
+        let seconds = (seconds.clamp(FIRST, 253_402_300_799) - FIRST) as u64;
+        let days = (seconds / 86400) as u32;
+        let rest = (seconds % 86400) as u32;
         // Civil date from days, with the year beginning in March so that the
-        // leap day is its last (Howard Hinnant's derivation).
-        let shifted = days + 719_468;
-        let era = shifted.div_euclid(146_097);
-        let day_of_era = shifted.rem_euclid(146_097);
+        // leap day is its last (Howard Hinnant's derivation). An era, 400
+        // years, is added so that all is positive from January on.
+        let shifted = days + 146_097 - 60;
+        let era = shifted / 146_097;
+        let day_of_era = shifted % 146_097;
         let year_of_era =
             (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
         let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
@@ -48,15 +50,15 @@ impl Utc {
         } else {
             month_from_march - 9
         };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
         Utc {
-            year: year as u32,
-            month: month as u32,
-            day: (day_of_year - (153 * month_from_march + 2) / 5 + 1) as u32,
+            year: year_of_era + era * 400 + u32::from(month <= 2) - 400,
+            month,
+            day: day_of_year - (153 * month_from_march + 2) / 5 + 1,
             hour: rest / 3600,
             minute: rest / 60 % 60,
             second: rest % 60,
-            weekday: (days + 4).rem_euclid(7) as u32,
+            // The first day was a Saturday.
+            weekday: (days + 6) % 7,
         }
     }
 
@@ -155,21 +157,19 @@ impl Utc {
 
     /// `20010909014640`: the digits of MDTM and the `modify` fact.
     pub fn digits(&self) -> [u8; 14] {
-        let mut text = [0; 14];
-        let mut at = 14;
-        for (mut number, width) in [
-            (self.second, 2),
-            (self.minute, 2),
-            (self.hour, 2),
-            (self.day, 2),
-            (self.month, 2),
-            (self.year, 4),
-        ] {
-            for _ in 0..width {
-                at -= 1;
-                text[at] = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
+        let mut text = [b'0'; 14];
+        let pairs = [
+            self.year / 100,
+            self.year % 100,
+            self.month,
+            self.day,
+            self.hour,
+            self.minute,
+            self.second,
+        ];
+        for (place, number) in text.chunks_exact_mut(2).zip(pairs) {
+            place[0] += (number / 10) as u8;
+            place[1] += (number % 10) as u8;
         }
         text
     }
@@ -216,6 +216,18 @@ mod tests {
         assert_eq!(Utc::from_seconds(i64::MAX).year, 9999);
         assert_eq!(Utc::from_seconds(i64::MIN).year, 0);
         assert_eq!(Utc::from_seconds(0).weekday, 4);
+    }
+
+    #[test]
+    fn each_day_follows_the_one_before() {
+        // Miri sees leap years of all kinds in fewer.
+        let step = if cfg!(miri) { 14_609 } else { 7 };
+        let first = Utc::from_seconds(i64::MIN).seconds();
+        for days in (0..3_652_425).step_by(step) {
+            let moment = Utc::from_seconds(first + days * 86400);
+            assert_eq!(moment.seconds(), first + days * 86400);
+            assert_eq!(i64::from(moment.weekday), (days + 6) % 7);
+        }
     }
 
     #[test]

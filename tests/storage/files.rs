@@ -251,6 +251,21 @@ fn long_listings_come_whole_while_entries_come_and_go() {
 /// Opening must neither block nor succeed (CVE lists are full of FIFOs in
 /// upload directories that hang a server).
 #[test]
+fn a_directory_that_is_gone_has_no_more_entries() {
+    on_each(|files, which, _| {
+        build(files, "d d/file=x");
+        let mut directory = files.read_dir(&path("d")).unwrap();
+        let mut name = Vec::new();
+        assert!(directory.next(&mut name).unwrap().is_some(), "{which}");
+        files.remove_file(&path("d/file")).unwrap();
+        files.remove_dir(&path("d")).unwrap();
+        for _ in 0..2 {
+            assert_eq!(directory.next(&mut name).unwrap(), None, "{which}");
+        }
+    });
+}
+
+#[test]
 fn only_regular_files_are_opened() {
     on_each(|files, which, root| {
         let Some(root) = root else { return };
