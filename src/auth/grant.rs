@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::user_file::{Entry, UserDefaults};
 use super::{Credentials, User, UserLimits, home, refused};
-use crate::error::Result;
-use crate::storage::MemoryFs;
+use crate::error::{Error, ErrorKind, Result};
+use crate::storage::{Directory, File, FileSystem, Follow, Metadata, OpenOptions, VirtualPath};
 
 /// The user of an entry: opens the home, making it where the entry says so.
 /// For a question nothing is made or opened.
@@ -29,7 +29,7 @@ pub(super) fn user(
         false => home::Missing::Refuse,
     };
     let file_system = match credentials.question {
-        true => Arc::new(MemoryFs::new()),
+        true => Arc::new(Unopened),
         false => home::open(&entry.home, missing)?,
     };
     let limits = &defaults.limits;
@@ -49,6 +49,29 @@ pub(super) fn user(
     user.dir_mode = options.dir_mode;
     user.directories = entry.options.directories;
     Ok(user)
+}
+
+/// What somebody who has only asked sees of a home: nothing.
+struct Unopened;
+
+impl Unopened {
+    fn refuse<T>() -> Result<T> {
+        Err(Error::new(ErrorKind::Denied, "the home was not opened"))
+    }
+}
+
+impl FileSystem for Unopened {
+    fn metadata(&self, _: &VirtualPath, _: Follow) -> Result<Metadata> {
+        Unopened::refuse()
+    }
+
+    fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {
+        Unopened::refuse()
+    }
+
+    fn read_dir(&self, _: &VirtualPath) -> Result<Box<dyn Directory>> {
+        Unopened::refuse()
+    }
 }
 
 /// The conditions of the line, once the secret is shown.

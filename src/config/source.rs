@@ -93,11 +93,12 @@ impl Source {
     /// Variables called `WHARFD_` and a key; lists are separated by blanks.
     pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Self {
         let mut source = Source::new();
-        let mut variables: Vec<_> = variables
-            .filter(|(name, _)| name.starts_with("WHARFD_"))
-            .collect();
-        variables.sort_unstable();
-        for (variable, value) in variables {
+        let mut ours: Vec<(String, String)> = Vec::new();
+        for variable in variables.filter(|(name, _)| name.starts_with("WHARFD_")) {
+            let place = ours.partition_point(|known| *known < variable);
+            ours.insert(place, variable);
+        }
+        for (variable, value) in ours {
             let name = variable["WHARFD_".len()..]
                 .to_ascii_lowercase()
                 .replace('_', "-");

@@ -1,7 +1,7 @@
 //! The command line: the keys of the configuration as flags, and the few
 //! words that are the program's own.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
@@ -49,7 +49,7 @@ pub enum Wish {
 }
 
 /// Where the values in force were given, by key; defaults are not in it.
-pub type Places = BTreeMap<&'static str, String>;
+pub type Places = HashMap<&'static str, String>;
 
 /// Settings and the program's own flags.
 pub struct Invocation {

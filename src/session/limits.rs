@@ -4,7 +4,7 @@
 
 mod bans;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ struct State {
     users: HashMap<String, u32>,
     bans: Bans,
     /// Strangers who have not been told to give way, the oldest first.
-    waiting: BTreeMap<u64, Waiting>,
+    waiting: Vec<Waiting>,
     /// Sessions that have been told to, and are not gone yet.
     giving_way: u32,
     next: u64,
@@ -52,6 +52,7 @@ struct State {
 }
 
 struct Waiting {
+    number: u64,
     network: Network,
     since: Instant,
     place: Arc<Place>,
@@ -90,13 +91,13 @@ impl State {
         };
         let most = self
             .waiting
-            .values()
+            .iter()
             .map(|waiting| strangers(&waiting.network))
             .max()?;
-        let (&number, _) = self.waiting.iter().find(|(_, waiting)| {
+        let at = self.waiting.iter().position(|waiting| {
             strangers(&waiting.network) == most && waiting.since.elapsed() >= age
         })?;
-        let place = self.waiting.remove(&number)?.place;
+        let place = self.waiting.remove(at).place;
         // Under the lock, so that no login comes between.
         place.gives_way.store(true, SeqCst);
         self.giving_way += 1;
@@ -110,13 +111,23 @@ impl State {
 
     fn wait_as_stranger(&mut self, network: Network, place: &Arc<Place>) -> u64 {
         self.next += 1;
-        let waiting = Waiting {
+        self.waiting.push(Waiting {
+            number: self.next,
             network,
             since: Instant::now(),
             place: Arc::clone(place),
-        };
-        self.waiting.insert(self.next, waiting);
+        });
         self.next
+    }
+
+    /// It waits no longer, if it still did.
+    fn waits_no_more(&mut self, number: u64) {
+        let found = self
+            .waiting
+            .binary_search_by_key(&number, |waiting| waiting.number);
+        if let Ok(at) = found {
+            self.waiting.remove(at);
+        }
     }
 }
 
@@ -270,7 +281,7 @@ impl Ticket {
             ));
         }
         state.users.insert(user.into(), here + 1);
-        state.waiting.remove(&self.waits);
+        state.waits_no_more(self.waits);
         state.strangers -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
             counts.strangers -= 1;
@@ -302,7 +313,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.log_out();
         let mut state = self.limits.state();
-        state.waiting.remove(&self.waits);
+        state.waits_no_more(self.waits);
         if self.place.gives_way.load(SeqCst) {
             state.giving_way -= 1;
         }

@@ -1,7 +1,6 @@
 //! The sessions that are alive, for `who`, for limits and for the end of the
 //! server. A session writes into its own [`Live`]; others read.
 
-use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -14,7 +13,8 @@ use crate::net::socket::Socket;
 #[derive(Default)]
 pub struct Registry {
     next: AtomicU64,
-    live: Mutex<BTreeMap<u64, Arc<Live>>>,
+    /// By their numbers.
+    live: Mutex<Vec<Arc<Live>>>,
 }
 
 /// What is known about one session.
@@ -155,7 +155,7 @@ pub enum Wake {
 }
 
 impl Registry {
-    fn live(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Live>>> {
+    fn live(&self) -> MutexGuard<'_, Vec<Arc<Live>>> {
         self.live
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -163,6 +163,8 @@ impl Registry {
 
     /// Enters a new session.
     pub fn enter(&self, peer: SocketAddr, protocol: &'static str) -> Arc<Live> {
+        // Locked before the number is taken, so that they come in order.
+        let mut all = self.live();
         let live = Arc::new(Live {
             id: self.next.fetch_add(1, Relaxed) + 1,
             peer,
@@ -174,17 +176,20 @@ impl Registry {
             control: Mutex::default(),
             gives_way: AtomicBool::new(false),
         });
-        self.live().insert(live.id, Arc::clone(&live));
+        all.push(Arc::clone(&live));
         live
     }
 
     /// Takes a session out.
     pub fn leave(&self, id: u64) {
-        self.live().remove(&id);
+        let mut all = self.live();
+        if let Ok(at) = all.binary_search_by_key(&id, |live| live.id) {
+            all.remove(at);
+        }
     }
 
     /// All sessions, the oldest first.
     pub fn all(&self) -> Vec<Arc<Live>> {
-        self.live().values().cloned().collect()
+        self.live().clone()
     }
 }

@@ -87,15 +87,16 @@ impl Table {
 
     /// Names that folders add to a directory, sorted.
     fn names_in(&self, directory: &VirtualPath) -> Vec<Vec<u8>> {
-        let mut names: Vec<Vec<u8>> = self
-            .points
-            .iter()
-            .filter(|point| point.at.starts_with(directory))
-            .filter_map(|point| point.at.components().nth(directory.components().count()))
-            .map(<[u8]>::to_vec)
-            .collect();
-        names.sort_unstable();
-        names.dedup();
+        let depth = directory.components().count();
+        let points = self.points.iter();
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        for point in points.filter(|point| point.at.starts_with(directory)) {
+            if let Some(name) = point.at.components().nth(depth)
+                && let Err(place) = names.binary_search_by(|known| known.as_slice().cmp(name))
+            {
+                names.insert(place, name.to_vec());
+            }
+        }
         names
     }
 

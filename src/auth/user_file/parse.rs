@@ -126,13 +126,15 @@ pub(super) fn scan(
     // Among equal names the first in the file stays first. (Not by a stable
     // sort, which is twice the code.)
     offsets.sort_unstable_by(|a, b| name_at(text, *a).cmp(name_at(text, *b)).then(a.cmp(b)));
-    mistakes.extend(duplicates(text, &offsets));
-    mistakes.truncate(MISTAKES_MAX);
-    if mistakes.is_empty() {
-        Ok(offsets)
-    } else {
-        mistakes.sort_unstable_by_key(|mistake| (mistake.line, mistake.column));
-        Err(mistakes)
+    let room = MISTAKES_MAX - mistakes.len();
+    for mistake in duplicates(text, &offsets).into_iter().take(room) {
+        let before = |known: &Mistake| (known.line, known.column) <= (mistake.line, mistake.column);
+        let place = mistakes.partition_point(before);
+        mistakes.insert(place, mistake);
+    }
+    match mistakes.is_empty() {
+        true => Ok(offsets),
+        false => Err(mistakes),
     }
 }
 
