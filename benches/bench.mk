@@ -6,7 +6,7 @@ ROUNDS ?= 3
 .PHONY: bench bench-compare
 
 bench: ## Measure wharfd beside its peers (12 minutes, root), into benches/ and README; BENCH=retr,list for some rows, KEEP=no leaves both
-	$(CARGO) build --release --locked --bin wharfd
+	$(MAKE) all small
 	ROUNDS=$(ROUNDS) $(CARGO) bench --locked --bench bench
 	@cat target/bench-results/summary.md
 	@test -n '$(BENCH)' || test '$(KEEP)' = no || { \

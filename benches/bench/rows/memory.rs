@@ -1,21 +1,30 @@
 //! Memory: an idle server, an idle session, a session in the middle of a transfer.
 
 use super::bulk::Login;
-use super::{Body, Metric, Row, Sample};
+use super::{Body, Metric, PLAIN, Row, Sample};
 use crate::client::Client;
-use crate::servers::{Kind, Running};
-use crate::{Result, isolate, measure};
+use crate::servers::{Kind, Running, Setup};
+use crate::{Result, isolate, measure, project};
 use std::io::Write;
 use std::time::Duration;
 
 const SERVER: Metric = Metric::less("idle server", "KiB PSS");
 const SESSION: Metric = Metric::less("a session", "KiB PSS");
+const LEFT: Metric = Metric::less("after 32 sessions", "KiB PSS");
 
 pub fn rows() -> Vec<Row> {
-    let mut rows = vec![
+    vec![
         fresh("idle", "200 idle sessions", |server| {
             idle(server, Client::session)
-        }),
+        })
+        .threads(256),
+        Row::new(
+            "idle",
+            "small build, 32 threads",
+            &[Kind::Wharf],
+            Body::Program(Box::new(small)),
+        )
+        .threads(32),
         fresh("memory", "8 stalled RETR", |server| {
             stalled(server, |client, _| {
                 let data = client.passive()?;
@@ -33,9 +42,7 @@ pub fn rows() -> Vec<Row> {
                 Ok(data)
             })
         }),
-    ];
-    rows[0].threads = 256;
-    rows
+    ]
 }
 
 /// A row whose server is started anew for each sample: threads and heap that an earlier sample has left behind
@@ -45,11 +52,28 @@ pub fn fresh(
     name: &str,
     measure: impl Fn(&Running) -> Result<Sample> + 'static,
 ) -> Row {
-    let mut row = Row::plain(group, name, |_| Ok(Sample::new())).without(Kind::Bare);
-    row.body = Body::Program(Box::new(move |kind, setup| {
+    let body = Body::Program(Box::new(move |kind, setup| {
         measure(&Running::start(kind, setup)?)
     }));
-    row
+    Row::new(group, name, &PLAIN, body).without(Kind::Bare)
+}
+
+/// A router's server before its first session, and when each of its threads has had one.
+fn small(kind: Kind, setup: &Setup) -> Result<Sample> {
+    let setup = Setup {
+        wharfd: project().join("target/small/release/wharfd"),
+        ..setup.clone()
+    };
+    let server = Running::start(kind, &setup)?;
+    let before = measure::pss(server.root());
+    let clients = (0..setup.threads).map(|_| Client::session(server.port));
+    for client in clients.collect::<Result<Vec<_>>>()? {
+        client.quit()?;
+    }
+    std::thread::sleep(Duration::from_millis(1500));
+    let left = measure::pss(server.root());
+    server.cpu();
+    Ok(vec![(SERVER, before), (LEFT, left)])
 }
 
 /// What 200 sessions that have logged in and answered once add to the server, each.

@@ -98,21 +98,30 @@ const PLAIN: [Kind; 5] = [
 ];
 
 impl Row {
+    fn new(group: &'static str, name: impl Into<String>, kinds: &[Kind], body: Body) -> Row {
+        Row {
+            group,
+            name: name.into(),
+            kinds: kinds.to_vec(),
+            tls: false,
+            sftp: false,
+            threads: 64,
+            one_core: false,
+            body,
+        }
+    }
+
     fn plain(
         group: &'static str,
         name: impl Into<String>,
         measure: impl Fn(&Running) -> Result<Sample> + 'static,
     ) -> Row {
-        Row {
-            group,
-            name: name.into(),
-            kinds: PLAIN.to_vec(),
-            tls: false,
-            sftp: false,
-            threads: 64,
-            one_core: false,
-            body: Body::Server(Box::new(measure)),
-        }
+        Row::new(group, name, &PLAIN, Body::Server(Box::new(measure)))
+    }
+
+    fn threads(mut self, threads: usize) -> Row {
+        self.threads = threads;
+        self
     }
 
     fn one_core(mut self) -> Row {

@@ -30,11 +30,10 @@ const LOGINS: usize = 40;
 
 pub fn rows() -> Vec<Row> {
     // Only the servers that hold 5,000 sessions without 5,000 forks.
-    let mut row = Row::plain("scale", "5,000 idle sessions", |_| Ok(Sample::new())).one_core();
-    row.kinds = vec![Kind::Wharf, Kind::Bare];
-    row.threads = 5030;
-    row.body = Body::Program(Box::new(scale));
-    vec![row]
+    let kinds = [Kind::Wharf, Kind::Bare];
+    let body = Body::Program(Box::new(scale));
+    let row = Row::new("scale", "5,000 idle sessions", &kinds, body);
+    vec![row.threads(5030).one_core()]
 }
 
 /// A server for each number of idle sessions, all at once and asked in turn: a slow second of the machine meets all

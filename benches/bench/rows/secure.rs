@@ -46,11 +46,10 @@ pub fn rows() -> Vec<Row> {
         "STOR 1,000 x 4 KiB PROT P",
         move |server| small::store(server, login, FILES),
     ));
-    let mut idle = memory::fresh("tls", "200 idle TLS sessions", move |server| {
+    let idle = memory::fresh("tls", "200 idle TLS sessions", move |server| {
         memory::idle(server, login)
     });
-    idle.threads = 256;
-    rows.push(idle);
+    rows.push(idle.threads(256));
     for row in &mut rows {
         row.tls = true;
     }

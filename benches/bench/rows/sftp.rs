@@ -63,16 +63,9 @@ pub fn rows() -> Vec<Row> {
 fn row(name: String, body: Body) -> Row {
     // One small file after the other is a conversation in lock step.
     let one_core = name.contains("4 KiB");
-    Row {
-        group: "sftp",
-        name,
-        kinds: vec![Kind::Wharf, Kind::Sshd],
-        tls: false,
-        sftp: true,
-        threads: 64,
-        one_core,
-        body,
-    }
+    let mut row = Row::new("sftp", name, &[Kind::Wharf, Kind::Sshd], body);
+    (row.sftp, row.one_core) = (true, one_core);
+    row
 }
 
 fn place(name: &str) -> String {

@@ -12,17 +12,9 @@ use std::time::{Duration, Instant};
 const TIME: Metric = Metric::less("exec to 220", "us");
 
 pub fn rows() -> Vec<Row> {
-    let row = Row {
-        group: "start",
-        name: "inetd start-up".into(),
-        kinds: PLAIN.to_vec(),
-        tls: false,
-        sftp: false,
-        threads: 1,
-        one_core: false,
-        body: Body::Program(Box::new(start)),
-    };
-    vec![row.without(Kind::Bare)]
+    let body = Body::Program(Box::new(start));
+    let row = Row::new("start", "inetd start-up", &PLAIN, body);
+    vec![row.threads(1).without(Kind::Bare)]
 }
 
 fn start(kind: Kind, setup: &Setup) -> Result<Sample> {
