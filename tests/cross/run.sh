@@ -99,7 +99,7 @@ chmod +x "$place/rustc"
 
 for target; do
 	triple=$(triple "$target")
-	flags='-C target-feature=+crt-static'
+	extra=
 	if [ "$target" = musl ]; then
 		# GCC's unwinder serves musl, too, under the name that Rust looks for,
 		# with what it wants of glibc.
@@ -108,29 +108,33 @@ for target; do
 		cp "$(gcc -print-file-name=libgcc_eh.a)" "$place/unwind/libunwind.a"
 		musl-gcc -Os -c -o "$place/unwind/unwind.o" tests/cross/unwind.c
 		ar r "$place/unwind/libunwind.a" "$place/unwind/unwind.o"
-		flags="$flags -C link-self-contained=no -L native=$place/unwind"
+		extra="-C link-self-contained=no -L native=$place/unwind"
+		extra="$extra -C link-arg=-specs=$here/tests/cross/musl.specs"
 	fi
+	# musl-gcc would add specs of its own.
+	[ "$target" = musl ] && gcc=gcc || gcc=$(gnu "$target")-gcc
 	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
-	env "$linker=$(gnu "$target")-gcc" RUSTC="$place/rustc" RUSTC_BOOTSTRAP=1 \
-		RUSTFLAGS="$flags" CARGO_PROFILE_RELEASE_OPT_LEVEL=z \
-		"${CARGO:-cargo}" build --release --locked --no-default-features --features cli \
-		-Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size \
-		--target "$triple" --target-dir "$place/$target"
+	env "$linker=$gcc" RUSTC="$place/rustc" "${MAKE:-make}" small-static \
+		STD=source TARGET="$triple" EXTRA_FLAGS="$extra" SMALL_STATIC_DIR="target/cross/$target"
 	program=$place/$target/$triple/release/wharfd
+	if LC_ALL=C readelf -l "$program" | grep -q INTERP; then
+		echo "cross-check: $target: not static" >&2 && exit 1
+	fi
 	printf '%-10s %8d bytes, static\n' "$target" "$(stat -c %s "$program")"
 
-	# With the standard library that the program was built with.
+	# With the standard library that was built last, for the program.
 	built=$place/$target/$triple/release/deps
 	library=
 	for crate in std core alloc panic_unwind compiler_builtins; do
-		library="$library --extern noprelude:$crate=$(ls "$built/lib$crate-"*.rlib)"
+		# shellcheck disable=SC2012 # names that cargo has made
+		library="$library --extern noprelude:$crate=$(ls -t "$built/lib$crate-"*.rlib | head -n 1)"
 	done
 	run=$(emulator "$target")
 	[ "$run" != - ] || run=
 	# shellcheck disable=SC2086 # lists of words
 	RUSTC_BOOTSTRAP=1 "$place/rustc" --edition 2024 --target "$triple" -Z unstable-options \
 		$library -L "dependency=$built" -C opt-level=z -C lto=fat -C codegen-units=1 \
-		-C "linker=$(gnu "$target")-gcc" $flags -o "$place/panic" tests/cross/panic.rs
+		-C "linker=$gcc" -C target-feature=+crt-static $extra -o "$place/panic" tests/cross/panic.rs
 	# shellcheck disable=SC2086
 	$run "$place/panic" 2>/dev/null | tail -n 1 | grep -qx 'the server goes on' || {
 		echo "cross-check: $target: a panic ends the whole program" >&2 && exit 1
