@@ -157,8 +157,8 @@ test-lean: lean-static ## Run the tests of TLS and of SSH's parts on that OpenSS
 	$(CARGO) test --locked $(FEATURES) --target-dir target/lean-test --lib -- ssh:: net::tls --skip old_versions_are_refused
 
 CROSS ?= aarch64 armv7 riscv64
-cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian)
-	sh tests/cross/run.sh $(CROSS)
+cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian); LEAN=yes with TLS and SSH
+	LEAN=$(LEAN) sh tests/cross/run.sh $(CROSS)
 
 # What a package could spoil: the tests that read files of the tree, and the
 # face and examples that others build on. PACKAGE_TESTS= runs all.

@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Bytes that one call may fill: about a thousand entries.
-const BYTES: usize = 32 * 1024;
+/// Bytes that one call may fill: about five hundred entries.
+const BYTES: usize = 16 * 1024;
 
 /// Before the name: the numbers of the inode and of the place, of eight bytes
 /// each, the record's length, two, and the kind.
@@ -41,7 +41,8 @@ impl Records {
                 BYTES,
             )
         };
-        self.filled = usize::try_from(bytes).map_err(|_| io::Error::last_os_error())?;
+        let filled = usize::try_from(bytes).map_err(|_| io::Error::last_os_error())?;
+        self.filled = filled.min(BYTES);
         Ok(())
     }
 
@@ -52,10 +53,10 @@ impl Records {
 
     /// Kind (`d_type`) and name of the next one.
     pub(crate) fn next(&mut self) -> Option<(u8, &[u8])> {
-        // SAFETY: there are `BYTES` of initialised memory, any of which is a
-        // byte, and they are borrowed as the words are.
-        let all = unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast::<u8>(), BYTES) };
-        let record = all.get(self.at..self.filled)?;
+        // SAFETY: there are more bytes than `filled`, initialised (which the kernel
+        // alone would not do between two records), and borrowed as the words are.
+        let all = unsafe { std::slice::from_raw_parts(self.words.as_ptr().cast(), self.filled) };
+        let record: &[u8] = all.get(self.at..)?;
         // Past what is there, unless it holds together.
         self.at = self.filled;
         let length = u16::from_ne_bytes(*record.get(16..)?.first_chunk()?);

@@ -4,6 +4,8 @@
 #
 #   sh tests/cross/run.sh [TARGET...]      aarch64 armv7 riscv64 x86_64 musl
 #
+# LEAN=yes builds lean-static as well, and holds sessions under TLS and SSH.
+#
 # The first three are what it builds unless told. x86_64 and musl (x86-64 with
 # musl for its C library) run as they are: they show what a standard library
 # compiled for size, without backtraces, makes of the binary.
@@ -57,6 +59,9 @@ emulator() {
 	*) echo "qemu-$1" ;;
 	esac
 }
+
+lean=
+[ "${LEAN-}" != yes ] || lean='lean-static'
 
 packages=
 for target; do
@@ -114,13 +119,19 @@ for target; do
 	# musl-gcc would add specs of its own.
 	[ "$target" = musl ] && gcc=gcc || gcc=$(gnu "$target")-gcc
 	linker=CARGO_TARGET_$(echo "$triple" | tr a-z- A-Z_)_LINKER
-	env "$linker=$gcc" RUSTC="$place/rustc" "${MAKE:-make}" small-static \
-		STD=source TARGET="$triple" EXTRA_FLAGS="$extra" SMALL_STATIC_DIR="target/cross/$target"
-	program=$place/$target/$triple/release/wharfd
-	if LC_ALL=C readelf -l "$program" | grep -q INTERP; then
-		echo "cross-check: $target: not static" >&2 && exit 1
-	fi
-	printf '%-10s %8d bytes, static\n' "$target" "$(stat -c %s "$program")"
+	for build in small-static $lean; do
+		env "$linker=$gcc" RUSTC="$place/rustc" "${MAKE:-make}" "$build" \
+			STD=source TARGET="$triple" EXTRA_FLAGS="$extra" SMALL_STATIC_DIR="target/cross/$target"
+		case $build in
+		small-static) program=$place/$target/$triple/release/wharfd ;;
+		*) program=$here/target/$build/$triple/release/wharfd ;;
+		esac
+		if LC_ALL=C readelf -l "$program" | grep -q INTERP; then
+			echo "cross-check: $target: not static" >&2 && exit 1
+		fi
+		printf '%-10s %8d bytes, %s\n' "$target" "$(stat -c %s "$program")" "$build"
+		python3 tests/cross/session.py "$(emulator "$target")" "$program"
+	done
 
 	# With the standard library that was built last, for the program.
 	built=$place/$target/$triple/release/deps
@@ -139,6 +150,5 @@ for target; do
 	$run "$place/panic" 2>/dev/null | tail -n 1 | grep -qx 'the server goes on' || {
 		echo "cross-check: $target: a panic ends the whole program" >&2 && exit 1
 	}
-	python3 tests/cross/session.py "$(emulator "$target")" "$program"
 done
 echo "cross-check: all well"

@@ -1,6 +1,7 @@
 """A session with a wharfd that an emulator runs: login, list, get, put,
 resume, sizes beyond 4 GiB and times beyond 2038 (which a 32-bit build gets
-wrong first), over FTP and through the SFTP subsystem.
+wrong first), over FTP and through the SFTP subsystem; where it was built with
+them, also over FTPS and SSH.
 
     python3 session.py EMULATOR|- PROGRAM
 """
@@ -9,6 +10,7 @@ import ftplib
 import io
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -86,14 +88,34 @@ def ftp_session(port, root):
     ftp.quit()
 
 
+def tls_session(port, root):
+    """Control and data connections under TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    ftp = ftplib.FTP_TLS(context=context)
+    ftp.connect("127.0.0.1", port, timeout=DEADLINE)
+    ftp.login("ann", "secret")
+    ftp.prot_p()
+    content = bytes(range(256)) * 4096
+    ftp.storbinary("STOR secret", io.BytesIO(content[:300_000]))
+    ftp.storbinary("STOR secret", io.BytesIO(content[300_000:]), rest=300_000)
+    got = io.BytesIO()
+    ftp.retrbinary("RETR secret", got.write)
+    same("a download under TLS", got.getvalue(), content)
+    same("LIST under TLS", any(line.endswith(" secret") for line in listing(ftp)), True)
+    ftp.quit()
+    os.remove(os.path.join(root, "secret"))
+
+
 def listing(ftp):
     lines = []
     ftp.retrlines("LIST", lines.append)
     return lines
 
 
-def sftp_session(command, root, work):
-    """The subsystem, with OpenSSH's client and no sshd between."""
+def sftp_session(way, root, work):
+    """With OpenSSH's client, whose words for the `way` to the server are given."""
     sent = os.path.join(work, "local")
     with open(sent, "wb") as file:
         file.write(b"0123456789" * 50_000)
@@ -103,7 +125,7 @@ def sftp_session(command, root, work):
         file.write(b"0123456789" * 20_000)
     batch = f"put -p {sent} over-sftp\nreget over-sftp {back}\nls -ln\nbye\n"
     done = subprocess.run(
-        ["sftp", "-q", "-b", "-", "-D", " ".join([*command, "--sftp-server", "--root", root])],
+        ["sftp", "-q", "-b", "-", *way],
         input=batch.encode(), capture_output=True, timeout=DEADLINE, check=False,
     )
     if done.returncode != 0:
@@ -112,6 +134,15 @@ def sftp_session(command, root, work):
         same("reget", file.read(), b"0123456789" * 50_000)
     same("a late time over SFTP", int(os.stat(os.path.join(root, "over-sftp")).st_mtime), LATE_SECONDS)
     same("ls beyond 4 GiB", str(HUGE + 13) in done.stdout.decode(), True)
+
+
+def port_of(server):
+    """Of the next listener."""
+    line = server.stdout.readline().decode()
+    found = re.search(r":(\d+)\s*$", line)
+    if not found:
+        sys.exit(f"cross-check: the server does not say its port: {line!r}")
+    return int(found.group(1))
 
 
 def main():
@@ -123,27 +154,44 @@ def main():
         users = os.path.join(work, "users")
         subprocess.run([*command, "passwd", "-c", users, "ann"], input=b"secret\n", check=True,
                        capture_output=True, timeout=DEADLINE)
+        key = os.path.join(work, "key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
         with open(users, encoding="utf-8") as file:
-            name, secret, *rest = file.read().rstrip("\n").split(":")
+            name, secret, *_ = file.read().rstrip("\n").split(":")
         with open(users, "w", encoding="utf-8") as file:
-            file.write(":".join([name, secret, root, "read-write", ""]) + "\n")
+            file.write(":".join([name, secret, root, "read-write", f"keys={key}.pub"]) + "\n")
+        version = subprocess.run([*command, "--version"], check=True, capture_output=True,
+                                 timeout=DEADLINE).stdout.decode()
+        protocols = ["FTP", "SFTP"]
+        more = ["--state-dir", work]
+        if "+ftps" in version:
+            protocols.append("FTPS")
+            more.append("--self-signed")
+        if "+sftp" in version:
+            protocols.append("SSH")
+            more += ["--listen-sftp", "127.0.0.1:0"]
         server = subprocess.Popen(
             [*command, "--listen", "127.0.0.1:0", "--print-port", "--users", users, "--threads", "4",
-             "--login-delay", "0"],
+             "--login-delay", "0", *more],
             stdout=subprocess.PIPE,
         )
         try:
-            line = server.stdout.readline().decode()
-            found = re.search(r":(\d+)\s*$", line)
-            if not found:
-                sys.exit(f"cross-check: the server does not say its port: {line!r}")
-            ftp_session(int(found.group(1)), root)
+            port = port_of(server)
+            ftp_session(port, root)
+            if "FTPS" in protocols:
+                tls_session(port, root)
+            # The subsystem, with no sshd between.
+            subsystem = " ".join([*command, "--sftp-server", "--root", root])
+            sftp_session(["-D", subsystem], root, work)
+            if "SSH" in protocols:
+                options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+                there = ["-i", key, "-P", str(port_of(server)), *options, "ann@127.0.0.1"]
+                sftp_session(there, root, work)
         finally:
             server.terminate()
             status = server.wait(timeout=DEADLINE)
         same("the server's end", status, 0)
-        sftp_session(command, root, work)
-    print(f"           a session over FTP, one over SFTP, 5 GiB and the year 2040: well")
+    print(f"           sessions over {', '.join(protocols)}, 5 GiB and the year 2040: well")
 
 
 if __name__ == "__main__":
