@@ -5,6 +5,7 @@
 //! the run, and no server outlives it.
 
 use crate::Result;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -25,6 +26,19 @@ pub const USER_ID: u32 = 2000;
 /// The home of [`USER`] and of anonymous.
 pub fn home() -> PathBuf {
     Path::new(PLACE).join("home")
+}
+
+/// Makes sure that there is memory for `bytes` of uploads: a virtual machine gives free pages back to its host, and
+/// the server that takes them again would wait for the host, up to as long as for all else. Which one it is is luck.
+pub fn have_memory(bytes: u64) -> Result<()> {
+    let path = home().join("memory");
+    let block = vec![1; 8 << 20];
+    let mut file = std::fs::File::create(&path)?;
+    for _ in 0..bytes.div_ceil(block.len() as u64) {
+        file.write_all(&block)?;
+    }
+    std::fs::remove_file(path)?;
+    Ok(())
 }
 
 /// Runs this program again inside fresh namespaces and returns its exit code; `None` when we are inside.

@@ -67,6 +67,7 @@ pub fn retrieve(server: &Running, login: Login, sessions: usize, size: u64) -> R
 /// Every session uploads `size` MiB under a name of its own.
 pub fn store(server: &Running, login: Login, sessions: usize, size: u64) -> Result<Sample> {
     let source = Arc::new(Source::new(8 << 20)?);
+    isolate::have_memory(sessions as u64 * size * MIB)?;
     let sample = together(server, login, sessions, size, move |client, number| {
         client.store(&format!("STOR up/big-{number}"), &source, size * MIB)
     });

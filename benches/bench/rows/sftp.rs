@@ -130,6 +130,9 @@ fn sample(work: Work, amount: f64, elapsed: f64, spent: f64) -> Sample {
 fn perform(session: &mut Sftp, work: Work) -> Result<(f64, f64)> {
     // Relative names: sshd starts in the home that is the root of wharfd's jail.
     let uploads = isolate::home().join("up");
+    if let Work::Put = work {
+        isolate::have_memory(GIB)?;
+    }
     let start = Instant::now();
     let amount = match work {
         Work::Get => {
