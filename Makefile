@@ -122,9 +122,11 @@ small: ## Build without OpenSSL, for routers: target/small/release/wharfd; STD=s
 	  --target-dir target/small
 	@echo $(SMALL_BINARY)
 
+# With the system's OpenSSL, unless OPENSSL_DIR or OPENSSL_LIB_DIR names another.
+SYSTEM_OPENSSL = $(if $(OPENSSL_DIR)$(OPENSSL_LIB_DIR),,$(NATIVE))
 static: build-deps ## One static file, for TARGET (this machine): target/static/TARGET/release/wharfd
-	$(call ARCHIVES,target/static,c ssl crypto) \
-	$(if $(NATIVE),OPENSSL_LIB_DIR="$$archives" OPENSSL_INCLUDE_DIR="$$(pkg-config --variable=includedir openssl)") \
+	$(call ARCHIVES,target/static,c $(if $(SYSTEM_OPENSSL),ssl crypto)) \
+	$(if $(SYSTEM_OPENSSL),OPENSSL_LIB_DIR="$$archives" OPENSSL_INCLUDE_DIR="$$(pkg-config --variable=includedir openssl)") \
 	RUSTFLAGS="$(STATIC_FLAGS)" OPENSSL_STATIC=1 \
 	$(CARGO) build --release --locked $(FEATURES) --target $(TARGET) --target-dir target/static
 	@echo $(STATIC)
