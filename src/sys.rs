@@ -23,6 +23,11 @@ pub(crate) fn close(fd: OwnedFd) -> io::Result<()> {
     }
 }
 
+/// What the last call of the C library has failed with.
+fn last_errno() -> Errno {
+    Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)
+}
+
 /// Gives back the pages of the calling thread's stack that were needed once
 /// and are not now: a session waits for hours with what a hash or a listing
 /// has touched. The main thread's are left alone; it serves one session.
@@ -146,7 +151,7 @@ pub(crate) fn change_mode_no_follow(
     };
     match result {
         0 => Ok(()),
-        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+        _ => Err(last_errno()),
     }
 }
 

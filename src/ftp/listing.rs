@@ -36,16 +36,11 @@ impl Columns {
         }
     }
 
+    // In place, a piece whose length the compiler knows is a few moves.
+    #[inline(always)]
     fn put(&mut self, piece: &[u8]) {
         self.text[self.length..][..piece.len()].copy_from_slice(piece);
         self.length += piece.len();
-    }
-
-    /// A piece whose length the compiler knows: a few moves.
-    #[inline(always)]
-    fn word<const LENGTH: usize>(&mut self, piece: &[u8; LENGTH]) {
-        self.text[self.length..][..LENGTH].copy_from_slice(piece);
-        self.length += LENGTH;
     }
 
     fn push(&mut self, byte: u8) {
@@ -125,7 +120,7 @@ pub fn long_line(
                 }
             }
         }
-        Owners::Hidden => columns.word(b" ftp      ftp     "),
+        Owners::Hidden => columns.put(b" ftp      ftp     "),
     }
     columns.push(b' ');
     columns.number(metadata.size, 12);
@@ -135,8 +130,8 @@ pub fn long_line(
     columns.push(b' ');
     columns.number(moment.day.into(), 2);
     columns.push(b' ');
-    let digits = moment.digits();
     if (now - RECENT..=now + 86400).contains(&metadata.modified) {
+        let digits = moment.digits();
         columns.put(&digits[8..10]);
         columns.push(b':');
         columns.put(&digits[10..12]);
@@ -287,39 +282,39 @@ pub fn facts_line(
         });
     }
     if !metadata.is_dir() && facts.has(1 << 1) {
-        columns.word(b"size=");
+        columns.put(b"size=");
         columns.number(metadata.size, 0);
         columns.push(b';');
     }
     if facts.has(1 << 2) {
-        columns.word(b"modify=");
-        columns.word(&Utc::from_seconds(metadata.modified).digits());
+        columns.put(b"modify=");
+        columns.put(&Utc::from_seconds(metadata.modified).digits());
         columns.push(b';');
     }
     if facts.has(1 << 3) {
-        columns.word(b"perm=");
+        columns.put(b"perm=");
         perm(&mut columns, metadata.kind, perms);
         columns.push(b';');
     }
     if facts.has(1 << 4) {
-        columns.word(b"unique=");
+        columns.put(b"unique=");
         columns.hexadecimal(metadata.id.0);
         columns.push(b'g');
         columns.hexadecimal(metadata.id.1);
         columns.push(b';');
     }
     if facts.has(1 << 5) {
-        columns.word(b"UNIX.mode=");
+        columns.put(b"UNIX.mode=");
         columns.octal(metadata.mode);
         columns.push(b';');
     }
     if facts.has(1 << 6) {
-        columns.word(b"UNIX.owner=");
+        columns.put(b"UNIX.owner=");
         columns.number(metadata.uid.into(), 0);
         columns.push(b';');
     }
     if facts.has(1 << 7) {
-        columns.word(b"UNIX.group=");
+        columns.put(b"UNIX.group=");
         columns.number(metadata.gid.into(), 0);
         columns.push(b';');
     }

@@ -1,7 +1,8 @@
 //! getdents64(2) into a buffer that is read in place.
 
-use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+
+use rustix::io::Result;
 
 /// Bytes that one call may fill: about five hundred entries.
 const BYTES: usize = 16 * 1024;
@@ -29,7 +30,7 @@ impl Records {
     }
 
     /// Takes the next ones of `directory`; there are none at its end.
-    pub(crate) fn read(&mut self, directory: impl AsFd) -> io::Result<()> {
+    pub(crate) fn read(&mut self, directory: impl AsFd) -> Result<()> {
         (self.filled, self.at) = (0, 0);
         // SAFETY: the kernel writes into the buffer, which is ours alone, and no
         // more than the bytes that it is told.
@@ -41,8 +42,10 @@ impl Records {
                 BYTES,
             )
         };
-        let filled = usize::try_from(bytes).map_err(|_| io::Error::last_os_error())?;
-        self.filled = filled.min(BYTES);
+        match usize::try_from(bytes) {
+            Ok(filled) => self.filled = filled.min(BYTES),
+            Err(_) => return Err(super::last_errno()),
+        }
         Ok(())
     }
 
@@ -51,7 +54,8 @@ impl Records {
         self.at >= self.filled
     }
 
-    /// Kind (`d_type`) and name of the next one.
+    /// Kind (`d_type`) and name of the next one; `None` if it does not hold
+    /// together.
     pub(crate) fn next(&mut self) -> Option<(u8, &[u8])> {
         // SAFETY: there are more bytes than `filled`, initialised (which the kernel
         // alone would not do between two records), and borrowed as the words are.

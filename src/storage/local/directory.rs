@@ -33,13 +33,10 @@ impl LocalDirectory {
 
     /// Takes the next batch; it is empty at the end.
     fn refill(&mut self) -> Result<()> {
-        loop {
-            match self.records.read(&self.fd) {
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::INTR) => {}
-                // Linux says this in a directory that was removed meanwhile.
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => return Ok(()),
-                outcome => return outcome.doing("reading a directory"),
-            }
+        match retry(|| self.records.read(&self.fd)) {
+            // Linux says this in a directory that was removed meanwhile.
+            Err(Errno::NOENT) => Ok(()),
+            outcome => outcome.doing("reading a directory"),
         }
     }
 }
@@ -50,9 +47,14 @@ impl Directory for LocalDirectory {
         loop {
             if self.records.are_done() {
                 self.refill()?;
+                if self.records.are_done() {
+                    return Ok(None);
+                }
             }
+            // Never an end that is none.
             let Some((entry, bytes)) = self.records.next() else {
-                return Ok(None);
+                let broken = "a record of a directory does not hold together";
+                return Err(Error::new(ErrorKind::Internal, broken));
             };
             if !matches!(bytes, b"." | b"..") {
                 name.extend_from_slice(bytes);
