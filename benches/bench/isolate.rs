@@ -28,8 +28,9 @@ pub fn home() -> PathBuf {
     Path::new(PLACE).join("home")
 }
 
-/// Makes sure that there is memory for `bytes` of uploads: a virtual machine gives free pages back to its host, and
-/// the server that takes them again would wait for the host, up to as long as for all else. Which one it is is luck.
+/// Takes the memory for `bytes` of uploads once before it is measured: a virtual machine may have given free pages back
+/// to its host, and gets them again slowly. Repeats with several sessions came closer by it; those of one GiB in one
+/// session still vary twofold, for a reason not found.
 pub fn have_memory(bytes: u64) -> Result<()> {
     let path = home().join("memory");
     let block = vec![1; 8 << 20];
