@@ -195,7 +195,8 @@ extern crate self as wharf;
 #[doc(hidden)]
 pub mod os {
     pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas, fork,
+        Fork, Inherited, Landlock, LocalTime, Mappings, SignalSet, become_user, bound_arenas, fork,
+        trim_heap,
     };
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
+mod mappings;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -12,6 +13,8 @@ use std::process::Command;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
+
+pub use mappings::Mappings;
 
 /// Closes a descriptor and says what the last write-back said, which dropping
 /// it does not. Whatever is said, the descriptor is gone (Linux, close(2)).
@@ -72,6 +75,15 @@ pub fn bound_arenas() {
     #[cfg(target_env = "gnu")]
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
+/// Gives back what sessions that have ended leave free in the C library's heap.
+pub fn trim_heap() {
+    // SAFETY: it touches free memory only and may be called at any time.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 
@@ -239,20 +251,7 @@ impl SignalSet {
         }
     }
 
-    /// Waits for one of the signals.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn wait(&self) -> io::Result<i32> {
-        let mut signal = 0;
-        // SAFETY: both point to live values of the right type.
-        match unsafe { libc::sigwait(&self.0, &mut signal) } {
-            0 => Ok(signal),
-            error => Err(io::Error::from_raw_os_error(error)),
-        }
-    }
-
-    /// The same for at most `timeout`; `None` when it has passed.
+    /// Waits for one of the signals, at most `timeout`; `None` when it has passed.
     ///
     /// # Errors
     /// What the system says.

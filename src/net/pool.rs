@@ -167,6 +167,8 @@ impl Shared {
                 break;
             }
         }
+        // The C library keeps stacks for the threads to come.
+        crate::sys::release_stack();
         state.threads -= 1;
         state.idle -= 1;
         self.free.notify_one();

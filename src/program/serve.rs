@@ -14,6 +14,7 @@ use wharf::auth::{
     UserDefaults, UserFile,
 };
 use wharf::config::Config;
+use wharf::os::Mappings;
 use wharf::session::Services;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
@@ -53,6 +54,9 @@ pub fn run(invocation: Invocation) -> i32 {
     }
 }
 
+/// Between two looks whether nobody is there, so that memory can be given back.
+const QUIET: Duration = Duration::from_secs(60);
+
 /// Everything that runs.
 struct Daemon {
     invocation: Invocation,
@@ -67,6 +71,7 @@ struct Daemon {
     pid_file: Option<PidFile>,
     counters: Arc<Counters>,
     hooks: Option<Arc<Hooks>>,
+    mappings: Mappings,
 }
 
 fn start(
@@ -123,6 +128,7 @@ fn start(
     };
     let helpers = Helpers::bind(config)?;
     let fingerprints = server.fingerprints();
+    let mappings = Mappings::open();
     identity::settle(config)?;
     landlock::apply(config)?;
     if let Some(hooks) = &hooks {
@@ -155,6 +161,7 @@ fn start(
         pid_file,
         counters,
         hooks,
+        mappings,
     })
 }
 
@@ -269,13 +276,13 @@ impl Daemon {
     }
 
     /// How often the main thread has something to do.
-    fn interval(&self) -> Option<Duration> {
+    fn interval(&self) -> Duration {
         let metrics = self.invocation.config.program.metrics_file.as_ref();
         let metrics = metrics.map(|_| counters::INTERVAL);
         [self.notify.heartbeat(), metrics]
             .into_iter()
             .flatten()
-            .min()
+            .fold(QUIET, Duration::min)
     }
 
     fn beat(&self) {
@@ -293,6 +300,10 @@ impl Daemon {
             "{} sessions, {transfers} transfers",
             sessions.len()
         ));
+        if sessions.is_empty() {
+            wharf::os::trim_heap();
+            self.mappings.release();
+        }
     }
 
     fn stop(self, drain: Duration) -> i32 {

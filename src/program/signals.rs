@@ -25,14 +25,10 @@ impl Signals {
         SignalSet::block(&[libc::SIGHUP, libc::SIGINT, libc::SIGTERM]).map(Signals)
     }
 
-    /// Waits for the next one, if there is a `timeout` no longer than that.
-    pub fn wait(&self, timeout: Option<Duration>) -> Option<Signal> {
+    /// Waits for the next one, no longer than `timeout`.
+    pub fn wait(&self, timeout: Duration) -> Option<Signal> {
         loop {
-            let signal = match timeout {
-                Some(timeout) => self.0.wait_for(timeout),
-                None => self.0.wait().map(Some),
-            };
-            return match signal {
+            return match self.0.wait_for(timeout) {
                 Ok(None) => None,
                 Ok(Some(libc::SIGHUP)) => Some(Signal::Reload),
                 Ok(Some(libc::SIGINT)) => Some(Signal::Interrupt),
