@@ -9,7 +9,8 @@ use std::io::Write;
 use std::time::Duration;
 
 const SERVER: Metric = Metric::less("idle server", "KiB PSS");
-const SESSION: Metric = Metric::less("a session", "KiB PSS");
+const ONE: Metric = Metric::less("with one session", "KiB PSS");
+const SESSION: Metric = Metric::less("a further session", "KiB PSS");
 const LEFT: Metric = Metric::less("after 32 sessions", "KiB PSS");
 
 pub fn rows() -> Vec<Row> {
@@ -78,43 +79,49 @@ fn small(kind: Kind, setup: &Setup) -> Result<Sample> {
 
 /// What 200 sessions that have logged in and answered once add to the server, each.
 pub fn idle(server: &Running, login: Login) -> Result<Sample> {
-    const SESSIONS: usize = 200;
     let before = measure::pss(server.root());
-    let mut clients = (0..SESSIONS)
-        .map(|_| login(server.port))
-        .collect::<Result<Vec<_>>>()?;
-    for client in &mut clients {
-        client.command("PWD", 257)?;
-    }
     // Idle is who has said nothing for a while.
-    std::thread::sleep(Duration::from_millis(1500));
-    let after = measure::pss(server.root());
-    drop(clients);
+    let pause = Duration::from_millis(1500);
+    let sample = grown(server, 200, pause, |_| {
+        let mut client = login(server.port)?;
+        client.command("PWD", 257)?;
+        Ok(client)
+    })?;
+    Ok([vec![(SERVER, before)], sample].concat())
+}
+
+/// PSS with one session that `open` makes, and what each of `more` adds to that: the first one also has the
+/// program's code mapped, which is everybody's.
+fn grown<T>(
+    server: &Running,
+    more: usize,
+    pause: Duration,
+    open: impl Fn(usize) -> Result<T>,
+) -> Result<Sample> {
+    let held = |numbers: std::ops::Range<usize>| -> Result<(Vec<T>, f64)> {
+        let sessions = numbers.map(&open).collect::<Result<_>>()?;
+        std::thread::sleep(pause);
+        Ok((sessions, measure::pss(server.root())))
+    };
+    let (first, one) = held(0..1)?;
+    let (others, all) = held(1..1 + more)?;
+    drop((first, others));
     server.cpu();
-    Ok(vec![
-        (SERVER, before),
-        (SESSION, (after - before) / SESSIONS as f64),
-    ])
+    Ok(vec![(ONE, one), (SESSION, (all - one) / more as f64)])
 }
 
 fn stalled(
     server: &Running,
     begin: impl Fn(&mut Client, usize) -> Result<std::net::TcpStream>,
 ) -> Result<Sample> {
-    const SESSIONS: usize = 8;
-    let before = measure::pss(server.root());
-    let mut held = Vec::new();
-    for number in 0..SESSIONS {
+    const MORE: usize = 8;
+    let sample = grown(server, MORE, Duration::from_millis(200), |number| {
         let mut client = Client::session(server.port)?;
         let data = begin(&mut client, number)?;
-        held.push((client, data));
-    }
-    std::thread::sleep(Duration::from_millis(200));
-    let after = measure::pss(server.root());
-    drop(held);
-    server.cpu();
-    for number in 0..SESSIONS {
+        Ok((client, data))
+    });
+    for number in 0..=MORE {
         let _ = std::fs::remove_file(isolate::home().join(format!("up/slow-{number}")));
     }
-    Ok(vec![(SESSION, (after - before) / SESSIONS as f64)])
+    sample
 }
