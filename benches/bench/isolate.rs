@@ -5,7 +5,6 @@
 //! the run, and no server outlives it.
 
 use crate::Result;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -26,20 +25,6 @@ pub const USER_ID: u32 = 2000;
 /// The home of [`USER`] and of anonymous.
 pub fn home() -> PathBuf {
     Path::new(PLACE).join("home")
-}
-
-/// Takes the memory for `bytes` of uploads once before it is measured: a virtual machine may have given free pages back
-/// to its host, and gets them again slowly. Repeats with several sessions came closer by it; those of one GiB in one
-/// session still vary twofold, for a reason not found.
-pub fn have_memory(bytes: u64) -> Result<()> {
-    let path = home().join("memory");
-    let block = vec![1; 8 << 20];
-    let mut file = std::fs::File::create(&path)?;
-    for _ in 0..bytes.div_ceil(block.len() as u64) {
-        file.write_all(&block)?;
-    }
-    std::fs::remove_file(path)?;
-    Ok(())
 }
 
 /// Runs this program again inside fresh namespaces and returns its exit code; `None` when we are inside.

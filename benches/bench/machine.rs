@@ -17,7 +17,7 @@ pub fn describe(rounds: usize) -> String {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     format!(
         "{model}, {cores} cores{virtual_machine}, Linux {}, files on tmpfs, client on the same machine, \
-         medians of {rounds} rounds, servers in turn",
+         medians of {rounds} rounds, servers in turn, large uploads the fastest of three in each",
         kernel.trim()
     )
 }

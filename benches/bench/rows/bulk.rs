@@ -28,9 +28,12 @@ pub fn rows() -> Vec<Row> {
     }
     for (sessions, size) in SHAPES {
         let name = format!("STOR {size} MiB x {sessions}");
-        rows.push(Row::plain("stor", name, move |server| {
-            store(server, Client::session, sessions, size)
-        }));
+        rows.push(
+            Row::plain("stor", name, move |server| {
+                store(server, Client::session, sessions, size)
+            })
+            .upload(),
+        );
     }
     for row in &mut rows {
         row.one_core = row.name.ends_with("x 1");
@@ -67,7 +70,6 @@ pub fn retrieve(server: &Running, login: Login, sessions: usize, size: u64) -> R
 /// Every session uploads `size` MiB under a name of its own.
 pub fn store(server: &Running, login: Login, sessions: usize, size: u64) -> Result<Sample> {
     let source = Arc::new(Source::new(8 << 20)?);
-    isolate::have_memory(sessions as u64 * size * MIB)?;
     let sample = together(server, login, sessions, size, move |client, number| {
         client.store(&format!("STOR up/big-{number}"), &source, size * MIB)
     });

@@ -22,11 +22,14 @@ pub fn rows() -> Vec<Row> {
             format!("RETR {size} MiB x {sessions} PROT P"),
             move |server| bulk::retrieve(server, login, sessions, size),
         ));
-        rows.push(Row::plain(
-            "tls",
-            format!("STOR {size} MiB x {sessions} PROT P"),
-            move |server| bulk::store(server, login, sessions, size),
-        ));
+        rows.push(
+            Row::plain(
+                "tls",
+                format!("STOR {size} MiB x {sessions} PROT P"),
+                move |server| bulk::store(server, login, sessions, size),
+            )
+            .upload(),
+        );
     }
     rows.push(Row::plain(
         "tls",
