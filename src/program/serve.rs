@@ -83,6 +83,7 @@ fn start(
         true => Some(background::detach()?),
         false => None,
     };
+    let mappings = Mappings::open();
     let config = &mut invocation.config;
     let program = &mut config.program;
     if parent.is_some() && program.log_file.is_none() && !program.syslog {
@@ -128,7 +129,6 @@ fn start(
     };
     let helpers = Helpers::bind(config)?;
     let fingerprints = server.fingerprints();
-    let mappings = Mappings::open();
     identity::settle(config)?;
     landlock::apply(config)?;
     if let Some(hooks) = &hooks {

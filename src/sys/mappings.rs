@@ -1,34 +1,41 @@
 //! Pages of files that the process has mapped and does not need to keep so.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Seek};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::ops::Range;
 
-/// The process's own mappings (`/proc/self/smaps`, proc_pid_smaps(5)).
-pub struct Mappings(Option<File>);
+/// What the program's loader has mapped: the program itself and its libraries.
+pub struct Mappings {
+    /// The process's own mappings (`/proc/self/smaps`, proc_pid_smaps(5)).
+    list: Option<File>,
+    /// Those that stay where they are until the end.
+    loaded: Vec<Range<usize>>,
+}
 
 impl Mappings {
-    /// Opens their list, which has to come before root is given up and before
-    /// Landlock: both close it. Without /proc there is none.
+    /// Reads the list of mappings. To be called while there is one thread, and
+    /// before root is given up or Landlock is on, which close the list. Without
+    /// it, in a chroot or in small kernels, there is nothing to release.
     pub fn open() -> Self {
-        Mappings(File::open("/proc/self/smaps").ok())
+        let list = File::open("/proc/self/smaps").ok();
+        let loaded = list.as_ref().map_or_else(Vec::new, unchanged);
+        Mappings { list, loaded }
     }
 
     /// Has the kernel unmap what is mapped of programs and libraries: most of it
     /// only the start has run. The page cache keeps it, as long as there is
     /// room, and what is needed again comes back from there at its first use.
     pub fn release(&self) {
-        let Some(mut list) = self.0.as_ref() else {
-            return;
-        };
-        if list.rewind().is_err() {
-            return;
-        }
-        // Gathered first: what reads the list is not needed afterwards either.
-        let ranges: Vec<_> = unchanged(BufReader::new(list)).collect();
-        for range in ranges {
-            // SAFETY: nobody can write to such pages and nobody has, so that the
-            // file has the same bytes.
+        // All of them first: what reads the list is not needed afterwards either.
+        for range in self.list.as_ref().map_or_else(Vec::new, unchanged) {
+            // Other threads may have unmapped whatever has come later, and put
+            // something of their own there since the list was read.
+            if !self.loaded.contains(&range) {
+                continue;
+            }
+            // SAFETY: the loader's mappings stay until the program ends. Nobody
+            // can write to these and nobody has, so that what is read again from
+            // the file are the same bytes.
             unsafe {
                 libc::madvise(
                     std::ptr::without_provenance_mut(range.start),
@@ -43,9 +50,13 @@ impl Mappings {
 /// The mappings of files that hold what the file holds: closed to writing, and
 /// without a page that is the process's own. Relocations make such pages, and so
 /// do a debugger's breakpoints.
-fn unchanged(list: impl BufRead) -> impl Iterator<Item = Range<usize>> {
+fn unchanged(mut list: impl Read + Seek) -> Vec<Range<usize>> {
+    if list.rewind().is_err() {
+        return Vec::new();
+    }
     let mut of_file = None;
-    list.lines().map_while(Result::ok).filter_map(move |line| {
+    let lines = BufReader::new(list).lines().map_while(Result::ok);
+    let ranges = lines.filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
         match (words.next()?, words.next()?) {
             ("Anonymous:" | "Swap:", "0") => None,
@@ -64,7 +75,8 @@ fn unchanged(list: impl BufRead) -> impl Iterator<Item = Range<usize>> {
                 None
             }
         }
-    })
+    });
+    ranges.collect()
 }
 
 #[cfg(test)]
@@ -104,7 +116,9 @@ Anonymous: 0 kB
 Swap: 0 kB
 VmFlags: rd mr mw me
 ";
-        let ranges: Vec<_> = unchanged(list.as_bytes()).collect();
-        assert_eq!(ranges, [0x1000..0x3000, 0x8000..0xb000]);
+        assert_eq!(
+            unchanged(std::io::Cursor::new(list)),
+            [0x1000..0x3000, 0x8000..0xb000]
+        );
     }
 }
