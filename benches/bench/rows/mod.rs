@@ -132,8 +132,8 @@ impl Row {
         self
     }
 
-    /// Large files are written: what a virtual machine's host takes to give memory for them comes and goes, up to
-    /// three times what a server takes, and it only ever adds.
+    /// Large files are written: on a virtual machine the kernel now and then takes three times as long to find memory
+    /// for them, whoever writes. It only ever adds.
     fn upload(mut self) -> Row {
         self.tries = 3;
         self
