@@ -7,7 +7,7 @@ ROUNDS ?= 3
 
 # What is measured is what `make` builds.
 bench bench-compare: export RUSTFLAGS = $(RELEASE_FLAGS)
-bench: ## Measure wharfd beside its peers (12 minutes, root), into benches/ and README; BENCH=retr,list for some rows, KEEP=no leaves both
+bench: ## Measure wharfd beside its peers (20 minutes, root), into benches/ and README; BENCH=retr,list for some rows, KEEP=no leaves both
 	$(CARGO) build --release --locked --bin wharfd
 	$(MAKE) small
 	ROUNDS=$(ROUNDS) $(CARGO) bench --locked --bench bench

@@ -36,10 +36,8 @@ impl Line {
     fn best_peer(&self) -> Option<(Kind, f64)> {
         let peers = self.servers.iter().filter(|(kind, _)| kind.is_peer());
         let values = peers.map(|(kind, values)| (*kind, median(values)));
-        match self.metric.better {
-            Better::More => values.max_by(|a, b| a.1.total_cmp(&b.1)),
-            Better::Less => values.min_by(|a, b| a.1.total_cmp(&b.1)),
-        }
+        let goodness = |value: f64| self.metric.goodness(value);
+        values.max_by(|a, b| goodness(a.1).total_cmp(&goodness(b.1)))
     }
 
     /// How far wharfd is ahead of `other`: above 1 is better, whichever way the metric counts.

@@ -52,6 +52,14 @@ impl Metric {
             better: Better::Less,
         }
     }
+
+    /// Larger for a better number.
+    pub fn goodness(&self, number: f64) -> f64 {
+        match self.better {
+            Better::More => number,
+            Better::Less => -number,
+        }
+    }
 }
 
 /// One measurement of one server.
@@ -147,21 +155,18 @@ impl Row {
 
 /// The sample whose first number is best.
 pub fn fastest(tries: usize, measure: impl Fn() -> Result<Sample>) -> Result<Sample> {
-    let mut best = measure()?;
-    for _ in 1..tries {
-        let next = measure()?;
-        let ahead = match (next.first(), best.first()) {
-            (Some((metric, number)), Some((_, known))) => match metric.better {
-                Better::More => number > known,
-                Better::Less => number < known,
-            },
-            _ => false,
-        };
-        if ahead {
-            best = next;
-        }
-    }
-    Ok(best)
+    let samples = (0..tries)
+        .map(|_| measure())
+        .collect::<Result<Vec<Sample>>>()?;
+    let goodness = |sample: &Sample| {
+        sample
+            .first()
+            .map_or(0.0, |(metric, number)| metric.goodness(*number))
+    };
+    let best = samples
+        .into_iter()
+        .max_by(|a, b| goodness(a).total_cmp(&goodness(b)));
+    Ok(best.ok_or("no tries")?)
 }
 
 /// All rows, in the order of the table.
