@@ -169,6 +169,7 @@ mod ftp;
 #[allow(missing_docs)]
 pub mod fuzz;
 mod net;
+mod server;
 #[doc(hidden)]
 pub mod session;
 #[doc(hidden)]
@@ -223,7 +224,8 @@ pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
 #[doc(inline)]
 pub use events::{Event, Events, TransferLog};
-pub use net::{Protocol, Running, Server};
+#[doc(inline)]
+pub use server::{Protocol, Running, Server};
 #[doc(inline)]
 pub use storage::{File, FileSystem, LocalFs, MemoryFs, Metadata, VirtualPath};
 

@@ -19,7 +19,6 @@ use std::time::Duration;
 pub use crate::address::Network;
 use crate::auth::QuotaFull;
 
-pub use crate::net::tls::ClientCertificate;
 #[doc(hidden)]
 pub use keys::{KEYS, Key, Section};
 pub use node::Node;
@@ -230,6 +229,19 @@ pub enum TlsRequired {
     Login,
     /// Logging in and moving data.
     Data,
+}
+
+/// Whether clients show certificates (only with the feature `tls13`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ClientCertificate {
+    /// None is asked for.
+    #[default]
+    No,
+    /// One is asked for; who has none goes on without.
+    Optional,
+    /// Without one of the authority's certificates there is no session.
+    Required,
 }
 
 /// Whether a data connection must resume the TLS session of its control

@@ -14,6 +14,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::config::ClientCertificate;
+
 #[cfg(all(feature = "ftps", not(feature = "tls13")))]
 #[path = "native.rs"]
 mod backend;
@@ -90,19 +92,6 @@ pub struct CertificateFacts {
     pub days_left: i64,
     /// SHA-256 of the certificate, as upper-case hex pairs with colons.
     pub fingerprint: String,
-}
-
-/// Whether clients show certificates (only with the feature `tls13`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum ClientCertificate {
-    /// None is asked for.
-    #[default]
-    No,
-    /// One is asked for; who has none goes on without.
-    Optional,
-    /// Without one of the authority's certificates there is no session.
-    Required,
 }
 
 /// What TLS needs to know.

@@ -12,7 +12,8 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, T
 use super::channel::{Channel, Progress};
 use super::keys::Identity;
 use super::wire::Wire;
-use super::{ClientCertificate, Purpose, TlsSettings};
+use super::{Purpose, TlsSettings};
+use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a session can be resumed, counted from the control connection's

@@ -17,7 +17,8 @@ use super::channel::{Channel, Progress};
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{ClientCertificate, Direction, Purpose, TlsSettings};
+use super::{Direction, Purpose, TlsSettings};
+use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a session can be resumed, counted from the control connection's

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::socket::Socket;
 use crate::config::Config;
 use crate::error::Result;
+use crate::net::socket::Socket;
 use crate::session::Session;
 
 /// What the sessions of one server need for SSH.

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
-use super::proxy_protocol;
 use super::secure_shell::{self, HostKeys};
-use super::socket::Socket;
-use super::stream::Stream;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp;
+use crate::net::proxy_protocol;
+use crate::net::socket::Socket;
+use crate::net::stream::Stream;
 use crate::session::limits::Ticket;
 use crate::session::{Services, Session, Via};
 

@@ -1,5 +1,13 @@
 //! The server as other programs hold it: [`Server`] before it runs,
-//! [`Running`] while it does.
+//! [`Running`] while it does. What stands above the protocols is in this
+//! directory: from an accepted connection to a session of FTP or SSH.
+
+mod connection;
+mod health;
+mod keys;
+mod pool;
+mod secure_shell;
+mod shared;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,21 +16,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::connection::{self, Host, Protocol};
-use super::health::Health;
-use super::keys::Keys;
-use super::listener::{self, Stop};
-use super::passive::SharedPorts;
-use super::pool::Pool;
-use super::shared::Shared;
-use super::socket::Socket;
-use super::stream::Stream;
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::listener::{self, Stop};
+use crate::net::passive::SharedPorts;
+use crate::net::socket::Socket;
+use crate::net::stream::Stream;
 use crate::session::events::Events;
 use crate::session::identity::Manner;
 use crate::session::{Phase, Services};
+use connection::Host;
+pub use connection::Protocol;
+use health::Health;
+use keys::Keys;
+use pool::Pool;
+use shared::Shared;
 
 /// A server that is not running yet.
 pub struct Server {
@@ -302,7 +311,7 @@ impl Running {
     /// Certificates that can't be used: those before stay in force, and the
     /// other settings hold.
     pub fn set_config(&self, config: Config) -> Result<()> {
-        let tls = super::keys::tls(&config);
+        let tls = keys::tls(&config);
         self.services.set_config(config);
         self.services.set_tls(tls?);
         Ok(())

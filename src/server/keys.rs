@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::secure_shell::HostKeys;
-use super::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
 use crate::config::{ClientCertificate, Config, TlsRequired, TlsReuse};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
 
 /// What a server proves who it is with.
 #[derive(Default)]

@@ -9,10 +9,10 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::listener;
-use super::socket::{Interest, Socket, wait};
 use crate::config::Endpoint;
 use crate::error::Result;
+use crate::net::listener;
+use crate::net::socket::{Interest, Socket, wait};
 
 /// How long a checker may take to ask.
 const DEADLINE: Duration = Duration::from_millis(500);
