@@ -19,9 +19,16 @@ fn files_of_other_servers_become_ours() {
     for (server, file) in [
         ("vsftpd", "vsftpd.conf"),
         ("vsftpd", "vsftpd-debian.conf"),
+        ("vsftpd", "vsftpd-redhat.conf"),
+        ("vsftpd", "vsftpd-virtual-users.conf"),
+        ("vsftpd", "vsftpd-allow-list.conf"),
         ("pure-ftpd", "pure-ftpd.conf"),
+        ("pure-ftpd", "pure-ftpd-accounts.conf"),
         ("pure-ftpd", "pureftpd.passwd"),
         ("proftpd", "proftpd.conf"),
+        ("proftpd", "proftpd-redhat.conf"),
+        ("proftpd", "proftpd-sql-panel.conf"),
+        ("proftpd", "proftpd-groups.conf"),
         ("proftpd", "ftpd.passwd"),
     ] {
         let output = import(server, &directory.join(file));

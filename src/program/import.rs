@@ -19,6 +19,12 @@ a users file. Lines without an equivalent are named in comments, and counted on\
 standard error. FILE is vsftpd.conf; pure-ftpd.conf or pureftpd.passwd;\n\
 proftpd.conf or an AuthUserFile.";
 
+const LOGINS_RESTRICTED: &str = "# Restrictions of logins, named below, have no equivalent: the system's users\n\
+# are not let in. Name the users in a users file, or switch this on yourself.\n";
+
+const RESTRICTIONS: &str =
+    "\n# RESTRICTIONS THAT ARE NOT KEPT. Look at each before the server starts:\n";
+
 /// Largest file that is read.
 const FILE_MAX: u64 = 16 << 20;
 
@@ -47,16 +53,19 @@ pub fn run(arguments: &[String]) -> i32 {
         Err(error) => return Failure::usage(format!("{file}: {error}")).tell(),
     };
     let mut found = read(&text);
-    found.notes.sort_by_key(|(number, ..)| *number);
+    found.notes.sort_by_key(|note| (note.kind, note.line));
     print!("{}", found.text(server));
-    if !found.notes.is_empty() {
-        eprintln!(
-            "wharfd import: {} of {file} without an equivalent, see the comments",
-            match found.notes.len() {
-                1 => "1 line".into(),
-                count => format!("{count} lines"),
-            }
-        );
+    let restrictions = found.notes.iter();
+    let restrictions = restrictions.filter(|note| note.kind == NoteKind::Restriction);
+    match (restrictions.count(), found.notes.len()) {
+        (_, 0) => {}
+        (0, notes) => {
+            eprintln!("wharfd import: {file}: {notes} without an equivalent, see the comments")
+        }
+        (some, notes) => eprintln!(
+            "wharfd import: {file}: {notes} without an equivalent, {some} of them RESTRICTIONS THAT \
+             ARE NOT KEPT, see the comments"
+        ),
     }
     match found.mistakes().first() {
         None => 0,
@@ -113,17 +122,40 @@ enum Rule {
     Anyway,
     /// There is none; why, or what instead.
     Missing(&'static str),
+    /// It narrowed what somebody may do, and nothing here does; what instead.
+    Restriction(&'static str),
+    /// It kept users from logging in, and nothing here does; what instead.
+    /// Users of the system are then not let in.
+    LoginRestriction(&'static str),
 }
 
 type Table = &'static [(&'static str, Rule)];
+
+/// A line without an equivalent.
+struct Note {
+    line: usize,
+    said: String,
+    why: String,
+    kind: NoteKind,
+}
+
+/// Notes are printed by kind, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum NoteKind {
+    /// What it withheld is open here.
+    Restriction,
+    Other,
+}
 
 /// What a file means here.
 #[derive(Default)]
 struct Found {
     settings: Vec<(&'static str, String)>,
     users: Vec<String>,
-    /// Line, what it said, and why there is nothing for it.
-    notes: Vec<(usize, String, String)>,
+    notes: Vec<Note>,
+    /// Whether a line restricted logins of the system's users in a way that
+    /// has no equivalent.
+    logins_restricted: bool,
 }
 
 fn is_yes(value: &str) -> bool {
@@ -151,18 +183,55 @@ impl Found {
     }
 
     fn note(&mut self, line: &Line, why: impl Into<String>) {
-        let what = format!("{} {}", line.name, line.value);
-        self.notes
-            .push((line.number, what.trim().into(), why.into()));
+        self.note_as(NoteKind::Other, line, why);
+    }
+
+    fn restriction(&mut self, line: &Line, why: impl Into<String>) {
+        self.note_as(NoteKind::Restriction, line, why);
+    }
+
+    fn login_restriction(&mut self, line: &Line, why: impl Into<String>) {
+        self.logins_restricted = true;
+        self.restriction(line, why);
+    }
+
+    fn note_as(&mut self, kind: NoteKind, line: &Line, why: impl Into<String>) {
+        let said = format!("{} {}", line.name, line.value);
+        self.notes.push(Note {
+            line: line.number,
+            said: said.trim().into(),
+            why: why.into(),
+            kind,
+        });
+    }
+
+    /// A note on the file as a whole, or on a default that is not written in it.
+    fn note_on_file(&mut self, kind: NoteKind, said: &str, why: &str) {
+        self.notes.push(Note {
+            line: 0,
+            said: said.into(),
+            why: why.into(),
+            kind,
+        });
     }
 
     /// Applies the rows of the table; parts are left to the caller.
     fn apply(&mut self, lines: &[Line], table: Table) {
         for line in lines {
-            let row = table
-                .iter()
-                .find(|(name, _)| name.eq_ignore_ascii_case(&line.name));
+            let row = table.iter().find(|(name, _)| names(name, &line.name));
+            // Settings of databases hold passwords.
+            let bare = Line {
+                value: String::new(),
+                ..line.clone()
+            };
+            let told = if row.is_some_and(|(name, _)| name.ends_with('*')) {
+                &bare
+            } else {
+                line
+            };
             match row.map(|(_, rule)| rule) {
+                // vsftpd and Pure-FTPd take an empty value as "not set".
+                Some(Rule::Same(_)) if line.value.is_empty() => {}
                 Some(Rule::Same(key)) => self.set(key, &line.value),
                 Some(Rule::Switch(key)) => {
                     self.set(key, if is_yes(&line.value) { "yes" } else { "no" })
@@ -179,9 +248,12 @@ impl Found {
                 }
                 Some(Rule::Part | Rule::Anyway) => {}
                 // What is switched off needs nothing instead.
-                Some(Rule::Missing(_)) if is_no(&line.value) => {}
-                Some(Rule::Missing(why)) => self.note(line, *why),
-                None => self.note(line, "unknown"),
+                Some(Rule::Missing(_) | Rule::Restriction(_) | Rule::LoginRestriction(_))
+                    if is_no(&line.value) || line.value.is_empty() => {}
+                Some(Rule::Missing(why)) => self.note(told, *why),
+                Some(Rule::Restriction(why)) => self.restriction(told, *why),
+                Some(Rule::LoginRestriction(why)) => self.login_restriction(told, *why),
+                None => self.restriction(line, "unknown here"),
             }
         }
     }
@@ -204,28 +276,53 @@ impl Found {
         };
         let mut text = format!("# {kind}, made from {server}'s by wharfd import.\n");
         for (key, value) in &self.settings {
+            if *key == "system-users" && self.logins_restricted {
+                text.push_str(LOGINS_RESTRICTED);
+                text.push_str("# ");
+            }
             text.push_str(&format!("{key} {value}\n"));
         }
         for user in &self.users {
             text.push_str(&format!("{user}\n"));
         }
-        if !self.notes.is_empty() {
-            text.push_str("\n# Without an equivalent:\n");
-        }
-        for (number, what, why) in &self.notes {
-            let what = what.escape_debug();
-            text.push_str(&format!("# line {number}: {what}: {why}\n"));
+        let mut heading = None;
+        for note in &self.notes {
+            if heading != Some(note.kind) {
+                heading = Some(note.kind);
+                text.push_str(match note.kind {
+                    NoteKind::Restriction => RESTRICTIONS,
+                    NoteKind::Other => "\n# Without an equivalent:\n",
+                });
+            }
+            let said = note.said.escape_debug();
+            let why = &note.why;
+            text.push_str(&match note.line {
+                0 => format!("# {said}: {why}\n"),
+                line => format!("# line {line}: {said}: {why}\n"),
+            });
         }
         text
     }
 }
 
-/// The value of the last line called `name`.
+/// Whether a row of a table is about the line called `line`; `SQL*` is about
+/// every name that begins so.
+fn names(row: &str, line: &str) -> bool {
+    match row.strip_suffix('*') {
+        Some(start) => line
+            .get(..start.len())
+            .is_some_and(|begin| begin.eq_ignore_ascii_case(start)),
+        None => row.eq_ignore_ascii_case(line),
+    }
+}
+
+/// The value of the last line called `name`; an empty value is none.
 fn value<'a>(lines: &'a [Line], name: &str) -> Option<&'a str> {
     let mut found = lines.iter().rev();
     found
         .find(|line| line.name.eq_ignore_ascii_case(name))
         .map(|line| line.value.as_str())
+        .filter(|value| !value.is_empty())
 }
 
 /// Modes of files and directories from a umask in octal.

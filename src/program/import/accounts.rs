@@ -3,7 +3,7 @@
 
 use wharf::auth::{password, user_file};
 
-use super::Found;
+use super::{Found, Note, NoteKind};
 
 /// One user as the other server has them.
 struct Account<'a> {
@@ -14,6 +14,8 @@ struct Account<'a> {
     gid: &'a str,
     home: &'a str,
     options: Vec<String>,
+    /// Restrictions that have no equivalent: the user is not let in.
+    restricted: bool,
 }
 
 /// pureftpd.passwd; `None` if the text is something else.
@@ -36,16 +38,25 @@ pub(super) fn pure_ftpd(text: &str) -> Option<Found> {
         limit("quota-bytes", fields[12]);
         limit("allow", &fields[15].replace(',', "+"));
         limit("deny", &fields[16].replace(',', "+"));
-        for (what, why) in [
-            (fields[8], "there are no ratios"),
-            (fields[9], "there are no ratios"),
-            (fields[13], "users are not bound to addresses of the server"),
-            (fields[14], "users are not bound to addresses of the server"),
-            (fields[17], "users are not bound to times of the day"),
+        let addresses = "logins at some addresses of the server only are not supported; \
+                         the line is a comment";
+        let times = "logins at some times of the day only are not supported; the line is a comment";
+        let mut restricted = false;
+        for (what, why, kind) in [
+            (fields[8], "ratios are not supported", NoteKind::Other),
+            (fields[9], "ratios are not supported", NoteKind::Other),
+            (fields[13], addresses, NoteKind::Restriction),
+            (fields[14], addresses, NoteKind::Restriction),
+            (fields[17], times, NoteKind::Restriction),
         ] {
             if !matches!(what, "" | "0") {
-                let told = format!("{}: {what}", fields[0]);
-                found.notes.push((number, told, why.into()));
+                restricted |= kind == NoteKind::Restriction;
+                found.notes.push(Note {
+                    line: number,
+                    said: format!("{}: {what}", fields[0]),
+                    why: why.into(),
+                    kind,
+                });
             }
         }
         Account {
@@ -56,6 +67,7 @@ pub(super) fn pure_ftpd(text: &str) -> Option<Found> {
             gid: fields[3],
             home: fields[5],
             options,
+            restricted,
         }
     });
     let accounts: Vec<_> = accounts.collect();
@@ -74,6 +86,7 @@ pub(super) fn passwd(text: &str) -> Option<Found> {
         gid: fields[3],
         home: fields[5],
         options: Vec::new(),
+        restricted: false,
     });
     let mut found = Found::default();
     add(&mut found, accounts.collect());
@@ -117,9 +130,12 @@ fn add(found: &mut Found, accounts: Vec<Account<'_>>) {
             options.push(format!("gid={}", account.gid));
         }
         let mut note = |why: &str| {
-            found
-                .notes
-                .push((account.number, account.name.into(), why.into()));
+            found.notes.push(Note {
+                line: account.number,
+                said: account.name.into(),
+                why: why.into(),
+                kind: NoteKind::Other,
+            });
         };
         let hash = match account.hash {
             "" => {
@@ -144,7 +160,8 @@ fn add(found: &mut Found, accounts: Vec<Account<'_>>) {
         };
         let home = user_file::encoded(home.as_bytes());
         let line = format!(
-            "{}:{hash}:{}:read-write:{}",
+            "{}{}:{hash}:{}:read-write:{}",
+            if account.restricted { "# " } else { "" },
             account.name,
             String::from_utf8_lossy(&home),
             options.join(",")
@@ -156,13 +173,10 @@ fn add(found: &mut Found, accounts: Vec<Account<'_>>) {
         for mistake in mistakes {
             // Line 1 is our comment, if there is one.
             let line = found.users.get(mistake.line - 1);
-            let name = line.and_then(|line| line.split(':').next()).unwrap_or("?");
-            let told = (
-                0,
-                name.to_string(),
-                format!("wharfd will refuse it: {}", mistake.message),
-            );
-            found.notes.push(told);
+            let name = line.and_then(|line| line.split(':').next());
+            let name = name.unwrap_or("?").to_owned();
+            let why = format!("wharfd will refuse it: {}", mistake.message);
+            found.note_on_file(NoteKind::Other, &name, &why);
         }
     }
 }

@@ -1,181 +1,70 @@
 //! proftpd.conf: directives, and blocks in angle brackets. (AuthUserFile is
 //! in `accounts`.)
 
-use super::Rule::{Anyway, Missing, Part, Same};
-use super::{Found, Line, Table, is_yes, modes, value};
+mod directives;
+mod limit;
 
-const USERS: &str = "users stand in a users file: wharfd import proftpd AUTHUSERFILE";
-const BLOCK: &str = "a block of its own: rights of users and directories stand in the users file";
+pub(super) use directives::TABLE;
 
-pub(super) const TABLE: Table = &[
-    ("AccessDenyMsg", Missing("the words of replies are fixed")),
-    ("AccessGrantMsg", Missing("the words of replies are fixed")),
-    ("AllowForeignAddress", Part),
-    ("AllowOverwrite", Part),
-    ("AllowRetrieveRestart", Anyway),
-    ("AllowStoreRestart", Anyway),
-    ("AuthGroupFile", Missing(USERS)),
-    ("AuthOrder", Missing(USERS)),
-    ("AuthPAM", Missing(USERS)),
-    ("AuthPAMConfig", Missing(USERS)),
-    ("AuthUserFile", Missing(USERS)),
-    ("CommandBufferSize", Anyway),
-    ("ControlsEngine", Anyway),
-    ("CreateHome", Missing("create-home=yes in the users file")),
-    ("DebugLevel", Anyway),
-    ("DefaultAddress", Part),
-    ("DefaultRoot", Anyway),
-    ("DefaultServer", Anyway),
-    ("DefaultTransferMode", Anyway),
-    ("DeferWelcome", Anyway),
-    ("DelayEngine", Anyway),
-    ("DeleteAbortedStores", Part),
-    ("DenyFilter", Missing("deny-names has patterns of * and ?")),
-    (
-        "DirFakeGroup",
-        Missing("anonymous users see no owners; others see numbers"),
-    ),
-    (
-        "DirFakeUser",
-        Missing("anonymous users see no owners; others see numbers"),
-    ),
-    (
-        "DisplayChdir",
-        Missing("there are no messages of directories"),
-    ),
-    (
-        "DisplayConnect",
-        Missing("the greeting is one line: banner TEXT"),
-    ),
-    (
-        "DisplayLogin",
-        Missing("the greeting is one line: banner TEXT"),
-    ),
-    ("ExtendedLog", Missing("log-format json has what happens")),
-    ("FactsOptions", Anyway),
-    (
-        "Group",
-        Missing("user NAME[:GROUP], where there are no system-users"),
-    ),
-    ("HiddenStores", Part),
-    ("HideFiles", Missing("deny-names hides and denies")),
-    ("IdentLookups", Anyway),
-    ("Include", Missing("import the file, too")),
-    ("ListOptions", Anyway),
-    ("LoadModule", Anyway),
-    ("LogFormat", Missing("log-format is text or json")),
-    ("MasqueradeAddress", Same("passive-address")),
-    ("MaxClients", Part),
-    ("MaxClientsPerHost", Part),
-    ("MaxClientsPerUser", Part),
-    ("MaxInstances", Same("threads")),
-    ("MaxLoginAttempts", Same("login-tries")),
-    ("ModulePath", Anyway),
-    ("MultilineRFC2228", Anyway),
-    ("PassivePorts", Part),
-    (
-        "PathDenyFilter",
-        Missing("deny-names has patterns of * and ?"),
-    ),
-    ("PersistentPasswd", Anyway),
-    ("PidFile", Same("pid-file")),
-    ("Port", Part),
-    (
-        "QuotaEngine",
-        Missing("quota-bytes= and quota-files= in the users file"),
-    ),
-    ("RequireValidShell", Missing(USERS)),
-    ("RootLogin", Anyway),
-    ("ServerAdmin", Anyway),
-    ("ServerIdent", Part),
-    ("ServerName", Anyway),
-    ("ServerType", Part),
-    ("ShowSymlinks", Anyway),
-    ("SocketBindTight", Anyway),
-    ("SQLAuthTypes", Missing(USERS)),
-    ("SyslogFacility", Anyway),
-    ("SystemLog", Same("log-file")),
-    ("TCPBacklog", Anyway),
-    ("TimeoutIdle", Same("idle-timeout")),
-    ("TimeoutLogin", Same("login-timeout")),
-    (
-        "TimeoutNoTransfer",
-        Missing("idle-timeout counts what is silent"),
-    ),
-    ("TimeoutSession", Part),
-    ("TimeoutStalled", Same("stall-timeout")),
-    ("TimesGMT", Part),
-    ("TLSCACertificateFile", Same("tls-client-ca")),
-    (
-        "TLSCertificateChainFile",
-        Missing("put the chain behind the certificate in its file"),
-    ),
-    (
-        "TLSCipherSuite",
-        Missing("the ciphers are those of TLS 1.2 and later that are good"),
-    ),
-    ("TLSEngine", Part),
-    ("TLSLog", Anyway),
-    ("TLSOptions", Part),
-    ("TLSProtocol", Anyway),
-    ("TLSRenegotiate", Anyway),
-    ("TLSRequired", Part),
-    ("TLSRSACertificateFile", Same("tls-cert")),
-    ("TLSRSACertificateKeyFile", Same("tls-key")),
-    ("TLSECCertificateFile", Same("tls-cert")),
-    ("TLSECCertificateKeyFile", Same("tls-key")),
-    ("TLSVerifyClient", Part),
-    ("TransferLog", Part),
-    (
-        "TransferRate",
-        Missing("session-rate-down and session-rate-up"),
-    ),
-    ("Umask", Part),
-    ("UseEncoding", Anyway),
-    ("UseFtpUsers", Anyway),
-    ("UseIPv6", Anyway),
-    ("UseLastlog", Anyway),
-    ("UseReverseDNS", Anyway),
-    (
-        "User",
-        Missing("user NAME[:GROUP], where there are no system-users"),
-    ),
-    ("UserAlias", Part),
-    ("WtmpLog", Anyway),
-];
+use super::{Found, Line, NoteKind, is_yes, modes, value};
+use limit::Limit;
+
+const BLOCK: &str = "rights of users and directories stand in the users file";
+
+const VIRTUAL_HOST: &str = "a second host is a second wharfd";
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reading {
+    found: Found,
+    /// Directives of the server.
+    lines: Vec<Line>,
+    /// Names of the open blocks; those that only group are not in it.
+    blocks: Vec<String>,
+    /// The `<Limit>` that is open.
+    limit: Option<Limit>,
+    /// Those of the server that ended.
+    limits: Vec<Limit>,
+    guests: Option<Guests>,
+}
+
+/// `<Anonymous>`: its line, its directory, and what it keeps people out by.
+struct Guests {
+    line: Line,
+    root: String,
+    restriction: Option<Line>,
+}
 
 pub(super) fn read(text: &str) -> Found {
-    let mut found = Found::default();
-    let mut lines = Vec::new();
-    let mut guests: Option<String> = None;
-    // Names of the open blocks; those that only group are not in it.
-    let mut blocks: Vec<String> = Vec::new();
-    for (at, text) in text.lines().enumerate() {
-        let text = text.trim();
+    let mut reading = Reading::default();
+    for (number, text) in (1..).zip(text.lines().map(str::trim)) {
         if text.is_empty() || text.starts_with('#') {
             continue;
         }
         if let Some(tag) = text.strip_prefix('<').and_then(|tag| tag.strip_suffix('>')) {
-            block(&mut found, tag.trim(), at + 1, &mut blocks, &mut guests);
+            reading.block(tag.trim(), number);
             continue;
         }
         let (name, value) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-        let line = Line {
-            number: at + 1,
+        reading.directive(Line {
+            number,
             name: name.into(),
             value: value.trim().trim_matches('"').into(),
-        };
-        // What a block says is told with the block.
-        if blocks.is_empty() {
-            lines.push(line);
-        }
+        });
     }
+    let Reading {
+        mut found,
+        lines,
+        limits,
+        guests,
+        ..
+    } = reading;
     found.apply(&lines, TABLE);
-    if let Some(root) = guests {
-        found.set("anonymous", root);
-        found.set("anonymous-rights", "read-only");
+    if let Some(guests) = guests {
+        anonymous(&mut found, guests);
     }
     listen(&mut found, &lines);
+    system_users(&mut found, &lines, &limits);
     tls(&mut found, &lines);
     for line in &lines {
         part(&mut found, line);
@@ -183,57 +72,141 @@ pub(super) fn read(text: &str) -> Found {
     found
 }
 
-fn block(
-    found: &mut Found,
-    tag: &str,
-    number: usize,
-    blocks: &mut Vec<String>,
-    guests: &mut Option<String>,
-) {
-    let (name, value) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
-    let value = value.trim();
-    let groups = |name: &str| {
-        ["IfModule", "Global", "IfDefine", "IfVersion"]
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(name))
-    };
-    if let Some(name) = name.strip_prefix('/') {
-        if !groups(name) {
-            blocks.pop();
+impl Reading {
+    fn directive(&mut self, line: Line) {
+        let guests = |blocks: &[String]| blocks.first().is_some_and(|block| is(block, "Anonymous"));
+        if let Some(limit) = &mut self.limit {
+            limit.directives.push(line);
+        } else if self.blocks.is_empty() {
+            self.lines.push(line);
+        } else if guests(&self.blocks)
+            && is(&line.name, "AnonRequirePassword")
+            && is_yes(&line.value)
+            && let Some(guests) = &mut self.guests
+        {
+            guests.restriction = Some(line);
         }
-        return;
+        // What else a block says is told with the block.
     }
-    if groups(name) {
-        return;
+
+    fn block(&mut self, tag: &str, number: usize) {
+        let (name, value) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
+        let groups = |name: &str| {
+            ["IfModule", "Global", "IfDefine", "IfVersion"]
+                .iter()
+                .any(|known| is(known, name))
+        };
+        if let Some(name) = name.strip_prefix('/') {
+            if is(name, "Limit") {
+                self.end_of_limit();
+            } else if !groups(name) {
+                self.blocks.pop();
+            }
+            return;
+        }
+        if groups(name) {
+            return;
+        }
+        let value = value.trim();
+        let line = Line {
+            number,
+            name: format!("<{name}"),
+            value: format!("{value}>"),
+        };
+        if is(name, "Limit") {
+            self.limit = Some(Limit::new(line, value));
+            return;
+        }
+        if is(name, "Anonymous") && self.blocks.is_empty() {
+            self.guests = Some(Guests {
+                root: match value.starts_with('~') {
+                    true => "/srv/ftp".into(),
+                    false => value.into(),
+                },
+                line,
+                restriction: None,
+            });
+        } else if self.blocks.is_empty() {
+            let host = is(name, "VirtualHost");
+            let why = if host { VIRTUAL_HOST } else { BLOCK };
+            self.found.note(&line, why);
+        }
+        self.blocks.push(name.into());
     }
-    let line = Line {
-        number,
-        name: format!("<{name}"),
-        value: format!("{value}>"),
+
+    fn end_of_limit(&mut self) {
+        let Some(limit) = self.limit.take() else {
+            return;
+        };
+        match (self.blocks.first(), &mut self.guests) {
+            (None, _) => self.limits.push(limit),
+            (Some(block), Some(guests)) if is(block, "Anonymous") => {
+                if limit.restricts_logins() {
+                    guests.restriction = Some(limit.line);
+                }
+            }
+            (Some(block), _) if limit.denies() => {
+                let why = format!("in <{block}>: {BLOCK}");
+                self.found.restriction(&limit.line, why);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether two names of directives are the same.
+fn is(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+fn anonymous(found: &mut Found, guests: Guests) {
+    if let Some(restriction) = guests.restriction {
+        let why = "not everybody was let in: anonymous is left out";
+        return found.restriction(&restriction, why);
+    }
+    let why = match guests.line.value.starts_with('~') {
+        true => "served from /srv/ftp, read-only: check anonymous and anonymous-rights",
+        false => "served read-only: check anonymous-rights",
     };
-    if name.eq_ignore_ascii_case("Anonymous") && blocks.is_empty() {
-        let home = value.starts_with('~');
-        *guests = Some(if home {
-            "/srv/ftp".into()
-        } else {
-            value.to_string()
-        });
-        found.note(
-            &line,
-            match home {
-                true => "served from /srv/ftp, read-only; look at both",
-                false => "served read-only; look at anonymous-rights",
-            },
-        );
-    } else if blocks.is_empty() {
-        found.note(&line, BLOCK);
+    found.note(&guests.line, why);
+    found.set("anonymous", guests.root);
+    found.set("anonymous-rights", "read-only");
+}
+
+/// The users of the machine, unless AuthOrder leaves them out.
+fn system_users(found: &mut Found, lines: &[Line], limits: &[Limit]) {
+    let order = value(lines, "AuthOrder").unwrap_or("mod_auth_unix.c");
+    if !["mod_auth_unix", "mod_auth_pam"]
+        .iter()
+        .any(|module| order.contains(module))
+    {
+        return;
     }
-    blocks.push(name.into());
+    found.set("system-users", "yes");
+    let mut rights = String::from("elradfmwMT");
+    if !value(lines, "AllowOverwrite").is_some_and(is_yes) {
+        let why = "users keep what is there: they have no right to delete or append, either";
+        found.note_on_file(NoteKind::Other, "AllowOverwrite off", why);
+        rights.retain(|right| !"ad".contains(right));
+    }
+    for limit in limits {
+        if limit.restricts_logins() {
+            let why = "who may log in and from where has no equivalent";
+            found.login_restriction(&limit.line, why);
+        } else if let Some(denied) = limit.denied_to_all() {
+            rights.retain(|right| !denied.contains(right));
+        } else if limit.denies() {
+            found.restriction(&limit.line, BLOCK);
+        }
+    }
+    let rights = if rights.is_empty() { "none" } else { &rights };
+    found.set("system-rights", rights);
 }
 
 fn listen(found: &mut Found, lines: &[Line]) {
     if value(lines, "ServerType").is_some_and(|kind| kind.eq_ignore_ascii_case("inetd")) {
-        return;
+        let why = "inetd starts the server; wharfd --inetd is started so, too: see contrib/inetd";
+        return found.note_on_file(NoteKind::Other, "ServerType inetd", why);
     }
     let port = value(lines, "Port").unwrap_or("21");
     if port == "0" {
@@ -259,9 +232,10 @@ fn tls(found: &mut Found, lines: &[Line]) {
         .to_ascii_lowercase()
         .as_str()
     {
-        "on" | "auth+data" => "data",
-        "ctrl" | "auth" => "login",
-        _ => "no",
+        "off" | "!data" => "no",
+        "ctrl" | "auth" | "ctrl+!data" | "auth+!data" => "login",
+        // on, data, ctrl+data, auth+data; a word that is unknown here asks for all.
+        _ => "data",
     };
     found.set("tls-required", required);
     found.set("tls-required-anonymous", required);
@@ -289,10 +263,10 @@ fn part(found: &mut Found, line: &Line) {
     let first = words.first().copied().unwrap_or("");
     match line.name.to_ascii_lowercase().as_str() {
         "allowforeignaddress" if is_yes(first) => found.set("data-peer", "any"),
-        "allowoverwrite" if !is_yes(first) => found.note(line, "give users rights without d"),
         "deleteabortedstores" if is_yes(first) => found.set("delete-broken-uploads", "yes"),
         "hiddenstores" if !first.eq_ignore_ascii_case("off") => found.set("atomic-uploads", "yes"),
         "maxclients" if first != "none" => found.set("threads", first),
+        "maxconnectionsperhost" if first != "none" => found.set("max-per-address", first),
         "maxclientsperhost" if first != "none" => found.set("max-per-address", first),
         "maxclientsperuser" if first != "none" => found.set("max-per-user", first),
         "passiveports" => match words[..] {
@@ -317,6 +291,10 @@ fn part(found: &mut Found, line: &Line) {
             }
             None => found.note(line, "not octal"),
         },
+        "authpamconfig" if first != "proftpd" => {
+            let why = "this PAM service decides who may log in: see auth-helper";
+            found.login_restriction(line, why);
+        }
         "useralias" if words != ["anonymous", "ftp"] => {
             found.note(line, "users have one name");
         }

@@ -1,6 +1,6 @@
 //! pure-ftpd.conf: `Key value`. (Its passwd is in `accounts`.)
 
-use super::Rule::{Anyway, Missing, Part, Same, Switch};
+use super::Rule::{Anyway, LoginRestriction, Missing, Part, Restriction, Same, Switch};
 use super::{Found, Line, Table, is_yes, modes, value};
 
 const DATABASE: &str = "users stand in a users file: wharfd import pure-ftpd pureftpd.passwd";
@@ -18,15 +18,17 @@ pub(super) const TABLE: Table = &[
     ("AltLog", Part),
     (
         "AnonymousBandwidth",
-        Missing("session-rate-down and -up are for all users"),
+        Restriction("session-rate-down and session-rate-up are for all users"),
     ),
     ("AnonymousCanCreateDirs", Part),
     ("AnonymousCantUpload", Part),
     ("AnonymousOnly", Part),
-    ("AnonymousRatio", Missing("there are no ratios")),
+    ("AnonymousRatio", Missing("ratios are not supported")),
     (
         "AntiWarez",
-        Missing("anonymous-rights drop takes files and shows none"),
+        Restriction(
+            "what anonymous users upload can be downloaded; anonymous-rights drop takes files and shows none",
+        ),
     ),
     (
         "AutoRename",
@@ -51,7 +53,9 @@ pub(super) const TABLE: Table = &[
     ("DisplayDotFiles", Anyway),
     ("DontResolve", Anyway),
     ("ExtCert", Missing("tls-cert may stand several times")),
+    ("ExtAuth", Missing("auth-helper asks a program for users")),
     ("FileSystemCharset", Missing("names are bytes")),
+    ("FSCharset", Missing("names are bytes")),
     ("ForcePassiveIP", Same("passive-address")),
     (
         "FortunesFile",
@@ -62,7 +66,7 @@ pub(super) const TABLE: Table = &[
         "IPV6Only",
         Missing("listen [ADDRESS]:PORT with addresses of IPv6"),
     ),
-    ("KeepAllFiles", Missing("give users rights without d")),
+    ("KeepAllFiles", Part),
     ("LDAPConfigFile", Missing(DATABASE)),
     ("LimitRecursion", Part),
     ("LogPID", Anyway),
@@ -70,20 +74,17 @@ pub(super) const TABLE: Table = &[
     ("MaxClientsPerIP", Same("max-per-address")),
     (
         "MaxDiskUsage",
-        Missing("there is no limit by the fullness of a disk"),
+        Restriction("there is no limit by the fullness of a disk"),
     ),
     ("MaxIdleTime", Part),
     ("MaxLoad", Missing("there is no limit by load")),
-    (
-        "MinUID",
-        Missing("ftpusers(5) names users of the system who may not log in"),
-    ),
+    ("MinUID", Part),
     ("MySQLConfigFile", Missing(DATABASE)),
     ("NATmode", Anyway),
     ("NoAnonymous", Part),
-    ("NoChmod", Missing("give users rights without M")),
-    ("NoRename", Missing("give users rights without f")),
-    ("NoTruncate", Missing("give users rights without d")),
+    ("NoChmod", Part),
+    ("NoRename", Part),
+    ("NoTruncate", Part),
     (
         "PAMAuthentication",
         Missing("auth-helper asks a checkpassword program for PAM"),
@@ -97,23 +98,25 @@ pub(super) const TABLE: Table = &[
     ("PureDB", Missing(DATABASE)),
     (
         "Quota",
-        Missing("quota-bytes= and quota-files= in the users file"),
+        Restriction("quota-bytes= and quota-files= in the users file"),
     ),
     ("SyslogFacility", Part),
     ("TLS", Part),
     (
         "TLSCipherSuite",
-        Missing("the ciphers are those of TLS 1.2 and later that are good"),
+        Restriction("the ciphers are the strong ones of TLS 1.2 and later"),
     ),
     ("TrustedGID", Anyway),
     (
         "TrustedIP",
-        Missing("allow and deny name networks of clients"),
+        LoginRestriction(
+            "users could log in from this network only: give them allow= in a users file",
+        ),
     ),
     ("Umask", Part),
-    ("UnixAuthentication", Switch("system-users")),
+    ("UnixAuthentication", Part),
     ("UserBandwidth", Part),
-    ("UserRatio", Missing("there are no ratios")),
+    ("UserRatio", Missing("ratios are not supported")),
     ("VerboseLog", Part),
 ];
 
@@ -126,6 +129,19 @@ pub(super) fn read(text: &str) -> Found {
     found.apply(&lines, TABLE);
     let on = |name: &str| value(&lines, name).is_some_and(is_yes);
     listen(&mut found, &lines);
+    // What nobody may do, whoever they are.
+    let mut denied = String::new();
+    for (name, rights) in [
+        ("NoChmod", "M"),
+        ("NoRename", "f"),
+        ("KeepAllFiles", "adf"),
+        ("NoTruncate", "d"),
+    ] {
+        if on(name) {
+            denied.push_str(rights);
+        }
+    }
+    let allowed = |rights: &str| rights.replace(|right| denied.contains(right), "");
     if !on("NoAnonymous") {
         // The home of the user ftp.
         found.set("anonymous", "/srv/ftp");
@@ -137,6 +153,28 @@ pub(super) fn read(text: &str) -> Found {
             rights.push('m');
         }
         found.set("anonymous-rights", rights);
+    }
+    // The default where no other database of users is named.
+    let others = [
+        "PureDB",
+        "LDAPConfigFile",
+        "MySQLConfigFile",
+        "PGSQLConfigFile",
+        "PAMAuthentication",
+        "ExtAuth",
+    ];
+    let unix = match value(&lines, "UnixAuthentication") {
+        Some(unix) => is_yes(unix),
+        None => !others.iter().any(|name| value(&lines, name).is_some()),
+    };
+    if unix && !on("AnonymousOnly") {
+        found.set("system-users", "yes");
+        found.set("system-rights", allowed("elradfmwMT"));
+        // Accounts of services are below 100 on most systems; their shells keep
+        // them out here.
+        if let Some(line) = lines.iter().rev().find(|line| line.name == "MinUID") {
+            found.restriction(line, "add users with smaller numbers to /etc/ftpusers");
+        }
     }
     let dots = ["ProhibitDotFilesRead", "ProhibitDotFilesWrite"];
     if let [.., line] = &lines
@@ -246,7 +284,7 @@ fn part(found: &mut Found, line: &Line) {
             _ => found.note(line, "transfer-log writes the format xferlog alone"),
         },
         ("anonymousonly", [value]) if is_yes(value) => {
-            found.note(line, "leave the users file away");
+            found.note(line, "name no users file");
         }
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! vsftpd.conf(5): `key=value`, no blanks around the sign.
 
-use super::Rule::{Anyway, Each, Missing, Part, Same, Switch};
-use super::{Found, Line, Table, is_yes, modes, value};
+use super::Rule::{Anyway, Each, LoginRestriction, Missing, Part, Restriction, Same, Switch};
+use super::{Found, Line, NoteKind, Table, is_yes, modes, value};
 
 const USERS: &str = "name users in a users file: wharfd passwd makes the lines";
 
@@ -11,7 +11,9 @@ pub(super) const TABLE: Table = &[
     ("allow_writeable_chroot", Anyway),
     (
         "anon_max_rate",
-        Missing("session-rate-down and -up are for all users; users' own stand in the users file"),
+        Restriction(
+            "session-rate-down and session-rate-up are for all users; give each user rate-down= and rate-up=",
+        ),
     ),
     ("anon_mkdir_write_enable", Part),
     ("anon_other_write_enable", Part),
@@ -21,10 +23,7 @@ pub(super) const TABLE: Table = &[
         Missing("file-mode and dir-mode are for all users; users' own stand in the users file"),
     ),
     ("anon_upload_enable", Part),
-    (
-        "anon_world_readable_only",
-        Missing("anonymous users see what the server can read"),
-    ),
+    ("anon_world_readable_only", Part),
     ("anonymous_enable", Part),
     ("ascii_download_enable", Anyway),
     ("ascii_upload_enable", Anyway),
@@ -39,11 +38,16 @@ pub(super) const TABLE: Table = &[
         Missing("the greeting is one line: banner TEXT"),
     ),
     ("ca_certs_file", Same("tls-client-ca")),
-    ("check_shell", Missing(USERS)),
+    (
+        "check_shell",
+        Missing("system-users always need a login shell"),
+    ),
     ("chmod_enable", Part),
     (
         "chown_uploads",
-        Missing("files belong to the server's user"),
+        Restriction(
+            "files belong to the server's user, so anonymous users can read what they have uploaded; rights drop keep it from them",
+        ),
     ),
     ("chown_upload_mode", Missing("file-mode is for all users")),
     (
@@ -59,10 +63,7 @@ pub(super) const TABLE: Table = &[
         Missing("every user is kept inside the home"),
     ),
     ("chroot_local_user", Anyway),
-    (
-        "cmds_allowed",
-        Missing("deny-commands names what is refused, and rights say what users may"),
-    ),
+    ("cmds_allowed", Part),
     ("cmds_denied", Each("deny-commands")),
     (
         "connect_from_port_20",
@@ -79,7 +80,7 @@ pub(super) const TABLE: Table = &[
     ("delete_failed_uploads", Switch("delete-broken-uploads")),
     (
         "deny_email_enable",
-        Missing("passwords of anonymous users are not looked at"),
+        Restriction("passwords of anonymous users are not looked at; allow and deny name networks"),
     ),
     ("deny_file", Part),
     ("dirlist_enable", Part),
@@ -88,7 +89,16 @@ pub(super) const TABLE: Table = &[
         Missing("there are no messages of directories"),
     ),
     ("download_enable", Part),
+    (
+        "dsa_cert_file",
+        Missing("DSA certificates are not supported; tls-cert takes RSA and ECDSA"),
+    ),
+    (
+        "dsa_private_key_file",
+        Missing("DSA certificates are not supported; tls-key takes RSA and ECDSA"),
+    ),
     ("dual_log_enable", Anyway),
+    ("email_password_file", Part),
     ("file_open_mode", Part),
     ("force_anon_data_ssl", Part),
     ("force_anon_logins_ssl", Part),
@@ -99,18 +109,28 @@ pub(super) const TABLE: Table = &[
         "ftp_data_port",
         Missing("active data connections come from any port"),
     ),
+    ("ftp_enable", Part),
     (
         "ftp_username",
         Missing("anonymous needs no user; give anon_root's directory"),
     ),
     ("ftpd_banner", Same("banner")),
-    ("guest_enable", Missing(USERS)),
+    (
+        "guest_enable",
+        LoginRestriction(
+            "local users are entries of a database of the PAM service: name them in a users file",
+        ),
+    ),
     ("guest_username", Missing(USERS)),
-    ("hide_file", Missing("deny-names hides and denies")),
+    (
+        "hide_file",
+        Restriction("hidden names are shown; deny-names hides and denies"),
+    ),
     (
         "hide_ids",
         Missing("anonymous users see no owners; others see numbers"),
     ),
+    ("http_enable", Missing("HTTP is not supported")),
     ("idle_session_timeout", Same("idle-timeout")),
     ("implicit_ssl", Part),
     ("isolate", Anyway),
@@ -136,7 +156,7 @@ pub(super) const TABLE: Table = &[
         "ls_recurse_enable",
         Missing("LIST -R is allowed, up to max-recursion entries"),
     ),
-    ("max_clients", Same("threads")),
+    ("max_clients", Part),
     ("max_login_fails", Same("login-tries")),
     ("max_per_ip", Same("max-per-address")),
     ("mdtm_write", Part),
@@ -148,7 +168,7 @@ pub(super) const TABLE: Table = &[
     ("no_log_lock", Anyway),
     ("nopriv_user", Anyway),
     ("one_process_model", Anyway),
-    ("pam_service_name", Missing(USERS)),
+    ("pam_service_name", Part),
     ("pasv_addr_resolve", Anyway),
     ("pasv_address", Same("passive-address")),
     ("pasv_enable", Part),
@@ -161,6 +181,7 @@ pub(super) const TABLE: Table = &[
     ),
     ("port_enable", Switch("active-mode")),
     ("port_promiscuous", Part),
+    ("ptrace_sandbox", Anyway),
     ("require_cert", Part),
     ("require_ssl_reuse", Part),
     ("reverse_lookup_enable", Anyway),
@@ -169,15 +190,12 @@ pub(super) const TABLE: Table = &[
     ("run_as_launching_user", Anyway),
     ("seccomp_sandbox", Anyway),
     ("secure_chroot_dir", Anyway),
-    (
-        "secure_email_list_enable",
-        Missing("passwords of anonymous users are not looked at"),
-    ),
+    ("secure_email_list_enable", Part),
     ("session_support", Anyway),
     ("setproctitle_enable", Anyway),
     (
         "ssl_ciphers",
-        Missing("the ciphers are those of TLS 1.2 and later that are good"),
+        Restriction("the ciphers are the strong ones of TLS 1.2 and later"),
     ),
     ("ssl_enable", Part),
     ("ssl_request_cert", Part),
@@ -190,7 +208,7 @@ pub(super) const TABLE: Table = &[
     ("strict_ssl_read_eof", Part),
     ("strict_ssl_write_shutdown", Anyway),
     ("syslog_enable", Switch("syslog")),
-    ("tcp_wrappers", Missing("allow and deny name networks")),
+    ("tcp_wrappers", Restriction("allow and deny name networks")),
     (
         "text_userdb_names",
         Missing("listings show numbers of owners"),
@@ -204,17 +222,18 @@ pub(super) const TABLE: Table = &[
     ("use_sendfile", Anyway),
     (
         "user_config_dir",
-        Missing("options of users stand in the users file"),
+        Restriction("options of each user are options in the users file"),
     ),
     (
         "user_sub_token",
         Missing("each user's home stands in the users file"),
     ),
-    ("userlist_deny", Missing(USERS)),
-    ("userlist_enable", Missing(USERS)),
-    ("userlist_file", Missing(USERS)),
+    ("userlist_deny", Part),
+    ("userlist_enable", Part),
+    ("userlist_file", Part),
     ("userlist_log", Anyway),
     ("utf8_filesystem", Anyway),
+    ("validate_cert", Part),
     (
         "virtual_use_local_privs",
         Missing("rights stand in the users file"),
@@ -244,6 +263,11 @@ fn on(lines: &[Line], name: &str, default: bool) -> bool {
 }
 
 fn listen(found: &mut Found, lines: &[Line]) {
+    if !on(lines, "listen", false) && !on(lines, "listen_ipv6", false) {
+        let why = "vsftpd is started by inetd; wharfd --inetd is, too: see contrib/inetd";
+        found.note_on_file(NoteKind::Other, "listen NO, listen_ipv6 NO", why);
+        return;
+    }
     let implicit = on(lines, "implicit_ssl", false);
     let port = value(lines, "listen_port").unwrap_or("21");
     let key = if implicit { "listen-ftps" } else { "listen" };
@@ -252,7 +276,7 @@ fn listen(found: &mut Found, lines: &[Line]) {
         .or_else(|| value(lines, "listen_address").map(String::from));
     match address {
         Some(address) => found.set(key, format!("{address}:{port}")),
-        None if on(lines, "listen", false) && !on(lines, "listen_ipv6", false) => {
+        None if !on(lines, "listen_ipv6", false) => {
             found.set(key, format!("0.0.0.0:{port}"));
         }
         None => found.set(key, port),
@@ -263,6 +287,21 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
     // The default of the program; distributions write it down.
     if !on(lines, "anonymous_enable", true) {
         return;
+    }
+    if let Some(line) = line(lines, "secure_email_list_enable").filter(|line| is_yes(&line.value)) {
+        let why = "anonymous users had passwords: name them in a users file; anonymous is left out";
+        return found.restriction(line, why);
+    }
+    if on(lines, "anon_world_readable_only", true) && on(lines, "download_enable", true) {
+        let why = "anonymous users can read all that the server's user can";
+        match line(lines, "anon_world_readable_only") {
+            Some(line) => found.restriction(line, why),
+            None => found.note_on_file(
+                NoteKind::Restriction,
+                "anon_world_readable_only, whose default is YES",
+                why,
+            ),
+        }
     }
     // Where Debian and others have the home of the user ftp.
     let root = value(lines, "anon_root").unwrap_or("/srv/ftp");
@@ -277,6 +316,11 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
         (writes("anon_other_write_enable"), "df"),
     ]);
     found.set("anonymous-rights", rights);
+}
+
+/// The last line called `name`.
+fn line<'a>(lines: &'a [Line], name: &str) -> Option<&'a Line> {
+    lines.iter().rev().find(|line| line.name == name)
 }
 
 /// The letters of what is allowed.
@@ -298,6 +342,7 @@ fn users(found: &mut Found, lines: &[Line]) {
             (writes && on(lines, "mdtm_write", true), "T"),
         ]);
         found.set("system-rights", rights);
+        restrict_logins(found, lines);
     }
     let umask = value(lines, "local_umask").unwrap_or("077");
     match modes(umask) {
@@ -308,13 +353,34 @@ fn users(found: &mut Found, lines: &[Line]) {
             found.set("file-mode", format!("{:03o}", bits(&file) & bits(most)));
             found.set("dir-mode", dir);
         }
-        None => found
-            .notes
-            .push((0, format!("local_umask {umask}"), "not octal".into())),
+        None => found.note_on_file(
+            NoteKind::Restriction,
+            &format!("local_umask {umask}"),
+            "not octal",
+        ),
     }
     if let Some(rate) = value(lines, "local_max_rate") {
         found.set("session-rate-down", rate);
         found.set("session-rate-up", rate);
+    }
+}
+
+/// Who of the system's users may log in, beyond what ftpusers(5) says.
+fn restrict_logins(found: &mut Found, lines: &[Line]) {
+    if let Some(list) = line(lines, "userlist_enable").filter(|line| is_yes(&line.value)) {
+        let file = value(lines, "userlist_file").unwrap_or("/etc/vsftpd.user_list");
+        if !on(lines, "userlist_deny", true) {
+            let why = format!("only the users in {file} may log in: name them in a users file");
+            found.login_restriction(list, why);
+        } else if file != "/etc/ftpusers" {
+            let why = format!("the users in {file} may not log in: add them to /etc/ftpusers");
+            found.login_restriction(list, why);
+        }
+    }
+    let service = line(lines, "pam_service_name");
+    if let Some(line) = service.filter(|line| !["", "ftp", "vsftpd"].contains(&&*line.value)) {
+        let why = "this PAM service decides who may log in: see auth-helper, or name the users in a users file";
+        found.login_restriction(line, why);
     }
 }
 
@@ -355,6 +421,24 @@ fn tls(found: &mut Found, lines: &[Line]) {
 }
 
 fn rest(found: &mut Found, lines: &[Line]) {
+    if let Some(line) = line(lines, "max_clients") {
+        match line.value.as_str() {
+            "0" => found.note(line, "the number of threads is fixed: set threads"),
+            most => found.set("threads", most),
+        }
+    }
+    if let Some(allowed) = value(lines, "cmds_allowed") {
+        let allowed: Vec<&str> = allowed.split(',').map(str::trim).collect();
+        let verbs = wharf::tables::rows().into_iter().map(|(verb, ..)| verb);
+        for verb in verbs.filter(|verb| !verb.starts_with("SITE ")) {
+            if !allowed
+                .iter()
+                .any(|other| other.eq_ignore_ascii_case(&verb))
+            {
+                found.set("deny-commands", verb);
+            }
+        }
+    }
     let port = |name: &str| value(lines, name).filter(|port| *port != "0");
     match (port("pasv_min_port"), port("pasv_max_port")) {
         (None, None) => {}
