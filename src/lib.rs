@@ -195,9 +195,11 @@ extern crate self as wharf;
 /// What the daemon needs of the operating system and safe Rust can't say.
 #[doc(hidden)]
 pub mod os {
+    #[cfg(debug_assertions)]
+    pub use crate::sys::trace_parent;
     pub use crate::sys::{
         Fork, Inherited, Landlock, LocalTime, Mappings, SignalSet, become_user, bound_arenas, fork,
-        trim_heap,
+        refuse_system_calls, trim_heap,
     };
 }
 

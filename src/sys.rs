@@ -4,7 +4,9 @@
 pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
+mod landlock;
 mod mappings;
+mod seccomp;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -14,7 +16,11 @@ use std::process::Command;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+pub use landlock::Landlock;
 pub use mappings::Mappings;
+pub use seccomp::refuse_system_calls;
+#[cfg(debug_assertions)]
+pub use seccomp::trace_parent;
 
 /// Closes a descriptor and says what the last write-back said, which dropping
 /// it does not. Whatever is said, the descriptor is gone (Linux, close(2)).
@@ -402,88 +408,6 @@ pub fn become_user(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     match done {
         true => Ok(()),
         false => Err(io::Error::last_os_error()),
-    }
-}
-
-/// A Landlock ruleset in the making (landlock(7)): what the calling thread
-/// and all that it starts may still reach. The numbers are the kernel's.
-pub struct Landlock(OwnedFd);
-
-impl Landlock {
-    /// The version of Landlock in this kernel; `None` where there is none.
-    pub fn version() -> Option<u32> {
-        const CREATE_RULESET_VERSION: libc::c_ulong = 1;
-        // SAFETY: with this flag the kernel reads nothing and answers a number.
-        let version = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_create_ruleset,
-                std::ptr::null::<u8>(),
-                0usize,
-                CREATE_RULESET_VERSION,
-            )
-        };
-        u32::try_from(version).ok().filter(|version| *version > 0)
-    }
-
-    /// A ruleset that forbids `handled` wherever no rule allows it.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn new(handled: u64) -> io::Result<Self> {
-        use std::os::fd::FromRawFd;
-        // SAFETY: the first field of the structure is all that is passed, by
-        // its size; newer kernels take the rest for zero.
-        let ruleset = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_create_ruleset,
-                &raw const handled,
-                size_of::<u64>(),
-                0,
-            )
-        };
-        match RawFd::try_from(ruleset) {
-            // SAFETY: the kernel has just made it for us.
-            Ok(ruleset) if ruleset >= 0 => Ok(Landlock(unsafe { OwnedFd::from_raw_fd(ruleset) })),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Allows `access` to what an open descriptor stands for, and below it.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn allow(&self, what: impl AsFd, access: u64) -> io::Result<()> {
-        const PATH_BENEATH: libc::c_long = 1;
-        // The structure is packed: a number of 8 bytes and one of 4.
-        let mut rule = [0u8; 12];
-        rule[..8].copy_from_slice(&access.to_ne_bytes());
-        rule[8..].copy_from_slice(&what.as_fd().as_raw_fd().to_ne_bytes());
-        // SAFETY: the kernel reads the 12 bytes of the rule.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_landlock_add_rule,
-                self.0.as_raw_fd(),
-                PATH_BENEATH,
-                rule.as_ptr(),
-                0,
-            )
-        };
-        match result {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
-    }
-
-    /// Puts the rules in force, for good. Needs no_new_privs.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn enforce(self) -> io::Result<()> {
-        // SAFETY: numbers only.
-        match unsafe { libc::syscall(libc::SYS_landlock_restrict_self, self.0.as_raw_fd(), 0) } {
-            0 => Ok(()),
-            _ => Err(io::Error::last_os_error()),
-        }
     }
 }
 

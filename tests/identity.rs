@@ -319,3 +319,41 @@ fn keys_of_root_alone_serve_until_the_next_start() {
         assert_eq!(shown(&server), old);
     }
 }
+
+/// A thread of the server, after everything is set up, tries what an attacker
+/// would try who runs code there.
+#[test]
+fn code_that_has_taken_over_a_thread_gets_nothing() {
+    if !is_root() {
+        return;
+    }
+    let (directory, program) = open_directory();
+    std::fs::create_dir(directory.join("tree")).unwrap();
+    std::fs::write(directory.join("private"), "of another").unwrap();
+    std::fs::set_permissions(directory.join("private"), PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = Command::new(program);
+    command
+        .args(["--listen", "127.0.0.1:0", "--print-port"])
+        .args(["--user", "12345", "--active-mode=no"])
+        .arg(directory.join("tree"))
+        .env("PLANTED_EXPLOIT", directory.join("private"));
+    let server = Process::start(&mut command);
+    server.log.wait_for("exploit: over");
+    let said = server.log.text();
+    for what in ["execve", "shadow", "target", "ptrace", "number"] {
+        let line = said
+            .lines()
+            .find(|line| line.contains(&format!("exploit: {what}:")));
+        assert!(
+            line.unwrap().contains("denied") || line.unwrap().contains("not permitted"),
+            "{said}"
+        );
+    }
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    for task in tasks {
+        let status = task.unwrap().path().join("status");
+        assert_eq!(field(&status, "Seccomp:"), ["2"]);
+        assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
+        assert_eq!(field(&status, "CapPrm:"), ["0000000000000000"]);
+    }
+}

@@ -222,6 +222,7 @@ keys! {
         "on-delete" "PROGRAM" program.on_delete, "run after each deletion of a file";
         "hook-timeout" "SECONDS" program.hook_timeout, "end a program of a hook after this time";
         "landlock" "auto|yes|no" program.landlock, "let the kernel shut us in to what is served";
+        "sandbox" "auto|yes|no" program.sandbox, "let the kernel refuse calls that no file server needs";
     }
 }
 

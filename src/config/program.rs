@@ -54,6 +54,8 @@ pub struct Program {
     pub user: Option<String>,
     /// Whether the process shuts itself in with Landlock.
     pub landlock: Sandbox,
+    /// Whether system calls that no file server needs are refused.
+    pub sandbox: Sandbox,
     /// Where `wharfd who` and its kin ask; only the owner may.
     pub control_socket: Option<PathBuf>,
     /// Counts for Prometheus are written to this file every 15 seconds.
@@ -115,6 +117,7 @@ impl Default for Program {
             pid_file: None,
             user: None,
             landlock: Sandbox::Auto,
+            sandbox: Sandbox::Auto,
             control_socket: None,
             metrics_file: None,
             listen_metrics: Vec::new(),

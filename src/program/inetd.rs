@@ -17,7 +17,7 @@ use wharf::session::identity::Manner;
 
 use super::failure::{Failure, is_guarded, silence};
 use super::hooks::Hooks;
-use super::{identity, logging, serve};
+use super::{identity, landlock, logging, serve};
 
 /// Serves the connection on descriptor 0.
 pub fn run(config: Config) -> i32 {
@@ -60,6 +60,7 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
         hooks.start().map_err(Failure::temporary)?;
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
+    landlock::refuse_system_calls(config)?;
     // Nothing of the connection stays on the standard descriptors.
     silence(|null| {
         rustix::stdio::dup2_stdin(null)?;

@@ -1,6 +1,8 @@
-//! Landlock: what no bug in wharfd can reach. Soft: a kernel without it, or
-//! settings that need more, leave it off, and the log says so.
+//! What no bug in wharfd can reach: files and ports (Landlock), and system
+//! calls (seccomp). Soft: a kernel without them, or settings that need more,
+//! leave them off, and the log says so.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -19,6 +21,11 @@ const READ: u64 = 1 << 2 | 1 << 3;
 const ALL_2: u64 = (1 << 14) - 1;
 /// TRUNCATE, since Landlock 3.
 const TRUNCATE: u64 = 1 << 14;
+/// LANDLOCK_ACCESS_NET_BIND_TCP and CONNECT_TCP, since Landlock 4.
+const BIND: u64 = 1;
+const CONNECT: u64 = 1 << 1;
+/// More ports than these would take too long to be told to the kernel.
+const PORTS_MAX: usize = 16 * 1024;
 /// Rights that a rule for a file may have.
 const OF_FILES: u64 = 1 << 1 | 1 << 2 | EXECUTE | TRUNCATE;
 
@@ -49,22 +56,63 @@ const SECRETS: &[&str] = &[
     "ssh",
 ];
 
+/// What Landlock lets the process reach, for good.
+#[derive(Debug, Default)]
+pub struct Domain {
+    /// `None`: Landlock is off.
+    reach: Option<(Vec<PathBuf>, BTreeSet<u16>)>,
+}
+
+impl Domain {
+    /// Says what other settings need and the rules in force do not allow:
+    /// rules can't be taken back.
+    pub fn warn_about(&self, config: &Config) {
+        let Some((paths, ports)) = &self.reach else {
+            return;
+        };
+        let reached = |path: &PathBuf| {
+            let real = std::fs::canonicalize(path);
+            let path = real.as_ref().unwrap_or(path);
+            paths.iter().any(|allowed| path.starts_with(allowed))
+        };
+        let wanted = [served(config), read_only(config), written(config)].concat();
+        let mut missing: Vec<String> = (wanted.iter())
+            .filter(|path| !reached(path))
+            .map(|path| path.display().to_string())
+            .collect();
+        missing.sort();
+        missing.dedup();
+        if !ports.is_empty() {
+            let new: Vec<u16> = bound(config).difference(ports).copied().collect();
+            if let [first, .., last] | [first @ last] = &new[..] {
+                missing.push(format!("ports {first}-{last}"));
+            }
+        }
+        if !missing.is_empty() {
+            log::warn!(
+                "landlock keeps wharfd from {} until a restart",
+                missing.join(", ")
+            );
+        }
+    }
+}
+
 /// Restricts this thread, and all that are started from now on, to what the
 /// settings name.
 ///
 /// # Errors
 /// It can't be done although the settings insist.
-pub fn apply(config: &Config) -> Result<(), Failure> {
+pub fn apply(config: &Config) -> Result<Domain, Failure> {
     let wish = config.program.landlock;
     let off = |why: &str| match wish {
         Sandbox::Yes => Err(Failure::usage(format!("landlock yes: {why}"))),
         _ => {
             log::debug!("landlock is off: {why}");
-            Ok(())
+            Ok(Domain::default())
         }
     };
     if wish == Sandbox::No {
-        return Ok(());
+        return Ok(Domain::default());
     }
     if wish == Sandbox::Auto {
         // Programs that we start would be shut in with us.
@@ -74,24 +122,77 @@ pub fn apply(config: &Config) -> Result<(), Failure> {
         if config.program.system_users {
             return off("homes of system users are not known beforehand");
         }
+        // A rule holds for an inode, and such a file system may get new ones
+        // while it is mounted, as GlusterFS does when its volume is changed.
+        if let Some(tree) = served(config).iter().find(|tree| is_fuse(tree)) {
+            return off(&format!("{} is on FUSE", tree.display()));
+        }
     }
     let version = match Landlock::version() {
         Some(version) if version >= 2 => version,
         _ => return off("this kernel has no Landlock, or its first version"),
     };
-    let handled = ALL_2 | if version >= 3 { TRUNCATE } else { 0 };
-    match restrict(config, handled) {
-        Ok(()) => {
+    match restrict(config, version) {
+        Ok(domain) => {
             log::debug!("landlock version {version} is in force");
-            Ok(())
+            Ok(domain)
         }
         Err(error) => off(&error.to_string()),
     }
 }
 
-fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
-    let rules = Landlock::new(handled)?;
-    let allow = |path: &Path, access: u64| {
+/// Refuses system calls that no file server needs, in all threads.
+///
+/// # Errors
+/// It can't be done although the settings insist.
+pub fn refuse_system_calls(config: &Config) -> Result<(), Failure> {
+    let wish = config.program.sandbox;
+    let off = |why: &str| match wish {
+        Sandbox::Yes => Err(Failure::usage(format!("sandbox yes: {why}"))),
+        _ => {
+            log::debug!("the filter of system calls is off: {why}");
+            Ok(())
+        }
+    };
+    if wish == Sandbox::No {
+        return Ok(());
+    }
+    if !config.program.auth_helper.is_empty() || config.program.starts_programs() {
+        return off("helper and hooks are programs that must be started");
+    }
+    match wharf::os::refuse_system_calls() {
+        Ok(()) => Ok(()),
+        Err(error) => off(&error.to_string()),
+    }
+}
+
+/// FUSE_SUPER_MAGIC.
+fn is_fuse(path: &Path) -> bool {
+    rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u32 == 0x6573_5546)
+}
+
+fn restrict(config: &Config, version: u32) -> std::io::Result<Domain> {
+    let handled = ALL_2 | if version >= 3 { TRUNCATE } else { 0 };
+    let ports = match bound(config) {
+        ports if version >= 4 && ports.len() <= PORTS_MAX => ports,
+        _ => BTreeSet::new(),
+    };
+    // Clients choose the ports of active data connections; where there are
+    // none, nothing is connected to but a name server.
+    let network = match (ports.is_empty(), config.active_mode) {
+        (true, _) => 0,
+        (false, true) => BIND,
+        (false, false) => BIND | CONNECT,
+    };
+    let rules = Landlock::new(handled, network)?;
+    for port in &ports {
+        rules.allow_port(*port, BIND)?;
+    }
+    if network & CONNECT != 0 {
+        rules.allow_port(53, CONNECT)?;
+    }
+    let mut reach = Vec::new();
+    let mut allow = |path: &Path, access: u64| {
         // What is not there needs no rule.
         let Ok(opened) = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         else {
@@ -104,6 +205,7 @@ fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
         } else {
             handled & OF_FILES
         };
+        reach.push(std::fs::canonicalize(path).unwrap_or_else(|_| path.into()));
         rules.allow(&opened, access & possible)
     };
     for path in system(config).into_iter().chain(read_only(config)) {
@@ -113,7 +215,28 @@ fn restrict(config: &Config, handled: u64) -> std::io::Result<()> {
     for path in served(config).into_iter().chain(written(config)) {
         allow(&path, handled & !EXECUTE)?;
     }
-    rules.enforce()
+    rules.enforce()?;
+    Ok(Domain {
+        reach: Some((reach, ports)),
+    })
+}
+
+/// The ports that may be bound: those of listeners and of passive data
+/// connections, and 0 for active ones.
+fn bound(config: &Config) -> BTreeSet<u16> {
+    let listeners = [
+        &config.listen,
+        &config.listen_ftps,
+        &config.listen_sftp,
+        &config.listen_health,
+        &config.program.listen_metrics,
+    ];
+    let own = listeners
+        .into_iter()
+        .flatten()
+        .map(|endpoint| endpoint.port);
+    let passive = config.own_passive_ports();
+    own.chain(passive.first..=passive.last).chain([0]).collect()
 }
 
 /// The places of [`SYSTEM`]. Whoever stays root without having to read the

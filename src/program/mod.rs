@@ -6,6 +6,8 @@ pub mod cli;
 mod control;
 mod counters;
 mod descriptors;
+#[cfg(debug_assertions)]
+mod exploit;
 pub mod failure;
 mod hooks;
 mod identity;

