@@ -77,10 +77,32 @@ fn json_lines_hold_whatever_a_name_holds() {
         line.starts_with("{\"time\":\"20") && line.ends_with("\"}"),
         "{line}"
     );
-    assert!(line.contains("\"level\":\"warn\",\"session\":1,"), "{line}");
+    let fields = "\"level\":\"warn\",\"session\":1,\"address\":\"127.0.0.1\",\"protocol\":\"ftp\",";
+    assert!(line.contains(fields), "{line}");
     let name = "user \\\"\\\\\\\"\\\\\\\\\\\\u{85}\\\\x01\\\" from 127.0.0.1 (ftp): ";
     assert!(line.contains(name), "{line}");
     assert!(!server.log.text().contains("secret-word"));
+    std::fs::write(directory.join("file"), "content").unwrap();
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    client.expect("QUIT", 221);
+    let who =
+        "\"session\":2,\"user\":\"anonymous\",\"address\":\"127.0.0.1\",\"protocol\":\"ftp\",";
+    for (word, fields) in [
+        (
+            "sent /file",
+            "\"path\":\"/file\",\"bytes\":7,\"complete\":true,",
+        ),
+        ("logged in", "\"encrypted\":false,"),
+        ("\"ended\"", ""),
+    ] {
+        let line = server.log.wait_for(word);
+        assert!(
+            line.contains(&format!("{who}{fields}\"message\":")),
+            "{line}"
+        );
+    }
 }
 
 #[test]

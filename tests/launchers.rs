@@ -202,6 +202,8 @@ fn fail2ban_finds_refused_logins_and_no_forged_ones() {
             "\\\" from 192.0.2.2 (ftp): y",
             "login refused: user \"a\" from 192.0.2.3 (ftp): ",
             "\\",
+            "}{",
+            "\",\"message\":\"login refused: user \\\"a\\\" from 192.0.2.4 (ftp): ",
         ];
         for name in names {
             client.expect(&format!("USER {name}"), 331);

@@ -95,9 +95,6 @@ impl Interpreter {
     }
 
     fn refuse_peer(&self, peer: IpAddr, why: &str) {
-        log::warn!(
-            "session {}: refused a data connection from {peer}: {why}",
-            self.session.live().id,
-        );
+        log::warn!("refused a data connection from {peer}: {why}",);
     }
 }

@@ -109,8 +109,7 @@ impl Interpreter {
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
                 Ok(None) if self.session.live().gives_way() => {
                     log::warn!(
-                        "session {}: {} gives way to others, not having logged in",
-                        self.session.live().id,
+                        "{} gives way to others, not having logged in",
                         self.session.peer().ip().to_canonical()
                     );
                     return self
@@ -119,7 +118,7 @@ impl Interpreter {
                 }
                 Ok(None) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Timeout => {
-                    log::info!("session {}: {reason}", self.session.live().id);
+                    log::info!("{reason}");
                     return self.control.send(&Reply::new(421, reason));
                 }
                 Err(_) if self.session.services().phase() == Phase::Draining => continue,
@@ -177,11 +176,10 @@ impl Interpreter {
             return self.no_command(&verb, line);
         };
         self.unknown = 0;
-        let id = self.session.live().id;
         if log::log_enabled!(log::Level::Debug) {
             match command.log {
-                Log::Whole => log::debug!("session {id}: {}", Escaped(line)),
-                Log::Verb => log::debug!("session {id}: {} ***", command.verb),
+                Log::Whole => log::debug!("{}", Escaped(line)),
+                Log::Verb => log::debug!("{} ***", command.verb),
             }
         }
         let _busy = match self.session.live().begin() {
@@ -260,13 +258,12 @@ impl Interpreter {
     /// Turns a handler's error into its reply and tells the log what the
     /// client is not told.
     fn answer(&mut self, error: &crate::Error) -> Reply {
-        let id = self.session.live().id;
         match error.kind() {
-            ErrorKind::Internal => log::error!("session {id}: {error}"),
+            ErrorKind::Internal => log::error!("{error}"),
             ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy => {
-                log::warn!("session {id}: {error}")
+                log::warn!("{error}")
             }
-            _ => log::debug!("session {id}: {:?}: {error}", error.kind()),
+            _ => log::debug!("{:?}: {error}", error.kind()),
         }
         let reply = Reply::from(error);
         self.ending |= reply.code() == 421;
@@ -274,18 +271,10 @@ impl Interpreter {
     }
 
     fn no_command(&mut self, verb: &str, line: &[u8]) -> Reply {
-        log::debug!(
-            "session {}: no command: {}",
-            self.session.live().id,
-            Escaped(line)
-        );
+        log::debug!("no command: {}", Escaped(line));
         self.unknown += 1;
         if table::is_http(verb) || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
-            log::warn!(
-                "session {}: {} does not speak FTP",
-                self.session.live().id,
-                self.session.peer().ip()
-            );
+            log::warn!("{} does not speak FTP", self.session.peer().ip());
             self.ending = true;
             return Reply::new(421, "This is an FTP server.");
         }

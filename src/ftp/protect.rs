@@ -90,10 +90,7 @@ impl Interpreter {
                     let doing = "its TLS session is not that of the control connection";
                     return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
                 }
-                TlsReuse::Prefer => log::debug!(
-                    "session {}: a data connection without a resumed TLS session",
-                    self.session.live().id
-                ),
+                TlsReuse::Prefer => log::debug!("a data connection without a resumed TLS session"),
                 TlsReuse::Off => {}
             }
         }
@@ -102,8 +99,7 @@ impl Interpreter {
 
     fn not_protected(&self, error: Error) -> Error {
         log::warn!(
-            "session {}: refused a data connection from {}: {error}",
-            self.session.live().id,
+            "refused a data connection from {}: {error}",
             self.session.peer().ip().to_canonical()
         );
         Error::with_source(ErrorKind::Denied, "protecting the data connection", error)

@@ -1,7 +1,6 @@
 //! Programs of the administrator that are run when something has happened:
 //! by path, without a shell, outside the session's way.
 
-use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use wharf::config::Program;
 use wharf::session::events::{Event, Events, Who};
+use wharf::session::log_context::LogContext;
 
 /// Events that wait for a program. At 300 bytes each a flood costs 300 KiB;
 /// what comes on top is logged and dropped.
@@ -29,11 +29,8 @@ struct Job {
     program: PathBuf,
     timeout: Duration,
     event: &'static str,
-    user: String,
     path: Option<std::ffi::OsString>,
-    address: IpAddr,
-    protocol: &'static str,
-    session: u64,
+    session: LogContext,
     bytes: Option<u64>,
     sha256: Option<String>,
 }
@@ -144,11 +141,8 @@ impl Events for Hooks {
             program: program.clone(),
             timeout: programs.timeout,
             event: word,
-            user: who.user.unwrap_or_default().to_owned(),
             path: path.map(|path| OsStringExt::from_vec(path.as_bytes().to_vec())),
-            address: who.peer.ip().to_canonical(),
-            protocol: who.protocol,
-            session: who.session,
+            session: LogContext::from(who),
             bytes,
             sha256: match event {
                 Event::Upload(done) => done.sha256.map(String::from),
@@ -174,7 +168,8 @@ fn work(waiting: &Mutex<Receiver<Job>>) {
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
         let Ok(job) = job else { return };
-        let what = format!("session {}: {}", job.session, job.program.display());
+        let what = job.program.display();
+        let _lines = job.session.clone().enter();
         match run(&job) {
             Ok(Some(status)) if status.success() => log::debug!("{what}: done"),
             Ok(Some(status)) => log::warn!("{what}: {status}"),
@@ -195,10 +190,13 @@ fn run(job: &Job) -> std::io::Result<Option<ExitStatus>> {
     command
         .env("PATH", path)
         .env("WHARF_EVENT", job.event)
-        .env("WHARF_USER", &job.user)
-        .env("WHARF_ADDRESS", job.address.to_string())
-        .env("WHARF_PROTOCOL", job.protocol)
-        .env("WHARF_SESSION", job.session.to_string());
+        .env(
+            "WHARF_USER",
+            job.session.user.as_deref().unwrap_or_default(),
+        )
+        .env("WHARF_ADDRESS", job.session.address.to_string())
+        .env("WHARF_PROTOCOL", job.session.protocol)
+        .env("WHARF_SESSION", job.session.session.to_string());
     if let Some(path) = &job.path {
         command.env("WHARF_PATH", path);
     }

@@ -9,11 +9,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use env_logger::{Builder, Target};
+use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 use wharf::Config;
 use wharf::config::LogFormat;
-use wharf::session;
+use wharf::session::log_context::{self, LogContext};
 use wharf::time::Utc;
+
+use super::json::quoted;
 
 /// Where syslogd listens.
 const SYSLOG: &str = "/dev/log";
@@ -101,20 +104,20 @@ pub fn start(config: &Config) -> Result<Logs, String> {
     let tag = format!("wharfd[{}]", std::process::id());
     builder.format(move |out, record| {
         let look = look.read().unwrap_or_else(PoisonError::into_inner);
-        let (event, format) = (Event::of(record, look.node.as_deref()), look.format);
+        let (line, format) = (Line::of(record, &look), look.format);
         if syslog {
             let text = match format {
-                LogFormat::Text => event.sentence(),
-                LogFormat::Json => event.json(SystemTime::now()),
+                LogFormat::Text => line.sentence(),
+                LogFormat::Json => line.json(SystemTime::now()),
             };
             return write_datagram(out, FACILITY, record.level(), &tag, &text);
         }
         match format {
             LogFormat::Text => {
                 let now = Utc::from(SystemTime::now()).rfc3339();
-                writeln!(out, "{now} {:<5} {}", record.level(), event.sentence())
+                writeln!(out, "{now} {:<5} {}", record.level(), line.sentence())
             }
-            LogFormat::Json => writeln!(out, "{}", event.json(SystemTime::now())),
+            LogFormat::Json => writeln!(out, "{}", line.json(SystemTime::now())),
         }
     });
     // A second logger in one process: then the first one stays.
@@ -165,39 +168,28 @@ fn severity(level: Level) -> u8 {
 }
 
 /// One event, taken apart into what each format writes.
-struct Event<'a> {
+struct Line<'a> {
     level: Level,
     node: Option<&'a str>,
-    session: Option<u64>,
+    context: Option<LogContext>,
     message: String,
+    /// What the event has besides its message, as JSON.
+    fields: Vec<(String, String)>,
 }
 
-impl<'a> Event<'a> {
-    fn of(record: &Record<'_>, node: Option<&'a str>) -> Self {
-        Event::new(
-            record.level(),
-            node,
-            session::current(),
-            record.args().to_string(),
-        )
-    }
-
-    /// Messages about a session of another thread begin with its number;
-    /// in those of the thread's own session it may be left out.
-    fn new(level: Level, node: Option<&'a str>, current: Option<u64>, message: String) -> Self {
-        let named = message
-            .strip_prefix("session ")
-            .and_then(|rest| rest.split_once(": "))
-            .and_then(|(number, rest)| Some((number.parse().ok()?, rest.to_owned())));
-        let (session, message) = match named {
-            Some((number, rest)) => (Some(number), rest),
-            None => (current, message),
-        };
-        Event {
-            level,
-            node,
-            session,
-            message,
+impl<'a> Line<'a> {
+    fn of(record: &Record<'_>, look: &'a Look) -> Self {
+        let mut fields = Fields(Vec::new());
+        if look.format == LogFormat::Json {
+            // The visitor never fails.
+            let _ = record.key_values().visit(&mut fields);
+        }
+        Line {
+            level: record.level(),
+            node: look.node.as_deref(),
+            context: log_context::with_current(|context| context.cloned()),
+            message: record.args().to_string(),
+            fields: fields.0,
         }
     }
 
@@ -207,15 +199,16 @@ impl<'a> Event<'a> {
             line.push_str(node);
             line.push(' ');
         }
-        if let Some(session) = self.session {
-            line.push_str(&format!("session {session}: "));
+        if let Some(context) = &self.context {
+            line.push_str(&format!("session {}: ", context.session));
         }
         // Peers' text is escaped where it enters a message. Should one have
         // been forgotten, it still forges no line.
         for character in self.message.chars() {
-            match character.is_control() {
-                true => line.extend(character.escape_default()),
-                false => line.push(character),
+            if character.is_control() {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
             }
         }
         line
@@ -227,17 +220,44 @@ impl<'a> Event<'a> {
             Utc::from(now).rfc3339(),
             self.level.as_str().to_ascii_lowercase()
         );
+        let mut put = |key: &str, value: &str| {
+            line.push_str(&format!(",\"{key}\":{value}"));
+        };
         if let Some(node) = self.node {
-            line.push_str(",\"node\":");
-            line.push_str(&super::json::quoted(node));
+            put("node", &quoted(node));
         }
-        if let Some(session) = self.session {
-            line.push_str(&format!(",\"session\":{session}"));
+        if let Some(context) = &self.context {
+            put("session", &context.session.to_string());
+            // An event that names a user, as a refused login does, says more.
+            if let Some(user) = &context.user
+                && !self.fields.iter().any(|(key, _)| key == "user")
+            {
+                put("user", &quoted(user));
+            }
+            put("address", &quoted(&context.address.to_string()));
+            put("protocol", &quoted(context.protocol));
         }
-        line.push_str(",\"message\":");
-        line.push_str(&super::json::quoted(&self.message));
+        for (key, value) in &self.fields {
+            put(key, value);
+        }
+        put("message", &quoted(&self.message));
         line.push('}');
         line
+    }
+}
+
+/// The fields of an event. Their keys are ours and need no quoting.
+struct Fields(Vec<(String, String)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
+        let value = match (value.to_u64(), value.to_bool()) {
+            (Some(number), _) => number.to_string(),
+            (_, Some(flag)) => flag.to_string(),
+            _ => quoted(&value.to_string()),
+        };
+        self.0.push((key.to_string(), value));
+        Ok(())
     }
 }
 
@@ -315,31 +335,69 @@ impl Write for Syslog {
 mod tests {
     use super::*;
 
+    fn ann() -> LogContext {
+        LogContext {
+            session: 3,
+            address: [192, 0, 2, 1].into(),
+            protocol: "ftp",
+            user: Some("ann".into()),
+        }
+    }
+
+    fn line(
+        context: Option<LogContext>,
+        message: &str,
+        fields: &[(&str, Value<'_>)],
+    ) -> (String, String) {
+        let look = Look {
+            format: LogFormat::Json,
+            node: Some("n".into()),
+        };
+        let _scope = context.map(LogContext::enter);
+        let mut record = Record::builder();
+        record.level(Level::Warn).key_values(&fields);
+        let written = |record: &Record<'_>| {
+            let line = Line::of(record, &look);
+            (line.sentence(), line.json(SystemTime::UNIX_EPOCH))
+        };
+        written(&record.args(format_args!("{message}")).build())
+    }
+
     #[test]
-    fn lines_name_node_and_session_once_and_can_not_be_forged() {
-        for (current, message, text, json) in [
+    fn lines_have_the_session_of_their_thread_and_can_not_be_forged() {
+        for (context, message, text, json) in [
             (
                 None,
-                "plain",
-                "n plain",
-                r#"{"time":"1970-01-01T00:00:00Z","level":"warn","node":"n","message":"plain"}"#,
+                "session 4: \"quoted\"",
+                "n session 4: \"quoted\"",
+                r#""node":"n","message":"session 4: \"quoted\""}"#,
             ),
             (
-                Some(3),
-                "session 4: of \"another\"",
-                "n session 4: of \"another\"",
-                r#"{"time":"1970-01-01T00:00:00Z","level":"warn","node":"n","session":4,"message":"of \"another\""}"#,
-            ),
-            (
-                Some(3),
+                Some(ann()),
                 "two\nlines",
                 "n session 3: two\\nlines",
-                r#"{"time":"1970-01-01T00:00:00Z","level":"warn","node":"n","session":3,"message":"two\nlines"}"#,
+                r#""node":"n","session":3,"user":"ann","address":"192.0.2.1","protocol":"ftp","message":"two\nlines"}"#,
             ),
         ] {
-            let event = Event::new(Level::Warn, Some("n"), current, message.into());
-            assert_eq!(event.sentence(), text);
-            assert_eq!(event.json(SystemTime::UNIX_EPOCH), json);
+            let start = r#"{"time":"1970-01-01T00:00:00Z","level":"warn","#;
+            assert_eq!(
+                line(context, message, &[]),
+                (text.into(), format!("{start}{json}"))
+            );
         }
+    }
+
+    #[test]
+    fn an_events_fields_are_in_json_and_go_before_those_of_the_session() {
+        let fields = [
+            ("path", Value::from("/a\"b")),
+            ("bytes", Value::from(7u64)),
+            ("complete", Value::from(false)),
+            ("user", Value::from("bob")),
+        ];
+        let (text, json) = line(Some(ann()), "sent", &fields);
+        assert_eq!(text, "n session 3: sent");
+        let end = r#""session":3,"address":"192.0.2.1","protocol":"ftp","path":"/a\"b","bytes":7,"complete":false,"user":"bob","message":"sent"}"#;
+        assert!(json.ends_with(end), "{json}");
     }
 }

@@ -14,6 +14,7 @@ use crate::net::proxy_protocol;
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::session::limits::Ticket;
+use crate::session::log_context::LogContext;
 use crate::session::{Services, Session, Via};
 
 /// What is spoken on a port.
@@ -115,19 +116,19 @@ fn serve_client(
         .local_addr()
         .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
     let session = Session::new(&host.services, ticket, peer, local, protocol.name()).with_via(via);
-    let id = session.live().id;
+    let _lines = LogContext::of(session.live()).enter();
     log::info!(
-        "session {id}: {} connected ({})",
+        "{} connected ({})",
         peer.ip().to_canonical(),
         protocol.name()
     );
     match converse(host, socket, session, protocol) {
-        Ok(()) => log::info!("session {id}: ended"),
+        Ok(()) => log::info!("ended"),
         Err(error) if error.kind() == ErrorKind::Disconnected => {
-            log::info!("session {id}: the client went away")
+            log::info!("the client went away")
         }
         Err(error) => log::warn!(
-            "session {id}: the connection with {} ended: {error}",
+            "the connection with {} ended: {error}",
             peer.ip().to_canonical()
         ),
     }

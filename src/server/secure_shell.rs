@@ -264,11 +264,7 @@ mod door {
                     match self.0.services().authenticator().authenticate(&credentials) {
                         Ok(_) => Verdict::Accepted,
                         Err(error) => {
-                            log::debug!(
-                                "session {}: {}: {error}",
-                                self.0.live().id,
-                                Escaped(name.as_bytes())
-                            );
+                            log::debug!("{}: {error}", Escaped(name.as_bytes()));
                             Verdict::Refused
                         }
                     }
@@ -286,7 +282,7 @@ mod door {
             match sftp::serve(channel, files, &options) {
                 Ok(()) => 0,
                 Err(error) => {
-                    log::info!("session {}: SFTP ended: {error}", self.0.live().id);
+                    log::info!("SFTP ended: {error}");
                     1
                 }
             }

@@ -96,8 +96,8 @@ impl Files {
     /// A transfer that has ended, in the log.
     pub(super) fn log_transfer(&self, done: &Transferred<'_>, up: bool) {
         log::info!(
-            "session {}: {} {}{}, {} bytes in {}.{:03} s{}{}",
-            self.0.live.id,
+            path:% = done.path, bytes = done.bytes, complete = done.complete;
+            "{} {}{}, {} bytes in {}.{:03} s{}{}",
             if up { "received" } else { "sent" },
             done.path,
             if done.complete { "" } else { " not wholly" },

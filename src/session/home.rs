@@ -122,7 +122,7 @@ impl Retire for Keeper {
             Retired::Full => "the quota is full".to_owned(),
             Retired::Old => format!("older than {} seconds", self.retention.as_secs()),
         };
-        log::info!("session {}: deleted {path}: {why}", self.live.id);
+        log::info!("deleted {path}: {why}");
         let who = Who {
             session: self.live.id,
             user: Some(&self.user.name),

@@ -7,6 +7,7 @@ pub mod files;
 mod home;
 pub mod identity;
 pub mod limits;
+pub mod log_context;
 mod names;
 mod receipt;
 pub mod registry;
@@ -169,16 +170,6 @@ impl Services {
     }
 }
 
-thread_local! {
-    static CURRENT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
-}
-
-/// The number of the session that the calling thread serves, for loggers: a
-/// session has one thread, so every line that is logged on it is its own.
-pub fn current() -> Option<u64> {
-    CURRENT.get()
-}
-
 /// The balancer between a client and us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Via {
@@ -221,7 +212,6 @@ impl Session {
         };
         let live = services.registry.enter(peer, protocol);
         ticket.belongs_to(&live);
-        CURRENT.set(Some(live.id));
         Session {
             live,
             services: Arc::clone(services),
@@ -312,8 +302,7 @@ impl Session {
         };
         if let Err(error) = self.ticket.log_in(&user.name, max) {
             log::warn!(
-                "session {}: {} from {}: {error}",
-                self.live.id,
+                "{} from {}: {error}",
                 Escaped(name.as_bytes()),
                 self.peer().ip()
             );
@@ -327,7 +316,7 @@ impl Session {
                 Ok(acting) => self.acting = Some(acting),
                 Err(error) => {
                     self.ticket.log_out();
-                    log::error!("session {}: {error}", self.live.id);
+                    log::error!("{error}");
                     return Err(error);
                 }
             }
@@ -338,9 +327,10 @@ impl Session {
             .homes
             .meter(&mut user, &self.config, services, &self.live);
         self.live.words().user = user.name.clone();
+        log_context::set_user(Some(&user.name));
         log::info!(
-            "session {}: {} from {} logged in ({})",
-            self.live.id,
+            encrypted = secure == Encrypted::Yes;
+            "{} from {} logged in ({})",
             Escaped(user.name.as_bytes()),
             self.peer().ip(),
             self.live.protocol
@@ -359,13 +349,14 @@ impl Session {
     fn refuse(&mut self, name: &str, error: Error) -> Error {
         let peer = self.peer().ip();
         if error.kind() != ErrorKind::LoginRefused {
-            log::error!("session {}: nobody can be checked: {error}", self.live.id);
+            log::error!("nobody can be checked: {error}");
             return error;
         }
         self.tries += 1;
         self.services.limits.failed(peer, &self.config);
         // One stable line with the numeric address, for fail2ban.
         log::warn!(
+            user = name;
             "login refused: user {} from {peer} ({}): {error}",
             Quoted(name.as_bytes()),
             self.live.protocol
@@ -390,6 +381,11 @@ impl Session {
 
     /// Ends the login; the connection goes on as a stranger's.
     pub fn logout(&mut self) {
+        self.end_login();
+        log_context::set_user(None);
+    }
+
+    fn end_login(&mut self) {
         if let Some(files) = self.files.take() {
             files.emit(&Event::LoggedOut);
             drop(files);
@@ -417,9 +413,9 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.logout();
+        // The line that tells of the session's end still names the user.
+        self.end_login();
         self.services.registry.leave(self.live.id);
-        CURRENT.set(None);
     }
 }
 

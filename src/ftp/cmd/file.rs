@@ -23,7 +23,7 @@ const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";
 
 /// The 425 (or 426) of a data connection that was not made.
 pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
-    log::debug!("session {}: {error}", state.session.live().id);
+    log::debug!("{error}");
     match error.kind() {
         ErrorKind::Aborted => {
             state.aborted = true;
@@ -40,10 +40,7 @@ pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
 
 /// The reply to a transfer that broke off.
 pub fn transfer_failed(state: &mut Interpreter, error: &Error) -> Reply {
-    log::info!(
-        "session {}: a transfer broke off: {error}",
-        state.session.live().id
-    );
+    log::info!("a transfer broke off: {error}");
     match error.kind() {
         ErrorKind::Aborted => {
             state.aborted = true;
@@ -133,10 +130,7 @@ fn receive(
         Err(_) => Ok(()),
     };
     if let Err(error) = closed {
-        log::debug!(
-            "session {}: closing after an upload: {error}",
-            state.session.live().id
-        );
+        log::debug!("closing after an upload: {error}");
     }
     match received.and_then(|()| transfer.finish()) {
         Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),

@@ -33,22 +33,18 @@ pub fn noop(_: &mut Interpreter, _: &[u8]) -> Result<Reply> {
     Ok(Reply::new(200, "Still here."))
 }
 
-fn note_client(state: &mut Interpreter, argument: &[u8]) {
+fn note_client(argument: &[u8]) {
     let name = &argument[..argument.len().min(CLIENT_MAX)];
-    log::info!(
-        "session {}: the client is {}",
-        state.session.live().id,
-        Escaped(name)
-    );
+    log::info!("the client is {}", Escaped(name));
 }
 
-pub fn clnt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    note_client(state, argument);
+pub fn clnt(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    note_client(argument);
     Ok(Reply::new(200, "Noted."))
 }
 
-pub fn csid(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    note_client(state, argument);
+pub fn csid(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    note_client(argument);
     Ok(Reply::new(
         200,
         concat!(

@@ -87,7 +87,7 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         }
         Err(error) if error.kind() == ErrorKind::LoginRefused => Err(error),
         Err(error) if error.kind() == ErrorKind::TooMany => {
-            log::debug!("session {}: {error}", state.session.live().id);
+            log::debug!("{error}");
             state.ending = true;
             Ok(Reply::new(
                 421,
@@ -95,7 +95,7 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             ))
         }
         Err(error) => {
-            log::error!("session {}: {error}", state.session.live().id);
+            log::error!("{error}");
             Ok(Reply::new(451, "Logins can't be checked now."))
         }
     }

@@ -143,8 +143,7 @@ fn active(state: &mut Interpreter, mut address: SocketAddr) -> Result<Reply> {
     }
     if address.port() < 1024 || !state.may_be_data_peer(address.ip()) {
         log::warn!(
-            "session {}: refused to connect to {address} for {}",
-            state.session.live().id,
+            "refused to connect to {address} for {}",
             state.session.peer().ip()
         );
         return Ok(Reply::new(
@@ -176,12 +175,12 @@ pub fn pasv(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
                 ),
             ))
         }
-        Err(error) => Ok(no_port(state, &error)),
+        Err(error) => Ok(no_port(&error)),
     }
 }
 
-fn no_port(state: &Interpreter, error: &crate::Error) -> Reply {
-    log::error!("session {}: {error}", state.session.live().id);
+fn no_port(error: &crate::Error) -> Reply {
+    log::error!("{error}");
     Reply::new(425, "No data port can be opened now.")
 }
 
@@ -218,7 +217,7 @@ pub fn epsv(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             229,
             format!("Entering Extended Passive Mode (|||{port}|)"),
         )),
-        Err(error) => Ok(no_port(state, &error)),
+        Err(error) => Ok(no_port(&error)),
     }
 }
 

@@ -138,15 +138,14 @@ impl Interpreter {
         if let Err(error) = outcome {
             self.ending = true;
             log::warn!(
-                "session {}: no TLS with {}: {error}",
-                self.session.live().id,
+                "no TLS with {}: {error}",
                 self.session.peer().ip().to_canonical()
             );
             return Err(ErrorKind::Disconnected.into());
         }
         if let Ok(Stream::Tls(stream)) = self.control.stream() {
             let words = stream.version_and_cipher();
-            log::debug!("session {}: {words}", self.session.live().id);
+            log::debug!(tls = words.as_str(); "{words}");
         }
         self.tls = Some(session);
         Ok(())
