@@ -2,12 +2,13 @@
 //! failure is ever answered with 226.
 
 mod common;
+#[path = "uploads/copies.rs"]
+mod copies;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-#[cfg(feature = "cli")]
 use common::Client;
 use common::{TempDir, server};
 use wharf::storage::{

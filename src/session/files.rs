@@ -4,6 +4,7 @@
 //! is checked in one place, a name that is denied is denied everywhere, and
 //! nothing happens without its event.
 
+mod copy;
 mod put;
 mod sweep;
 
@@ -225,7 +226,7 @@ impl Files {
             file,
             busy,
             path: path.clone(),
-            temporary: None,
+            pending: None,
             delete_if_broken: false,
             writes: false,
         });
@@ -371,35 +372,6 @@ impl Files {
     pub fn space(&self, path: &VirtualPath) -> Result<Space> {
         self.may(path, Right::List)?;
         self.file_system().space(path)
-    }
-
-    /// Copies a file on the server. `pause` is asked between pieces and stops
-    /// the copy with its error.
-    pub fn copy(
-        &self,
-        from: &VirtualPath,
-        to: &VirtualPath,
-        pause: &mut dyn FnMut() -> Result<()>,
-    ) -> Result<u64> {
-        let mut source = self.get(from)?;
-        if from == to {
-            return Err(Error::new(ErrorKind::Exists, "copying a file onto itself"));
-        }
-        let mut target = self.put(to, Put::Replace, Readable::No)?;
-        let mut buffer = vec![0; 128 * 1024];
-        let mut offset = 0;
-        loop {
-            let length = source.read_at(&mut buffer, offset)?;
-            if length == 0 {
-                break;
-            }
-            target.write_all_at(&buffer[..length], offset)?;
-            offset += length as u64;
-            pause()?;
-        }
-        source.finish()?;
-        target.finish()?;
-        Ok(offset)
     }
 
     /// Visits everything below a directory, contents before their directory

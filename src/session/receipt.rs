@@ -40,6 +40,17 @@ impl Receipt {
         }
     }
 
+    /// A hole at `offset`.
+    pub(super) fn take_zeros(&mut self, length: u64, offset: u64) {
+        let zeros = [0; 4096];
+        let mut done = 0;
+        while done < length && self.digest.is_some() {
+            let piece = (length - done).min(zeros.len() as u64);
+            self.take(&zeros[..piece as usize], offset + done);
+            done += piece;
+        }
+    }
+
     /// The checksum in hexadecimal digits of a file that has `size` bytes now.
     pub(super) fn finish(self, size: u64) -> Option<String> {
         let digest = self.digest.filter(|_| size == self.next)?;

@@ -23,9 +23,7 @@ pub struct Transfer {
     file: Option<Box<dyn File>>,
     files: Files,
     path: VirtualPath,
-    /// Where the bytes really go until the upload is whole, and what the
-    /// final rename may replace.
-    temporary: Option<(VirtualPath, Existing)>,
+    pending: Option<Pending>,
     delete_if_broken: bool,
     /// Nothing of the client's has come yet.
     held: bool,
@@ -41,12 +39,24 @@ pub struct Transfer {
     _busy: Busy,
 }
 
+/// An upload that has not got its name yet.
+pub(super) struct Pending {
+    /// Where the bytes go until it is whole.
+    pub(super) temporary: VirtualPath,
+    /// The name it gets: that of the path, links followed.
+    pub(super) target: VirtualPath,
+    /// What that may replace.
+    pub(super) existing: Existing,
+    /// What was there when it began.
+    pub(super) replaces: Option<(u64, u64)>,
+}
+
 /// What a transfer needs to know when it begins.
 pub(super) struct Opened {
     pub(super) file: Box<dyn File>,
     pub(super) busy: Busy,
     pub(super) path: VirtualPath,
-    pub(super) temporary: Option<(VirtualPath, Existing)>,
+    pub(super) pending: Option<Pending>,
     pub(super) delete_if_broken: bool,
     pub(super) writes: bool,
 }
@@ -66,7 +76,7 @@ impl Transfer {
             file: Some(opened.file),
             files,
             path: opened.path,
-            temporary: opened.temporary,
+            pending: opened.pending,
             delete_if_broken: opened.delete_if_broken,
             held: false,
             started: Instant::now(),
@@ -164,7 +174,7 @@ impl Transfer {
 
     /// Whether this is an upload that appears as `path` only at the end.
     pub fn is_pending_as(&self, path: &VirtualPath) -> bool {
-        self.temporary.is_some() && self.path == *path
+        self.pending.is_some() && self.path == *path
     }
 
     /// What is known about the open file.
@@ -202,6 +212,27 @@ impl Transfer {
         self.is_paced() || self.receipt.is_some()
     }
 
+    /// The file that an upload which is not whole yet takes the place of.
+    pub(super) fn replaces(&self) -> Option<(u64, u64)> {
+        self.pending.as_ref().and_then(|pending| pending.replaces)
+    }
+
+    /// Whether a checksum is made of what is written.
+    pub(super) fn is_summed(&self) -> bool {
+        self.receipt.is_some()
+    }
+
+    /// Makes the file `length` bytes longer, which begin at its end `offset`,
+    /// without writing them.
+    pub(super) fn leave_hole(&mut self, offset: u64, length: u64) -> Result<u64> {
+        self.truncate(offset.saturating_add(length))?;
+        if let Some(receipt) = &mut self.receipt {
+            receipt.take_zeros(length, offset);
+        }
+        self.received(length);
+        Ok(length)
+    }
+
     /// The proper end: the file is closed, synced if the server is told so,
     /// and appears under its name. Only after this the client may be told
     /// that all is well.
@@ -235,7 +266,7 @@ impl Transfer {
             file.sync()?;
         }
         file.close()?;
-        let renamed = self.temporary.is_some();
+        let renamed = self.pending.is_some();
         self.publish()?;
         match lasting && renamed {
             true => self.reopen()?.sync(),
@@ -260,10 +291,10 @@ impl Transfer {
     /// # Errors
     /// What renaming said; the upload is as it was then.
     pub fn publish(&mut self) -> Result<()> {
-        if let Some((temporary, existing)) = &self.temporary {
+        if let Some(pending) = &self.pending {
             let file_system = self.files.file_system();
-            file_system.rename(temporary, &self.path, *existing)?;
-            self.temporary = None;
+            file_system.rename(&pending.temporary, &pending.target, pending.existing)?;
+            self.pending = None;
         }
         Ok(())
     }
@@ -271,8 +302,8 @@ impl Transfer {
     fn broken(&mut self) {
         let unused = self.held && self.is_unused();
         drop(self.file.take());
-        let remove = match self.temporary.take() {
-            Some((temporary, _)) => Some(temporary),
+        let remove = match self.pending.take() {
+            Some(pending) => Some(pending.temporary),
             None if self.held => unused.then(|| self.path.clone()),
             None if self.delete_if_broken => Some(self.path.clone()),
             None => None,

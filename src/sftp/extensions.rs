@@ -183,27 +183,30 @@ pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>)
     if source == target || (same && overlap) {
         return refuse(ErrorKind::Invalid, "copying a file onto itself");
     }
-    let mut buffer = vec![0; PIECE];
+    let mut buffer = Vec::new();
     let mut since = 0;
     while left > 0 {
-        let most = left.min(PIECE as u64) as usize;
-        let file = it.handles.at(source)?;
-        let read = file
+        let [from, into] = it.handles.both([source, target])?;
+        let copied = into
             .transfer
-            .file()?
-            .read_at(&mut buffer[..most], from_offset)?;
-        if read == 0 {
+            .copy_from(
+                (from.transfer.file()?, from_offset),
+                to_offset,
+                left.min(BREATH),
+                &mut buffer,
+            )
+            .inspect_err(|error| into.failed = Some(error.kind()))?;
+        if copied == 0 && length != 0 {
+            // The source has fewer bytes than the client has asked for.
+            return Ok(Answer::End);
+        }
+        if copied == 0 {
             break;
         }
-        let file = it.handles.at(target)?;
-        file.transfer
-            .write_all_at(&buffer[..read], to_offset)
-            .inspect_err(|error| file.failed = Some(error.kind()))?;
-        let read = read as u64;
-        from_offset = from_offset.saturating_add(read);
-        to_offset = to_offset.saturating_add(read);
-        left -= read;
-        since += read;
+        from_offset = from_offset.saturating_add(copied);
+        to_offset = to_offset.saturating_add(copied);
+        left -= copied;
+        since += copied;
         if since >= BREATH {
             since = 0;
             it.breathe()?;

@@ -162,6 +162,20 @@ impl Handles {
         }
     }
 
+    /// The files in two different slots of [`Handles::two_files`].
+    pub(super) fn both(&mut self, slots: [usize; 2]) -> Result<[&mut OpenFile; 2]> {
+        let closed = || wrong("a handle that is not open");
+        let [one, two] = self
+            .slots
+            .get_disjoint_mut(slots)
+            .map_err(|_| closed())?
+            .map(|slot| slot.open.as_mut());
+        match (one, two) {
+            (Some(Open::File(one)), Some(Open::File(two))) => Ok([one, two]),
+            _ => Err(closed()),
+        }
+    }
+
     /// Takes out what the next argument names.
     pub(super) fn remove(&mut self, arguments: &mut Arguments<'_>) -> Result<Open> {
         let slot = self.slot(arguments.string()?)?;

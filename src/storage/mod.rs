@@ -7,6 +7,7 @@
 //! [`VirtualPath`]: absolute, normal, bytes. Rights, logging and counting are
 //! not here but in `session::Files`; listing formats are not here either.
 
+mod copy;
 mod local;
 mod memory;
 mod metered;
@@ -23,6 +24,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use copy::{Extent, copy_in_kernel, extent};
 pub use local::LocalFs;
 #[doc(hidden)]
 pub use local::Resolver;
@@ -309,7 +311,7 @@ pub struct Metadata {
     pub modified_nanos: u32,
     /// Time of the last access: seconds since 1970, UTC.
     pub accessed: i64,
-    /// Device and inode, or whatever tells two files apart.
+    /// Device and inode, or whatever tells two files apart; zeros are unknown.
     pub id: (u64, u64),
 }
 
@@ -333,6 +335,12 @@ impl Metadata {
             accessed: 0,
             id: (0, 0),
         }
+    }
+
+    /// Whether both are of one file, whatever names they were found by. A
+    /// back-end that knows no numbers (`id` is zero) can't say so.
+    pub fn is_same_file(&self, other: &Metadata) -> bool {
+        self.id == other.id && self.id != (0, 0)
     }
 
     /// Whether it is a directory.

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Paths and contents below a directory; `None` is a directory.
+/// Paths and contents below a directory; `None` is a directory, and the
+/// content of a link is its target.
 pub type Tree = BTreeMap<PathBuf, Option<Vec<u8>>>;
 
 /// What is below a directory.
@@ -12,9 +13,14 @@ pub fn tree(top: &Path) -> Tree {
     let mut waiting = vec![top.to_path_buf()];
     while let Some(directory) = waiting.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
+            let entry = entry.unwrap();
+            let path = entry.path();
             let name = path.strip_prefix(top).unwrap().to_path_buf();
-            if path.is_dir() {
+            if entry.file_type().unwrap().is_symlink() {
+                use std::os::unix::ffi::OsStringExt;
+                let target = std::fs::read_link(path).unwrap();
+                found.insert(name, Some(target.into_os_string().into_vec()));
+            } else if path.is_dir() {
                 waiting.push(path);
                 found.insert(name, None);
             } else {

@@ -62,6 +62,7 @@ const COMMANDS: &[(&[&str], &str, Data)] = &[
     (&[], "MFMT 20200101000000 f", Data::None),
     (&[], "MFF Modify=20200101000000;UNIX.mode=0600; f", Data::None),
     (&[], "COMB \"new\" \"f\" \"d/g\"", Data::None),
+    (&[], "COMB f d/g d/e/h", Data::None),
     (&[], "HASH f", Data::None),
     (&[], "XCRC f", Data::None),
     #[cfg(any(feature = "ftps", feature = "sftp"))]
@@ -198,6 +199,13 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
                 let whole = if renamed { NEW } else { OLD };
                 assert_eq!(content("f").unwrap(), whole, "{what}");
             }
+            if command.starts_with("COMB") || command.starts_with("SITE C") {
+                // After the rename it is there, though nobody can promise that
+                // it stays.
+                if reply.code < 400 || !done[..number - 1].contains(&"rename") {
+                    joined_or_as_before(&server, &reply, command, &what);
+                }
+            }
             if !(failed && faulty_removal(&done)) {
                 nothing_is_left(&server, &what);
             }
@@ -215,6 +223,24 @@ fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
         }
     }
     assert!(faults > 200, "{faults} faults");
+}
+
+/// A copy or joined parts are there as a whole, or everything is as it was.
+fn joined_or_as_before(server: &TestServer, reply: &Reply, command: &str, what: &str) {
+    let content = |name: &str| server.content(name);
+    let old = Some(OLD.to_vec());
+    if reply.code >= 400 {
+        for name in ["f", "d/g", "d/e/h"] {
+            assert_eq!(content(name), old, "{what}: {name}");
+        }
+        assert_eq!(content("new"), None, "{what}");
+    } else if command.starts_with("COMB f") {
+        assert_eq!(content("f").unwrap(), OLD.repeat(3), "{what}");
+    } else if command.starts_with("COMB") {
+        assert_eq!(content("new").unwrap(), OLD.repeat(2), "{what}");
+    } else if command.starts_with("SITE CPTO") {
+        assert_eq!(content("new"), old, "{what}");
+    }
 }
 
 fn nothing_is_left(server: &TestServer, what: &str) {
@@ -262,7 +288,8 @@ fn no_descriptors() {
 
 #[test]
 fn files_that_vanish() {
-    every_operation_fails(libc_errno("ENOENT"), &[550, 451], "yes");
+    // 450: what was there a moment ago was replaced, as it seems.
+    every_operation_fails(libc_errno("ENOENT"), &[450, 550, 451], "yes");
 }
 
 pub fn libc_errno(name: &str) -> i32 {
@@ -428,4 +455,33 @@ fn what_is_synced_when() {
         ["write", "sync", "close", "rename", "open", "sync"],
         "data, what closing says, the name, and the name on the disk"
     );
+}
+
+/// A file that somebody cuts while it is copied or joined is not taken for
+/// whole.
+#[test]
+fn a_source_that_becomes_shorter_is_an_error() {
+    for command in ["SITE COPY f d/g", "COMB d/g f"] {
+        let (faulty, server) = start("no");
+        let mut client = server.ann();
+        faulty.plan.fail(0, 0);
+        client.expect(command, 250);
+        let done = faulty.plan.done();
+        let at = done.iter().rposition(|name| *name == "read").unwrap() + 1;
+        let (faulty, server) = start("no");
+        let mut client = server.ann();
+        faulty.plan.hold(at);
+        let copying = std::thread::spawn(move || client.cmd(command));
+        until(command, || faulty.plan.is_waiting());
+        let path = VirtualPath::root().join(b"f").unwrap();
+        let mut cut = wharf::storage::Attributes::default();
+        cut.size = Some(3);
+        let follow = wharf::storage::Follow::Yes;
+        faulty.files.set_attributes(&path, &cut, follow).unwrap();
+        faulty.plan.release();
+        assert_eq!(copying.join().unwrap().code, 451, "{command}");
+        assert_eq!(server.content("d/g").unwrap(), OLD);
+        assert_eq!(server.content("f").unwrap(), OLD[..3]);
+        nothing_is_left(&server, command);
+    }
 }

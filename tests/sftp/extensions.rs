@@ -164,6 +164,13 @@ fn data_are_copied_on_the_server() {
         OK
     );
     assert_eq!(client.data(&target, 0, 5), [0, 5, 6, 7, 4]);
+    // Fewer bytes than asked for: the end of the file, as OpenSSH says it.
+    assert_eq!(
+        client
+            .extended("copy-data", copy(&source, 299_999, 2, &target, 0))
+            .status(),
+        EOF
+    );
     // A copy that would feed itself for ever.
     assert_eq!(
         client

@@ -389,35 +389,8 @@ pub fn comb(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .iter()
         .map(|part| state.path(part))
         .collect::<Result<Vec<_>>>()?;
-    if parts.contains(&target) {
-        return Ok(Reply::new(501, "The target can't be its own part."));
-    }
     let files = state.files()?.clone();
-    // What can be known to fail is found before the target is changed.
-    for part in &parts {
-        files.may(part, Right::Delete)?;
-        files.inspect(part)?;
-    }
-    let mut whole = files.put(&target, Put::Append, Readable::No)?;
-    let mut buffer = vec![0; PIECE];
-    for part in &parts {
-        let mut source = files.get(part)?;
-        let mut at = 0;
-        loop {
-            let length = source.read_at(&mut buffer, at)?;
-            if length == 0 {
-                break;
-            }
-            whole.write_all_at(&buffer[..length], 0)?;
-            at += length as u64;
-            glance(state)?;
-        }
-        source.finish()?;
-    }
-    whole.finish()?;
-    for part in &parts {
-        files.delete(part)?;
-    }
+    files.join(&target, &parts, &mut || glance(state))?;
     Ok(Reply::new(250, "The parts are joined."))
 }
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::{Files, TEMPORARY_PREFIX};
 use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::names;
 use crate::session::registry::Busy;
-use crate::session::transfer::{Opened, Transfer};
+use crate::session::transfer::{Opened, Pending, Transfer};
 use crate::storage::{
     Attributes, Create, Existing, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
@@ -59,6 +60,48 @@ impl Files {
         read: Readable,
         mode: Option<u32>,
     ) -> Result<Transfer> {
+        let (options, busy) = self.may_put(path, put, read, mode)?;
+        let replaces = options.write == Write::Truncate || put == Put::ReplaceAtStart;
+        if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, path)) {
+            return self.put_atomic(path, put, options, busy);
+        }
+        let create = options.create;
+        let file = self
+            .file_system()
+            .open(path, &options)
+            .map_err(|error| match create {
+                // The user may store but not replace.
+                Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
+                    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
+                }
+                _ => error,
+            })?;
+        Ok(self.transfer(Opened {
+            file,
+            busy,
+            path: path.clone(),
+            pending: None,
+            delete_if_broken: self.0.config.delete_broken_uploads && replaces,
+            writes: true,
+        }))
+    }
+
+    /// Opens a file that the server itself fills, and that appears under its
+    /// name when it is whole, whatever `atomic-uploads` says.
+    pub(super) fn put_whole(&self, path: &VirtualPath, put: Put) -> Result<Transfer> {
+        let (mut options, busy) = self.may_put(path, put, Readable::No, None)?;
+        options.write = Write::At;
+        self.put_atomic(path, put, options, busy)
+    }
+
+    /// How to open an upload, if the user may.
+    fn may_put(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+        read: Readable,
+        mode: Option<u32>,
+    ) -> Result<(OpenOptions, Busy)> {
         self.may_name(path)?;
         self.may_make(path)?;
         let perms = self.perms_at(path);
@@ -76,32 +119,7 @@ impl Files {
         let mode = mode.map_or(file_mode, |wished| wished & mask);
         let mut options = OpenOptions::write(write, create, mode);
         options.read = read == Readable::Yes;
-        let replaces = write == Write::Truncate || put == Put::ReplaceAtStart;
-        if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, path)) {
-            let existing = match perms.has(Right::Write) && perms.has(Right::Delete) {
-                true if put != Put::New => Existing::Replace,
-                _ => Existing::Keep,
-            };
-            return self.put_atomic(path, put, existing, options, busy);
-        }
-        let file = self
-            .file_system()
-            .open(path, &options)
-            .map_err(|error| match create {
-                // The user may store but not replace.
-                Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
-                    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
-                }
-                _ => error,
-            })?;
-        Ok(self.transfer(Opened {
-            file,
-            busy,
-            path: path.clone(),
-            temporary: None,
-            delete_if_broken: self.0.config.delete_broken_uploads && replaces,
-            writes: true,
-        }))
+        Ok((options, busy))
     }
 
     /// Opens a file that the server itself writes beside an upload, with the
@@ -130,45 +148,76 @@ impl Files {
         &self,
         path: &VirtualPath,
         put: Put,
-        existing: Existing,
         mut options: OpenOptions,
         busy: Busy,
     ) -> Result<Transfer> {
-        let old = self.file_system().metadata(path, Follow::Yes);
+        let (target, old) = self.end_of_link(path, put)?;
+        let perms = self.perms_at(path);
+        let replaces = match put {
+            Put::New => false,
+            // What is there stays, followed by what comes.
+            Put::Append => options.create != Create::New,
+            _ => perms.has(Right::Write) && perms.has(Right::Delete),
+        };
+        let existing = match replaces {
+            true => Existing::Replace,
+            false => Existing::Keep,
+        };
         // What can be known to fail is told before the first byte is sent.
         match &old {
-            Ok(_) if put == Put::New => return Err(ErrorKind::Exists.into()),
-            Ok(metadata) if metadata.is_dir() => return Err(ErrorKind::IsDirectory.into()),
-            Ok(metadata) if metadata.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
-            Ok(_) if existing == Existing::Keep => {
+            None if options.create == Create::Never => return Err(ErrorKind::NotFound.into()),
+            None => {}
+            Some(_) if put == Put::New => return Err(ErrorKind::Exists.into()),
+            Some(old) if old.is_dir() => return Err(ErrorKind::IsDirectory.into()),
+            Some(old) if old.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
+            Some(_) if existing == Existing::Keep => {
                 return Err(Error::new(
                     ErrorKind::Denied,
                     format!("no right to replace {path}"),
                 ));
             }
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound && put != Put::Overwrite => {}
-            Err(_) => return Err(old.map_or_else(|error| error, |_| ErrorKind::Internal.into())),
+            // Whoever could read the old file or not can or can't read the new one.
+            Some(old) => options.mode = old.mode & 0o777,
         }
         options.create = Create::New;
-        // Whoever could read the old file or not can or can't read the new one.
-        if let Ok(old) = &old {
-            options.mode = old.mode & 0o777;
-        }
-        self.sweep(&path.parent());
-        let temporary = path.parent().join(&temporary_name(self.0.live.id))?;
+        self.sweep(&target.parent());
+        let temporary = target.parent().join(&temporary_name(self.0.live.id))?;
         let file = self.file_system().open(&temporary, &options)?;
-        if let Ok(old) = &old {
+        if let Some(old) = &old {
             keep_owner(file.as_ref(), old);
         }
         Ok(self.transfer(Opened {
             file,
             busy,
             path: path.clone(),
-            temporary: Some((temporary, existing)),
+            pending: Some(Pending {
+                temporary,
+                target,
+                existing,
+                replaces: old.map(|old| old.id),
+            }),
             delete_if_broken: false,
             writes: true,
         }))
+    }
+
+    /// Where an upload to `path` ends up, and what is there. A link keeps
+    /// leading to its file: that is the one which is replaced.
+    fn end_of_link(&self, path: &VirtualPath, put: Put) -> Result<(VirtualPath, Option<Metadata>)> {
+        let files = self.file_system();
+        let look = |path: &VirtualPath| match files.metadata(path, Follow::No) {
+            Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        match look(path)? {
+            Some(link) if link.kind == FileKind::Link && put != Put::New => {
+                let target = names::resolve(files, path)?;
+                let there = look(&target)?;
+                Ok((target, there))
+            }
+            there => Ok((path.clone(), there)),
+        }
     }
 }
 
