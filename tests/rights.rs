@@ -44,7 +44,8 @@ const MATRIX: &[Row] = &[
     row("w", &["STOU f"]),
     row("w", &["APPE new"]),
     row("a", &["APPE f"]),
-    row("a", &["REST 1", "STOR f"]),
+    row("a", &["REST 9", "STOR f"]),
+    row("wd", &["REST 1", "STOR f"]),
     row("d", &["DELE f"]),
     row("d", &["RMD empty"]),
     row("ld", &["RMDA d"]),
@@ -67,7 +68,7 @@ const MATRIX: &[Row] = &[
     row("rw", &["SITE COPY f new"]),
     row("rwd", &["SITE COPY f g"]),
     row("rad", &["COMB g f"]),
-    row("w", &["SITE SYMLINK f new"]),
+    row("wd", &["SITE SYMLINK f new"]),
 ];
 
 fn start(rights: &str) -> TestServer {

@@ -119,7 +119,8 @@ pub struct User {
     pub contact: Option<String>,
     /// What the user may do where no line of `directories` says otherwise.
     pub perms: Perms,
-    /// Rights of directories and all below them; the longest match counts.
+    /// Rights of directories and all below them; the innermost counts,
+    /// whatever names lead to it.
     pub directories: Vec<(VirtualPath, Perms)>,
     /// The user's files; `/` is the home.
     pub file_system: Arc<dyn FileSystem>,
@@ -159,15 +160,6 @@ impl User {
     pub fn with_perms(mut self, perms: Perms) -> Self {
         self.perms = perms;
         self
-    }
-
-    /// What the user may do at `path`.
-    pub fn perms_at(&self, path: &VirtualPath) -> Perms {
-        self.directories
-            .iter()
-            .filter(|(directory, _)| path.starts_with(directory))
-            .max_by_key(|(directory, _)| directory.as_bytes().len())
-            .map_or(self.perms, |(_, perms)| *perms)
     }
 }
 

@@ -5,6 +5,7 @@
 //! nothing happens without its event.
 
 mod copy;
+mod place;
 mod put;
 mod sweep;
 
@@ -19,18 +20,16 @@ use super::names;
 use super::registry::Live;
 use super::transfer::{Bucket, Opened, Transfer};
 use crate::auth::{Perms, Right, User};
-use crate::config::{Config, DotFiles};
+use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Attributes, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions, Space,
     VirtualPath,
 };
 
+pub(super) use place::Place;
 pub use put::{Put, Readable};
 pub(super) use sweep::Sweeps;
-
-/// Names of uploads that are not whole yet begin so.
-pub const TEMPORARY_PREFIX: &[u8] = b".wharf-upload-";
 
 /// A logged-in user's files.
 #[derive(Clone)]
@@ -41,6 +40,10 @@ struct Inner {
     config: Arc<Config>,
     live: Arc<Live>,
     user: User,
+    /// Whether it matters where a path leads.
+    judged: bool,
+    /// The user's files through paths without links, for who is judged.
+    without_links: Option<Arc<dyn FileSystem>>,
     down: Bucket,
     up: Bucket,
     shared: Arc<Rates>,
@@ -53,7 +56,10 @@ impl Files {
         live: Arc<Live>,
         user: User,
     ) -> Self {
+        let judged = place::is_judged(&user, &config);
         Files(Arc::new(Inner {
+            judged,
+            without_links: user.file_system.without_links().filter(|_| judged),
             down: Bucket::new(config.session_rate_down),
             up: Bucket::new(config.session_rate_up),
             shared: services.homes.rates(&user),
@@ -78,8 +84,10 @@ impl Files {
         &self.0.live
     }
 
+    /// What carries out the operations, at paths of [`Files::place`].
     pub(super) fn file_system(&self) -> &dyn FileSystem {
-        self.0.user.file_system.as_ref()
+        let plain = self.0.without_links.as_ref();
+        plain.unwrap_or(&self.0.user.file_system).as_ref()
     }
 
     /// Tells everybody who listens.
@@ -132,71 +140,39 @@ impl Files {
         }
     }
 
-    /// What the user may do at `path`.
+    /// What the user may do at `path`: nothing, where it leads nowhere.
     pub fn perms_at(&self, path: &VirtualPath) -> Perms {
-        self.0.user.perms_at(path)
+        let place = self.place(path, Follow::Yes);
+        place.map_or(Perms::NONE, |place| place.perms)
     }
 
-    /// Whether the user has `right` at `path`, and may know of the name at all.
+    /// Whether the user has `right` at `path`, links followed, and may know of
+    /// the name at all.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`] or, for names nobody may use, [`ErrorKind::NotFound`].
     pub fn may(&self, path: &VirtualPath, right: Right) -> Result<()> {
-        self.may_name(path)?;
-        match self.perms_at(path).has(right) {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Denied,
-                format!("no right {right:?} at {path}"),
-            )),
-        }
+        self.allowed(path, Follow::Yes, right).map(drop)
     }
 
-    /// A pattern is held against the path after links are followed, or
-    /// `x -> a.key` would show what `*.key` denies (CVE-2015-1419).
-    fn may_name(&self, path: &VirtualPath) -> Result<()> {
-        let config = &self.0.config;
-        if config.deny_names.is_empty() && config.dot_files != DotFiles::Deny {
-            return Ok(());
-        }
-        let denied =
-            |path: &VirtualPath| path.components().any(|name| names::is_denied(name, config));
-        if denied(path) || denied(&names::resolve(self.file_system(), path)?) {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                format!("a denied name: {path}"),
-            ));
-        }
-        Ok(())
-    }
-
-    /// SECURITY: who may not even delete at `path` is a guest there, and brings
-    /// no `.htaccess`, `.bashrc` or `.ssh/authorized_keys` (wharf-security(7),
-    /// attack 28), under whatever name a link gives to its directory.
-    fn may_make(&self, path: &VirtualPath) -> Result<()> {
-        if !self.0.user.anonymous && self.perms_at(path).has(Right::Delete) {
-            return Ok(());
-        }
-        let dotted = |path: &VirtualPath| path.components().any(|name| name.starts_with(b"."));
-        match dotted(path) || dotted(&names::resolve(self.file_system(), path)?) {
-            true => Err(Error::new(
-                ErrorKind::Denied,
-                format!("guests make no names with a dot in front: {path}"),
-            )),
-            false => Ok(()),
-        }
+    /// The place of an operation that needs `right` there.
+    fn allowed(&self, path: &VirtualPath, follow: Follow, right: Right) -> Result<Place> {
+        let place = self.place(path, follow)?;
+        place.needs(right)?;
+        Ok(place)
     }
 
     /// What is known about a path.
     pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        self.may(path, Right::List)?;
-        self.file_system().metadata(path, follow)
+        let place = self.allowed(path, follow, Right::List)?;
+        self.file_system().metadata(&place.path, follow)
     }
 
     /// Checks that a user may stand in a directory.
     pub fn enter(&self, path: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Enter)?;
-        match self.file_system().metadata(path, Follow::Yes)?.is_dir() {
+        let place = self.allowed(path, Follow::Yes, Right::Enter)?;
+        let metadata = self.file_system().metadata(&place.path, Follow::Yes)?;
+        match metadata.is_dir() {
             true => Ok(()),
             false => Err(Error::new(
                 ErrorKind::NotDirectory,
@@ -207,26 +183,28 @@ impl Files {
 
     /// Opens a directory for listing; names nobody may see are left out.
     pub fn list(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        self.may(path, Right::List)?;
-        let directory = self.file_system().read_dir(path)?;
+        let place = self.allowed(path, Follow::Yes, Right::List)?;
+        let directory = self.file_system().read_dir(&place.path)?;
         Ok(Box::new(names::Visible::new(
-            directory,
+            self.judged(directory, place.path),
             Arc::clone(&self.0.config),
         )))
     }
 
     /// Opens a file that will be sent.
     pub fn get(&self, path: &VirtualPath) -> Result<Transfer> {
-        self.may(path, Right::Read)?;
+        let place = self.allowed(path, Follow::Yes, Right::Read)?;
         let busy = self.live().begin()?;
-        let file = self.file_system().open(path, &OpenOptions::read())?;
+        let file = self.file_system().open(&place.path, &OpenOptions::read())?;
         // For those who watch; 0 is unknown.
         let size = file.metadata_at_open().map_or(0, |metadata| metadata.size);
         let transfer = self.transfer(Opened {
             file,
             busy,
             path: path.clone(),
+            place,
             pending: None,
+            floor: 0,
             delete_if_broken: false,
             writes: false,
         });
@@ -237,15 +215,8 @@ impl Files {
     /// Opens a file that is only looked at on the server, for a checksum:
     /// reading it, but not a transfer.
     pub fn inspect(&self, path: &VirtualPath) -> Result<Box<dyn File>> {
-        self.may(path, Right::Read)?;
-        self.file_system().open(path, &OpenOptions::read())
-    }
-
-    /// Where a path leads when all links are followed. What does not exist
-    /// stays as it is named, so that one can ask before making it.
-    pub fn real_path(&self, path: &VirtualPath) -> Result<VirtualPath> {
-        self.may_name(path)?;
-        names::resolve(self.file_system(), path)
+        let place = self.allowed(path, Follow::Yes, Right::Read)?;
+        self.file_system().open(&place.path, &OpenOptions::read())
     }
 
     fn transfer(&self, opened: Opened) -> Transfer {
@@ -259,65 +230,72 @@ impl Files {
     /// Makes a directory; of `mode`, which the client wishes, it gets what
     /// the configured bits have.
     pub fn make_dir(&self, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
-        self.may(path, Right::MakeDir)?;
-        self.may_make(path)?;
+        let place = self.allowed(path, Follow::No, Right::MakeDir)?;
+        self.may_make(path, &place)?;
         let dir_mode = self.dir_mode();
         let mode = mode.map_or(dir_mode, |wished| wished & dir_mode);
-        self.file_system().make_dir(path, mode)?;
+        self.file_system().make_dir(&place.path, mode)?;
         self.emit(&Event::DirectoryMade(path));
         Ok(())
     }
 
     /// Removes an empty directory.
     pub fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Delete)?;
-        self.file_system().remove_dir(path)?;
+        let place = self.allowed(path, Follow::No, Right::Delete)?;
+        self.may_move(&place)?;
+        self.file_system().remove_dir(&place.path)?;
         self.emit(&Event::DirectoryRemoved(path));
         Ok(())
     }
 
     /// Deletes a file or a link.
     pub fn delete(&self, path: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Delete)?;
-        self.file_system().remove_file(path)?;
+        let place = self.allowed(path, Follow::No, Right::Delete)?;
+        self.may_move(&place)?;
+        self.file_system().remove_file(&place.path)?;
         self.emit(&Event::Deleted(path));
         Ok(())
     }
 
     /// Whether a rename may begin with `path`: it exists and may be renamed.
     pub fn may_rename(&self, path: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Rename)?;
-        self.file_system().metadata(path, Follow::No).map(drop)
+        let place = self.allowed(path, Follow::No, Right::Rename)?;
+        self.may_move(&place)?;
+        self.file_system()
+            .metadata(&place.path, Follow::No)
+            .map(drop)
     }
 
     /// Renames. The target needs the right to rename too, and replacing
     /// something there is storing and deleting.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
-        self.may(from, Right::Rename)?;
-        self.may(to, Right::Rename)?;
-        self.may_make(to)?;
-        let perms = self.perms_at(to);
-        let existing = match perms.has(Right::Delete) && perms.has(Right::Write) {
+        let source = self.allowed(from, Follow::No, Right::Rename)?;
+        let target = self.allowed(to, Follow::No, Right::Rename)?;
+        self.may_make(to, &target)?;
+        self.may_move(&source)?;
+        self.may_move(&target)?;
+        // Who may read and delete could carry it there as well.
+        if !(source.perms.has(Right::Read) && source.perms.has(Right::Delete)) {
+            self.may_name_again(&source, &target)?;
+        }
+        let existing = match target.may_replace() {
             true => existing,
             false => Existing::Keep,
         };
-        self.file_system().rename(from, to, existing)?;
+        self.file_system()
+            .rename(&source.path, &target.path, existing)?;
         self.emit(&Event::Renamed(from, to));
         Ok(())
     }
 
     /// Checks the rights for everything but the size, and yields what may be
     /// set: the bits that let a program act as its owner never pass.
-    pub(super) fn may_set(
-        &self,
-        path: &VirtualPath,
-        attributes: &Attributes,
-    ) -> Result<Attributes> {
+    pub(super) fn may_set(place: &Place, attributes: &Attributes) -> Result<Attributes> {
         if attributes.mode.is_some() || attributes.uid.is_some() || attributes.gid.is_some() {
-            self.may(path, Right::Mode)?;
+            place.needs(Right::Mode)?;
         }
         if attributes.modified.is_some() || attributes.accessed.is_some() {
-            self.may(path, Right::Time)?;
+            place.needs(Right::Time)?;
         }
         Ok(Attributes {
             mode: attributes.mode.map(|mode| mode & 0o1777),
@@ -326,10 +304,10 @@ impl Files {
     }
 
     /// Checks the rights for another size, which are those for replacing.
-    pub(super) fn may_resize(&self, path: &VirtualPath, attributes: &Attributes) -> Result<()> {
+    pub(super) fn may_resize(place: &Place, attributes: &Attributes) -> Result<()> {
         if attributes.size.is_some() {
-            self.may(path, Right::Write)?;
-            self.may(path, Right::Delete)?;
+            place.needs(Right::Write)?;
+            place.needs(Right::Delete)?;
         }
         Ok(())
     }
@@ -341,37 +319,44 @@ impl Files {
         attributes: &Attributes,
         follow: Follow,
     ) -> Result<()> {
-        let attributes = self.may_set(path, attributes)?;
-        self.may_resize(path, &attributes)?;
-        self.file_system().set_attributes(path, &attributes, follow)
+        let place = self.place(path, follow)?;
+        let attributes = Self::may_set(&place, attributes)?;
+        Self::may_resize(&place, &attributes)?;
+        self.file_system()
+            .set_attributes(&place.path, &attributes, follow)
     }
 
     /// The text of a link.
     pub fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
-        self.may(path, Right::List)?;
-        self.file_system().read_link(path)
+        let place = self.allowed(path, Follow::No, Right::List)?;
+        self.file_system().read_link(&place.path)
     }
 
-    /// Makes a symbolic link.
+    /// Makes a symbolic link: storing, by somebody who could also replace.
     pub fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Write)?;
-        self.may_make(path)?;
-        self.may_name(&path.parent().join(target)?)?;
-        self.file_system().symlink(target, path)
+        let place = self.allowed(path, Follow::No, Right::Write)?;
+        place.needs(Right::Delete)?;
+        self.may_make(path, &place)?;
+        self.may_move(&place)?;
+        self.may_name(&place.path.parent().join(target)?)?;
+        self.file_system().symlink(target, &place.path)
     }
 
-    /// Makes another name of a file: reading the old, storing the new.
+    /// Makes another name of a file: reading the old, storing the new, with no
+    /// more rights than the old place gives.
     pub fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
-        self.may(path, Right::Read)?;
-        self.may(new, Right::Write)?;
-        self.may_make(new)?;
-        self.file_system().hard_link(path, new)
+        let old = self.allowed(path, Follow::No, Right::Read)?;
+        let place = self.allowed(new, Follow::No, Right::Write)?;
+        self.may_make(new, &place)?;
+        self.may_move(&place)?;
+        self.may_name_again(&old, &place)?;
+        self.file_system().hard_link(&old.path, &place.path)
     }
 
     /// Room where `path` lies.
     pub fn space(&self, path: &VirtualPath) -> Result<Space> {
-        self.may(path, Right::List)?;
-        self.file_system().space(path)
+        let place = self.allowed(path, Follow::Yes, Right::List)?;
+        self.file_system().space(&place.path)
     }
 
     /// Visits everything below a directory, contents before their directory
@@ -391,7 +376,7 @@ impl Files {
                 visit(&path, &metadata)?;
                 continue;
             }
-            let metadata = self.file_system().metadata(&path, Follow::No)?;
+            let metadata = self.metadata(&path, Follow::No)?;
             if !metadata.is_dir() {
                 return Err(ErrorKind::NotDirectory.into());
             }

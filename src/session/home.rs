@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::Services;
 use super::events::{Event, Who};
-use super::files::TEMPORARY_PREFIX;
+use super::names::TEMPORARY_PREFIX;
+use super::places;
 use super::registry::Live;
 use super::transfer::Bucket;
 use crate::auth::{QuotaFull, Right, User};
 use crate::config::Config;
-use crate::storage::{Metered, Retire, Retired, Usage, VirtualPath};
+use crate::storage::{Follow, Metered, Retire, Retired, Usage, VirtualPath};
 
 /// What is known of users who are logged in, by name.
 #[derive(Default)]
@@ -114,7 +115,21 @@ impl Retire for Keeper {
     /// of the administrator. So does what is not a whole file yet.
     fn may_retire(&self, path: &VirtualPath) -> bool {
         let begun = |name: &[u8]| name.starts_with(TEMPORARY_PREFIX);
-        self.user.perms_at(path).has(Right::Write) && !path.components().any(begun)
+        let perms = match self.user.directories.is_empty() {
+            true => Ok(self.user.perms),
+            false => self
+                .user
+                .file_system
+                .resolve(path, Follow::No)
+                .map(|place| places::rights(&self.user, &place)),
+        };
+        perms.is_ok_and(|perms| perms.has(Right::Write)) && !path.components().any(begun)
+    }
+
+    fn may_remove_dir(&self, path: &VirtualPath) -> bool {
+        let id = self.user.file_system.metadata(path, Follow::No);
+        let id = id.ok().map(|metadata| metadata.id).filter(places::is_known);
+        places::leads_to_rule(&self.user, path, id).is_none()
     }
 
     fn retired(&self, path: &VirtualPath, why: Retired) {

@@ -9,6 +9,7 @@ pub mod identity;
 pub mod limits;
 pub mod log_context;
 mod names;
+mod places;
 mod receipt;
 pub mod registry;
 pub mod transfer;

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::files::TEMPORARY_PREFIX;
 use crate::config::{Config, DotFiles};
-use crate::error::{Error, ErrorKind, Result};
-use crate::storage::{Directory, FileKind, FileSystem, Follow, Metadata, VirtualPath};
+use crate::error::Result;
+use crate::storage::{Directory, FileKind, Follow, Metadata};
 use crate::text;
 
-/// Links followed on one path, as in the kernel.
-const LINKS_MAX: u32 = 40;
+/// Names of uploads that are not whole yet begin so.
+pub const TEMPORARY_PREFIX: &[u8] = b".wharf-upload-";
 
 /// Whether the configuration denies a name.
 pub fn is_denied(name: &[u8], config: &Config) -> bool {
@@ -26,40 +25,6 @@ pub fn is_denied(name: &[u8], config: &Config) -> bool {
 /// Whether `name` fits a pattern of `*`, `?` and plain bytes.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
     text::fits(pattern, name, |part, byte| part == byte)
-}
-
-/// Where a path leads when all links are followed; what does not exist stays.
-pub fn resolve(file_system: &dyn FileSystem, path: &VirtualPath) -> Result<VirtualPath> {
-    let mut resolved = VirtualPath::root();
-    let mut rest: Vec<Vec<u8>> = path.components().rev().map(<[u8]>::to_vec).collect();
-    let mut links = 0;
-    while let Some(name) = rest.pop() {
-        let next = resolved.join(&name)?;
-        match file_system.metadata(&next, Follow::No) {
-            Ok(metadata) if metadata.kind == FileKind::Link => {
-                links += 1;
-                if links > LINKS_MAX {
-                    return Err(Error::new(
-                        ErrorKind::Denied,
-                        "a chain of links without end",
-                    ));
-                }
-                let target = file_system.read_link(&next)?;
-                if target.first() == Some(&b'/') {
-                    resolved = VirtualPath::root();
-                }
-                rest.extend(
-                    target
-                        .split(|byte| *byte == b'/')
-                        .rev()
-                        .filter(|part| !part.is_empty())
-                        .map(<[u8]>::to_vec),
-                );
-            }
-            _ => resolved = next,
-        }
-    }
-    Ok(resolved)
 }
 
 /// A directory without the names that nobody may see.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::events::{Event, Transferred};
-use super::files::Files;
+use super::files::{Files, Place};
 use super::receipt::Receipt;
 use super::registry::Busy;
 use crate::error::{Error, ErrorKind, Result};
@@ -23,6 +23,8 @@ pub struct Transfer {
     file: Option<Box<dyn File>>,
     files: Files,
     path: VirtualPath,
+    place: Place,
+    floor: u64,
     pending: Option<Pending>,
     delete_if_broken: bool,
     /// Nothing of the client's has come yet.
@@ -55,7 +57,12 @@ pub(super) struct Pending {
 pub(super) struct Opened {
     pub(super) file: Box<dyn File>,
     pub(super) busy: Busy,
+    /// As the client has named it.
     pub(super) path: VirtualPath,
+    /// Where that is.
+    pub(super) place: Place,
+    /// SECURITY: what lies before this was there and may not be replaced.
+    pub(super) floor: u64,
     pub(super) pending: Option<Pending>,
     pub(super) delete_if_broken: bool,
     pub(super) writes: bool,
@@ -76,6 +83,8 @@ impl Transfer {
             file: Some(opened.file),
             files,
             path: opened.path,
+            place: opened.place,
+            floor: opened.floor,
             pending: opened.pending,
             delete_if_broken: opened.delete_if_broken,
             held: false,
@@ -131,8 +140,23 @@ impl Transfer {
         Ok(length)
     }
 
+    /// Whether writing at `offset` leaves alone what the user may not replace.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`].
+    pub fn may_write_at(&self, offset: u64) -> Result<()> {
+        match offset < self.floor {
+            true => Err(Error::new(
+                ErrorKind::Denied,
+                format!("no right to replace bytes of {}", self.path),
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Writes to the file and counts.
     pub fn write_all_at(&mut self, data: &[u8], offset: u64) -> Result<()> {
+        self.may_write_at(offset)?;
         self.file()?.write_all_at(data, offset)?;
         if let Some(receipt) = &mut self.receipt {
             receipt.take(data, offset);
@@ -162,12 +186,12 @@ impl Transfer {
     /// the file may also make it longer, or as long as it is: OpenSSH's scp
     /// ends every upload so, also that of a user who may not replace files.
     pub fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
-        let attributes = self.files.may_set(&self.path, attributes)?;
+        let attributes = Files::may_set(&self.place, attributes)?;
         let file = self.file()?;
         if let Some(size) = attributes.size
             && (!self.writes || size < file.metadata()?.size)
         {
-            self.files.may_resize(&self.path, &attributes)?;
+            Files::may_resize(&self.place, &attributes)?;
         }
         file.set_attributes(&attributes)
     }
@@ -278,11 +302,10 @@ impl Transfer {
     /// that it can only be written.
     fn reopen(&self) -> Result<Box<dyn File>> {
         let file_system = self.files.file_system();
+        let path = &self.place.path;
         file_system
-            .open(&self.path, &OpenOptions::read())
-            .or_else(|_| {
-                file_system.open(&self.path, &OpenOptions::write(Write::At, Create::Never, 0))
-            })
+            .open(path, &OpenOptions::read())
+            .or_else(|_| file_system.open(path, &OpenOptions::write(Write::At, Create::Never, 0)))
     }
 
     /// Lets an atomic upload appear under its name before it is whole, for a
@@ -304,8 +327,8 @@ impl Transfer {
         drop(self.file.take());
         let remove = match self.pending.take() {
             Some(pending) => Some(pending.temporary),
-            None if self.held => unused.then(|| self.path.clone()),
-            None if self.delete_if_broken => Some(self.path.clone()),
+            None if self.held => unused.then(|| self.place.path.clone()),
+            None if self.delete_if_broken => Some(self.place.path.clone()),
             None => None,
         };
         if let Some(path) = remove
@@ -321,7 +344,8 @@ impl Transfer {
         let Ok(file) = self.file() else {
             return false;
         };
-        let there = self.files.file_system().metadata(&self.path, Follow::No);
+        let files = self.files.file_system();
+        let there = files.metadata(&self.place.path, Follow::No);
         match (file.metadata(), there) {
             (Ok(ours), Ok(there)) => file.is_new() && ours.size == 0 && ours.id == there.id,
             _ => false,

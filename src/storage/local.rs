@@ -22,7 +22,7 @@ use rustix::io::Errno;
 
 use super::{
     Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Space, VirtualPath, Write,
+    Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{Doing, Error, ErrorKind, Result};
 use attributes::{OFLAGS_SAFE, metadata};
@@ -271,6 +271,22 @@ impl FileSystem for LocalFs {
             name_max: space.f_namemax,
             read_only: space.f_flag.contains(StatVfsMountFlags::RDONLY),
         })
+    }
+
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        let trace = retry(|| self.jail.trace(path, follow)).doing("following links")?;
+        let path = |text: &Vec<u8>| VirtualPath::root().join(text);
+        Ok(Resolved {
+            path: path(&trace.path)?,
+            ids: trace.ids,
+            links: trace.links.iter().map(path).collect::<Result<_>>()?,
+        })
+    }
+
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        Some(Arc::new(LocalFs {
+            jail: Arc::new(self.jail.without_links()),
+        }))
     }
 }
 

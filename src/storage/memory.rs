@@ -45,9 +45,11 @@ type Clock = dyn Fn() -> SystemTime + Send + Sync;
 
 /// What a file system shares with its open files.
 struct Shared {
-    tree: RwLock<Tree>,
+    tree: Arc<RwLock<Tree>>,
     room: Arc<Room>,
-    clock: RwLock<Arc<Clock>>,
+    clock: Arc<RwLock<Arc<Clock>>>,
+    /// Whether links are followed at all.
+    links: Follow,
 }
 
 impl MemoryFs {
@@ -55,9 +57,10 @@ impl MemoryFs {
     pub fn new() -> Self {
         MemoryFs {
             shared: Arc::new(Shared {
-                tree: RwLock::new(Tree::new(SystemTime::now())),
+                tree: Arc::new(RwLock::new(Tree::new(SystemTime::now()))),
                 room: Arc::new(Room::new()),
-                clock: RwLock::new(Arc::new(SystemTime::now)),
+                clock: Arc::new(RwLock::new(Arc::new(SystemTime::now))),
+                links: Follow::Yes,
             }),
         }
     }
@@ -114,6 +117,16 @@ impl Shared {
         self.tree.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn find(&self, tree: &Tree, path: &VirtualPath, follow: Follow) -> Result<Spot, ErrorKind> {
+        tree.find(path, follow, self.links)
+    }
+
+    /// The number of what `path` means.
+    fn look_up(&self, tree: &Tree, path: &VirtualPath, follow: Follow) -> Result<u64, ErrorKind> {
+        let spot = self.find(tree, path, follow)?;
+        tree.number(&spot)?.ok_or(ErrorKind::NotFound)
+    }
+
     /// The file, and whether this call made it.
     fn open(
         &self,
@@ -129,7 +142,7 @@ impl Shared {
             Create::New => Follow::No,
             Create::Never | Create::IfMissing => Follow::Yes,
         };
-        let spot = tree.find(path, follow)?;
+        let spot = self.find(&tree, path, follow)?;
         let Some(number) = tree.number(&spot)? else {
             if options.create == Create::Never {
                 return Err(ErrorKind::NotFound);
@@ -160,7 +173,7 @@ impl Shared {
     fn add(&self, path: &VirtualPath, node: Node) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let spot = tree.find(path, Follow::No)?;
+        let spot = self.find(&tree, path, Follow::No)?;
         match tree.number(&spot)? {
             Some(_) => Err(ErrorKind::Exists),
             None => tree.add(&spot, node, now).map(|_| ()),
@@ -170,7 +183,7 @@ impl Shared {
     fn remove(&self, path: &VirtualPath, what: FileKind) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let spot = tree.find(path, Follow::No)?;
+        let spot = self.find(&tree, path, Follow::No)?;
         let number = tree.number(&spot)?.ok_or(ErrorKind::NotFound)?;
         match (tree.node(number)?, what) {
             (Node::Directory(entries, _), FileKind::Directory) if entries.is_empty() => {}
@@ -192,8 +205,8 @@ impl Shared {
     ) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let from = tree.find(from, Follow::No)?;
-        let to = tree.find(to, Follow::No)?;
+        let from = self.find(&tree, from, Follow::No)?;
+        let to = self.find(&tree, to, Follow::No)?;
         let number = tree.number(&from)?.ok_or(ErrorKind::NotFound)?;
         let replaced = tree.number(&to)?;
         if replaced.is_some() && existing == Existing::Keep {
@@ -219,8 +232,8 @@ impl Shared {
     fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let old = tree.find(path, Follow::No)?;
-        let spot = tree.find(new, Follow::No)?;
+        let old = self.find(&tree, path, Follow::No)?;
+        let spot = self.find(&tree, new, Follow::No)?;
         let number = tree.number(&old)?.ok_or(ErrorKind::NotFound)?;
         if tree.number(&spot)?.is_some() {
             return Err(ErrorKind::Exists);
@@ -241,7 +254,7 @@ impl Shared {
     ) -> Result<(), ErrorKind> {
         let now = self.now();
         let mut tree = self.tree_mut();
-        let number = tree.look_up(path, follow)?;
+        let number = self.look_up(&tree, path, follow)?;
         if let Some(size) = wanted.size {
             match tree.node(number)? {
                 Node::File(file) => {
@@ -275,7 +288,8 @@ fn may_replace(tree: &Tree, from: u64, to: u64, spot: &Spot) -> Result<(), Error
 impl FileSystem for MemoryFs {
     fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
         let tree = self.shared.tree();
-        tree.look_up(path, follow)
+        self.shared
+            .look_up(&tree, path, follow)
             .and_then(|number| tree.metadata(number))
             .map_err(|kind| Error::new(kind, "looking at a path"))
     }
@@ -293,8 +307,9 @@ impl FileSystem for MemoryFs {
 
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
         let tree = self.shared.tree();
-        let number = tree
-            .look_up(path, Follow::Yes)
+        let number = self
+            .shared
+            .look_up(&tree, path, Follow::Yes)
             .and_then(|number| tree.entries(number).map(|_| number))
             .map_err(|kind| Error::new(kind, "opening a directory"))?;
         Ok(Box::new(MemoryDirectory {
@@ -354,8 +369,9 @@ impl FileSystem for MemoryFs {
     fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
         let doing = "reading a link";
         let tree = self.shared.tree();
-        let node = tree
-            .look_up(path, Follow::No)
+        let node = self
+            .shared
+            .look_up(&tree, path, Follow::No)
             .and_then(|number| tree.node(number));
         match node.map_err(|kind| Error::new(kind, doing))? {
             Node::Link(target, _) => Ok(target.clone()),
@@ -404,5 +420,17 @@ impl FileSystem for MemoryFs {
             name_max: 255,
             read_only: false,
         })
+    }
+
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        let shared = &self.shared;
+        Some(Arc::new(MemoryFs {
+            shared: Arc::new(Shared {
+                tree: Arc::clone(&shared.tree),
+                room: Arc::clone(&shared.room),
+                clock: Arc::clone(&shared.clock),
+                links: Follow::No,
+            }),
+        }))
     }
 }

@@ -14,7 +14,7 @@ use super::time::since_1970;
 use super::usage::{State, Usage, Used, Written, size};
 use super::{
     Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Space, VirtualPath, Write,
+    Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{ErrorKind, Result};
 
@@ -84,6 +84,12 @@ impl Metered {
         }
     }
 
+    /// The files, links not followed: nobody leads a deletion elsewhere.
+    fn plain(&self) -> Arc<dyn FileSystem> {
+        let plain = self.files.without_links();
+        plain.unwrap_or_else(|| Arc::clone(&self.files))
+    }
+
     fn oldest_gives_way(&self, state: &mut State, retire: &dyn Retire) -> bool {
         let mut looked = false;
         loop {
@@ -97,7 +103,7 @@ impl Metered {
             }
             looked = true;
             let State { written, .. } = &*state;
-            state.oldest = oldest(self.files.as_ref(), None, &|path, metadata| {
+            state.oldest = oldest(self.plain().as_ref(), None, &|path, metadata| {
                 !written.contains_key(&metadata.id) && retire.may_retire(path)
             });
         }
@@ -115,7 +121,8 @@ impl Metered {
             return false;
         }
         let written = &state.written;
-        match candidate.remove(self.files.as_ref(), |id| written.contains_key(&id)) {
+        let plain = self.plain();
+        match candidate.remove(plain.as_ref(), retire, |id| written.contains_key(&id)) {
             Ok(Some(metadata)) => {
                 state.used.remove(&metadata);
                 retire.retired(&candidate.path, why);
@@ -148,7 +155,7 @@ impl Metered {
         let (before, _) = since_1970(before);
         loop {
             // Nobody waits while the tree is looked through.
-            let found = oldest(self.files.as_ref(), Some(before), &|path, _| {
+            let found = oldest(self.plain().as_ref(), Some(before), &|path, _| {
                 retire.may_retire(path)
             });
             let gone = found.iter().rev().filter(|candidate| {
@@ -288,6 +295,17 @@ impl FileSystem for Metered {
             space.files_free = space.files_free.min(files_max.saturating_sub(used.files));
         }
         Ok(space)
+    }
+
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        self.files.resolve(path, follow)
+    }
+
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        Some(Arc::new(Metered {
+            files: self.files.without_links()?,
+            ..self.clone()
+        }))
     }
 }
 

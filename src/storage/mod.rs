@@ -15,11 +15,13 @@ mod mount;
 mod oldest;
 mod path;
 mod read_only;
+mod resolve;
 mod time;
 mod trail;
 mod usage;
 
 use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +38,8 @@ pub use mount::Mounts;
 pub use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
+#[doc(hidden)]
+pub use resolve::Resolved;
 #[doc(hidden)]
 pub use usage::{Usage, Used};
 
@@ -107,6 +111,23 @@ pub trait FileSystem: Send + Sync {
     /// Room on the device that holds `path`.
     fn space(&self, _path: &VirtualPath) -> Result<Space> {
         unsupported()
+    }
+
+    /// Where `path` leads: rights are judged there. A link in the last
+    /// component is followed if `follow` says so, also one that leads to
+    /// nothing. What can't be reached stays as it is named and is no error.
+    #[doc(hidden)]
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        resolve::by_looking(self, path, follow)
+    }
+
+    /// The same files through paths that have no links: one on the way is an
+    /// error, one at the end is meant itself. What was judged at a resolved path
+    /// then happens there and nowhere else, whatever others do meanwhile. A
+    /// back-end without this is used as it is, and somebody who
+    /// swaps a directory for a link at the right moment is not noticed.
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        None
     }
 }
 

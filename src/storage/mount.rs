@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Attributes, Create, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
-    OpenOptions, Space, VirtualPath,
+    OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -70,19 +70,47 @@ impl Mounts {
 }
 
 impl Table {
-    /// The file system that has `path`, and what it is called there. The
-    /// innermost folder counts.
-    fn route(&self, path: &VirtualPath) -> Result<(&Arc<dyn FileSystem>, VirtualPath)> {
+    /// The innermost folder that `path` lies in.
+    fn point(&self, path: &VirtualPath) -> Option<&Point> {
         let above = self
             .points
             .iter()
             .filter(|point| path.starts_with(&point.at));
-        let Some(point) = above.max_by_key(|point| point.at.as_bytes().len()) else {
+        above.max_by_key(|point| point.at.as_bytes().len())
+    }
+
+    /// The file system that has `path`, and what it is called there.
+    fn route(&self, path: &VirtualPath) -> Result<(&Arc<dyn FileSystem>, VirtualPath)> {
+        let Some(point) = self.point(path) else {
             return Ok((&self.base, path.clone()));
         };
         let below = path.as_bytes().get(point.at.as_bytes().len()..);
+        // Below a folder the rest begins with a slash, or is empty.
         let inner = VirtualPath::root().join(below.unwrap_or_default())?;
         Ok((&point.files, inner))
+    }
+
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        let (files, inner) = self.route(path)?;
+        let mut resolved = files.resolve(&inner, follow)?;
+        let Some(point) = self.point(path) else {
+            return Ok(resolved);
+        };
+        let outside = |inner: &VirtualPath| point.at.join(&inner.as_bytes()[1..]);
+        resolved.path = outside(&resolved.path)?;
+        for link in &mut resolved.links {
+            *link = outside(link)?;
+        }
+        let mut ids = Vec::new();
+        let mut above = point.at.clone();
+        while !above.is_root() {
+            above = above.parent();
+            let known = self.metadata(&above, Follow::Yes);
+            ids.insert(0, known.map_or((0, 0), |metadata| metadata.id));
+        }
+        ids.append(&mut resolved.ids);
+        resolved.ids = ids;
+        Ok(resolved)
     }
 
     /// Names that folders add to a directory, sorted.
@@ -247,6 +275,26 @@ impl FileSystem for Mounts {
             Err(error) if self.table.is_implied(path, &error) => files.space(&VirtualPath::root()),
             result => result,
         }
+    }
+
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        self.table.resolve(path, follow)
+    }
+
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        let plain = |files: &Arc<dyn FileSystem>| {
+            files.without_links().unwrap_or_else(|| Arc::clone(files))
+        };
+        let points = self.table.points.iter().map(|point| Point {
+            at: point.at.clone(),
+            files: plain(&point.files),
+        });
+        Some(Arc::new(Mounts {
+            table: Arc::new(Table {
+                base: plain(&self.table.base),
+                points: points.collect(),
+            }),
+        }))
     }
 }
 

@@ -17,6 +17,9 @@ pub trait Retire: Send + Sync {
     /// Whether a file may be deleted without being asked for by a client.
     fn may_retire(&self, path: &VirtualPath) -> bool;
 
+    /// Whether a directory may go that is empty then.
+    fn may_remove_dir(&self, path: &VirtualPath) -> bool;
+
     /// A file has been deleted.
     fn retired(&self, path: &VirtualPath, why: Retired);
 }
@@ -52,6 +55,7 @@ impl Candidate {
     pub(super) fn remove(
         &self,
         files: &dyn FileSystem,
+        retire: &dyn Retire,
         in_use: impl Fn((u64, u64)) -> bool,
     ) -> Result<Option<Metadata>> {
         let metadata = files.metadata(&self.path, Follow::No)?;
@@ -60,7 +64,7 @@ impl Candidate {
         }
         files.remove_file(&self.path)?;
         let above = self.path.parent();
-        if !above.is_root() {
+        if !above.is_root() && retire.may_remove_dir(&above) {
             // Cameras make a directory a day; one that is not empty stays.
             let _ = files.remove_dir(&above);
         }
@@ -118,6 +122,20 @@ mod tests {
     use crate::storage::{Attributes, Create, Existing, MemoryFs, OpenOptions, Write};
     use std::time::{Duration, UNIX_EPOCH};
 
+    struct All;
+
+    impl Retire for All {
+        fn may_retire(&self, _: &VirtualPath) -> bool {
+            true
+        }
+
+        fn may_remove_dir(&self, _: &VirtualPath) -> bool {
+            true
+        }
+
+        fn retired(&self, _: &VirtualPath, _: Retired) {}
+    }
+
     fn path(text: &str) -> VirtualPath {
         VirtualPath::root().join(text.as_bytes()).unwrap()
     }
@@ -170,7 +188,7 @@ mod tests {
             let wanted = path(name);
             found.iter().find(|found| found.path == wanted).unwrap()
         };
-        let remove = |name: &str| find(name).remove(&files, |id| id == find("used").id);
+        let remove = |name: &str| find(name).remove(&files, &All, |id| id == find("used").id);
         // Replaced, changed, a link now.
         put(&files, "new", 10);
         files

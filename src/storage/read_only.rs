@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Space, VirtualPath, Write,
+    Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -88,6 +88,14 @@ impl FileSystem for ReadOnly {
         let mut space = self.files.space(path)?;
         space.read_only = true;
         Ok(space)
+    }
+
+    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
+        self.files.resolve(path, follow)
+    }
+
+    fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
+        Some(Arc::new(ReadOnly::new(self.files.without_links()?)))
     }
 }
 

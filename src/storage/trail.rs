@@ -68,6 +68,11 @@ impl Trail {
         self.text.get(range.clone()).unwrap_or_default()
     }
 
+    /// What has not been taken yet.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// Takes the same component again.
     pub(super) fn again(&mut self, range: &Range<usize>) {
         self.at = range.start;

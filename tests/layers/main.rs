@@ -37,9 +37,7 @@ const CIRCLES: &[&[&str]] = &[
     &["src/storage/local/jail.rs", "src/storage/local/walk.rs"],
     &[
         "src/session/files.rs",
-        "src/session/files/put.rs",
         "src/session/home.rs",
-        "src/session/names.rs",
         "src/session/receipt.rs",
         "src/session/transfer.rs",
     ],

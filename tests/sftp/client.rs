@@ -11,7 +11,7 @@ use wharf::auth::{Authenticator, Credentials, Perms, Secret, User};
 use wharf::config::Config;
 use wharf::session::{Encrypted, Services, Session};
 use wharf::sftp::{self, Options};
-use wharf::storage::FileSystem;
+use wharf::storage::{FileSystem, VirtualPath};
 use wharf::{Error, ErrorKind};
 
 /// How long anything may take, also on a busy machine.
@@ -165,6 +165,7 @@ pub struct Stat {
 pub struct Setup {
     pub config: Config,
     pub perms: Perms,
+    pub directories: Vec<(VirtualPath, Perms)>,
     pub options: Options,
 }
 
@@ -173,6 +174,7 @@ impl Default for Setup {
         Setup {
             config: Config::default(),
             perms: Perms::ALL,
+            directories: Vec::new(),
             options: Options::default(),
         }
     }
@@ -208,7 +210,8 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
         let files: Arc<dyn FileSystem> = Arc::new(files);
-        let user = User::new("ann", files).with_perms(setup.perms);
+        let mut user = User::new("ann", files).with_perms(setup.perms);
+        user.directories = setup.directories;
         let (config, options) = (setup.config, setup.options);
         let server = std::thread::spawn(move || {
             let mut channel = wrap(channel);

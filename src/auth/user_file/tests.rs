@@ -69,8 +69,8 @@ fn a_line_yields_its_user() {
     assert_eq!(ann.limits.max_sessions, 2);
     assert_eq!(ann.limits.rate_up, 1 << 20);
     assert_eq!(ann.file_mode, Some(0o640));
-    let inside = VirtualPath::root().join(b"in/x").unwrap();
-    assert_eq!(ann.perms_at(&inside).to_string(), "ew");
+    let inside = VirtualPath::root().join(b"in").unwrap();
+    assert_eq!(ann.directories, [(inside, Perms::DROP)]);
     let bob = login(&file, "bob", "secret").unwrap();
     assert_eq!(bob.perms, Perms::READ_ONLY);
     assert_eq!(bob.identity, None);

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use super::site;
-use crate::auth::Right;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
@@ -175,8 +174,9 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
                 "STOR behind the end of the file",
             ));
         }
+        transfer.may_write_at(start)?;
         // What lies behind the restart is the broken tail of the last try.
-        if start == size || !state.files()?.user().perms_at(&path).has(Right::Append) {
+        if start == size {
             keep = None;
         }
     }

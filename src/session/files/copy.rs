@@ -24,7 +24,8 @@ impl Files {
     /// the copy with its error.
     pub fn copy(&self, from: &VirtualPath, to: &VirtualPath, pause: Pause<'_>) -> Result<u64> {
         let mut source = self.get(from)?;
-        let there = self.file_system().metadata(to, Follow::Yes);
+        let there = self.place(to, Follow::Yes)?.path;
+        let there = self.file_system().metadata(&there, Follow::Yes);
         if from == to || there.is_ok_and(|there| is_same(&source, &there)) {
             return Err(Error::new(ErrorKind::Exists, "copying a file onto itself"));
         }
@@ -44,7 +45,8 @@ impl Files {
         parts: &[VirtualPath],
         pause: Pause<'_>,
     ) -> Result<()> {
-        let old = match self.file_system().metadata(target, Follow::Yes) {
+        let place = self.place(target, Follow::Yes)?;
+        let old = match self.file_system().metadata(&place.path, Follow::Yes) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
             Err(error) => return Err(error),
@@ -60,7 +62,7 @@ impl Files {
         let mut at = 0;
         if old.is_some() {
             // What is there need not be readable for the user, who never sees it.
-            let file = self.file_system().open(target, &OpenOptions::read())?;
+            let file = self.file_system().open(&place.path, &OpenOptions::read())?;
             if Some(file.metadata_at_open()?.id) != whole.replaces() {
                 return Err(Error::new(
                     ErrorKind::Busy,
@@ -96,7 +98,7 @@ impl Files {
     ) -> Result<Vec<Metadata>> {
         let mut known: Vec<Metadata> = Vec::with_capacity(parts.len());
         for part in parts {
-            self.may(part, Right::Delete)?;
+            self.allowed(part, Follow::No, Right::Delete)?;
             let metadata = self.inspect(part)?.metadata_at_open()?;
             let mut others = known.iter().chain(target);
             if others.any(|other| other.is_same_file(&metadata)) {
@@ -111,7 +113,9 @@ impl Files {
     /// The parts are joined already, so that a repeated command would join
     /// them twice: a part that can't be deleted is no failure of the command.
     fn delete_part(&self, part: &VirtualPath, known: &Metadata) {
-        let there = self.file_system().metadata(part, Follow::Yes);
+        let there = self
+            .place(part, Follow::Yes)
+            .and_then(|place| self.file_system().metadata(&place.path, Follow::Yes));
         let outcome = match there {
             Ok(there) if there.id != known.id => return,
             Ok(_) => self.delete(part),
@@ -173,6 +177,7 @@ impl Transfer {
         most: u64,
         buffer: &mut Vec<u8>,
     ) -> Result<u64> {
+        self.may_write_at(at)?;
         if !self.is_summed() {
             let length = most.min(KERNEL_PIECE as u64) as usize;
             if let Some(copied) = copy_in_kernel((source, from), (self.file()?, at), length)? {

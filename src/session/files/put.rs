@@ -3,10 +3,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::{Files, TEMPORARY_PREFIX};
+use super::{Files, Place};
 use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::names;
+use crate::session::names::TEMPORARY_PREFIX;
 use crate::session::registry::Busy;
 use crate::session::transfer::{Opened, Pending, Transfer};
 use crate::storage::{
@@ -60,26 +60,32 @@ impl Files {
         read: Readable,
         mode: Option<u32>,
     ) -> Result<Transfer> {
-        let (options, busy) = self.may_put(path, put, read, mode)?;
+        let (place, options, busy) = self.may_put(path, put, read, mode)?;
         let replaces = options.write == Write::Truncate || put == Put::ReplaceAtStart;
-        if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, path)) {
-            return self.put_atomic(path, put, options, busy);
+        if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, &place)) {
+            return self.put_atomic(path, (put, place), options, busy);
         }
         let create = options.create;
-        let file = self
-            .file_system()
-            .open(path, &options)
-            .map_err(|error| match create {
-                // The user may store but not replace.
-                Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
-                    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
-                }
-                _ => error,
-            })?;
+        let file =
+            self.file_system()
+                .open(&place.path, &options)
+                .map_err(|error| match create {
+                    // The user may store but not replace.
+                    Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
+                        no_right_to_replace(path)
+                    }
+                    _ => error,
+                })?;
+        let floor = match options.write {
+            Write::At if !place.may_replace() && !file.is_new() => file.metadata_at_open()?.size,
+            _ => 0,
+        };
         Ok(self.transfer(Opened {
             file,
             busy,
             path: path.clone(),
+            place,
+            floor,
             pending: None,
             delete_if_broken: self.0.config.delete_broken_uploads && replaces,
             writes: true,
@@ -89,75 +95,82 @@ impl Files {
     /// Opens a file that the server itself fills, and that appears under its
     /// name when it is whole, whatever `atomic-uploads` says.
     pub(super) fn put_whole(&self, path: &VirtualPath, put: Put) -> Result<Transfer> {
-        let (mut options, busy) = self.may_put(path, put, Readable::No, None)?;
+        let (place, mut options, busy) = self.may_put(path, put, Readable::No, None)?;
         options.write = Write::At;
-        self.put_atomic(path, put, options, busy)
+        self.put_atomic(path, (put, place), options, busy)
     }
 
-    /// How to open an upload, if the user may.
+    /// Where and how to open an upload, if the user may.
     fn may_put(
         &self,
         path: &VirtualPath,
         put: Put,
         read: Readable,
         mode: Option<u32>,
-    ) -> Result<(OpenOptions, Busy)> {
-        self.may_name(path)?;
-        self.may_make(path)?;
-        let perms = self.perms_at(path);
-        if read == Readable::Yes && !perms.has(Right::Read) {
-            return Err(Error::new(
-                ErrorKind::Denied,
-                "no right to read what is written",
-            ));
+    ) -> Result<(Place, OpenOptions, Busy)> {
+        let (place, (write, create)) = self.may_open(path, put)?;
+        if read == Readable::Yes {
+            place.needs(Right::Read)?;
         }
         let busy = self.live().begin()?;
-        let (write, create) = how_to_open(put, perms)
-            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
         let file_mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
         let mask = file_mode | self.dir_mode() & 0o111;
         let mode = mode.map_or(file_mode, |wished| wished & mask);
         let mut options = OpenOptions::write(write, create, mode);
         options.read = read == Readable::Yes;
-        Ok((options, busy))
+        Ok((place, options, busy))
+    }
+
+    /// Where an upload to `path` goes, and how its file is opened by the
+    /// rights there.
+    fn may_open(&self, path: &VirtualPath, put: Put) -> Result<(Place, (Write, Create))> {
+        let follow = match put {
+            Put::New => Follow::No,
+            _ => Follow::Yes,
+        };
+        let place = self.place(path, follow)?;
+        self.may_make(path, &place)?;
+        let how = how_to_open(put, place.perms)
+            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
+        // A link is something that is there, also one that leads to nothing.
+        if how.1 == Create::New && self.place(path, Follow::No)?.path != place.path {
+            return Err(no_right_to_replace(path));
+        }
+        Ok((place, how))
     }
 
     /// Opens a file that the server itself writes beside an upload, with the
     /// user's rights to replace what is there.
     pub(in crate::session) fn open_beside(&self, path: &VirtualPath) -> Result<Box<dyn File>> {
-        self.may_name(path)?;
-        self.may_make(path)?;
-        let (write, create) = how_to_open(Put::Replace, self.perms_at(path))
-            .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
+        let (place, (write, create)) = self.may_open(path, Put::Replace)?;
         let mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
         let options = OpenOptions::write(write, create, mode);
-        self.file_system().open(path, &options)
+        self.file_system().open(&place.path, &options)
     }
 
     /// An upload that keeps what is there, with nothing there, can be atomic
     /// like any other. OpenSSH's scp opens its uploads so.
-    fn is_fresh(&self, put: Put, path: &VirtualPath) -> bool {
+    fn is_fresh(&self, put: Put, place: &Place) -> bool {
         put == Put::Keep
             && self
                 .file_system()
-                .metadata(path, Follow::Yes)
+                .metadata(&place.path, Follow::Yes)
                 .is_err_and(|error| error.kind() == ErrorKind::NotFound)
     }
 
     fn put_atomic(
         &self,
         path: &VirtualPath,
-        put: Put,
+        (put, place): (Put, Place),
         mut options: OpenOptions,
         busy: Busy,
     ) -> Result<Transfer> {
-        let (target, old) = self.end_of_link(path, put)?;
-        let perms = self.perms_at(path);
+        let (target, old) = self.end_of_link(&place.path, put)?;
         let replaces = match put {
             Put::New => false,
             // What is there stays, followed by what comes.
             Put::Append => options.create != Create::New,
-            _ => perms.has(Right::Write) && perms.has(Right::Delete),
+            _ => place.may_replace(),
         };
         let existing = match replaces {
             true => Existing::Replace,
@@ -171,10 +184,7 @@ impl Files {
             Some(old) if old.is_dir() => return Err(ErrorKind::IsDirectory.into()),
             Some(old) if old.kind != FileKind::File => return Err(ErrorKind::Denied.into()),
             Some(_) if existing == Existing::Keep => {
-                return Err(Error::new(
-                    ErrorKind::Denied,
-                    format!("no right to replace {path}"),
-                ));
+                return Err(no_right_to_replace(path));
             }
             // Whoever could read the old file or not can or can't read the new one.
             Some(old) => options.mode = old.mode & 0o777,
@@ -190,6 +200,8 @@ impl Files {
             file,
             busy,
             path: path.clone(),
+            place,
+            floor: 0,
             pending: Some(Pending {
                 temporary,
                 target,
@@ -212,13 +224,17 @@ impl Files {
         };
         match look(path)? {
             Some(link) if link.kind == FileKind::Link && put != Put::New => {
-                let target = names::resolve(files, path)?;
+                let target = files.resolve(path, Follow::Yes)?.path;
                 let there = look(&target)?;
                 Ok((target, there))
             }
             there => Ok((path.clone(), there)),
         }
     }
+}
+
+fn no_right_to_replace(path: &VirtualPath) -> Error {
+    Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
 }
 
 /// Gives the file that takes another's place its owner and group, as far as

@@ -9,8 +9,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Files, TEMPORARY_PREFIX};
+use super::Files;
 use crate::error::Result;
+use crate::session::names::TEMPORARY_PREFIX;
 use crate::storage::{FileKind, Follow, VirtualPath};
 use crate::time::seconds_of;
 

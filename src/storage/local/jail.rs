@@ -8,12 +8,13 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use super::super::{Create, Follow, VirtualPath};
-use super::walk::Walk;
+use super::walk::{Trace, Walk};
 
 /// How paths below the root of a [`LocalFs`](super::LocalFs) are resolved.
 ///
@@ -34,8 +35,10 @@ const STALE_MAX: usize = 2;
 
 /// A directory that nothing leads out of.
 pub(super) struct Jail {
-    root: OwnedFd,
+    root: Arc<OwnedFd>,
     resolver: Resolver,
+    /// Whether links are followed at all.
+    links: Follow,
 }
 
 /// An open directory: one that is open anyway, such as the root, or a new one.
@@ -57,12 +60,35 @@ impl Jail {
         let root = retry(|| fs::open(root, flags, Mode::empty()))?;
         // ENOSYS before Linux 5.6; EPERM, EACCES or EINVAL from sandboxes
         // that don't know the call. The root is open, so nothing else fails.
-        let resolver =
-            resolver.unwrap_or_else(|| match openat2(&root, b".", flags, Mode::empty()) {
+        let resolver = resolver.unwrap_or_else(|| {
+            match openat2(&root, b".", flags, Mode::empty(), Follow::Yes) {
                 Ok(_) => Resolver::OpenAt2,
                 Err(_) => Resolver::Walk,
-            });
-        Ok(Jail { root, resolver })
+            }
+        });
+        Ok(Jail {
+            root: Arc::new(root),
+            resolver,
+            links: Follow::Yes,
+        })
+    }
+
+    /// The same jail, in which no path leads through a link.
+    pub(super) fn without_links(&self) -> Self {
+        Jail {
+            root: Arc::clone(&self.root),
+            resolver: self.resolver,
+            links: Follow::No,
+        }
+    }
+
+    fn walk(&self, path: &[u8]) -> Walk<'_> {
+        Walk::new(self.root.as_fd(), path, self.links)
+    }
+
+    /// Where a path leads.
+    pub(super) fn trace(&self, path: &VirtualPath, follow: Follow) -> Result<Trace> {
+        self.walk(relative(path)).trace(follow)
     }
 
     pub(super) fn resolver(&self) -> Resolver {
@@ -75,13 +101,13 @@ impl Jail {
         let flags = flags | OFlags::CLOEXEC;
         if self.resolver == Resolver::OpenAt2 {
             for _ in 0..AGAIN_MAX {
-                match openat2(&self.root, path, flags, mode) {
+                match openat2(&self.root, path, flags, mode, self.links) {
                     Err(Errno::AGAIN | Errno::INTR) => {}
                     result => return result,
                 }
             }
         }
-        Walk::new(self.root.as_fd(), path).open(flags, mode)
+        self.walk(path).open(flags, mode)
     }
 
     /// Opens an existing path.
@@ -121,7 +147,7 @@ impl Jail {
     }
 
     fn create_by_walk(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<(OwnedFd, bool)> {
-        Walk::new(self.root.as_fd(), path).create(flags | OFlags::CLOEXEC, mode)
+        self.walk(path).create(flags | OFlags::CLOEXEC, mode)
     }
 
     /// The directory that holds `path`, open, and the last component, whose
@@ -162,7 +188,7 @@ impl Jail {
         follow: Follow,
     ) -> Result<Place<'a>> {
         let place = self.place(path)?;
-        if follow == Follow::Yes && file_type(&place.stat()?) == FileType::Symlink {
+        if self.follows(follow) && file_type(&place.stat()?) == FileType::Symlink {
             return self.locate(path).map(|(place, _)| place);
         }
         Ok(place)
@@ -178,17 +204,18 @@ impl Jail {
     }
 
     fn locate<'a>(&'a self, path: &'a VirtualPath) -> Result<(Place<'a>, Option<Stat>)> {
-        Walk::new(self.root.as_fd(), relative(path)).locate()
+        self.walk(relative(path)).locate()
     }
 
     /// What is there.
     pub(super) fn stat(&self, path: &VirtualPath, follow: Follow) -> Result<Stat> {
         // Below a directory a call of the kernel's resolver is as good as
         // opening the parent first; in the root one fstatat is all it takes.
-        let direct = follow == Follow::Yes && self.resolver == Resolver::OpenAt2;
+        let follows = self.follows(follow);
+        let direct = follows && self.resolver == Resolver::OpenAt2;
         if !direct || parent(path).is_empty() {
             let stat = self.place(path)?.stat()?;
-            if follow == Follow::No || file_type(&stat) != FileType::Symlink {
+            if !follows || file_type(&stat) != FileType::Symlink {
                 return Ok(stat);
             }
         }
@@ -196,6 +223,10 @@ impl Jail {
             Resolver::OpenAt2 => fs::fstat(self.open_at(path, OFlags::PATH)?),
             Resolver::Walk => self.locate(path)?.1.ok_or(Errno::NOENT),
         }
+    }
+
+    fn follows(&self, follow: Follow) -> bool {
+        self.links == Follow::Yes && follow == Follow::Yes
     }
 
     fn root(&self) -> Base<'_> {
@@ -252,8 +283,15 @@ pub(super) fn file_type(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)
 }
 
-fn openat2(root: &OwnedFd, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+fn openat2(
+    root: &OwnedFd,
+    path: &[u8],
+    flags: OFlags,
+    mode: Mode,
+    links: Follow,
+) -> Result<OwnedFd> {
+    let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    resolve.set(ResolveFlags::NO_SYMLINKS, links == Follow::No);
     fs::openat2(root, path, flags, mode, resolve)
 }
 

@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};
 
+use super::super::Follow;
 use super::super::trail::{Step, Trail};
 use super::jail::{Base, Place, link_text};
 
@@ -31,6 +32,17 @@ pub(super) struct Walk<'r> {
     went_up: bool,
     trail: Trail,
     steps: usize,
+    links: Follow,
+    /// What [`Walk::trace`] notes on its way.
+    trace: Option<Trace>,
+}
+
+/// Where a path leads, as [`Resolved`](super::super::Resolved) says it.
+#[derive(Default)]
+pub(super) struct Trace {
+    pub(super) path: Vec<u8>,
+    pub(super) ids: Vec<(u64, u64)>,
+    pub(super) links: Vec<Vec<u8>>,
 }
 
 /// Where a walk stops to let the operation decide.
@@ -42,7 +54,8 @@ enum Stop {
 }
 
 impl<'r> Walk<'r> {
-    pub(super) fn new(root: BorrowedFd<'r>, path: &[u8]) -> Self {
+    /// A walk that follows links if `links` says so; if not, one is an error.
+    pub(super) fn new(root: BorrowedFd<'r>, path: &[u8], links: Follow) -> Self {
         Walk {
             root,
             current: None,
@@ -50,6 +63,8 @@ impl<'r> Walk<'r> {
             went_up: false,
             trail: Trail::new(path),
             steps: 0,
+            links,
+            trace: None,
         }
     }
 
@@ -128,7 +143,57 @@ impl<'r> Walk<'r> {
         }
     }
 
-    /// Walks through directories up to the last component.
+    /// Where the path leads. From where it can't be reached on, it stays as
+    /// it is named.
+    pub(super) fn trace(mut self, follow: Follow) -> Result<Trace> {
+        self.trace = Some(Trace::default());
+        self.note(&fs::fstat(self.root)?);
+        loop {
+            let range = match self.advance() {
+                Ok(Stop::Name(range)) => range,
+                Ok(Stop::Here) => return Ok(self.traced()),
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
+                    // SECURITY: what `..` would mean here nobody knows.
+                    let mut rest = self.trail.rest().split(|&byte| byte == b'/');
+                    return match rest.any(|name| name == b"..") {
+                        true => Err(Errno::NOENT),
+                        false => Ok(self.traced()),
+                    };
+                }
+                Err(error) => return Err(error),
+            };
+            let name = self.trail.bytes(&range);
+            match fs::statat(self.directory(), name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if is_link(&stat) && follow == Follow::Yes => {
+                    self.follow(&range, Errno::LOOP)?;
+                    continue;
+                }
+                Ok(stat) => self.note(&stat),
+                Err(_) => {}
+            }
+            self.trail.again(&range);
+            return Ok(self.traced());
+        }
+    }
+
+    fn traced(self) -> Trace {
+        let mut trace = self.trace.unwrap_or_default();
+        trace.path = self.above;
+        trace.path.push(b'/');
+        trace.path.extend_from_slice(self.trail.rest());
+        trace
+    }
+
+    /// Notes what the walk has come to.
+    #[allow(clippy::unnecessary_cast)]
+    fn note(&mut self, stat: &Stat) {
+        if let Some(trace) = &mut self.trace {
+            trace.ids.push((stat.st_dev as u64, stat.st_ino as u64));
+        }
+    }
+
+    /// Walks through directories up to the last component. After an error the
+    /// trail begins with the component that is to blame.
     fn advance(&mut self) -> Result<Stop> {
         const THROUGH: OFlags = OFlags::PATH
             .union(OFlags::DIRECTORY)
@@ -156,12 +221,20 @@ impl<'r> Walk<'r> {
                     let name = self.trail.bytes(&range);
                     match fs::openat(self.directory(), name, THROUGH, Mode::empty()) {
                         Ok(fd) => {
+                            if self.trace.is_some() {
+                                self.note(&fs::fstat(&fd)?);
+                            }
                             self.above.push(b'/');
                             self.above.extend_from_slice(self.trail.bytes(&range));
                             self.current = Some(fd);
                         }
-                        Err(why @ (Errno::NOTDIR | Errno::LOOP)) => self.follow(&range, why)?,
-                        Err(error) => return Err(error),
+                        Err(why @ (Errno::NOTDIR | Errno::LOOP)) => self
+                            .follow(&range, why)
+                            .inspect_err(|_| self.trail.again(&range))?,
+                        Err(error) => {
+                            self.trail.again(&range);
+                            return Err(error);
+                        }
                     }
                 }
             }
@@ -171,6 +244,9 @@ impl<'r> Walk<'r> {
     /// Goes on with the text of the link `range`; when it is no link, `why`
     /// is the answer.
     fn follow(&mut self, range: &Range<usize>, why: Errno) -> Result<()> {
+        if self.links == Follow::No {
+            return Err(why);
+        }
         let target = match link_text(self.directory(), self.trail.bytes(range)) {
             Ok(target) => target,
             // It was a link a moment ago: look again.
@@ -178,6 +254,10 @@ impl<'r> Walk<'r> {
             Err(Errno::INVAL) => return Err(why),
             Err(error) => return Err(error),
         };
+        if let Some(trace) = &mut self.trace {
+            let name = self.trail.bytes(range);
+            trace.links.push([&self.above, &b"/"[..], name].concat());
+        }
         if target.first() == Some(&b'/') {
             self.return_to_root();
         }
@@ -201,6 +281,9 @@ impl<'r> Walk<'r> {
         self.current = None;
         self.above.clear();
         self.went_up = false;
+        if let Some(trace) = &mut self.trace {
+            trace.ids.truncate(1);
+        }
     }
 
     fn open_here(&self, flags: OFlags) -> Result<OwnedFd> {

@@ -134,7 +134,8 @@ impl Directory for MemoryDirectory {
         }
         let path = self.path.join(name)?;
         let tree = self.shared.tree();
-        tree.look_up(&path, Follow::Yes)
+        self.shared
+            .look_up(&tree, &path, Follow::Yes)
             .and_then(|number| tree.metadata(number))
             .map_err(|kind| Error::new(kind, "following a link"))
     }

@@ -69,8 +69,14 @@ impl Tree {
         }
     }
 
-    /// Finds where `path` ends, links on the way followed inside the tree.
-    pub(super) fn find(&self, path: &VirtualPath, follow: Follow) -> Result<Spot, ErrorKind> {
+    /// Finds where `path` ends, links on the way followed inside the tree if
+    /// `links` says so.
+    pub(super) fn find(
+        &self,
+        path: &VirtualPath,
+        follow: Follow,
+        links: Follow,
+    ) -> Result<Spot, ErrorKind> {
         let mut trail = Trail::new(path.as_bytes());
         let mut above = vec![ROOT];
         loop {
@@ -87,7 +93,9 @@ impl Tree {
             let here = above.last().copied().unwrap_or(ROOT);
             let number = self.entries(here)?.get(name).copied();
             match number.and_then(|number| self.nodes.get(&number)) {
-                Some(Node::Link(target, _)) if !last || follow == Follow::Yes => {
+                Some(Node::Link(target, _))
+                    if links == Follow::Yes && (!last || follow == Follow::Yes) =>
+                {
                     if target.first() == Some(&b'/') {
                         above.truncate(1);
                     }
@@ -111,12 +119,6 @@ impl Tree {
             None => Ok(Some(spot.directory())),
             Some(name) => Ok(self.entries(spot.directory())?.get(name).copied()),
         }
-    }
-
-    /// The number of what `path` means.
-    pub(super) fn look_up(&self, path: &VirtualPath, follow: Follow) -> Result<u64, ErrorKind> {
-        let spot = self.find(path, follow)?;
-        self.number(&spot)?.ok_or(ErrorKind::NotFound)
     }
 
     pub(super) fn node(&self, number: u64) -> Result<&Node, ErrorKind> {
