@@ -51,8 +51,8 @@ impl Interpreter {
             Some(shared) => {
                 let tls = self.tls.as_ref();
                 let tls = tls.filter(|_| self.protection == Protection::Private);
-                let marks = tls.map(|tls| tls.marks()).unwrap_or_default();
-                shared.reserve(self.passive_claimant(), &marks)?
+                let ids = tls.map(|tls| tls.resumption_ids()).unwrap_or_default();
+                shared.reserve(self.passive_claimant(), &ids)?
             }
             None => PassivePort::open(address, self.session.config().own_passive_ports())?,
         };

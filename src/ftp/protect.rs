@@ -12,7 +12,7 @@ use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
-use crate::net::tls::{DataHandshake, Direction, Step};
+use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
 
 /// For so long only the command is waited for: nearly all clients connect and
 /// say it at once, and waking up for each of the two costs a small transfer
@@ -69,7 +69,7 @@ impl Interpreter {
         }
     }
 
-    fn step(&self, handshake: DataHandshake) -> Result<Step> {
+    fn step(&self, handshake: DataHandshake) -> Result<Step<TlsStream, DataHandshake>> {
         let Some(tls) = &self.tls else {
             return Err(ErrorKind::Internal.into());
         };

@@ -32,7 +32,6 @@ const CIRCLES: &[&[&str]] = &[
     &["src/auth/grant.rs", "src/auth/user_file.rs"],
     &["src/program/inetd.rs", "src/program/serve.rs"],
     &["src/server/keys.rs", "src/server/secure_shell.rs"],
-    &["src/net/tls/handshake.rs", "src/net/tls/server.rs"],
     &["src/ssh/channel.rs", "src/ssh/flow.rs"],
     &["src/storage/local/jail.rs", "src/storage/local/walk.rs"],
     &[

@@ -19,7 +19,7 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::listener::{self, Stop};
 use crate::net::proxy_protocol;
 use crate::net::socket::{Blocking, Interest, Socket, wait};
-use crate::net::tls::{Mark, Offered, offered};
+use crate::net::tls::{FirstBytes, ResumptionId, inspect};
 
 /// Ports that can be shared: each holds a descriptor and a thread.
 const SHARED_MAX: u32 = 64;
@@ -48,8 +48,8 @@ struct SharedPort {
 
 struct Slot {
     event: OwnedFd,
-    /// What the session's TLS session is known by; none without TLS.
-    marks: Vec<Mark>,
+    /// What its client can name its TLS session by; none without TLS.
+    resumption_ids: Vec<ResumptionId>,
     contested: AtomicBool,
     arrived: Mutex<Option<Arrival>>,
 }
@@ -135,7 +135,8 @@ impl SharedPort {
                     Ok(asked) => asked,
                     Err(why) => return refuse(client, &format!("several sessions wait and {why}")),
                 };
-                let own = |slot: &&Arc<Slot>| slot.marks.iter().any(|mark| asked.contains(mark));
+                let own =
+                    |slot: &&Arc<Slot>| slot.resumption_ids.iter().any(|id| asked.contains(id));
                 match slots.iter().find(own) {
                     Some(slot) => (Arc::clone(slot), ToldBy::TlsSession),
                     None => {
@@ -189,7 +190,7 @@ fn refuse(from: IpAddr, why: &str) {
 }
 
 /// The TLS sessions that a connection asks for; its bytes stay where they are.
-fn wanted(socket: &Socket) -> std::result::Result<Vec<Mark>, &'static str> {
+fn wanted(socket: &Socket) -> std::result::Result<Vec<ResumptionId>, &'static str> {
     let until = Instant::now() + SORTING_TIME;
     let mut bytes = vec![0; HELLO_MAX];
     let mut seen = 0;
@@ -203,12 +204,12 @@ fn wanted(socket: &Socket) -> std::result::Result<Vec<Mark>, &'static str> {
             Ok((0, _)) | Err(_) => return Err("it ended"),
             Ok((length, _)) => length,
         };
-        match offered(&bytes[..length]) {
-            Offered::Sessions(asked) => return Ok(asked),
-            Offered::NoTls => return Err("it has no TLS"),
+        match inspect(&bytes[..length]) {
+            FirstBytes::ClientHello(hello) => return Ok(hello.sessions),
+            FirstBytes::NotTls | FirstBytes::Malformed => return Err("it has no TLS"),
             // What has been looked at stays readable: only more is news.
-            Offered::More if length == seen => std::thread::sleep(PAUSE),
-            Offered::More => seen = length,
+            FirstBytes::Incomplete if length == seen => std::thread::sleep(PAUSE),
+            FirstBytes::Incomplete => seen = length,
         }
         if Instant::now() >= until {
             return Err("it took too long");
@@ -311,19 +312,23 @@ impl SharedPorts {
         Ok(shared)
     }
 
-    /// Claims the next connection from `peer` to one of the ports. `marks`
+    /// Claims the next connection from `peer` to one of the ports. `resumption_ids`
     /// are those of the TLS session that the connection will resume, if it
     /// will be protected.
     ///
     /// # Errors
     /// [`ErrorKind::Busy`] when sessions of this address wait on every port
     /// already and their connections could not be told apart.
-    pub fn reserve(&self, peer: IpAddr, marks: &[Mark]) -> Result<(PassivePort, u16)> {
+    pub fn reserve(
+        &self,
+        peer: IpAddr,
+        resumption_ids: &[ResumptionId],
+    ) -> Result<(PassivePort, u16)> {
         let peer = peer.to_canonical();
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let slot = Arc::new(Slot {
             event: rustix::io::dup(&event)?,
-            marks: marks.to_vec(),
+            resumption_ids: resumption_ids.to_vec(),
             contested: AtomicBool::new(false),
             arrived: Mutex::default(),
         });
@@ -335,8 +340,8 @@ impl SharedPorts {
             for port in after.iter().chain(before) {
                 let mut claims = port.claims();
                 let waiting = claims.get(&peer).map_or(&[][..], Vec::as_slice);
-                let told_apart =
-                    !marks.is_empty() && waiting.iter().all(|one| !one.marks.is_empty());
+                let told_apart = !resumption_ids.is_empty()
+                    && waiting.iter().all(|one| !one.resumption_ids.is_empty());
                 if !waiting.is_empty() && (alone || !told_apart) {
                     continue;
                 }
@@ -403,10 +408,10 @@ mod tests {
         let (one, first) = shared.reserve(HERE, &[]).unwrap();
         let (two, second) = shared.reserve(HERE, &[]).unwrap();
         assert_ne!(first, second);
-        let marks = [b"a TLS session".to_vec()];
-        for marks in [&[][..], &marks] {
+        let ids = [b"a TLS session".to_vec()];
+        for ids in [&[][..], &ids] {
             // One in the clear can't be told from the other.
-            let refused = shared.reserve(HERE, marks).unwrap_err();
+            let refused = shared.reserve(HERE, ids).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::Busy);
         }
         // Another client is told apart on any of them.

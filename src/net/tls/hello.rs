@@ -5,7 +5,7 @@
 //! the same bytes then go to the library, which checks the rest (RFC 5246,
 //! section 7.4.1.2; RFC 8446, section 4.1.2).
 
-use super::{Mark, Offered};
+use super::ResumptionId;
 
 /// Longest ClientHello taken, in bytes. With post-quantum key shares they
 /// reach about 2 KiB; more than a record's length is nobody's.
@@ -13,37 +13,28 @@ pub(super) const LONGEST: usize = 16 * 1024;
 
 /// What matters of a ClientHello.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct ClientHello {
+pub struct ClientHello {
     /// The host name asked for (RFC 6066), in lower case.
     pub server_name: Option<String>,
     /// The application protocols offered (RFC 7301); `None` without the
     /// extension.
     pub protocols: Option<Vec<Vec<u8>>>,
-    /// What the sessions are known by that it asks to resume.
-    pub sessions: Vec<Mark>,
+    /// The sessions that it asks to resume.
+    pub sessions: Vec<ResumptionId>,
 }
 
 /// OpenSSL's tickets begin with the name of their key (RFC 5077, section 4).
 const KEY_NAME: usize = 16;
 
-/// What a ticket is known by.
-fn ticket(ticket: &[u8]) -> Option<Mark> {
+/// What a ticket can be told from others by.
+fn ticket(ticket: &[u8]) -> Option<ResumptionId> {
     ticket.get(..KEY_NAME).map(<[u8]>::to_vec)
 }
 
-/// What the first bytes of a connection ask for.
-pub fn offered(bytes: &[u8]) -> Offered {
-    match look(bytes) {
-        Look::Hello(hello) => Offered::Sessions(hello.sessions),
-        Look::More => Offered::More,
-        Look::PlainText | Look::Malformed => Offered::NoTls,
-    }
-}
-
-/// What the session is known by that a TLS 1.2 server has granted with these
-/// bytes, which end with its ChangeCipherSpec (RFC 5246, section 7.3; RFC
+/// What a client will name the session by that a TLS 1.2 server has granted
+/// with these bytes, which end with its ChangeCipherSpec (RFC 5246, section 7.3; RFC
 /// 5077, section 3.3). In TLS 1.3 all of that is encrypted.
-pub(super) fn granted(mut records: &[u8]) -> Vec<Mark> {
+pub(super) fn granted(mut records: &[u8]) -> Vec<ResumptionId> {
     let mut messages = Vec::new();
     while let [HANDSHAKE, _, _, high, low, rest @ ..] = records {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
@@ -53,9 +44,9 @@ pub(super) fn granted(mut records: &[u8]) -> Vec<Mark> {
         messages.extend_from_slice(body);
         records = after;
     }
-    let (mut marks, mut left) = (Vec::new(), Cursor(&messages));
+    let (mut ids, mut left) = (Vec::new(), Cursor(&messages));
     while let Some((kind, mut body)) = left.message() {
-        let mark = match kind {
+        let id = match kind {
             // ServerHello: version, random, session id.
             2 => body
                 .take(2 + 32)
@@ -64,9 +55,9 @@ pub(super) fn granted(mut records: &[u8]) -> Vec<Mark> {
             4 => body.take(4).and_then(|_| ticket(body.vector16()?.0)),
             _ => None,
         };
-        marks.extend(mark.filter(|mark| !mark.is_empty()));
+        ids.extend(id.filter(|id| !id.is_empty()));
     }
-    marks
+    ids
 }
 
 /// The type of records with messages of the handshake.
@@ -74,19 +65,19 @@ const HANDSHAKE: u8 = 22;
 
 /// What the bytes read so far are.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub enum FirstBytes {
     /// A whole ClientHello.
-    Hello(ClientHello),
+    ClientHello(ClientHello),
     /// The beginning of one.
-    More,
+    Incomplete,
     /// No TLS at all, such as an FTP command or an HTTP request.
-    PlainText,
+    NotTls,
     /// The records of TLS with something else inside.
     Malformed,
 }
 
-/// Looks at all that the client has sent.
-pub(super) fn look(bytes: &[u8]) -> Look {
+/// Inspects all that the client has sent.
+pub fn inspect(bytes: &[u8]) -> FirstBytes {
     let mut message = Vec::new();
     let mut rest = bytes;
     loop {
@@ -96,15 +87,15 @@ pub(super) fn look(bytes: &[u8]) -> Look {
             [] => break,
             [kind, ..] if *kind != 22 => {
                 return match message.is_empty() {
-                    true => Look::PlainText,
-                    false => Look::Malformed,
+                    true => FirstBytes::NotTls,
+                    false => FirstBytes::Malformed,
                 };
             }
-            [_, major, ..] if *major != 3 => return Look::PlainText,
+            [_, major, ..] if *major != 3 => return FirstBytes::NotTls,
             [_, _, _, high, low, body @ ..] => {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 if length == 0 || length > LONGEST {
-                    return Look::Malformed;
+                    return FirstBytes::Malformed;
                 }
                 let here = length.min(body.len());
                 message.extend_from_slice(&body[..here]);
@@ -117,24 +108,24 @@ pub(super) fn look(bytes: &[u8]) -> Look {
         }
     }
     match message.len() > LONGEST {
-        true => Look::Malformed,
-        false => Look::More,
+        true => FirstBytes::Malformed,
+        false => FirstBytes::Incomplete,
     }
 }
 
 /// The message, once it is whole.
-fn hello(message: &[u8]) -> Option<Look> {
+fn hello(message: &[u8]) -> Option<FirstBytes> {
     let [kind, a, b, c, body @ ..] = message else {
         return None;
     };
     let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).ok()?;
     if *kind != 1 || length > LONGEST {
-        return Some(Look::Malformed);
+        return Some(FirstBytes::Malformed);
     }
     let body = body.get(..length)?;
     Some(match parse(body) {
-        Some(hello) => Look::Hello(hello),
-        None => Look::Malformed,
+        Some(hello) => FirstBytes::ClientHello(hello),
+        None => FirstBytes::Malformed,
     })
 }
 
@@ -261,34 +252,41 @@ mod tests {
         for record in [1, 3, 50, 16384] {
             let bytes = sample(&[(0, NAME), (16, PROTOCOLS), (43, b"\x02\x03\x03")], record);
             for end in 0..bytes.len() {
-                assert_eq!(look(&bytes[..end]), Look::More, "{end} of {record}");
+                assert_eq!(
+                    inspect(&bytes[..end]),
+                    FirstBytes::Incomplete,
+                    "{end} of {record}"
+                );
             }
             let want = ClientHello {
                 sessions: Vec::new(),
                 server_name: Some("host.test".into()),
                 protocols: Some(vec![b"ftp".to_vec()]),
             };
-            assert_eq!(look(&bytes), Look::Hello(want));
+            assert_eq!(inspect(&bytes), FirstBytes::ClientHello(want));
         }
     }
 
     #[test]
     fn what_is_no_hello_is_told_from_one() {
         let mut broken = sample(&[(16, b"\0\x04\x09ftp")], 16384);
-        assert_eq!(look(&broken), Look::Malformed);
+        assert_eq!(inspect(&broken), FirstBytes::Malformed);
         broken[5] = 2; // a ServerHello
-        assert_eq!(look(&broken), Look::Malformed);
+        assert_eq!(inspect(&broken), FirstBytes::Malformed);
         for (bytes, want) in [
-            (&b"USER me\r\n"[..], Look::PlainText),
-            (b"GET / HTTP/1.1\r\n", Look::PlainText),
-            (b"\x80\x2e\x01\x00\x02", Look::PlainText), // SSLv2
-            (b"\x16\x03\x01\x00\x00", Look::Malformed),
-            (b"\x16\x03\x01\xff\xff\x01", Look::Malformed),
-            (b"\x16\x03\x01\x00\x04\x01\xff\xff\xff", Look::Malformed),
-            (b"\x16\x03\x01\x00\x01\x01\x17", Look::Malformed),
-            (b"", Look::More),
+            (&b"USER me\r\n"[..], FirstBytes::NotTls),
+            (b"GET / HTTP/1.1\r\n", FirstBytes::NotTls),
+            (b"\x80\x2e\x01\x00\x02", FirstBytes::NotTls), // SSLv2
+            (b"\x16\x03\x01\x00\x00", FirstBytes::Malformed),
+            (b"\x16\x03\x01\xff\xff\x01", FirstBytes::Malformed),
+            (
+                b"\x16\x03\x01\x00\x04\x01\xff\xff\xff",
+                FirstBytes::Malformed,
+            ),
+            (b"\x16\x03\x01\x00\x01\x01\x17", FirstBytes::Malformed),
+            (b"", FirstBytes::Incomplete),
         ] {
-            assert_eq!(look(bytes), want, "{bytes:?}");
+            assert_eq!(inspect(bytes), want, "{bytes:?}");
         }
     }
 
@@ -299,7 +297,7 @@ mod tests {
             for value in [0, 1, 0x7f, 0xff] {
                 let mut bytes = good.clone();
                 bytes[at] = value;
-                look(&bytes);
+                inspect(&bytes);
             }
         }
     }

@@ -23,10 +23,8 @@ mod backend;
 #[path = "openssl.rs"]
 mod backend;
 #[cfg(feature = "ftps")]
-mod channel;
-#[cfg(feature = "ftps")]
-mod handshake;
-#[cfg(feature = "ftps")]
+mod certificates;
+#[cfg_attr(not(feature = "ftps"), allow(dead_code))]
 mod hello;
 #[cfg(feature = "ftps")]
 mod keys;
@@ -35,7 +33,7 @@ mod none;
 #[cfg(feature = "ftps")]
 mod self_signed;
 #[cfg(feature = "ftps")]
-mod server;
+mod session;
 #[cfg(feature = "ftps")]
 mod stream;
 #[cfg(all(test, feature = "ftps"))]
@@ -45,18 +43,16 @@ mod timed;
 #[cfg(feature = "ftps")]
 mod wire;
 
-#[cfg(feature = "ftps")]
-pub use handshake::{DataHandshake, Step};
-#[cfg(feature = "ftps")]
-pub use hello::offered;
+pub use hello::{FirstBytes, inspect};
 #[cfg(not(feature = "ftps"))]
-pub use none::{DataHandshake, SessionTls, Step, Tls, TlsStream, make_self_signed, offered};
+pub use none::{DataHandshake, SessionTls, Tls, TlsStream, make_self_signed};
 #[cfg(feature = "ftps")]
-pub use self_signed::make_self_signed;
-#[cfg(feature = "ftps")]
-pub use server::{SessionTls, Tls};
-#[cfg(feature = "ftps")]
-pub use stream::TlsStream;
+pub use {
+    certificates::Tls,
+    self_signed::make_self_signed,
+    session::{DataHandshake, SessionTls},
+    stream::TlsStream,
+};
 
 /// How the end of the peer's data must be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -125,22 +121,19 @@ impl Default for TlsSettings {
     }
 }
 
-/// What a TLS session is known by before its handshake: its number, or the
-/// name of the key that its ticket is encrypted with (RFC 5077, section 4).
-/// Each control connection has a key of its own. Anybody on the path can read
-/// and repeat it: it only finds the session, and the handshake proves it.
-pub type Mark = Vec<u8>;
+/// What a client names the TLS session by that it wants to resume: its number,
+/// or the name of the key that its ticket is encrypted with (RFC 5077, section
+/// 4). Each control connection has a key of its own. Anybody on the path can
+/// read and repeat it: it only finds the session, and the handshake proves it.
+pub type ResumptionId = Vec<u8>;
 
-/// What the first bytes of a connection ask for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(not(feature = "ftps"), allow(dead_code))] // then nobody can ask
-pub enum Offered {
-    /// They are not a whole ClientHello yet.
-    More,
-    /// They are none.
-    NoTls,
-    /// To resume one of these sessions.
-    Sessions(Vec<Mark>),
+/// What came of a step of a handshake.
+#[derive(Debug)]
+pub enum Step<T, H> {
+    /// The handshake is done.
+    Done(T),
+    /// The peer must send more first.
+    Wait(H),
 }
 
 /// Which way a data connection's bytes go.

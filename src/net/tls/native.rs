@@ -4,15 +4,14 @@
 //! names, resumption or ciphers; `hello` and `wire` see to these.
 
 use std::error::Error as _;
-use std::io;
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsStream};
 
-use super::channel::{Channel, Progress};
 use super::keys::Identity;
 use super::wire::Wire;
-use super::{Purpose, TlsSettings};
+use super::{Purpose, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -63,26 +62,32 @@ impl Context {
     }
 
     /// Runs the handshake on `wire`, as far as what has come allows.
-    pub(super) fn accept(&self, wire: Wire, _purpose: Purpose) -> io::Result<Progress> {
-        progress(self.0.accept(wire))
+    pub(super) fn accept(
+        &self,
+        wire: Wire,
+        _purpose: Purpose,
+    ) -> io::Result<Step<Connection, Handshake>> {
+        step(self.0.accept(wire))
     }
 }
 
 /// A handshake that waits for the peer.
-pub(super) struct Middle(MidHandshakeTlsStream<Wire>);
+pub(super) struct Handshake(MidHandshakeTlsStream<Wire>);
 
-impl Middle {
+impl Handshake {
     /// Goes on with what has come.
-    pub(super) fn go_on(self) -> io::Result<Progress> {
-        progress(self.0.handshake())
+    pub(super) fn step(self) -> io::Result<Step<Connection, Handshake>> {
+        step(self.0.handshake())
     }
 }
 
-fn progress(outcome: std::result::Result<Raw, HandshakeError<Wire>>) -> io::Result<Progress> {
+fn step(
+    outcome: std::result::Result<TlsStream<Wire>, HandshakeError<Wire>>,
+) -> io::Result<Step<Connection, Handshake>> {
     match outcome {
-        Ok(stream) => Ok(Progress::Done(Channel(stream))),
+        Ok(stream) => Ok(Step::Done(Connection(stream))),
         Err(HandshakeError::Failure(error)) => Err(cause(error)),
-        Err(HandshakeError::WouldBlock(middle)) => Ok(Progress::Wait(Middle(middle))),
+        Err(HandshakeError::WouldBlock(handshake)) => Ok(Step::Wait(Handshake(handshake))),
     }
 }
 
@@ -98,10 +103,27 @@ fn cause(error: native_tls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// The library's stream.
-pub(super) type Raw = TlsStream<Wire>;
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Connection(TlsStream<Wire>);
 
-impl Channel {
+impl Connection {
+    pub(super) fn wire(&self) -> &Wire {
+        self.0.get_ref()
+    }
+
+    pub(super) fn wire_mut(&mut self) -> &mut Wire {
+        self.0.get_mut()
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
     /// Bytes decrypted and not read.
     pub(super) fn pending(&self) -> usize {
         self.0.buffered_read_size().unwrap_or(0)

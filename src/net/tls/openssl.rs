@@ -1,7 +1,7 @@
 //! The back-end on the `openssl` crate: TLS 1.2 and 1.3, client certificates,
 //! and a cipher order that fits the processor.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use openssl::error::ErrorStack;
@@ -13,11 +13,10 @@ use openssl::ssl::{
 };
 use openssl::x509::{X509, X509NameRef};
 
-use super::channel::{Channel, Progress};
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{Direction, Purpose, TlsSettings};
+use super::{Direction, Purpose, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -83,27 +82,31 @@ impl Context {
     }
 
     /// Runs the handshake on `wire`, as far as what has come allows.
-    pub(super) fn accept(&self, wire: Wire, purpose: Purpose) -> io::Result<Progress> {
+    pub(super) fn accept(
+        &self,
+        wire: Wire,
+        purpose: Purpose,
+    ) -> io::Result<Step<Connection, Handshake>> {
         let mut ssl = Ssl::new(&self.0)?;
         ssl.set_num_tickets(match purpose {
             Purpose::Control => TICKETS,
             Purpose::Data(Direction::Send) => 1,
             Purpose::Data(Direction::Receive) => 0,
         })?;
-        Middle(SslStream::new(ssl, wire)?).go_on()
+        Handshake(SslStream::new(ssl, wire)?).step()
     }
 }
 
 /// A handshake that waits for the peer.
-pub(super) struct Middle(Raw);
+pub(super) struct Handshake(SslStream<Wire>);
 
-impl Middle {
+impl Handshake {
     /// Goes on with what has come.
-    pub(super) fn go_on(mut self) -> io::Result<Progress> {
+    pub(super) fn step(mut self) -> io::Result<Step<Connection, Handshake>> {
         let error = match self.0.accept() {
-            Ok(()) => return Ok(Progress::Done(Channel(self.0))),
+            Ok(()) => return Ok(Step::Done(Connection(self.0))),
             Err(error) if error.code() == ErrorCode::WANT_READ => {
-                return Ok(Progress::Wait(self));
+                return Ok(Step::Wait(self));
             }
             Err(error) => error,
         };
@@ -204,10 +207,27 @@ fn processor_has_aes() -> bool {
     false
 }
 
-/// The library's stream.
-pub(super) type Raw = SslStream<Wire>;
+/// An established connection.
+#[derive(Debug)]
+pub(super) struct Connection(SslStream<Wire>);
 
-impl Channel {
+impl Connection {
+    pub(super) fn wire(&self) -> &Wire {
+        self.0.get_ref()
+    }
+
+    pub(super) fn wire_mut(&mut self) -> &mut Wire {
+        self.0.get_mut()
+    }
+
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+
+    pub(super) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.write(data)
+    }
+
     /// Bytes decrypted and not read.
     pub(super) fn pending(&self) -> usize {
         self.0.ssl().pending()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::CloseNotify;
-use super::channel::Channel;
+use super::backend::Connection;
 use crate::error::{Doing, ErrorKind, Result};
 use crate::net::socket::Socket;
 
@@ -41,8 +41,8 @@ pub(super) struct Peer {
 /// and the call can be made again.
 #[derive(Debug)]
 pub struct TlsStream {
-    channel: Channel,
-    /// The same socket as in the channel's wire.
+    connection: Connection,
+    /// The same socket as in the connection's wire.
     socket: Socket,
     close_notify: CloseNotify,
     /// An error met after some bytes were read already.
@@ -56,10 +56,10 @@ pub struct TlsStream {
 }
 
 impl TlsStream {
-    pub(super) fn new(mut channel: Channel, socket: Socket, end: CloseNotify) -> Self {
-        channel.wire_mut().established();
+    pub(super) fn new(mut connection: Connection, socket: Socket, end: CloseNotify) -> Self {
+        connection.wire_mut().established();
         TlsStream {
-            channel,
+            connection,
             socket,
             close_notify: end,
             held: None,
@@ -77,40 +77,40 @@ impl TlsStream {
         self.ticket_owed = Some(owed);
     }
 
-    fn pay_ticket(&mut self) {
+    fn send_owed_ticket(&mut self) {
         if let Some(owed) = &self.ticket_owed
             && owed.swap(false, Ordering::Relaxed)
         {
-            self.channel.offer_ticket();
+            self.connection.offer_ticket();
         }
     }
 
     /// Whether the handshake resumed an earlier session of the same
     /// [`SessionTls`](super::SessionTls).
     pub fn resumed(&self) -> bool {
-        self.channel.resumed()
+        self.connection.resumed()
     }
 
     /// Protocol and cipher in OpenSSL's words, for the log:
     /// `TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256`.
     pub fn version_and_cipher(&self) -> String {
-        self.channel.version_and_cipher()
+        self.connection.version_and_cipher()
     }
 
     /// The subject of the certificate the client showed, if any, as
     /// `CN=alice,O=Example`. Only certificates of the configured authorities
     /// get this far.
     pub fn peer_subject(&self) -> Option<String> {
-        Some(self.channel.peer()?.subject)
+        Some(self.connection.peer()?.subject)
     }
 
     /// The common name in that subject.
     pub fn peer_common_name(&self) -> Option<String> {
-        self.channel.peer()?.common_name
+        self.connection.peer()?.common_name
     }
 
     pub(super) fn peer(&self) -> Option<Peer> {
-        self.channel.peer()
+        self.connection.peer()
     }
 
     /// The socket underneath, for addresses, timeouts and readiness.
@@ -121,7 +121,7 @@ impl TlsStream {
     /// Whether a read gives something although `poll` on the socket may not
     /// say so: ask before every wait.
     pub fn buffered(&self) -> bool {
-        self.held.is_some() || self.channel.pending() > 0 || self.channel.wire().has_record()
+        self.held.is_some() || self.connection.pending() > 0 || self.connection.wire().has_record()
     }
 
     /// Sends what writes have left, then close_notify. Does not wait for the
@@ -137,7 +137,7 @@ impl TlsStream {
     /// has said close_notify itself and is gone is no error: that is how most
     /// clients end an upload.
     pub fn shutdown(&mut self) -> io::Result<()> {
-        match self.say_goodbye() {
+        match self.send_close_notify() {
             Err(error) if self.ended && is_gone(&error) => Ok(()),
             result => result,
         }
@@ -145,24 +145,24 @@ impl TlsStream {
 
     fn read_to_the_end(&mut self) -> Result<Vec<u8>> {
         self.shutdown()?;
-        match self.channel.wire_mut().first_byte()? {
+        match self.connection.wire_mut().first_byte()? {
             None => return Err(ErrorKind::Disconnected.into()),
-            Some(20..=23) if self.channel.read(&mut [0; 64])? > 0 => {
+            Some(20..=23) if self.connection.read(&mut [0; 64])? > 0 => {
                 return Err(ErrorKind::Protocol.into());
             }
             // The close_notify; or no record at all: a client may do without
             // one and go on in the clear.
             Some(_) => {}
         }
-        Ok(self.channel.wire_mut().take_input())
+        Ok(self.connection.wire_mut().take_input())
     }
 
-    fn say_goodbye(&mut self) -> io::Result<()> {
+    fn send_close_notify(&mut self) -> io::Result<()> {
         if !self.closed {
             self.closed = true;
-            self.channel.close_notify()?;
+            self.connection.close_notify()?;
         }
-        self.channel.wire_mut().send_pending()
+        self.connection.wire_mut().send_pending()
     }
 
     /// Goes back to plain text (CCC, RFC 4217, section 12.3): sends
@@ -174,7 +174,7 @@ impl TlsStream {
     /// under TLS after CCC.
     pub fn into_socket(mut self, deadline: Instant) -> Result<(Socket, Vec<u8>)> {
         let doing = "leaving TLS";
-        self.channel.wire_mut().end_by(deadline);
+        self.connection.wire_mut().end_by(deadline);
         let rest = self.read_to_the_end().doing(doing)?;
         Ok((self.socket.clone(), rest))
     }
@@ -187,7 +187,7 @@ impl Drop for TlsStream {
     /// the record stays in the wire, and the client sees a cut.
     fn drop(&mut self) {
         if !self.closed {
-            let _ = self.channel.close_notify();
+            let _ = self.connection.close_notify();
         }
     }
 }
@@ -217,7 +217,7 @@ impl Read for TlsStream {
             if filled > 0 && !self.buffered() {
                 break;
             }
-            match self.channel.read(&mut buffer[filled..]) {
+            match self.connection.read(&mut buffer[filled..]) {
                 Ok(0) => {
                     self.ended = true;
                     break;
@@ -240,29 +240,29 @@ impl TlsStream {
     fn is_accepted_end(&self, error: &io::Error) -> bool {
         self.close_notify == CloseNotify::Optional
             && error.kind() == io::ErrorKind::UnexpectedEof
-            && self.channel.wire().ended_between_records()
+            && self.connection.wire().ended_between_records()
     }
 }
 
 impl Write for TlsStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         let data = &data[..data.len().min(GATHER)];
-        if self.channel.wire().unsent() + data.len() > GATHER {
-            self.channel.wire_mut().send_pending()?;
+        if self.connection.wire().unsent() + data.len() > GATHER {
+            self.connection.wire_mut().send_pending()?;
         }
-        self.pay_ticket();
+        self.send_owed_ticket();
         let records = data.len().div_ceil(RECORD);
-        self.channel
+        self.connection
             .wire_mut()
             .reserve(data.len() + records * OVERHEAD);
         let mut sealed = 0;
         while sealed < data.len() {
-            sealed += self.channel.write(&data[sealed..])?;
+            sealed += self.connection.write(&data[sealed..])?;
         }
-        if self.channel.wire().unsent() < GATHER {
+        if self.connection.wire().unsent() < GATHER {
             return Ok(sealed);
         }
-        match self.channel.wire_mut().send_pending() {
+        match self.connection.wire_mut().send_pending() {
             // The records are made and can't be taken back: the next call
             // goes on sending them, or says that it would block.
             Err(error) if is_wait(&error) => Ok(sealed),
@@ -272,7 +272,7 @@ impl Write for TlsStream {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.channel.wire_mut().send_pending()
+        self.connection.wire_mut().send_pending()
     }
 }
 

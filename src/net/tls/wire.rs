@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use rustix::net::{SendFlags, send};
 
-use super::hello::{self, ClientHello, Look};
+use super::hello::{self, ClientHello, FirstBytes};
 use super::timed::{receive_before, receive_now, send_before};
-use super::{Mark, Purpose};
+use super::{Purpose, ResumptionId};
 use crate::net::socket::Socket;
 
 /// Bytes read at once at first, and always on a control connection, where a
@@ -69,10 +69,10 @@ pub(super) struct Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     /// A read waits until the deadline.
-    Wait,
+    Blocking,
     /// A read answers `WouldBlock`, and the caller waits: it has more to look
     /// at than this socket.
-    Return,
+    NonBlocking,
 }
 
 /// Which side's ChangeCipherSpec came first. In TLS 1.2 the server's is first
@@ -113,11 +113,11 @@ impl Wire {
     /// Reads the ClientHello and leaves it in place for the library.
     pub(super) fn client_hello(&mut self) -> io::Result<ClientHello> {
         loop {
-            match hello::look(&self.input[self.start..self.end]) {
-                Look::Hello(found) => return Ok(found),
-                Look::PlainText => return Err(invalid("plain text where TLS must begin")),
-                Look::Malformed => return Err(invalid("malformed ClientHello")),
-                Look::More => {}
+            match hello::inspect(&self.input[self.start..self.end]) {
+                FirstBytes::ClientHello(found) => return Ok(found),
+                FirstBytes::NotTls => return Err(invalid("plain text where TLS must begin")),
+                FirstBytes::Malformed => return Err(invalid("malformed ClientHello")),
+                FirstBytes::Incomplete => {}
             }
             if self.end - self.start > hello::LONGEST {
                 return Err(invalid("ClientHello too long"));
@@ -150,12 +150,12 @@ impl Wire {
     /// Bounds all waits from now on, as during the handshake.
     pub(super) fn end_by(&mut self, deadline: Instant) {
         self.deadline = Some(deadline);
-        self.reads = Reads::Wait;
+        self.reads = Reads::Blocking;
     }
 
-    /// What the session is known by that the handshake has made; to be asked
-    /// for before [`Wire::established`].
-    pub(super) fn marks(&self) -> Vec<Mark> {
+    /// What a client will name the session by that this handshake has made; to
+    /// be asked for before [`Wire::established`].
+    pub(super) fn resumption_ids(&self) -> Vec<ResumptionId> {
         hello::granted(&self.server_flight)
     }
 
@@ -275,8 +275,8 @@ impl Wire {
                 None => (&self.socket).read(room),
                 Some(deadline) => {
                     let outcome = match self.reads {
-                        Reads::Wait => receive_before(&self.socket, room, deadline),
-                        Reads::Return => receive_now(&self.socket, room),
+                        Reads::Blocking => receive_before(&self.socket, room, deadline),
+                        Reads::NonBlocking => receive_now(&self.socket, room),
                     };
                     outcome.map_err(handshake_error)
                 }
@@ -361,7 +361,7 @@ impl Read for Wire {
 impl Wire {
     /// Whether it is the caller who waits for the peer.
     fn waits_outside(&self) -> bool {
-        !self.established && self.reads == Reads::Return
+        !self.established && self.reads == Reads::NonBlocking
     }
 
     /// Sends what the kernel takes without a wait: a reader must not block in

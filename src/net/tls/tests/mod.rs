@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::server::{SessionTls, Tls};
-use super::stream::TlsStream;
-use super::{CertificatePair, Direction, Step, TlsSettings, make_self_signed};
+use super::{
+    CertificatePair, Direction, SessionTls, Step, Tls, TlsSettings, TlsStream, make_self_signed,
+};
 use crate::error::{ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::temp::TempDir;

@@ -1,0 +1,344 @@
+//! TLS of one control connection and of the data connections that belong to it.
+
+use std::io;
+use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::backend::{Connection, Context, Handshake, TICKET_LIFE};
+use super::certificates::{Certificates, Loaded, Tls};
+use super::hello::ClientHello;
+use super::stream::TlsStream;
+use super::wire::{Reads, Wire};
+use super::{Direction, Purpose, ResumptionId, Step};
+use crate::error::{Error, ErrorKind, Result};
+use crate::net::socket::Socket;
+
+/// Stack of a handshake's thread, in bytes; it touches about 20 KiB.
+const HANDSHAKE_STACK: usize = 256 * 1024;
+
+/// RFC 7301, section 3.2.
+const NO_APPLICATION_PROTOCOL: u8 = 120;
+
+impl Tls {
+    /// What a new control connection needs. Costs next to nothing until its
+    /// first handshake.
+    pub fn session(&self) -> SessionTls {
+        self.session_at(Instant::now())
+    }
+
+    pub(super) fn session_at(&self, now: Instant) -> SessionTls {
+        SessionTls {
+            loaded: self.0.current(now),
+            certificates: Arc::clone(&self.0),
+            context: OnceLock::new(),
+            control: Mutex::new(None),
+            ticket_owed: Arc::default(),
+        }
+    }
+}
+
+/// TLS for one control connection and its data connections.
+pub struct SessionTls {
+    certificates: Arc<Certificates>,
+    loaded: Arc<Loaded>,
+    /// Made at the first handshake, with the certificate asked for there.
+    context: OnceLock<Context>,
+    control: Mutex<Option<ControlSession>>,
+    /// Set when the control connection owes its client a ticket.
+    ticket_owed: Arc<AtomicBool>,
+}
+
+/// What data connections are measured by.
+struct ControlSession {
+    since: Instant,
+    /// SHA-256 of the client's certificate.
+    certificate: Option<Vec<u8>>,
+    resumption_ids: Vec<ResumptionId>,
+}
+
+impl SessionTls {
+    /// The server's side of a handshake on a control connection, after AUTH
+    /// or at once (implicit). It ends by `deadline`, or earlier when
+    /// [`TlsSettings::handshake_timeout`] is over.
+    ///
+    /// # Errors
+    /// `Timeout`, `Disconnected`, or `Protocol` with the reason for the log;
+    /// the socket is closed.
+    pub fn accept(&self, socket: Socket, deadline: Instant) -> Result<TlsStream> {
+        let longest = Instant::now() + self.certificates.settings.handshake_timeout;
+        let wire = Wire::new(
+            socket.clone(),
+            Purpose::Control,
+            deadline.min(longest),
+            Reads::Blocking,
+        );
+        let connection = self
+            .negotiate_apart(wire)
+            .map_err(|error| refused(&socket, error))?;
+        let resumption_ids = connection.wire().resumption_ids();
+        let mut stream =
+            TlsStream::new(connection, socket, self.certificates.settings.close_notify);
+        stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
+        *self.control() = Some(ControlSession {
+            since: Instant::now(),
+            certificate: stream.peer().map(|peer| peer.digest),
+            resumption_ids,
+        });
+        Ok(stream)
+    }
+
+    /// Begins the same on a data connection, whose socket must not block:
+    /// [`DataHandshake::step`] goes on whenever bytes have come, so that the
+    /// control connection can be looked at meanwhile.
+    ///
+    /// # Errors
+    /// `Invalid` before the control connection's handshake.
+    pub fn begin_data(&self, socket: Socket, direction: Direction) -> Result<DataHandshake> {
+        if self.context.get().is_none() {
+            let doing = "TLS on a data connection before the control connection's";
+            return Err(Error::new(ErrorKind::Invalid, doing));
+        }
+        let until = Instant::now() + self.certificates.settings.handshake_timeout;
+        Ok(DataHandshake::new(socket, direction, until))
+    }
+
+    /// What a data connection's handshake has led to.
+    fn take_data(
+        &self,
+        connection: Connection,
+        socket: Socket,
+        direction: Direction,
+    ) -> Result<TlsStream> {
+        let stream = TlsStream::new(connection, socket, self.certificates.settings.close_notify);
+        // SECURITY: another client's certificate is good too, but not here.
+        let certificate = stream.peer().map(|peer| peer.digest);
+        let control = self.control();
+        let expected = control.as_ref().and_then(|one| one.certificate.as_ref());
+        if certificate.is_some() && certificate.as_ref() != expected {
+            let doing = "a data connection with another client certificate";
+            return Err(Error::new(ErrorKind::Denied, doing));
+        }
+        drop(control);
+        if direction == Direction::Receive {
+            self.ticket_owed.store(true, Ordering::Relaxed);
+        }
+        Ok(stream)
+    }
+
+    /// Whether a data connection can be asked to resume: the library forgets
+    /// a session some time after the control connection's handshake, and the
+    /// client is not to blame for it.
+    pub fn can_resume(&self) -> bool {
+        let control = self.control();
+        control
+            .as_ref()
+            .is_some_and(|control| control.since.elapsed() < TICKET_LIFE)
+    }
+
+    /// What a data connection will name the control connection's session by,
+    /// for whoever must find out which session it belongs to. None with TLS
+    /// 1.3, which shows nothing of it.
+    pub fn resumption_ids(&self) -> Vec<ResumptionId> {
+        let control = self.control();
+        control
+            .as_ref()
+            .map(|control| control.resumption_ids.clone())
+            .unwrap_or_default()
+    }
+
+    /// Makes the context now.
+    #[cfg(test)]
+    pub(super) fn warm(&self) -> io::Result<()> {
+        self.context(&ClientHello::default()).map(drop)
+    }
+
+    fn control(&self) -> MutexGuard<'_, Option<ControlSession>> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The handshake of a control connection in a thread of its own, which
+    /// ends with it. It needs much memory for a moment: stack, OpenSSL's
+    /// random generators, the allocator's cache of what was freed. All of
+    /// that belongs to a thread and would stay with the session's for as long
+    /// as it is idle: measured, 96 KiB a session became 59.
+    fn negotiate_apart(&self, wire: Wire) -> io::Result<Connection> {
+        let mut wire = Some(wire);
+        let run = |wire: &mut Option<Wire>| match wire.take() {
+            Some(wire) => self.negotiate(wire),
+            None => Err(io::ErrorKind::NotConnected.into()),
+        };
+        let apart = std::thread::scope(|scope| {
+            let builder = std::thread::Builder::new().stack_size(HANDSHAKE_STACK);
+            let thread = builder.spawn_scoped(scope, || run(&mut wire)).ok()?;
+            Some(
+                thread
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            )
+        });
+        // Where no thread is to be had, at a limit, memory is no concern.
+        apart.unwrap_or_else(|| run(&mut wire))
+    }
+
+    fn negotiate(&self, mut wire: Wire) -> io::Result<Connection> {
+        let hello = wire.client_hello()?;
+        match self.negotiate_after(&hello, wire, Purpose::Control)? {
+            Step::Done(connection) => Ok(connection),
+            // The wire waits by itself; only its deadline ends it.
+            Step::Wait(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
+    }
+
+    /// The handshake once its first message is known.
+    fn negotiate_after(
+        &self,
+        hello: &ClientHello,
+        mut wire: Wire,
+        purpose: Purpose,
+    ) -> io::Result<Step<Connection, Handshake>> {
+        if !speaks_ftp(hello, purpose) {
+            wire.alert(NO_APPLICATION_PROTOCOL);
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client offers other protocols and not FTP (ALPN)",
+            ));
+        }
+        self.context(hello)?.accept(wire, purpose)
+    }
+
+    fn context(&self, hello: &ClientHello) -> io::Result<&Context> {
+        if let Some(context) = self.context.get() {
+            return Ok(context);
+        }
+        let material = self.loaded.choose(hello).ok_or(io::ErrorKind::NotFound)?;
+        let made = Context::new(material)?;
+        Ok(self.context.get_or_init(|| made))
+    }
+}
+
+impl std::fmt::Debug for SessionTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SessionTls").finish_non_exhaustive()
+    }
+}
+
+/// The handshake of a data connection, step by step: between two steps the
+/// session looks at its control connection, so that ABOR and STAT are served
+/// while a peer keeps its next message back.
+pub struct DataHandshake {
+    socket: Socket,
+    direction: Direction,
+    deadline: Instant,
+    progress: Progress,
+}
+
+enum Progress {
+    /// The ClientHello has not come whole.
+    Hello(Wire),
+    /// The library has begun.
+    Begun(Handshake),
+}
+
+impl DataHandshake {
+    fn new(socket: Socket, direction: Direction, deadline: Instant) -> Self {
+        let purpose = Purpose::Data(direction);
+        DataHandshake {
+            progress: Progress::Hello(Wire::new(
+                socket.clone(),
+                purpose,
+                deadline,
+                Reads::NonBlocking,
+            )),
+            socket,
+            direction,
+            deadline,
+        }
+    }
+
+    /// The connection, to wait for the client's next bytes.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// When the handshake must be over.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Goes on with what has come, without waiting for more.
+    ///
+    /// # Errors
+    /// `Disconnected`, `Protocol` with the reason for the log, or `Denied`
+    /// when another certificate is shown than on the control connection. The
+    /// connection is closed.
+    pub fn step(self, session: &SessionTls) -> Result<Step<TlsStream, DataHandshake>> {
+        let DataHandshake {
+            socket, direction, ..
+        } = self;
+        let step = match self.progress {
+            Progress::Begun(handshake) => handshake.step(),
+            Progress::Hello(mut wire) => match wire.client_hello() {
+                Ok(hello) => session.negotiate_after(&hello, wire, Purpose::Data(direction)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Step::Wait(DataHandshake {
+                        progress: Progress::Hello(wire),
+                        socket,
+                        ..self
+                    }));
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match step {
+            Ok(Step::Done(connection)) => session
+                .take_data(connection, socket, direction)
+                .map(Step::Done),
+            Ok(Step::Wait(handshake)) => Ok(Step::Wait(DataHandshake {
+                progress: Progress::Begun(handshake),
+                socket,
+                ..self
+            })),
+            Err(error) => Err(refused(&socket, error)),
+        }
+    }
+}
+
+impl std::fmt::Debug for DataHandshake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataHandshake").finish_non_exhaustive()
+    }
+}
+
+/// SECURITY: a browser that was led here by somebody on the path offers
+/// `http/1.1` and must not get a connection, on data ports least of all: there
+/// its cookies become an upload (ALPACA, CVE-2021-3618; wharf-security(7), attack
+/// 7). Clients that offer nothing are FTP clients of the older kind.
+fn speaks_ftp(hello: &ClientHello, purpose: Purpose) -> bool {
+    hello.protocols.as_ref().is_none_or(|offered| {
+        offered
+            .iter()
+            .any(|name| name == b"ftp" || (purpose != Purpose::Control && name == b"ftp-data"))
+    })
+}
+
+/// Ends a connection whose handshake has failed: after the alert a clean end,
+/// not a reset.
+fn refused(socket: &Socket, error: io::Error) -> Error {
+    let _ = socket.shutdown(Shutdown::Both);
+    handshake_error(error)
+}
+
+/// The library's words are for the log; the kind is for the session.
+fn handshake_error(error: io::Error) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => ErrorKind::Timeout,
+        io::ErrorKind::UnexpectedEof
+        | io::ErrorKind::ConnectionReset
+        | io::ErrorKind::ConnectionAborted
+        | io::ErrorKind::BrokenPipe => ErrorKind::Disconnected,
+        _ => ErrorKind::Protocol,
+    };
+    Error::with_source(kind, "TLS handshake", error)
+}
