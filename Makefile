@@ -3,7 +3,8 @@
 CARGO   ?= cargo
 # The directory that `make run` serves.
 DIR ?= .
-# Features of the build, as for cargo: FEATURES='--features tls13'.
+# Features of the build, as for cargo. Boards with OpenSSL 1.1.1 need
+# FEATURES='--no-default-features --features cli,ftps,sftp,import'.
 FEATURES ?=
 
 # What `make static` and `make small-static` build for: this machine, or a
@@ -13,6 +14,8 @@ FEATURES ?=
 TARGET  ?= $(HOST)
 
 SMALL   = --no-default-features --features cli
+# FTPS on native-tls, for OpenSSL 1.1.1.
+NATIVE_TLS = --no-default-features --features cli,ftps,sftp,import
 HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(TARGET)/release/wharfd
@@ -68,8 +71,8 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --features tls13,testing --lib --test ftps --test transcripts --test clients_tls
-	$(CARGO) test --locked --features tls13,testing --doc testing
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --lib --test ftps --test transcripts --test clients_tls
+	$(CARGO) test --locked $(NATIVE_TLS),testing --doc testing
 
 test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
 	sh tests/install-clients.sh
@@ -108,7 +111,7 @@ threads: ## Run the tests of shared state under the thread sanitizer (nightly)
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --all-targets --features tls13,testing -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(NATIVE_TLS),testing -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --features testing

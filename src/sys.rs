@@ -188,6 +188,30 @@ pub(crate) fn set_tls_session_timeout(
     unsafe { SSL_CTX_set_timeout(context.as_ptr().cast(), seconds) };
 }
 
+/// The name of the key that a context seals its tickets with: the first bytes
+/// of each ticket, in the clear (RFC 5077, section 4).
+#[cfg(feature = "tls13")]
+pub(crate) fn tls_ticket_key_name(context: &openssl::ssl::SslContextRef) -> Option<[u8; 16]> {
+    unsafe extern "C" {
+        fn SSL_CTX_ctrl(
+            context: *mut libc::c_void,
+            command: libc::c_int,
+            number: libc::c_long,
+            pointer: *mut libc::c_void,
+        ) -> libc::c_long;
+    }
+    /// SSL_CTRL_GET_TLSEXT_TICKET_KEYS: the name and two keys of 32 bytes.
+    const GET_TICKET_KEYS: libc::c_int = 58;
+    let mut keys = [0u8; 80];
+    let context = std::ptr::from_ref(context).cast_mut().cast();
+    // SAFETY: a reference to an `SslContextRef` is the SSL_CTX pointer itself
+    // (foreign-types, `ForeignTypeRef::as_ptr`). The call writes into `keys`
+    // and refuses a length that is not its own.
+    let done = unsafe { SSL_CTX_ctrl(context, GET_TICKET_KEYS, 80, keys.as_mut_ptr().cast()) };
+    let name = *keys.first_chunk()?;
+    (done == 1).then_some(name)
+}
+
 /// Has OpenSSL (3.0 or later) send a TLS 1.3 ticket with the next write on an
 /// established server connection; the `openssl` crate has no call for it.
 #[cfg(feature = "tls13")]

@@ -1,6 +1,7 @@
 //! Clients that people use, over FTPS: explicit and implicit, sessions
 //! resumed or not, on the back-end that this build has (`cargo test --test
-//! clients_tls`, and with `--features tls13`). tests/install-clients.sh
+//! clients_tls`, and with `--no-default-features --features
+//! cli,ftps,sftp,import`). tests/install-clients.sh
 //! installs them; one that is missing is a line `SKIP name`, and a failure
 //! with WHARF_NEED_CLIENTS=1.
 #![cfg(all(feature = "ftps", feature = "cli"))]

@@ -232,8 +232,9 @@ mod tls {
     use super::*;
     use openssl::ssl::{SslContext, SslOptions, SslVersion};
 
-    /// Known by a ticket, or by a number where the client takes no tickets.
-    fn contexts() -> [SslContext; 2] {
+    /// Known by a ticket, or by a number where the client takes no tickets; and
+    /// by the ticket of the newest version.
+    fn contexts() -> [SslContext; 3] {
         let version = Some(SslVersion::TLS1_2);
         [
             context(|builder| builder.set_max_proto_version(version).unwrap()),
@@ -241,6 +242,7 @@ mod tls {
                 builder.set_max_proto_version(version).unwrap();
                 builder.set_options(SslOptions::NO_TICKET);
             }),
+            context(|_| {}),
         ]
     }
 

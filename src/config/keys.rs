@@ -137,8 +137,8 @@ keys! {
         "tls-required-anonymous" "no|login|data" tls_required_anonymous, "what anonymous users need TLS for";
         "tls-reuse" "off|prefer|require" tls_reuse, "data connections resume the control connection's session";
         "tls-relaxed-close" "" tls_relaxed_close, "accept uploads that end without close_notify";
-        "tls-client-ca" "FILE" tls_client_ca, "authorities of client certificates (tls13 build)";
-        "tls-client-certificate" "no|optional|required" tls_client_certificate, "whether clients show one (tls13 build)";
+        "tls-client-ca" "FILE" tls_client_ca, "authorities of client certificates";
+        "tls-client-certificate" "no|optional|required" tls_client_certificate, "whether clients show one";
         "ccc" "" ccc, "allow CCC, back to plain text";
         "host-key" "FILE" host_key repeats, "key of the SFTP server; made if missing";
         "ssh-banner" "TEXT" ssh.banner, "text that SFTP clients show before the login";

@@ -1,6 +1,6 @@
 //! FTPS over the wire (RFC 4217): what must hold for clients
 //! of every kind, on both back-ends. `cargo test --test ftps`, and the same
-//! with `--features tls13`.
+//! with `--no-default-features --features cli,ftps,sftp,import`.
 #![cfg(feature = "ftps")]
 
 #[path = "../common/mod.rs"]

@@ -149,6 +149,14 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
         match kind {
             0 => hello.server_name = server_name(content),
             35 => hello.sessions.extend(ticket(content.0)),
+            // The tickets of TLS 1.3 (RFC 8446, section 4.2.11).
+            41 => {
+                let mut identities = content.vector16()?;
+                while !identities.0.is_empty() {
+                    hello.sessions.extend(ticket(identities.vector16()?.0));
+                    identities.take(4)?; // obfuscated age
+                }
+            }
             16 => {
                 let mut list = content.vector16()?;
                 let mut protocols = Vec::new();

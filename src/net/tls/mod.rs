@@ -1,8 +1,8 @@
 //! FTPS: TLS under control and data connections (RFC 4217).
 //!
-//! One interface over two back-ends: native-tls (TLS 1.2), or with the
-//! feature `tls13` the `openssl` crate (TLS 1.3, client certificates, cipher
-//! order). Without the feature `ftps` the same names are there and
+//! One interface over two back-ends: the `openssl` crate (feature `tls13`, on
+//! by default: TLS 1.3, client certificates, cipher order), or without it
+//! native-tls (TLS 1.2, OpenSSL 1.1.1). Without the feature `ftps` the same names are there and
 //! [`Tls::new`] says that this build has no TLS.
 //!
 //! Each control connection has a [`SessionTls`] with keys of its own, so

@@ -11,7 +11,7 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, T
 
 use super::keys::Identity;
 use super::wire::Wire;
-use super::{Purpose, Step, TlsSettings};
+use super::{Purpose, ResumptionId, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -59,6 +59,11 @@ impl Context {
             .build()
             .map(Context)
             .map_err(io::Error::other)
+    }
+
+    /// What clients name the session by that was granted on `wire`.
+    pub(super) fn resumption_ids(&self, wire: &Wire) -> Vec<ResumptionId> {
+        wire.resumption_ids()
     }
 
     /// Runs the handshake on `wire`, as far as what has come allows.

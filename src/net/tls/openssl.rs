@@ -16,7 +16,7 @@ use openssl::x509::{X509, X509NameRef};
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{Direction, Purpose, Step, TlsSettings};
+use super::{Direction, Purpose, ResumptionId, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -79,6 +79,15 @@ pub(super) struct Context(SslContext);
 impl Context {
     pub(super) fn new(material: &Material) -> io::Result<Context> {
         Ok(Context(build(material)?))
+    }
+
+    /// What clients name sessions by that were granted on `wire`: the number
+    /// or the ticket of TLS 1.2, and the key of all tickets, which TLS 1.3
+    /// sends where `wire` can't see them.
+    pub(super) fn resumption_ids(&self, wire: &Wire) -> Vec<ResumptionId> {
+        let mut ids = wire.resumption_ids();
+        ids.extend(crate::sys::tls_ticket_key_name(&self.0).map(Vec::from));
+        ids
     }
 
     /// Runs the handshake on `wire`, as far as what has come allows.

@@ -77,7 +77,10 @@ impl SessionTls {
         let connection = self
             .negotiate_apart(wire)
             .map_err(|error| refused(&socket, error))?;
-        let resumption_ids = connection.wire().resumption_ids();
+        let resumption_ids = match self.context.get() {
+            Some(context) => context.resumption_ids(connection.wire()),
+            None => Vec::new(),
+        };
         let mut stream =
             TlsStream::new(connection, socket, self.certificates.settings.close_notify);
         stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
@@ -138,8 +141,7 @@ impl SessionTls {
     }
 
     /// What a data connection will name the control connection's session by,
-    /// for whoever must find out which session it belongs to. None with TLS
-    /// 1.3, which shows nothing of it.
+    /// for whoever must find out which session it belongs to.
     pub fn resumption_ids(&self) -> Vec<ResumptionId> {
         let control = self.control();
         control

@@ -1,5 +1,5 @@
-//! Both back-ends pass the same tests: `cargo test net::tls` and
-//! `cargo test --features tls13 net::tls`.
+//! Both back-ends pass the same tests: `cargo test net::tls`, and the same with
+//! `--no-default-features --features ftps`.
 
 mod certificates;
 mod client;
