@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::line::{Line, LineReader};
 use super::reply::Reply;
 use crate::error::{Error, ErrorKind, Result};
+use crate::net::closing::Closing;
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 
@@ -19,6 +20,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// needed. Longer waits are made without a timeout of the socket, so that it
 /// is set once and not for each command.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a session that ends reads on what its client still sends.
+const LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// What a client may ask during a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -241,18 +245,11 @@ impl Control {
         let Some(stream) = &mut self.stream else {
             return;
         };
-        let deadline = Instant::now() + Duration::from_millis(500);
         if stream.finish().is_err() {
             return;
         }
-        let mut scratch = [0; 512];
         let socket = stream.socket();
-        while wait([(socket.as_fd(), Interest::Read)], Some(deadline)).is_ok_and(|[ready]| ready) {
-            match std::io::Read::read(&mut &*socket, &mut scratch) {
-                Ok(length) if length > 0 && Instant::now() < deadline => continue,
-                _ => break,
-            }
-        }
+        Closing::new(socket.clone()).wait(Instant::now() + LAST_WAIT);
         let _ = socket.shutdown(Shutdown::Both);
     }
 }

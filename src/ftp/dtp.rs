@@ -43,10 +43,11 @@ impl Interpreter {
         }
     }
 
-    /// Waits until the data connection is ready again.
+    /// Waits until the data connection is ready again. What comes from a
+    /// client that is only sent to is discarded.
     fn wait_for_data(
         &mut self,
-        stream: &Stream,
+        stream: &mut Stream,
         interest: Interest,
         moved: u64,
         stall: &mut Stall,
@@ -54,6 +55,9 @@ impl Interpreter {
         if moved != stall.seen {
             stall.seen = moved;
             stall.until = deadline(Instant::now(), stall.limit);
+        }
+        if interest == Interest::Write {
+            stream.discard_incoming().map_err(data_error)?;
         }
         match self.wait_for(stream, interest, stall.until)? {
             true => Ok(()),
@@ -201,6 +205,9 @@ impl Interpreter {
                 self.flush_data(stream)?;
             }
             self.pace(transfer, got as u64)?;
+            if offset < end {
+                stream.discard_incoming().map_err(data_error)?;
+            }
             self.look_if_due(&mut looked, offset)?;
         }
         Ok(())
@@ -231,7 +238,7 @@ impl Interpreter {
     }
 
     /// Repeats what sends until a slow client has taken all of it.
-    fn until_sent(
+    pub fn until_sent(
         &mut self,
         stream: &mut Stream,
         send: impl Fn(&mut Stream) -> io::Result<()>,
@@ -339,7 +346,7 @@ impl Interpreter {
     /// not any more, and reading has to go on.
     fn receive_spliced(
         &mut self,
-        stream: &Stream,
+        stream: &mut Stream,
         transfer: &mut Transfer,
         offset: &mut u64,
         stall: &mut Stall,
@@ -369,13 +376,6 @@ impl Interpreter {
             }
         }
         Ok(false)
-    }
-
-    /// Ends the data connection after all has been sent.
-    pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
-        // Without close_notify the client takes the data for cut off, and
-        // GnuTLS clients lose their session (FileZilla's error -110).
-        self.until_sent(&mut stream, Stream::end)
     }
 }
 

@@ -6,6 +6,7 @@ mod cmd;
 mod command;
 mod control;
 mod data;
+mod data_end;
 mod data_peer;
 mod dtp;
 #[cfg(any(test, fuzzing))]
@@ -79,11 +80,15 @@ fn begin(stream: Stream, session: Session) -> Result<Box<Interpreter>> {
 #[inline(never)]
 fn end(interpreter: Box<Interpreter>) {
     let Interpreter {
-        control, session, ..
+        control,
+        session,
+        closing,
+        ..
     } = *interpreter;
     // A client that sees the end may come again at once, and finds its place.
     drop(session);
     control.close();
+    data_end::await_last_close(closing);
 }
 
 /// Says to a client that can't be served why, without waiting for it.
@@ -104,7 +109,7 @@ impl Interpreter {
             }
             let (until, reason) = self.command_deadline();
             self.await_command_or_handshake(until)?;
-            let line = match self.control.next_line(until) {
+            let line = match self.next_line(until) {
                 Ok(Some(line)) => line,
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
                 Ok(None) if self.session.live().gives_way() => {

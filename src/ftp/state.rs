@@ -9,6 +9,7 @@ use super::listing::Facts;
 use super::reply::Reply;
 use crate::digest::Algorithm;
 use crate::error::Result;
+use crate::net::closing::Closing;
 use crate::net::tls::SessionTls;
 use crate::session::{Files, Session};
 use crate::storage::VirtualPath;
@@ -39,6 +40,8 @@ pub struct Interpreter {
     pub data: DataPort,
     /// What the data connection is known by, once it has been accepted.
     pub data_proof: Proof,
+    /// The last data connection, until the client has closed it.
+    pub closing: Option<Closing>,
     /// The client has begun TLS on a data connection before the command.
     pub shakes_early: bool,
     /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
@@ -98,6 +101,7 @@ impl Interpreter {
             buffer_size_said: false,
             data: DataPort::None,
             data_proof: Proof::Address,
+            closing: None,
             shakes_early: false,
             epsv_all: false,
             restart: 0,

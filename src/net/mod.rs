@@ -1,6 +1,7 @@
 //! Sockets and what is spoken below a session: listeners, passive ports, TLS,
 //! and the PROXY protocol of load balancers.
 
+pub(crate) mod closing;
 pub(crate) mod listener;
 pub(crate) mod name_cache;
 pub(crate) mod passive;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use super::closing::{Incoming, discard};
 use super::socket::Socket;
 use super::tls::TlsStream;
 
@@ -40,21 +41,39 @@ impl Stream {
     }
 
     /// Sends what writes have left and says that nothing more comes: under TLS
-    /// by close_notify. In the clear closing will say it.
-    pub fn end(&mut self) -> io::Result<()> {
-        match self {
-            Stream::Plain(_) => Ok(()),
-            Stream::Tls(stream) => stream.shutdown(),
+    /// by close_notify, then by the end of the sending direction. After
+    /// `WouldBlock` the call can be made again.
+    ///
+    /// # Errors
+    /// As a write; `NotConnected` or `ConnectionReset` when the peer is gone
+    /// and what was sent last may be lost. A peer that has itself said that all
+    /// is read is no error.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let ended = match self {
+            Stream::Plain(_) => false,
+            Stream::Tls(stream) => {
+                stream.shutdown()?;
+                stream.has_ended()
+            }
+        };
+        match self.socket().shutdown(Shutdown::Write) {
+            Err(error) if ended && error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
         }
     }
 
-    /// The same, and ends the sending direction.
-    pub fn finish(&mut self) -> io::Result<()> {
-        self.end()?;
-        match self.socket().shutdown(Shutdown::Write) {
-            // A client that has said close_notify may be gone.
-            Err(error) if self.is_secure() && error.kind() == io::ErrorKind::NotConnected => Ok(()),
-            result => result,
+    /// Reads and discards what a peer has sent that is only sent to, without
+    /// waiting. Under TLS the library acts on it: on a KeyUpdate, on an early
+    /// close_notify.
+    ///
+    /// The socket must not block.
+    ///
+    /// # Errors
+    /// The connection is broken, or what came is no TLS.
+    pub fn discard_incoming(&mut self) -> io::Result<Incoming> {
+        match self {
+            Stream::Plain(socket) => discard(socket),
+            Stream::Tls(stream) => stream.discard_incoming(),
         }
     }
 }

@@ -21,3 +21,4 @@ mod signals;
 mod stalls;
 #[cfg(feature = "cli")]
 mod start;
+mod tails;

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::{CertificateFacts, Direction, ResumptionId, Step, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::net::closing::Incoming;
 use crate::net::socket::Socket;
 
 /// What this build has none of.
@@ -66,6 +67,8 @@ methods! {
     peer_common_name(self: &Self) -> Option<String>;
     buffered(self: &Self) -> bool;
     shutdown(self: &mut Self) -> io::Result<()>;
+    has_ended(self: &Self) -> bool;
+    discard_incoming(self: &mut Self) -> io::Result<Incoming>;
     into_socket(self: Self, Instant) -> Result<(Socket, Vec<u8>)>;
 }
 

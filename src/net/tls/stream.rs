@@ -9,6 +9,7 @@ use std::time::Instant;
 use super::CloseNotify;
 use super::backend::Connection;
 use crate::error::{Doing, ErrorKind, Result};
+use crate::net::closing::{Incoming, discard};
 use crate::net::socket::Socket;
 
 /// Bytes gathered for one send, and the most plaintext taken by one write: 3.2
@@ -18,6 +19,9 @@ const GATHER: usize = 256 * 1024;
 const RECORD: usize = 16 * 1024;
 /// What header, nonce and tag add to a record; CBC suites add most.
 const OVERHEAD: usize = 96;
+
+/// Records discarded before the caller looks at something else.
+const DISCARD_READS: usize = 64;
 
 /// What is known of the certificate that a client showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +53,10 @@ pub struct TlsStream {
     held: Option<io::Error>,
     /// close_notify was sent; a second call would wait for the peer's.
     closed: bool,
-    /// The peer's close_notify was read.
+    /// The end of the peer's data was read.
     ended: bool,
+    /// The peer has said close_notify while it was sent to.
+    closed_early: bool,
     /// On a control connection: whether a ticket goes before the next reply.
     ticket_owed: Option<Arc<AtomicBool>>,
 }
@@ -65,6 +71,7 @@ impl TlsStream {
             held: None,
             closed: false,
             ended: false,
+            closed_early: false,
             ticket_owed: None,
         }
     }
@@ -141,6 +148,32 @@ impl TlsStream {
             Err(error) if self.ended && is_gone(&error) => Ok(()),
             result => result,
         }
+    }
+
+    /// Whether reading has come to the peer's end of the data.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Reads and discards what the peer has sent, without waiting; the library
+    /// acts on what it means for the connection.
+    pub fn discard_incoming(&mut self) -> io::Result<Incoming> {
+        for _ in 0..DISCARD_READS {
+            if self.ended || self.closed_early {
+                return discard(&self.socket);
+            }
+            match self.connection.read(&mut [0; 1024]) {
+                Ok(0) => self.closed_early = true,
+                Ok(_) => {}
+                Err(error) if is_wait(&error) => return Ok(Incoming::Open),
+                // It has only ended its direction; what is sent it may read.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Ok(Incoming::Ended);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Incoming::Open)
     }
 
     fn read_to_the_end(&mut self) -> Result<Vec<u8>> {
