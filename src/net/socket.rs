@@ -55,6 +55,17 @@ impl Socket {
         }
     }
 
+    /// Acknowledges at once what comes next. A peer that writes twice before
+    /// we answer and leaves Nagle's algorithm on (ftplib, PHP, Java) sends the
+    /// second write only after the first is acknowledged, which the kernel
+    /// puts off by 40 ms on a connection where we have just sent something.
+    pub fn acknowledge_at_once(&self) {
+        if let Socket::Tcp(socket) = self {
+            // It is about speed alone.
+            let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
+        }
+    }
+
     /// The address of the other end; `None` for a UNIX socket.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         match self {

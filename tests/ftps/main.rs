@@ -13,6 +13,7 @@ mod commands;
 #[cfg(feature = "cli")]
 mod daemon;
 mod ends;
+mod nagle;
 mod names;
 mod required;
 mod reuse;

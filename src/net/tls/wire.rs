@@ -404,8 +404,15 @@ impl Write for Wire {
         match self.established {
             // The end of a flight.
             false => {
-                self.spoken |= self.unsent() > 0;
-                self.send_pending()
+                if self.unsent() == 0 {
+                    return Ok(());
+                }
+                self.spoken = true;
+                self.send_pending()?;
+                // The peer's Finished, and behind it data or a command, are
+                // two writes at least.
+                self.socket.acknowledge_at_once();
+                Ok(())
             }
             // `TlsStream` sends, where a short write can be told to the caller.
             true => Ok(()),
