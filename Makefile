@@ -55,7 +55,7 @@ else
 SMALL_BINARY = target/small/release/wharfd
 endif
 
-.PHONY: all build-deps run test test-cluster soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -77,6 +77,10 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test cluster -- --ignored --nocapture
+
+test-packages: deb ## The Debian package in a Debian that is booted for it, two minutes (Debian, root)
+	sh tests/install-clients.sh
+	sh tests/booted/run.sh target/deb/wharfd_$(VERSION)-1_*.deb
 
 MINUTES ?= 60
 soak: build-deps ## A hundred clients of all kinds at once for MINUTES (60)

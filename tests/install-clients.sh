@@ -52,6 +52,7 @@ systemd              # launchers: systemd-socket-activate; services: systemd-ana
 fail2ban             # launchers, logs: fail2ban-regex
 prometheus           # control: promtool
 e2fsprogs            # faults: mkfs.ext4, for a power cut
+debootstrap          # make test-packages
 LIST
 )
 # Packages that would start their server, or that conflict with another: only

@@ -179,28 +179,32 @@ fn logrotate_takes_the_logs_away_and_nothing_is_lost() {
     let Some(directory) = place("logrotate", &["unshare", "nsenter", "logrotate"]) else {
         return;
     };
+    std::fs::create_dir(directory.join("log/wharf")).unwrap();
     let mut command = apart(&directory, "shift; mount -t proc proc /proc && exec \"$@\"");
     command.args([WHARFD, "--listen", "127.0.0.1:0", "--print-port", "root"]);
     command.args([
         "--log-file",
-        "/var/log/wharfd.log",
+        "/var/log/wharf/wharfd.log",
         "--pid-file",
         "/run/wharfd.pid",
     ]);
-    command.args(["--transfer-log", "/var/log/wharfd-transfers.log"]);
+    command.args(["--transfer-log", "/var/log/wharf/transfers.log"]);
     let server = Process::start(&mut command);
     let mut client = Client::greeted(server.address());
     client.login("anonymous", "x@");
     assert_eq!(client.fetch("RETR file"), b"content");
-    let log = directory.join("log");
-    let old = ["wharfd.log.1", "wharfd-transfers.log.1"].map(|name| log.join(name));
-    let new = ["wharfd.log", "wharfd-transfers.log"].map(|name| log.join(name));
+    let log = directory.join("log/wharf");
+    let old = ["wharfd.log.1", "transfers.log.1"].map(|name| log.join(name));
+    let new = ["wharfd.log", "transfers.log"].map(|name| log.join(name));
     let session = "anonymous from 127.0.0.1 logged in";
     assert!(soon(|| text(&new[0]).contains(session)));
     assert!(soon(|| text(&new[1]).contains("file")));
     // logrotate takes rules from root alone, and not from everybody's directory.
     let rules = directory.join("rules");
-    std::fs::copy(contrib("logrotate/wharfd"), &rules).unwrap();
+    // The user whom the package makes need not be here.
+    let installed = text(&contrib("logrotate/wharfd"));
+    assert!(installed.contains("    su wharf wharf\n"));
+    std::fs::write(&rules, installed.replace("su wharf wharf", "su root root")).unwrap();
     std::fs::set_permissions(&rules, PermissionsExt::from_mode(0o644)).unwrap();
     let target = child_of(server.pid()).unwrap().to_string();
     let mut rotate = Command::new("nsenter");

@@ -108,6 +108,25 @@ fn a_change_keeps_everything_else_and_the_mode() {
 }
 
 #[test]
+fn a_missing_home_is_told_or_made() {
+    let place = Place::new("home");
+    let home = place.0.join("homes/ann");
+    let home = home.to_str().unwrap();
+    let add = ["-c", "@", "ann", "--rounds", "1000", "--home", home];
+    let (code, messages) = place.run("secret", &add);
+    assert_eq!(code, 0, "{messages}");
+    assert!(messages.contains("--create-home makes it"), "{messages}");
+    assert!(!Path::new(home).exists());
+    let (code, messages) = place.run("", &["@", "ann", "-k", "--create-home"]);
+    assert_eq!((code, messages.as_str()), (0, ""));
+    let mode = std::fs::metadata(home).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o750);
+    // One that is there stays as it is.
+    let (code, messages) = place.run("", &["@", "ann", "-k", "--create-home"]);
+    assert_eq!((code, messages.as_str()), (0, ""));
+}
+
+#[test]
 fn bad_usage_says_what_to_do_and_changes_nothing() {
     let place = Place::new("usage");
     let (code, messages) = place.run("x\n", &["@", "ann"]);

@@ -43,6 +43,9 @@ const SYSTEM: &[&str] = &[
     "/run/resolvconf",
 ];
 
+/// Links on the way to a file that are followed, as in the kernel.
+const LINKS_MAX: usize = 40;
+
 /// Names in /etc that a process that stays root must not reach even when the
 /// jail has failed: passwords, and who may become whom.
 const SECRETS: &[&str] = &[
@@ -121,6 +124,9 @@ pub fn apply(config: &Config) -> Result<Domain, Failure> {
         }
         if config.program.system_users {
             return off("homes of system users are not known beforehand");
+        }
+        if config.program.users.is_some() && entries(config).is_empty() {
+            return off("there are no users yet, and their homes are not known");
         }
         // A rule holds for an inode, and such a file system may get new ones
         // while it is mounted, as GlusterFS does when its volume is changed.
@@ -274,9 +280,36 @@ fn read_only(config: &Config) -> Vec<PathBuf> {
         .chain(&config.tls_client_ca)
         .chain(&config.host_key)
         .chain(&config.drain_file);
-    let mut found: Vec<PathBuf> = files.map(|path| directory_of(path)).collect();
+    let mut found: Vec<PathBuf> = files.flat_map(|path| directories_to(path)).collect();
     for entry in entries(config) {
-        found.extend(entry.options.keys.iter().map(|path| directory_of(path)));
+        found.extend(
+            entry
+                .options
+                .keys
+                .iter()
+                .flat_map(|path| directories_to(path)),
+        );
+    }
+    found
+}
+
+/// The directory of a file, and those of the links on the way to it: certbot
+/// and Kubernetes renew a file by changing a link to another directory.
+fn directories_to(path: &Path) -> Vec<PathBuf> {
+    let mut found = vec![directory_of(path)];
+    let mut file = path.to_path_buf();
+    for _ in 0..LINKS_MAX {
+        let is_link = |path: &&Path| path.is_symlink();
+        let Some(link) = file.ancestors().find(is_link) else {
+            break;
+        };
+        let Ok(target) = std::fs::read_link(link) else {
+            break;
+        };
+        found.push(directory_of(link));
+        let rest = file.strip_prefix(link).unwrap_or(Path::new(""));
+        file = directory_of(link).join(target).join(rest);
+        found.push(directory_of(&file));
     }
     found
 }

@@ -1,6 +1,7 @@
 //! `wharfd passwd`: makes and changes lines of the users' file.
 
 mod edit;
+mod home;
 mod prompt;
 mod replace;
 
@@ -60,13 +61,15 @@ pub fn run(arguments: &[String]) -> i32 {
     }
 }
 
-const BRIEF: &str = "wharfd passwd [-c] [--home DIR] [--rights RIGHTS] [--options LIST] FILE NAME";
+const BRIEF: &str =
+    "wharfd passwd [-c] [--home DIR] [--create-home] [--rights RIGHTS] [--options LIST] FILE NAME";
 
 fn options() -> Options {
     let mut options = Options::new();
     options
         .optflag("c", "create", "make the file if there is none")
         .optopt("", "home", "the user's home", "DIR")
+        .optflag("", "create-home", "make the home if there is none")
         .optopt(
             "",
             "rights",
@@ -184,6 +187,33 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
         );
     }
     warn_of_mistakes(file, &text);
+    let create = matches.opt_present("create-home");
+    if create || done == Done::Added || matches.opt_present("home") {
+        look_at_home(&text, name, create)?;
+    }
+    Ok(())
+}
+
+/// A user without a home can't log in: makes it, or says that it is missing.
+fn look_at_home(text: &[u8], name: &str, create: bool) -> Result<(), Trouble> {
+    let entries = user_file::parse(text).unwrap_or_default();
+    let Some(entry) = entries.into_iter().find(|entry| entry.name == name) else {
+        return Ok(());
+    };
+    let place = entry.home.display();
+    if create {
+        let options = &entry.options;
+        return home::create(&entry.home, options.uid.zip(options.gid)).map_err(|error| {
+            let what = format!("the user is in the file, but not the home '{place}': {error}");
+            Trouble(TEMPORARY, what)
+        });
+    }
+    if !entry.options.create_home && matches!(entry.home.try_exists(), Ok(false)) {
+        eprintln!(
+            "wharfd passwd: there is no directory '{place}': '{name}' can't log in before it is made; \
+             --create-home makes it"
+        );
+    }
     Ok(())
 }
 

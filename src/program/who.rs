@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::json::quoted;
 
 /// Where a wharfd that was not told otherwise is asked.
-const SOCKET: &str = "/run/wharfd.sock";
+const SOCKET: &str = "/run/wharf/wharfd.sock";
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two pictures of `--watch`.
