@@ -160,77 +160,73 @@ fn s6_runs_its_service() {
     supervised(&place, &service, Command::new("s6-supervise").arg(&service));
 }
 
-/// What procd and UCI are to the script: settings from a file in UCI's form,
-/// and a command put together word by word. OpenWrt's own need its machine.
+/// What procd and UCI are to the script: settings in UCI's form, told to the
+/// callbacks one by one, and a command. OpenWrt's own need its machine.
 const OPENWRT: &str = r#"
-config_load() { :; }
-config_foreach() { "$1" main; }
-config_get() {
-	local found
-	found=$(sed -n "s/^[[:blank:]]*option $3 '\(.*\)'/\1/p" "$SETTINGS")
-	eval "$1=\$found"
-}
-config_get_bool() { config_get "$1" "$2" "$3"; eval "[ -n \"\$$1\" ]" || eval "$1=$4"; }
-config_list_foreach() {
-	sed -n "s/^[[:blank:]]*list $2 '\(.*\)'/\1/p" "$SETTINGS" >"$SETTINGS.list"
-	while read -r value; do "$3" "$value" "$4"; done <"$SETTINGS.list"
-}
+config() { config_cb "$1" "$2"; }
+option() { option_cb "$1" "$2"; }
+list() { list_cb "$1" "$2"; }
+config_load() { . "$SETTINGS"; }
+reset_cb() { :; }
+logger() { :; }
 procd_open_instance() { :; }
 procd_close_instance() { :; }
 procd_set_param() { [ "$1" != command ] || { shift; printf '%s\n' "$@"; }; }
-procd_append_param() { shift; printf '%s\n' "$@"; }
 "#;
 
+/// Starts the service of OpenWrt with these settings: its command, and what
+/// was wrong.
+fn openwrt(directory: &TempDir, settings: &str) -> (Vec<String>, String) {
+    let file = directory.join("settings");
+    std::fs::write(&file, settings).unwrap();
+    let init = std::fs::read_to_string(contrib("openwrt/wharfd.init")).unwrap();
+    let init = init
+        .replace("/usr/sbin/wharfd", WHARFD)
+        .replace("/var/run/wharf", directory.join("run").to_str().unwrap());
+    let mut shell = Command::new("sh");
+    shell.env("SETTINGS", &file);
+    shell.args(["-c", &format!("{OPENWRT}\n{init}\nstart_service\n")]);
+    let output = shell.output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let words = said.lines().map(str::to_owned).collect();
+    (words, String::from_utf8(output.stderr).unwrap())
+}
+
 #[test]
-fn openwrt_settings_become_a_command_that_wharfd_takes() {
+fn every_option_of_openwrt_is_a_key() {
     let directory = TempDir::new("openwrt");
     let root = directory.join("share");
-    let file = directory.join("settings");
+    std::fs::create_dir(&root).unwrap();
     let given = std::fs::read_to_string(contrib("openwrt/wharfd.config")).unwrap();
-    let settings = given
-        .replace("option enabled '0'", "option enabled '1'")
+    let place = directory.path().to_str().unwrap();
+    let given = given
         .replace("/mnt/share", root.to_str().unwrap())
-        .replace("#\toption passive_ports", "\toption passive_ports");
-    let settings = settings
-        + "\tlist listen '2121'\n\toption atomic_uploads '1'\n\toption idle_timeout '60'\n";
-    std::fs::write(&file, settings).unwrap();
-    let init = contrib("openwrt/wharfd.init");
-    let script = format!("{OPENWRT}\n. {}\nstart_service\n", init.display());
-    let mut shell = Command::new("sh");
-    let said = run(shell.env("SETTINGS", &file).args(["-c", &script]), "");
-    let words: Vec<&str> = said.lines().filter(|line| !line.is_empty()).collect();
-    assert_eq!(words[0], "/usr/sbin/wharfd");
-    for pair in [
-        ["--listen", "21"],
-        ["--listen", "2121"],
-        ["--idle-timeout", "60"],
-        ["--passive-ports", "50000-50100"],
+        .replace("'/etc/wharfd'", &format!("'{place}'"))
+        .replace("/var/run/wharf", place);
+    assert_eq!(openwrt(&directory, &given), (vec![], String::new()));
+    let on = given.replace("option enabled '0'", "option enabled '1'");
+    let more = on.clone()
+        + "\tlist listen '127.0.0.1:2121'\n\toption atomic_uploads '1'\n\toption banner 'It is ours'\n"
+        + "config client 'other'\n\toption no_key_at_all '1'\n";
+    let (words, wrong) = openwrt(&directory, &more);
+    let file = directory.join("run/main.conf");
+    assert_eq!(wrong, "");
+    assert_eq!(
+        words,
+        [WHARFD, "--syslog", "--config", file.to_str().unwrap()]
+    );
+    let text = std::fs::read_to_string(&file).unwrap();
+    for line in [
+        "listen 21",
+        "listen 127.0.0.1:2121",
+        "atomic-uploads 1",
+        "banner It is ours",
     ] {
-        assert!(
-            words.windows(2).any(|two| two == pair),
-            "{pair:?}: {words:?}"
-        );
+        assert!(text.lines().any(|other| other == line), "{line}: {text}");
     }
-    assert!(words.contains(&"--atomic-uploads"), "{words:?}");
-    assert!(root.is_dir());
-    let mut check = common::process::wharfd();
-    run(check.arg("--check").args(&words[1..]), "");
-    // Every name that the script knows is a key.
-    let text = std::fs::read_to_string(init).unwrap();
-    let names = text
-        .lines()
-        .skip_while(|line| !line.contains("for option in"));
-    let names: Vec<&str> = names
-        .flat_map(|line| line.split(|c: char| !c.is_ascii_lowercase() && c != '_'))
-        .collect();
-    for name in names.iter().filter(|name| {
-        name.contains('_') && !name.starts_with("config_") && !name.starts_with("procd_")
-    }) {
-        let key = name.replace('_', "-");
-        let known = wharf::config::KEYS.iter().any(|row| row.name == key);
-        let own = ["start_service", "service_triggers", "reload_signal"];
-        assert!(known || own.contains(name), "{name}");
-    }
+    let (words, wrong) = openwrt(&directory, &(on + "\toption frobnicate '1'\n"));
+    assert_eq!(words, [""; 0]);
+    assert!(wrong.contains("frobnicate"), "{wrong}");
 }
 
 #[test]

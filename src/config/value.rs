@@ -77,8 +77,9 @@ pub(super) fn expected<T>(what: &str, text: &str) -> Result<T, String> {
 impl Word for bool {
     fn read(text: &str) -> Result<Self, String> {
         match text {
-            "yes" => Ok(true),
-            "no" => Ok(false),
+            // UCI and containers' environments write the others.
+            "yes" | "on" | "true" | "1" => Ok(true),
+            "no" | "off" | "false" | "0" => Ok(false),
             _ => expected("yes or no", text),
         }
     }
