@@ -468,6 +468,10 @@ mod tests {
             round::<ExternalAddress>("nas.example.org").as_deref(),
             Some("nas.example.org")
         );
-        assert_eq!(round::<bool>("true"), None);
+        for (text, value) in [("true", "yes"), ("1", "yes"), ("off", "no"), ("0", "no")] {
+            assert_eq!(round::<bool>(text).as_deref(), Some(value), "{text}");
+        }
+        assert_eq!(round::<bool>("maybe"), None);
+        assert_eq!(round::<bool>(""), None);
     }
 }
