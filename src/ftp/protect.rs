@@ -83,7 +83,7 @@ impl Interpreter {
             let doing = "only its TLS session could show whose it is, and that is not the control connection's";
             return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
         }
-        if !stream.resumed() && tls.can_resume() {
+        if !stream.resumed() {
             match self.session.config().tls_reuse {
                 // SECURITY: without it, whoever guesses the port is served.
                 TlsReuse::Require => {

@@ -73,6 +73,8 @@ impl Control {
 pub struct Words {
     /// User, once logged in.
     pub user: String,
+    /// Version and cipher of TLS; empty in the clear.
+    pub tls: String,
     /// What runs now, such as `RETR`; empty when idle.
     pub command: String,
     /// The file of the running transfer, escaped.

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
 use super::site;
+use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
@@ -30,9 +31,15 @@ pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
         }
         ErrorKind::Protocol => Reply::new(425, NO_DATA_PORT),
         // RFC 4217, section 10.
-        ErrorKind::Denied if state.protection == Protection::Private => {
-            Reply::new(522, "The data connection could not be protected as agreed.")
-        }
+        ErrorKind::Denied if state.protection == Protection::Private => Reply::new(
+            522,
+            match state.session.config().tls_reuse {
+                TlsReuse::Require => {
+                    "The data connection must be under TLS and resume the session of the control connection."
+                }
+                _ => "The data connection could not be protected as agreed.",
+            },
+        ),
         _ => Reply::new(425, "The data connection can't be opened."),
     }
 }

@@ -82,6 +82,10 @@ pub fn stat(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .into_bytes(),
     );
     lines.push(format!("Logged in as {}", Escaped(user.as_bytes())).into_bytes());
+    lines.push(match state.session.live().words().tls.as_str() {
+        "" => b"The control connection is in the clear".to_vec(),
+        protocol => format!("The control connection is under {protocol}").into_bytes(),
+    });
     let kind = match state.transfer_type {
         Type::Ascii => "ASCII",
         Type::Image => "binary",

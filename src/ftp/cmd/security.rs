@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Config, TlsRequired};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::data::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Protection};
 use crate::net::stream::Stream;
+use crate::text::Escaped;
 
 /// How long a client may take to go back to plain text after CCC.
 const LEAVING: Duration = Duration::from_secs(10);
@@ -54,7 +56,10 @@ pub fn pbsz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if !state.control.is_secure() {
         return Ok(Reply::new(503, "Say AUTH TLS first."));
     }
-    if !argument.trim_ascii().iter().all(u8::is_ascii_digit) {
+    // A decimal number of 32 bits (RFC 2228, section 3).
+    let size = std::str::from_utf8(argument.trim_ascii()).unwrap_or_default();
+    let digits = size.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits || size.parse::<u32>().is_err() {
         return Ok(Reply::new(501, "Expected PBSZ 0."));
     }
     state.buffer_size_said = true;
@@ -83,6 +88,16 @@ pub fn prot(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
                 return Ok(Reply::new(534, "Data connections must be protected."));
             }
             state.protection = Protection::Clear;
+            // A connection that has begun TLS can't go back.
+            if !matches!(
+                state.data,
+                DataPort::None
+                    | DataPort::Passive(_)
+                    | DataPort::Connected(_)
+                    | DataPort::Active(_)
+            ) {
+                state.data = DataPort::None;
+            }
             Ok(Reply::new(200, "Data connections are in the clear."))
         }
         b"S" | b"E" => Ok(Reply::new(536, "TLS has no such level; use PROT P.")),
@@ -111,6 +126,7 @@ pub fn ccc(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
         plain => Ok(plain),
     })?;
     state.control.push_read(&early);
+    state.session.live().words().tls.clear();
     Ok(Reply::sent(200))
 }
 
@@ -144,8 +160,15 @@ impl Interpreter {
             return Err(ErrorKind::Disconnected.into());
         }
         if let Ok(Stream::Tls(stream)) = self.control.stream() {
-            let words = stream.version_and_cipher();
-            log::debug!(tls = words.as_str(); "{words}");
+            let protocol = stream.version_and_cipher();
+            let certificate = stream.peer_subject().map_or(String::new(), |subject| {
+                format!(
+                    ", the client's certificate is {}",
+                    Escaped(subject.as_bytes())
+                )
+            });
+            log::info!(tls = protocol.as_str(); "{protocol}{certificate}");
+            self.session.live().words().tls = protocol;
         }
         self.tls = Some(session);
         Ok(())

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
-use openssl::pkey::{PKey, Private};
+use openssl::pkcs12::Pkcs12;
+use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
 use super::{CertificateFacts, CertificatePair};
@@ -21,6 +22,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Longest PEM file read, in bytes; a chain with key is some ten thousand.
 const LONGEST_FILE: u64 = 1024 * 1024;
+
+/// Fewest bits of an RSA key, as at OpenSSL's security level 2.
+const RSA_LEAST: u32 = 2048;
 
 /// A certificate with its chain and key.
 #[derive(Clone)]
@@ -40,13 +44,14 @@ impl Identity {
     /// `Invalid`, `NotFound` or `Denied`, with the path and what to do.
     pub(super) fn load(pair: &CertificatePair, password: Option<&[u8]>) -> Result<Identity> {
         let path = &pair.certificate;
-        let chain = read_chain(path)?;
+        let mut chain = read_chain(path)?;
         let key = read_key(&pair.key, password)?;
+        check_key(path, &pair.key, &chain, &key)?;
+        check_kind(&pair.key, &key)?;
+        check_order(path, &mut chain)?;
         let Some(own) = chain.first() else {
             return Err(no_certificate(path));
         };
-        check_key(path, &pair.key, &chain, &key)?;
-        check_order(path, &chain)?;
         check_dates(path, own)?;
         Ok(Identity {
             names: names(own),
@@ -135,6 +140,9 @@ fn no_certificate(path: &Path) -> Error {
 /// The certificates of a PEM file, at least one.
 pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>> {
     let pem = read_file(path)?;
+    if let Some(is) = other_format(&pem, path).filter(|_| !pem.starts_with(b"-----BEGIN CERT")) {
+        return Err(invalid(is));
+    }
     let chain = X509::stack_from_pem(&pem).map_err(|error| {
         Error::with_source(
             ErrorKind::Invalid,
@@ -160,6 +168,11 @@ fn read_key(path: &Path, password: Option<&[u8]>) -> Result<PKey<Private>> {
         );
     }
     let text = String::from_utf8_lossy(&pem);
+    if let Some(is) = other_format(&pem, path)
+        && !text.contains("BEGIN PRIVATE KEY")
+    {
+        return Err(invalid(is));
+    }
     if !text.contains("PRIVATE KEY-----") {
         return Err(invalid(format!(
             "{} has no private key in PEM form",
@@ -221,25 +234,53 @@ fn check_key(path: &Path, key_path: &Path, chain: &[X509], key: &PKey<Private>) 
     }
 }
 
-fn check_order(path: &Path, chain: &[X509]) -> Result<()> {
-    for (place, pair) in chain.windows(2).enumerate() {
-        let [below, above] = pair else { continue };
-        if above.issued(below) == X509VerifyResult::OK {
+/// Keys that clients can make a handshake with.
+fn check_kind(path: &Path, key: &PKey<Private>) -> Result<()> {
+    let advice = "make an EC key (openssl ecparam -name prime256v1 -genkey -noout) or an RSA key \
+                  of 3072 bits (openssl genrsa 3072), and a certificate for it";
+    let wrong = match key.id() {
+        Id::RSA | Id::RSA_PSS if key.bits() < RSA_LEAST => {
+            format!("is an RSA key of {} bits, which clients refuse", key.bits())
+        }
+        Id::RSA | Id::RSA_PSS | Id::ED25519 | Id::ED448 => return Ok(()),
+        Id::EC => match key.ec_key().ok().and_then(|key| key.group().curve_name()) {
+            Some(Nid::X9_62_PRIME256V1 | Nid::SECP384R1 | Nid::SECP521R1) => return Ok(()),
+            Some(curve) => format!(
+                "is on the curve {}, which TLS clients do not have",
+                curve.short_name().unwrap_or("without a name")
+            ),
+            None => "is on a curve without a name, which TLS does not allow".into(),
+        },
+        Id::DSA => "is a DSA key, which TLS clients refuse".into(),
+        _ => "is of a kind that TLS does not sign with".into(),
+    };
+    Err(invalid(format!(
+        "the key {} {wrong}: {advice}",
+        path.display()
+    )))
+}
+
+/// Takes from the chain what has nothing to do with it, and says so.
+fn check_order(path: &Path, chain: &mut Vec<X509>) -> Result<()> {
+    let issued = |above: &X509, below: &X509| above.issued(below) == X509VerifyResult::OK;
+    let mut at = 1;
+    while at < chain.len() {
+        if issued(&chain[at], &chain[at - 1]) {
+            at += 1;
             continue;
         }
-        let elsewhere = chain
-            .iter()
-            .any(|other| other.issued(below) == X509VerifyResult::OK);
-        return Err(match elsewhere {
-            true => wrong_order(path),
-            false => invalid(format!(
-                "{}: certificate {} did not issue certificate {}; leave it out, or put the \
-                 missing one between them",
-                path.display(),
-                place + 2,
-                place + 1
-            )),
-        });
+        let others = || chain.iter().enumerate().filter(|(other, _)| *other != at);
+        let is_issuer = others().any(|(_, other)| issued(&chain[at], other));
+        if is_issuer || others().any(|(other, above)| other > at && issued(above, &chain[at])) {
+            return Err(wrong_order(path));
+        }
+        log::warn!(
+            "{}: a certificate behind the server's own is not sent, because it did not issue the \
+             one before it: {}; take it out, or put the missing one between them",
+            path.display(),
+            crate::text::Escaped(common_name(&chain[at]).unwrap_or_default().as_bytes()),
+        );
+        chain.remove(at);
     }
     Ok(())
 }
@@ -289,14 +330,46 @@ fn names(certificate: &X509Ref) -> Vec<String> {
         .filter_map(|name| name.dnsname())
         .map(|name| name.trim_end_matches('.').to_ascii_lowercase())
         .collect();
-    if names.is_empty()
-        && let Some(entry) = certificate
-            .subject_name()
-            .entries_by_nid(Nid::COMMONNAME)
-            .next()
-        && let Ok(name) = entry.data().to_string()
-    {
-        names.push(name.to_ascii_lowercase());
+    if names.is_empty() {
+        names.extend(common_name(certificate).map(|name| name.to_ascii_lowercase()));
     }
     names
+}
+
+fn common_name(certificate: &X509Ref) -> Option<String> {
+    let subject = certificate.subject_name();
+    let entry = subject.entries_by_nid(Nid::COMMONNAME).next()?;
+    Some(entry.data().to_string().ok()?.to_string())
+}
+
+/// What a file holds instead of what it should, and the command that makes of
+/// it what it should.
+fn other_format(content: &[u8], path: &Path) -> Option<String> {
+    let text = String::from_utf8_lossy(content);
+    let (is, command) = if text.contains("BEGIN OPENSSH PRIVATE KEY") {
+        (
+            "a key in OpenSSH's format",
+            "ssh-keygen -p -m PKCS8 -f FILE",
+        )
+    } else if text.contains("BEGIN PKCS7") {
+        ("PKCS#7", "openssl pkcs7 -print_certs -in FILE -out NEW")
+    } else if text.contains("BEGIN TRUSTED CERTIFICATE") {
+        (
+            "a certificate with OpenSSL's own notes on trust",
+            "openssl x509 -in FILE -out NEW",
+        )
+    } else if Pkcs12::from_der(content).is_ok() {
+        ("PKCS#12", "openssl pkcs12 -in FILE -nodes -out NEW")
+    } else if content.first() == Some(&0x30) {
+        (
+            "in DER and not in PEM form",
+            "openssl x509 -inform der -in FILE -out NEW, for a key openssl pkey -inform der",
+        )
+    } else {
+        return None;
+    };
+    Some(format!(
+        "{} is {is}: convert it ({command})",
+        path.display()
+    ))
 }

@@ -139,13 +139,9 @@ pub enum Step<T, H> {
 /// Which way a data connection's bytes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
-    /// The server sends: RETR and listings. The client reads to the end, and
-    /// meets the tickets that TLS 1.3 sends after the handshake.
+    /// The server sends: RETR and listings.
     Send,
-    /// The client sends, or what it will do is not known yet. Many clients
-    /// never read such a connection: bytes they leave unread turn their close
-    /// into a reset that destroys the end of the upload, so under TLS 1.3 no
-    /// ticket is sent (Perl's Net::FTP, suppaftp, rclone).
+    /// The client sends, or what it will do is not known yet.
     Receive,
 }
 

@@ -5,7 +5,6 @@
 
 use std::error::Error as _;
 use std::io::{self, Read, Write};
-use std::time::Duration;
 
 use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, TlsStream};
 
@@ -14,11 +13,6 @@ use super::wire::Wire;
 use super::{Purpose, ResumptionId, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
-
-/// How long a session can be resumed, counted from the control connection's
-/// handshake: OpenSSL's two hours, which native-tls can't change, less a
-/// margin.
-pub(super) const TICKET_LIFE: Duration = Duration::from_secs(2 * 3600 - 60);
 
 /// A certificate as native-tls takes it.
 pub(super) struct Material(native_tls::Identity);

@@ -57,7 +57,6 @@ methods! {
     accept(self: &Self, Socket, Instant) -> Result<TlsStream>;
     begin_data(self: &Self, Socket, Direction) -> Result<DataHandshake>;
     resumption_ids(self: &Self) -> Vec<ResumptionId>;
-    can_resume(self: &Self) -> bool;
     socket(self: &Self) -> &Socket;
     deadline(self: &Self) -> Instant;
     step(self: Self, &SessionTls) -> Result<Step<TlsStream, DataHandshake>>;

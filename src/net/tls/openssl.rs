@@ -16,18 +16,19 @@ use openssl::x509::{X509, X509NameRef};
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{Direction, Purpose, ResumptionId, Step, TlsSettings};
+use super::{Purpose, ResumptionId, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a session can be resumed, counted from the control connection's
-/// handshake. OpenSSL's own two hours are shorter than a day's mirror run.
-pub(super) const TICKET_LIFE: Duration = Duration::from_secs(24 * 3600);
+/// handshake: the longest that TLS 1.3 allows (RFC 8446, section 4.6.1).
+/// OpenSSL's own two hours are shorter than a day's mirror run.
+const TICKET_LIFE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Tickets sent when a TLS 1.3 control connection begins. Most clients use
-/// the last one for every data connection; others use each only once (curl)
-/// and get new ones: after an upload on the control connection, with a
-/// download on the data connection itself.
+/// the last one for every data connection. Others use each only once (curl),
+/// and some only those of the control connection (Java, Erlang): for each data
+/// connection a new one follows there, and none on the data connection.
 const TICKETS: usize = 2;
 
 /// Sessions kept for clients without tickets: one control connection's.
@@ -99,8 +100,7 @@ impl Context {
         let mut ssl = Ssl::new(&self.0)?;
         ssl.set_num_tickets(match purpose {
             Purpose::Control => TICKETS,
-            Purpose::Data(Direction::Send) => 1,
-            Purpose::Data(Direction::Receive) => 0,
+            Purpose::Data(_) => 0,
         })?;
         Handshake(SslStream::new(ssl, wire)?).step()
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use super::backend::{Connection, Context, Handshake, TICKET_LIFE};
+use super::backend::{Connection, Context, Handshake};
 use super::certificates::{Certificates, Loaded, Tls};
 use super::hello::ClientHello;
 use super::stream::TlsStream;
@@ -46,13 +46,13 @@ pub struct SessionTls {
     /// Made at the first handshake, with the certificate asked for there.
     context: OnceLock<Context>,
     control: Mutex<Option<ControlSession>>,
-    /// Set when the control connection owes its client a ticket.
+    /// Set by each data connection: the control connection owes its client a
+    /// ticket for the next one.
     ticket_owed: Arc<AtomicBool>,
 }
 
 /// What data connections are measured by.
 struct ControlSession {
-    since: Instant,
     /// SHA-256 of the client's certificate.
     certificate: Option<Vec<u8>>,
     resumption_ids: Vec<ResumptionId>,
@@ -85,7 +85,6 @@ impl SessionTls {
             TlsStream::new(connection, socket, self.certificates.settings.close_notify);
         stream.watch_ticket_owed(Arc::clone(&self.ticket_owed));
         *self.control() = Some(ControlSession {
-            since: Instant::now(),
             certificate: stream.peer().map(|peer| peer.digest),
             resumption_ids,
         });
@@ -108,12 +107,7 @@ impl SessionTls {
     }
 
     /// What a data connection's handshake has led to.
-    fn take_data(
-        &self,
-        connection: Connection,
-        socket: Socket,
-        direction: Direction,
-    ) -> Result<TlsStream> {
+    fn take_data(&self, connection: Connection, socket: Socket) -> Result<TlsStream> {
         let stream = TlsStream::new(connection, socket, self.certificates.settings.close_notify);
         // SECURITY: another client's certificate is good too, but not here.
         let certificate = stream.peer().map(|peer| peer.digest);
@@ -124,20 +118,8 @@ impl SessionTls {
             return Err(Error::new(ErrorKind::Denied, doing));
         }
         drop(control);
-        if direction == Direction::Receive {
-            self.ticket_owed.store(true, Ordering::Relaxed);
-        }
+        self.ticket_owed.store(true, Ordering::Relaxed);
         Ok(stream)
-    }
-
-    /// Whether a data connection can be asked to resume: the library forgets
-    /// a session some time after the control connection's handshake, and the
-    /// client is not to blame for it.
-    pub fn can_resume(&self) -> bool {
-        let control = self.control();
-        control
-            .as_ref()
-            .is_some_and(|control| control.since.elapsed() < TICKET_LIFE)
     }
 
     /// What a data connection will name the control connection's session by,
@@ -294,9 +276,7 @@ impl DataHandshake {
             },
         };
         match step {
-            Ok(Step::Done(connection)) => session
-                .take_data(connection, socket, direction)
-                .map(Step::Done),
+            Ok(Step::Done(connection)) => session.take_data(connection, socket).map(Step::Done),
             Ok(Step::Wait(handshake)) => Ok(Step::Wait(DataHandshake {
                 progress: Progress::Begun(handshake),
                 socket,

@@ -76,10 +76,10 @@ impl TlsStream {
         }
     }
 
-    /// Makes this the control connection that gives the tickets which data
-    /// connections that receive can't (see
-    /// [`Direction::Receive`](super::Direction::Receive)): clients that use
-    /// each ticket once, such as curl, would not resume a second upload.
+    /// Makes this the control connection, which gives a ticket for each data
+    /// connection. These give none: clients that only write leave it unread,
+    /// which turns their close into a reset, and others keep the tickets of
+    /// the control connection alone.
     pub(super) fn watch_ticket_owed(&mut self, owed: Arc<AtomicBool>) {
         self.ticket_owed = Some(owed);
     }

@@ -3,7 +3,10 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use openssl::dsa::Dsa;
+use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
+use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
 use openssl::symm::Cipher;
@@ -164,7 +167,7 @@ fn encrypted_keys_want_their_password() {
 }
 
 #[test]
-fn chains_serve_in_their_order_only() {
+fn chains_serve_in_their_order_and_without_what_is_not_theirs() {
     let place = Place::new();
     let root = make("root", None, VALID);
     let middle = make("middle", Some(&root), VALID);
@@ -178,8 +181,10 @@ fn chains_serve_in_their_order_only() {
         (vec![&middle, &own], Some("wrong order")),
         (vec![&own, &root, &middle], Some("wrong order")),
         (vec![&root, &middle, &own], Some("wrong order")),
-        (vec![&own, &other], Some("did not issue")),
-        (vec![&own, &root], Some("did not issue")),
+        // One too many is left out.
+        (vec![&own, &other], None),
+        (vec![&own, &other, &middle], None),
+        (vec![&own, &root], None),
         (vec![&other], Some("does not belong")),
         (vec![], Some("no certificate")),
     ] {
@@ -227,7 +232,7 @@ fn bad_files_are_refused_with_what_to_do() {
     // The clock of a router that has just started.
     serves(&files(&place, &[&future], &pkcs8(&future)));
     let text = refusal(&files(&place, &[&short], &pkcs8(&short)));
-    assert!(text.contains("using the certificate"), "{text}");
+    assert!(text.contains("RSA key of 512 bits"), "{text}");
     for (key, want) in [
         (&b""[..], "no private key"),
         (b"-----BEGIN CERTIFICATE-----\n", "no private key"),
@@ -250,6 +255,60 @@ fn bad_files_are_refused_with_what_to_do() {
     assert!(refusal(&settings).contains("not a plain file"));
     settings.certificates.clear();
     assert!(refusal(&settings).contains("needs a certificate"));
+}
+
+#[test]
+fn keys_that_no_handshake_can_use_are_refused() {
+    let place = Place::new();
+    let brainpool = EcGroup::from_curve_name(Nid::BRAINPOOL_P256R1).unwrap();
+    let brainpool = PKey::from_ec_key(EcKey::generate(&brainpool).unwrap()).unwrap();
+    let dsa = PKey::from_dsa(Dsa::generate(1024).unwrap()).unwrap();
+    let short = PKey::from_rsa(Rsa::generate(1024).unwrap()).unwrap();
+    for (key, want) in [
+        (brainpool, "curve brainpoolP256r1"),
+        (dsa, "DSA"),
+        (short, "RSA key of 1024 bits"),
+    ] {
+        let made = make_with("ftp.test", key, None, VALID);
+        let text = refusal(&files(&place, &[&made], &pkcs8(&made)));
+        assert!(
+            text.contains(want) && text.contains("make an EC key"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn other_formats_are_named_with_the_command_that_converts_them() {
+    let place = Place::new();
+    let made = make("ftp.test", None, VALID);
+    let pkcs12 = Pkcs12::builder()
+        .pkey(&made.key)
+        .cert(&made.certificate)
+        .build2("secret")
+        .unwrap()
+        .to_der()
+        .unwrap();
+    let der = made.certificate.to_der().unwrap();
+    let marked = |label: &str| {
+        format!("-----BEGIN {label}-----\nAAAA\n-----END {label}-----\n").into_bytes()
+    };
+    let wrong = [
+        (marked("OPENSSH PRIVATE KEY"), "ssh-keygen -p -m PKCS8"),
+        (marked("PKCS7"), "openssl pkcs7 -print_certs"),
+        (marked("TRUSTED CERTIFICATE"), "openssl x509 -in"),
+        (pkcs12, "openssl pkcs12"),
+        (der, "-inform der"),
+    ];
+    for (content, want) in wrong {
+        let settings = files(&place, &[&made], &content);
+        let text = refusal(&settings);
+        assert!(text.contains(want) && text.contains("key.pem"), "{text}");
+        let settings = files(&place, &[&made], &pkcs8(&made));
+        std::fs::write(&settings.certificates[0].certificate, &content).unwrap();
+        let text = refusal(&settings);
+        assert!(text.contains(want) && text.contains("chain.pem"), "{text}");
+    }
 }
 
 #[cfg(not(feature = "tls13"))]
