@@ -178,6 +178,8 @@ pub mod sftp;
 #[doc(hidden)]
 pub mod ssh;
 pub mod storage;
+#[doc(hidden)]
+pub mod sync;
 mod sys;
 #[cfg(test)]
 #[path = "testing/temp.rs"]
@@ -198,7 +200,7 @@ pub mod os {
     #[cfg(debug_assertions)]
     pub use crate::sys::trace_parent;
     pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, Mappings, SignalSet, become_user, bound_arenas, fork,
+        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas, fork,
         refuse_system_calls, trim_heap,
     };
 }

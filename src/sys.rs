@@ -5,7 +5,6 @@ pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
 mod landlock;
-mod mappings;
 mod seccomp;
 
 use std::io;
@@ -17,7 +16,6 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 pub use landlock::Landlock;
-pub use mappings::Mappings;
 pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]
 pub use seccomp::trace_parent;

@@ -185,9 +185,6 @@ impl Authenticator for Users {
             _ => Err(Error::new(ErrorKind::LoginRefused, "nobody we know")),
         }
     }
-    fn reload(&self) -> Result<()> {
-        Ok(())
-    }
 }
 
 #[derive(Default)]

@@ -55,12 +55,6 @@ impl Authenticator for Chain {
             .or(reason)
             .unwrap_or_else(|| refused("nobody can log in here")))
     }
-
-    fn reload(&self) -> Result<()> {
-        // All of them, also after a failure.
-        let results: Vec<_> = self.0.iter().map(|member| member.reload()).collect();
-        results.into_iter().collect()
-    }
 }
 
 #[cfg(test)]
@@ -79,10 +73,6 @@ mod tests {
             if credentials.name == self.0 {
                 return Ok(User::new(self.0, test_file_system()));
             }
-            Err(self.1.into())
-        }
-        fn reload(&self) -> Result<()> {
-            self.2.fetch_add(1, Ordering::Relaxed);
             Err(self.1.into())
         }
     }
@@ -118,8 +108,5 @@ mod tests {
             .with(Knows("b", ErrorKind::LoginRefused, Arc::clone(&work)));
         assert_eq!(login(&chain, "b").unwrap(), "b");
         assert_eq!(login(&chain, "c"), Err(ErrorKind::Busy));
-        work.store(0, Ordering::Relaxed);
-        assert!(chain.reload().is_err());
-        assert_eq!(work.load(Ordering::Relaxed), 2);
     }
 }

@@ -4,13 +4,41 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::user_file::{Entry, UserDefaults};
-use super::{Credentials, User, UserLimits, home, refused};
+use super::user_file::Entry;
+use super::{Credentials, Perms, User, UserLimits, home, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Directory, File, FileSystem, Follow, Metadata, OpenOptions, VirtualPath};
 
+/// What users have where their line says nothing.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct UserDefaults {
+    /// Rights of users whose rights field is empty.
+    pub perms: Perms,
+    /// Limits.
+    pub limits: UserLimits,
+}
+
+impl Default for UserDefaults {
+    /// Read only, no limits.
+    fn default() -> Self {
+        UserDefaults {
+            perms: Perms::READ_ONLY,
+            limits: UserLimits::default(),
+        }
+    }
+}
+
+impl UserDefaults {
+    /// The same with other rights.
+    pub fn with_perms(mut self, perms: Perms) -> Self {
+        self.perms = perms;
+        self
+    }
+}
+
 /// The user of an entry: opens the home, making it where the entry says so.
-/// For a question nothing is made or opened.
+/// For a dry run nothing is made or opened.
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] when the home can't be used.
@@ -28,7 +56,7 @@ pub(super) fn user(
         },
         false => home::Missing::Refuse,
     };
-    let file_system = match credentials.question {
+    let file_system = match credentials.dry_run {
         true => Arc::new(Unopened),
         false => home::open(&entry.home, missing)?,
     };

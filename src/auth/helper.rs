@@ -30,16 +30,18 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::user_file::{Entry, UserDefaults, parse_options};
+use super::grant::UserDefaults;
+use super::user_file::{Entry, parse_options};
 use super::{Authenticator, Credentials, Perms, Secret, User, grant, refused};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::sync::unpoisoned;
 use crate::text::Escaped;
 
 /// Where the program reads, by the interface.
@@ -120,7 +122,7 @@ impl Helper {
 
     /// Waits until one more program may run.
     fn turn(&self, deadline: Instant) -> Result<Turn<'_>> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = unpoisoned(self.free.lock());
         loop {
             if *free > 0 {
                 *free -= 1;
@@ -131,7 +133,7 @@ impl Helper {
                 return Err(self.trouble(ErrorKind::Busy, "too many logins wait for it"));
             }
             let waited = self.freed.wait_timeout(free, left);
-            free = waited.unwrap_or_else(PoisonError::into_inner).0;
+            free = unpoisoned(waited).0;
         }
     }
 
@@ -204,7 +206,7 @@ struct Turn<'a>(&'a Helper);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *unpoisoned(self.0.free.lock()) += 1;
         self.0.freed.notify_one();
     }
 }

@@ -28,13 +28,14 @@ use crate::storage::{FileSystem, Usage, VirtualPath};
 pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
+pub use grant::UserDefaults;
 #[doc(hidden)]
 pub use helper::Helper;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
 #[doc(hidden)]
 pub use system::{Root, SystemPaths, SystemUsers};
-pub use user_file::{UserDefaults, UserFile};
+pub use user_file::UserFile;
 
 /// Decides who may log in.
 pub trait Authenticator: Send + Sync {
@@ -45,11 +46,6 @@ pub trait Authenticator: Send + Sync {
     /// who may not log in; it must not matter to the time taken which of
     /// these it was. Any other kind means that nobody can be checked now.
     fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User>;
-
-    /// Reads again what it was made from; on failure the old data stay in force.
-    fn reload(&self) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// A closure is one, too.
@@ -74,10 +70,10 @@ pub struct Credentials<'a> {
     pub peer: IpAddr,
     /// Whether the connection is encrypted.
     pub secure: bool,
-    /// Whether this only asks if the secret would do, as SSH clients do with
-    /// each key before they sign with it. The answer logs nobody in, so
+    /// Whether this only asks if the login would succeed, as SSH clients do
+    /// with each key before they sign with it. The answer logs nobody in, so
     /// nothing may be made for the user, and the file system may be any.
-    pub question: bool,
+    pub dry_run: bool,
 }
 
 impl<'a> Credentials<'a> {
@@ -88,7 +84,7 @@ impl<'a> Credentials<'a> {
             secret,
             peer,
             secure: false,
-            question: false,
+            dry_run: false,
         }
     }
 }

@@ -19,7 +19,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::user_file::UserDefaults;
+use super::grant::UserDefaults;
 use super::{Authenticator, AuthorizedKeys, Credentials, Identity, PublicKey, Secret, User};
 use super::{grant, home, password, refused};
 use crate::error::{Doing, Error, ErrorKind, Result};

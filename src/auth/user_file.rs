@@ -14,12 +14,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Authenticator, AuthorizedKeys, Credentials, Perms, Secret, User};
-use super::{UserLimits, grant, password, refused};
+use super::grant::UserDefaults;
+use super::{Authenticator, AuthorizedKeys, Credentials, Secret, User, grant, password, refused};
 use crate::error::{Error, ErrorKind, Result, retried};
+use crate::sync::{Swap, try_unpoisoned};
 
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
 pub(super) use parse::parse_options;
@@ -31,40 +32,12 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often a read is tried that another writer disturbed.
 const READ_TRIES: u32 = 4;
 
-/// What users have where their line says nothing.
-#[derive(Debug, Clone, Copy)]
-#[non_exhaustive]
-pub struct UserDefaults {
-    /// Rights of users whose rights field is empty.
-    pub perms: Perms,
-    /// Limits.
-    pub limits: UserLimits,
-}
-
-impl Default for UserDefaults {
-    /// Read only, no limits.
-    fn default() -> Self {
-        UserDefaults {
-            perms: Perms::READ_ONLY,
-            limits: UserLimits::default(),
-        }
-    }
-}
-
-impl UserDefaults {
-    /// The same with other rights.
-    pub fn with_perms(mut self, perms: Perms) -> Self {
-        self.perms = perms;
-        self
-    }
-}
-
 /// The users of a file, which is read again when it changes.
 pub struct UserFile {
     path: PathBuf,
     defaults: UserDefaults,
     look_every: Duration,
-    table: RwLock<Arc<Table>>,
+    table: Swap<Table>,
     watch: Mutex<Watch>,
 }
 
@@ -81,7 +54,7 @@ impl UserFile {
             path,
             defaults,
             look_every: LOOK_EVERY,
-            table: RwLock::new(Arc::new(table)),
+            table: Swap::new(table),
             watch: Mutex::new(Watch {
                 looked: Instant::now(),
                 stamp: Some(stamp),
@@ -92,7 +65,7 @@ impl UserFile {
 
     /// How many users the file has.
     pub fn len(&self) -> usize {
-        self.table().lines.len()
+        self.table.load().lines.len()
     }
 
     /// Whether the file has no user.
@@ -100,18 +73,11 @@ impl UserFile {
         self.len() == 0
     }
 
-    fn table(&self) -> Arc<Table> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&table)
-    }
-
     /// Reads the file again if it has changed, looking once a second at most.
     /// While one thread reads, the others go on with the old users.
     fn look(&self) {
-        let mut watch = match self.watch.try_lock() {
-            Ok(watch) => watch,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+        let Some(mut watch) = try_unpoisoned(self.watch.try_lock()) else {
+            return;
         };
         if watch.looked.elapsed() < self.look_every {
             return;
@@ -150,7 +116,7 @@ impl UserFile {
             self.path.display(),
             table.lines.len()
         );
-        *self.table.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.table.replace(table);
         Ok(())
     }
 
@@ -192,7 +158,7 @@ impl UserFile {
 impl Authenticator for UserFile {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
         self.look();
-        let table = self.table();
+        let table = self.table.load();
         let entry = table.find(credentials.name);
         // First the work, then all reasons to refuse: none shows in the time.
         let proven = self.proven(entry.as_ref(), &table, credentials)?;
@@ -202,15 +168,6 @@ impl Authenticator for UserFile {
         }
         grant::conditions(&entry, credentials, SystemTime::now())?;
         grant::user(entry, &self.defaults, credentials)
-    }
-
-    fn reload(&self) -> Result<()> {
-        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.looked = Instant::now();
-        let stamp = retried(|| std::fs::metadata(&self.path))
-            .map(|metadata| Stamp::of(&metadata))
-            .map_err(|error| unreadable(&self.path, error))?;
-        self.replace(&mut watch, stamp)
     }
 }
 

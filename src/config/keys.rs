@@ -67,6 +67,15 @@ impl Key {
         (self.field)(config).clear();
     }
 
+    /// Gives `to` the values that `from` has.
+    pub fn copy(&self, from: &Config, to: &mut Config) {
+        self.clear(to);
+        for value in self.shown(from) {
+            let read = self.set(to, &value);
+            debug_assert_eq!(read, Ok(()), "{}: a test reads what is shown", self.name);
+        }
+    }
+
     /// Whether it is yes or no, and so needs no value on the command line.
     pub fn is_switch(&self) -> bool {
         self.takes.is_empty()

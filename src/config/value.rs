@@ -23,7 +23,7 @@ pub trait Setting {
     /// The value or values as text that [`Setting::accept`] reads.
     fn shown(&self) -> Vec<String>;
 
-    /// Forgets the values of a list, before a stronger source sets its own.
+    /// Forgets the values of a list, or what may be unset.
     fn clear(&mut self) {}
 }
 
@@ -52,6 +52,10 @@ impl<W: Word> Setting for Option<W> {
 
     fn shown(&self) -> Vec<String> {
         self.iter().map(Word::show).collect()
+    }
+
+    fn clear(&mut self) {
+        *self = None;
     }
 }
 

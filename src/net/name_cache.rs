@@ -2,8 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
+
+use crate::sync::unpoisoned;
 
 /// How long an answer is believed: home lines change theirs once a day, and
 /// nobody should wait long after.
@@ -27,11 +29,7 @@ impl NameCache {
         name: &str,
         ask: impl FnOnce() -> io::Result<Option<Ipv4Addr>>,
     ) -> Option<Ipv4Addr> {
-        let known = self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = unpoisoned(self.known.lock()).clone();
         let known = known.filter(|(_, of, _)| of == name);
         if let Some((asked, _, address)) = &known
             && now.saturating_duration_since(*asked) < FRESH
@@ -44,8 +42,7 @@ impl NameCache {
             None
         });
         let address = fresh.or(known.map(|(_, _, address)| address))?;
-        *self.known.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((now, name.into(), address));
+        *unpoisoned(self.known.lock()) = Some((now, name.into(), address));
         Some(address)
     }
 }

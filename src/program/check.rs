@@ -7,16 +7,15 @@ mod advice;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use wharf::Server;
 use wharf::auth::{UserDefaults, UserFile};
 use wharf::config::{Config, KEYS, Mistake};
 use wharf::storage::LocalFs;
 
+use super::assemble;
 use super::cli::{Invocation, Places};
 use super::failure::{USAGE, complain};
-use super::serve;
 
 /// Checks; the exit code.
 pub fn run(invocation: &Invocation) -> i32 {
@@ -185,8 +184,8 @@ fn look(config: &Config, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mis
     if !found.is_empty() {
         return Err(found);
     }
-    let outcome = serve::authenticator(config).and_then(|chain| {
-        Server::new(without_new_keys(config), Arc::clone(&chain) as Arc<_>)
+    let outcome = assemble::authenticator(config).and_then(|chain| {
+        Server::new(without_new_keys(config), chain)
             .check()
             .map_err(|error| error.to_string())
     });

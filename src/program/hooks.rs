@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use wharf::config::Program;
 use wharf::session::events::{Event, Events, Who};
 use wharf::session::log_context::LogContext;
+use wharf::sync::{Swap, unpoisoned};
 
 /// Events that wait for a program. At 300 bytes each a flood costs 300 KiB;
 /// what comes on top is logged and dropped.
@@ -37,7 +38,7 @@ struct Job {
 
 /// The hooks of a server.
 pub struct Hooks {
-    programs: RwLock<Programs>,
+    programs: Swap<Programs>,
     queue: Mutex<Option<SyncSender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     waiting: Arc<Mutex<Receiver<Job>>>,
@@ -70,7 +71,7 @@ impl Hooks {
         }
         let (queue, waiting) = sync_channel(QUEUE);
         Some(Arc::new(Hooks {
-            programs: RwLock::new(Programs::of(program)),
+            programs: Swap::new(Programs::of(program)),
             queue: Mutex::new(Some(queue)),
             workers: Mutex::default(),
             waiting: Arc::new(Mutex::new(waiting)),
@@ -79,11 +80,7 @@ impl Hooks {
 
     /// Runs the programs of other settings from now on.
     pub fn change(&self, program: &Program) {
-        let mut programs = self
-            .programs
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        *programs = Programs::of(program);
+        self.programs.replace(Programs::of(program));
     }
 
     /// Starts the threads that run the programs. Call it when the process is
@@ -104,12 +101,12 @@ impl Hooks {
     }
 
     fn workers(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.workers.lock())
     }
 
     /// Takes no more events and waits a while for the programs that are due.
     pub fn finish(&self) {
-        *self.queue.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *unpoisoned(self.queue.lock()) = None;
         let until = Instant::now() + LAST;
         while self.workers().iter().any(|worker| !worker.is_finished()) {
             if Instant::now() > until {
@@ -123,7 +120,7 @@ impl Hooks {
 
 impl Events for Hooks {
     fn event(&self, who: &Who<'_>, event: &Event<'_>) {
-        let programs = self.programs.read().unwrap_or_else(PoisonError::into_inner);
+        let programs = self.programs.load();
         let (program, word, path, bytes) = match event {
             Event::Upload(done) if done.complete => (
                 &programs.upload,
@@ -149,7 +146,7 @@ impl Events for Hooks {
                 _ => None,
             },
         };
-        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let queue = unpoisoned(self.queue.lock());
         if let Some(queue) = &*queue
             && let Err(TrySendError::Full(job)) = queue.try_send(job)
         {
@@ -163,10 +160,7 @@ impl Events for Hooks {
 
 fn work(waiting: &Mutex<Receiver<Job>>) {
     loop {
-        let job = waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
+        let job = unpoisoned(waiting.lock()).recv();
         let Ok(job) = job else { return };
         let what = job.program.display();
         let _lines = job.session.clone().enter();

@@ -17,7 +17,7 @@ use wharf::session::identity::Manner;
 
 use super::failure::{Failure, is_guarded, silence};
 use super::hooks::Hooks;
-use super::{identity, landlock, logging, serve};
+use super::{assemble, identity, landlock, logging};
 
 /// Serves the connection on descriptor 0.
 pub fn run(config: Config) -> i32 {
@@ -53,7 +53,7 @@ fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let mut server = serve::server(config)?.0.with_manner(Manner::Process);
+    let mut server = assemble::server(config)?.0.with_manner(Manner::Process);
     identity::settle(config)?;
     let hooks = Hooks::new(&config.program);
     if let Some(hooks) = &hooks {

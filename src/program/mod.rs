@@ -1,5 +1,6 @@
 //! The daemon's own part: command line, log, signals, subcommands.
 
+mod assemble;
 mod background;
 pub mod check;
 pub mod cli;

@@ -6,21 +6,16 @@ use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use wharf::auth::{
-    Anonymous, Authenticator, Chain, Credentials, Helper, SystemPaths, SystemUsers, User,
-    UserDefaults, UserFile,
-};
 use wharf::config::Config;
-use wharf::os::Mappings;
 use wharf::session::Services;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
-use wharf::storage::LocalFs;
-use wharf::{Error, ErrorKind, Protocol, Running, Server};
+use wharf::{Protocol, Running};
 
+use super::assemble::{failure, server};
 use super::background::{self, PidFile};
 use super::cli::Invocation;
 use super::counters::Counters;
@@ -64,14 +59,12 @@ struct Daemon {
     given: Config,
     signals: Signals,
     running: Running,
-    users: Arc<Users>,
     logs: Logs,
     transfer_log: Option<Arc<TransferLog>>,
     notify: Notify,
     pid_file: Option<PidFile>,
     counters: Arc<Counters>,
     hooks: Option<Arc<Hooks>>,
-    mappings: Mappings,
     domain: landlock::Domain,
 }
 
@@ -84,7 +77,6 @@ fn start(
         true => Some(background::detach()?),
         false => None,
     };
-    let mappings = Mappings::open();
     let config = &mut invocation.config;
     let program = &mut config.program;
     if parent.is_some() && program.log_file.is_none() && !program.syslog {
@@ -107,7 +99,7 @@ fn start(
             .listen
             .retain(|endpoint| endpoint.host != "::1" || TcpListener::bind("[::1]:0").is_ok());
     }
-    let (mut server, users, transfer_log) = server(config)?;
+    let (mut server, transfer_log) = server(config)?;
     let counters = Arc::new(Counters::default());
     server = server.with_events(Arc::clone(&counters) as Arc<dyn Events>);
     let hooks = Hooks::new(&config.program);
@@ -158,14 +150,12 @@ fn start(
         given,
         signals,
         running,
-        users,
         logs,
         transfer_log,
         notify,
         pid_file,
         counters,
         hooks,
-        mappings,
         domain,
     })
 }
@@ -233,33 +223,6 @@ fn protocol(name: &str) -> Result<Protocol, Failure> {
     }
 }
 
-/// The server that the settings describe, before anything is bound.
-///
-/// # Errors
-/// Users or files that can't be read, with what to do.
-#[allow(clippy::type_complexity)]
-pub fn server(config: &Config) -> Result<(Server, Arc<Users>, Option<Arc<TransferLog>>), Failure> {
-    let users = Users::new(authenticator(config).map_err(Failure::usage)?);
-    let transfer_log = match config
-        .program
-        .transfer_log
-        .as_deref()
-        .map(TransferLog::open)
-    {
-        None => None,
-        Some(Ok(log)) => Some(Arc::new(log)),
-        Some(Err(error)) => {
-            let hint = hint(&error);
-            return Err(Failure::usage(format!("{error}{hint}")));
-        }
-    };
-    let mut server = Server::new(config.clone(), Arc::clone(&users) as Arc<dyn Authenticator>);
-    if let Some(log) = &transfer_log {
-        server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
-    }
-    Ok((server, users, transfer_log))
-}
-
 impl Daemon {
     fn serve(self) -> i32 {
         self.beat();
@@ -307,7 +270,6 @@ impl Daemon {
         ));
         if sessions.is_empty() {
             wharf::os::trim_heap();
-            self.mappings.release();
         }
     }
 
@@ -325,102 +287,6 @@ impl Daemon {
         }
         log::info!("stopped");
         0
-    }
-}
-
-/// The users in force: replaced as a whole when settings are read again.
-pub struct Users(RwLock<Arc<Chain>>);
-
-impl Users {
-    fn new(chain: Arc<Chain>) -> Arc<Self> {
-        Arc::new(Users(RwLock::new(chain)))
-    }
-
-    fn chain(&self) -> Arc<Chain> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn replace(&self, chain: Arc<Chain>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = chain;
-    }
-}
-
-impl Authenticator for Users {
-    fn authenticate(&self, credentials: &Credentials<'_>) -> wharf::Result<User> {
-        self.chain().authenticate(credentials)
-    }
-
-    fn reload(&self) -> wharf::Result<()> {
-        self.chain().reload()
-    }
-}
-
-/// The users that the settings name.
-///
-/// # Errors
-/// What is wrong, as a sentence.
-pub fn authenticator(config: &Config) -> Result<Arc<Chain>, String> {
-    let mut chain = Chain::new();
-    if let Some(directory) = &config.program.anonymous {
-        let file_system = LocalFs::open(directory)
-            .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
-        chain = chain.with(Anonymous::new(
-            Arc::new(file_system),
-            config.program.anonymous_rights,
-        ));
-    }
-    if let Some(path) = &config.program.users {
-        chain = chain.with(
-            UserFile::open(path, UserDefaults::default()).map_err(|error| match error.kind() {
-                ErrorKind::NotFound => {
-                    let path = path.display();
-                    format!("{error}; make it with: wharfd passwd -c {path} NAME")
-                }
-                _ => format!("{error}{}", hint(&error)),
-            })?,
-        );
-    }
-    if config.program.system_users {
-        let defaults = UserDefaults::default().with_perms(config.program.system_rights);
-        chain = chain.with(
-            SystemUsers::open(SystemPaths::default(), defaults)
-                .map_err(|error| error.to_string())?,
-        );
-    }
-    if let Some((program, arguments)) = config.program.auth_helper.split_first() {
-        let defaults = UserDefaults::default().with_perms(config.program.auth_helper_rights);
-        let helper = Helper::new(program, defaults);
-        let helper = arguments.iter().fold(helper, Helper::with_argument);
-        chain = chain.with(match std::env::current_exe() {
-            Ok(own) => helper.with_printer(vec![own.into(), "--print-environment".into()]),
-            Err(_) => helper,
-        });
-    }
-    match chain.is_empty() {
-        true => Err(
-            "nobody could log in: give a DIR to serve, --users FILE, --system-users or --auth-helper PROGRAM. See wharfd --help.".into(),
-        ),
-        false => Ok(Arc::new(chain)),
-    }
-}
-
-/// What to do about an error of the library that has come from a file.
-fn hint(error: &Error) -> &'static str {
-    what_to_do(match error.kind() {
-        ErrorKind::NotFound => std::io::ErrorKind::NotFound,
-        ErrorKind::Denied => std::io::ErrorKind::PermissionDenied,
-        ErrorKind::ReadOnly => std::io::ErrorKind::ReadOnlyFilesystem,
-        ErrorKind::NotDirectory => std::io::ErrorKind::NotADirectory,
-        _ => std::io::ErrorKind::Other,
-    })
-}
-
-/// A wrong setting stays wrong; a port in use may be free another time.
-fn failure(error: Error) -> Failure {
-    match error.kind() {
-        ErrorKind::NotFound => Failure::usage(format!("{error}{}", hint(&error))),
-        ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Denied => Failure::usage(error),
-        _ => Failure::temporary(error),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::net::stream::Stream;
 use crate::session::limits::Ticket;
 use crate::session::log_context::LogContext;
 use crate::session::{Services, Session, Via};
+use crate::sync::Swap;
 
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct Host {
     /// What the sessions share.
     pub services: Arc<Services>,
     /// Keys of the SSH server, if there is one.
-    pub host_keys: Option<Arc<HostKeys>>,
+    pub host_keys: Arc<Swap<Option<Arc<HostKeys>>>>,
 }
 
 /// Asks for a place for a new connection; who gets none is told why, without
@@ -138,8 +139,8 @@ fn converse(host: &Host, socket: Socket, session: Session, protocol: Protocol) -
     match protocol {
         Protocol::Ftp => ftp::run(Stream::Plain(socket), session, ftp::Security::None),
         Protocol::Ftps => ftp::run(Stream::Plain(socket), session, ftp::Security::Tls),
-        Protocol::Sftp => match &host.host_keys {
-            Some(keys) => secure_shell::run(socket, session, Arc::clone(keys)),
+        Protocol::Sftp => match Option::clone(&host.host_keys.load()) {
+            Some(keys) => secure_shell::run(socket, session, keys),
             None => Err(Error::new(
                 ErrorKind::Unsupported,
                 "SFTP without a host key",

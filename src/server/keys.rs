@@ -1,16 +1,15 @@
 //! Keys and certificates of a server: from settings to what TLS and SSH use.
 
-use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::secure_shell::HostKeys;
+use super::state_dir;
 use crate::config::{ClientCertificate, Config, TlsRequired, TlsReuse};
-use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::net::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
 
 /// What a server proves who it is with.
-#[derive(Default)]
 pub struct Keys {
     /// Certificates for FTPS.
     pub tls: Option<Tls>,
@@ -26,14 +25,68 @@ impl Keys {
     /// each other.
     pub fn load(config: &Config) -> Result<Keys> {
         HostKeys::check(config)?;
-        let host_keys = match config.listen_sftp.is_empty() && config.host_key.is_empty() {
-            true => None,
-            false => Some(Arc::new(HostKeys::load(config)?)),
-        };
         Ok(Keys {
+            host_keys: host_keys(config)?,
             tls: tls(config)?,
-            host_keys,
         })
+    }
+}
+
+/// Files that are named for certificates and keys.
+fn files(config: &Config) -> [Vec<&PathBuf>; 2] {
+    let of_tls = config.tls_cert.iter().chain(&config.tls_key);
+    let of_tls = of_tls.chain(&config.tls_key_password_file);
+    [
+        of_tls.chain(&config.tls_client_ca).collect(),
+        config.host_key.iter().collect(),
+    ]
+}
+
+impl Keys {
+    /// Reads again what `config` names. Where it names the same files as
+    /// `before` and this process may not read one of them any more, because
+    /// it has given up root since, what was read from them stays in force.
+    ///
+    /// # Errors
+    /// As for [`Keys::load`].
+    pub fn reload(config: &Config, before: &Config, keys: Keys) -> Result<Keys> {
+        let out_of_reach = |of: &[&PathBuf]| {
+            of.iter().find_map(|path| match std::fs::File::open(path) {
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                    Some(path.display().to_string())
+                }
+                _ => None,
+            })
+        };
+        let ([tls_files, host_files], [tls_before, host_before]) = (files(config), files(before));
+        let kept = |path: &str| {
+            log::warn!(
+                "{path}: may not be read any more; what was read at the start stays in force"
+            );
+        };
+        HostKeys::check(config)?;
+        let host_keys = match out_of_reach(&host_files) {
+            Some(path) if host_files == host_before => {
+                kept(&path);
+                keys.host_keys
+            }
+            _ => host_keys(config)?,
+        };
+        let tls = match out_of_reach(&tls_files) {
+            Some(path) if tls_files == tls_before => {
+                kept(&path);
+                keys.tls
+            }
+            _ => tls(config)?,
+        };
+        Ok(Keys { tls, host_keys })
+    }
+}
+
+fn host_keys(config: &Config) -> Result<Option<Arc<HostKeys>>> {
+    match config.listen_sftp.is_empty() && config.host_key.is_empty() {
+        true => Ok(None),
+        false => HostKeys::load(config).map(|keys| Some(Arc::new(keys))),
     }
 }
 
@@ -74,7 +127,7 @@ fn only_with_certificate(config: &Config) -> Option<&'static str> {
 ///
 /// # Errors
 /// A file that can't be used, or settings that contradict each other.
-pub fn tls(config: &Config) -> Result<Option<Tls>> {
+fn tls(config: &Config) -> Result<Option<Tls>> {
     if !cfg!(feature = "ftps") {
         return match asks_for_tls(config) {
             true => Err(Error::new(
@@ -147,7 +200,7 @@ fn pair(certificate: PathBuf, key: PathBuf) -> CertificatePair {
 }
 
 fn self_signed(config: &Config) -> Result<CertificatePair> {
-    let directory = state_dir(config)?;
+    let directory = state_dir::open(config)?;
     let (certificate, key) = (directory.join("wharf.crt"), directory.join("wharf.key"));
     let names = match config.self_signed_names.is_empty() {
         false => config.self_signed_names.clone(),
@@ -159,38 +212,4 @@ fn self_signed(config: &Config) -> Result<CertificatePair> {
     };
     make_self_signed(&certificate, &key, &names)?;
     Ok(pair(certificate, key))
-}
-
-/// The directory for keys that the server makes itself: the configured one,
-/// or the usual place for this user.
-///
-/// # Errors
-/// It can't be made, or there is no usual place.
-pub fn state_dir(config: &Config) -> Result<PathBuf> {
-    let usual = || {
-        if rustix::process::geteuid().is_root() {
-            return Some(PathBuf::from("/var/lib/wharf"));
-        }
-        let variable = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        variable("XDG_STATE_HOME")
-            .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
-            .map(|directory| directory.join("wharf"))
-    };
-    let directory = match config.state_dir.clone().or_else(usual) {
-        Some(directory) => directory,
-        None => return invalid("there is no place for keys: give --state-dir DIR"),
-    };
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)
-        .doing(format!(
-            "making {} for keys; give another --state-dir",
-            directory.display()
-        ))?;
-    Ok(directory)
 }

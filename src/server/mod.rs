@@ -8,6 +8,7 @@ mod keys;
 mod pool;
 mod secure_shell;
 mod shared;
+mod state_dir;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -25,12 +26,14 @@ use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::session::events::Events;
 use crate::session::identity::Manner;
-use crate::session::{Phase, Services};
+use crate::session::{InForce, Phase, Services};
+use crate::sync::Swap;
 use connection::Host;
 pub use connection::Protocol;
 use health::Health;
 use keys::Keys;
 use pool::Pool;
+use secure_shell::HostKeys;
 use shared::Shared;
 
 /// A server that is not running yet.
@@ -132,7 +135,7 @@ impl Server {
                     .with_manner(self.manner)
                     .with_shared_ports(self.shared_ports.take()),
             ),
-            host_keys: keys.host_keys,
+            host_keys: Arc::new(Swap::new(keys.host_keys)),
         })
     }
 
@@ -175,7 +178,7 @@ impl Server {
         let pool = Pool::new(self.config.threads);
         let host = self.host()?;
         let mut running = Running {
-            services: Arc::clone(&host.services),
+            host: host.clone(),
             pool,
             addresses,
             listeners: Vec::new(),
@@ -291,9 +294,27 @@ fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protoco
     });
 }
 
+/// Settings, users and keys that have been checked, ready to be put in force.
+#[must_use = "nothing changes before apply()"]
+pub struct Prepared<'a> {
+    host: &'a Host,
+    host_keys: Option<Arc<HostKeys>>,
+    in_force: InForce,
+}
+
+impl Prepared<'_> {
+    /// Puts them in force together: settings and host keys for connections
+    /// that come from now on, users and certificates for logins and
+    /// handshakes from now on. Sessions keep what they began with.
+    pub fn apply(self) {
+        self.host.host_keys.replace(self.host_keys);
+        self.host.services.replace(self.in_force);
+    }
+}
+
 /// A server that runs. Dropping it ends it at once.
 pub struct Running {
-    services: Arc<Services>,
+    host: Host,
     pool: Pool,
     addresses: Vec<(SocketAddr, Protocol)>,
     listeners: Vec<(Arc<Stop>, JoinHandle<()>, Origin)>,
@@ -303,18 +324,43 @@ pub struct Running {
 }
 
 impl Running {
-    /// Puts other settings in force for sessions that begin from now on, and
-    /// other certificates for connections that ask for TLS from now on. What
-    /// is bound and started stays: ports, threads, keys of SSH.
+    /// Puts other settings in force, as [`Running::prepare`] and
+    /// [`Prepared::apply`] do.
     ///
     /// # Errors
-    /// Certificates that can't be used: those before stay in force, and the
-    /// other settings hold.
+    /// What can't be used; then everything stays as it is.
     pub fn set_config(&self, config: Config) -> Result<()> {
-        let tls = keys::tls(&config);
-        self.services.set_config(config);
-        self.services.set_tls(tls?);
+        let authenticator = self.host.services.authenticator();
+        self.prepare(config, authenticator)?.apply();
         Ok(())
+    }
+
+    /// Checks other settings and reads their certificates and host keys;
+    /// nothing changes yet. What is bound and started stays as it is
+    /// whatever they say: ports, threads, files that are open.
+    ///
+    /// # Errors
+    /// Settings that contradict each other, or a file that can't be used.
+    pub fn prepare(
+        &self,
+        config: Config,
+        authenticator: Arc<dyn Authenticator>,
+    ) -> Result<Prepared<'_>> {
+        ports_for_all_nodes(&config)?;
+        let in_force = Keys {
+            tls: self.host.services.tls(),
+            host_keys: Option::clone(&self.host.host_keys.load()),
+        };
+        let keys = Keys::reload(&config, &self.host.services.config(), in_force)?;
+        Ok(Prepared {
+            host: &self.host,
+            host_keys: keys.host_keys,
+            in_force: InForce {
+                config: Arc::new(config),
+                authenticator,
+                tls: keys.tls,
+            },
+        })
     }
 
     /// The bound addresses.
@@ -333,7 +379,7 @@ impl Running {
     /// What the sessions share.
     #[doc(hidden)]
     pub fn services(&self) -> &Arc<Services> {
-        &self.services
+        &self.host.services
     }
 
     /// Ends: no new connections, idle sessions are told goodbye, transfers may
@@ -362,7 +408,7 @@ impl Running {
                 machine.nodename().to_string_lossy().into_owned()
             });
             let shared = Shared::open(directory, &name)?;
-            let services = Arc::clone(&self.services);
+            let services = Arc::clone(&self.host.services);
             spawn("shared", Box::new(move || shared.run(&services)))?;
         }
         Ok(())
@@ -373,7 +419,7 @@ impl Running {
             std::thread::sleep(self.drain_delay);
         }
         let deadline = Instant::now() + drain;
-        self.services.set_phase(Phase::Draining);
+        self.host.services.set_phase(Phase::Draining);
         // Who waits at a lent socket is served by our successor; who comes to
         // one of ours is told until the end that nobody serves here any more.
         self.stop_accepting(|origin| origin == Origin::Lent);
@@ -382,7 +428,7 @@ impl Running {
         if ended {
             return true;
         }
-        self.services.set_phase(Phase::Stopping);
+        self.host.services.set_phase(Phase::Stopping);
         self.pool.join(Instant::now() + Duration::from_secs(5))
     }
 

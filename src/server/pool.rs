@@ -3,9 +3,11 @@
 //! a router that serves one client holds one thread, not two hundred.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use crate::sync::unpoisoned;
 
 /// Enough for a session with TLS or SSH (measured: 20 KiB are touched), and
 /// little enough for thousands of them in 32 bits of address space.
@@ -69,7 +71,7 @@ impl Pool {
             .0
             .free
             .wait_timeout_while(self.0.lock(), PATIENCE, all_busy);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = unpoisoned(waited).0;
         if state.queue.len() < state.idle as usize {
             state.queue.push_back(job);
             self.0.work.notify_one();
@@ -97,7 +99,7 @@ impl Pool {
                 // As above: the thread of a session that has just ended.
                 let none_idle = |state: &mut State| state.queue.len() >= state.idle as usize;
                 let waited = self.0.free.wait_timeout_while(state, PATIENCE, none_idle);
-                let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                let mut state = unpoisoned(waited).0;
                 if none_idle(&mut state) {
                     log::error!(
                         "no thread can be started: {error}; is a limit of processes too low?"
@@ -124,12 +126,7 @@ impl Pool {
             else {
                 return false;
             };
-            state = self
-                .0
-                .end
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = unpoisoned(self.0.end.wait_timeout(state, left)).0;
         }
         true
     }
@@ -137,7 +134,7 @@ impl Pool {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 
     fn work(&self) {
@@ -158,10 +155,7 @@ impl Shared {
             if state.closed {
                 break;
             }
-            let waited = self
-                .work
-                .wait_timeout(state, LINGER)
-                .unwrap_or_else(PoisonError::into_inner);
+            let waited = unpoisoned(self.work.wait_timeout(state, LINGER));
             state = waited.0;
             if waited.1.timed_out() && state.queue.is_empty() {
                 break;

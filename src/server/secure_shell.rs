@@ -27,7 +27,7 @@ impl HostKeys {
     pub fn load(config: &Config) -> Result<HostKeys> {
         let keys = match config.host_key.is_empty() {
             false => config.host_key.clone(),
-            true => vec![super::keys::state_dir(config)?.join("ssh_host_ed25519_key")],
+            true => vec![super::state_dir::open(config)?.join("ssh_host_ed25519_key")],
         };
         // First, so that a wrong name leaves no key behind.
         let algorithms = Arc::new(algorithms(&config.ssh)?);
@@ -230,7 +230,7 @@ mod prompt {
 
 #[cfg(feature = "sftp")]
 mod door {
-    use crate::auth::{Credentials, Secret};
+    use crate::auth::Secret;
     use crate::error::ErrorKind;
     use crate::session::{Encrypted, Session};
     use crate::ssh::{Channel, Door, Proof, Verdict};
@@ -256,19 +256,13 @@ mod door {
             match proof {
                 Proof::Password(password) => self.log_in(name, Secret::Password(password)),
                 Proof::KeyVerified(key) => self.log_in(name, Secret::PublicKey(key)),
-                Proof::KeyOffered(key) => {
-                    let mut credentials =
-                        Credentials::new(name, Secret::PublicKey(key), self.0.peer().ip());
-                    credentials.secure = true;
-                    credentials.question = true;
-                    match self.0.services().authenticator().authenticate(&credentials) {
-                        Ok(_) => Verdict::Accepted,
-                        Err(error) => {
-                            log::debug!("{}: {error}", Escaped(name.as_bytes()));
-                            Verdict::Refused
-                        }
+                Proof::KeyOffered(key) => match self.0.would_admit(name, Secret::PublicKey(key)) {
+                    Ok(()) => Verdict::Accepted,
+                    Err(error) => {
+                        log::debug!("{}: {error}", Escaped(name.as_bytes()));
+                        Verdict::Refused
                     }
-                }
+                },
                 _ => Verdict::Refused,
             }
         }

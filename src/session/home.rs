@@ -2,7 +2,7 @@
 //! take, and how fast they all together may be.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::Services;
@@ -14,6 +14,7 @@ use super::transfer::Bucket;
 use crate::auth::{QuotaFull, Right, User};
 use crate::config::Config;
 use crate::storage::{Follow, Metered, Retire, Retired, Usage, VirtualPath};
+use crate::sync::unpoisoned;
 
 /// What is known of users who are logged in, by name.
 #[derive(Default)]
@@ -32,7 +33,7 @@ impl Homes {
     /// The rates that the sessions of a user share; what the users file says
     /// now holds for all of them.
     pub(super) fn rates(&self, user: &User) -> Arc<Rates> {
-        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rates = unpoisoned(self.rates.lock());
         rates.retain(|_, rates| rates.strong_count() > 0);
         let known = rates.get(&user.name).and_then(Weak::upgrade);
         let shared = known.unwrap_or_else(|| {
@@ -67,7 +68,7 @@ impl Homes {
         if quota == (0, 0) && retention.is_zero() {
             return;
         }
-        let mut usages = self.usages.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usages = unpoisoned(self.usages.lock());
         usages.retain(|_, usage| usage.strong_count() > 0);
         let known = usages.get(&user.name).and_then(Weak::upgrade);
         let usage = match known.filter(|usage| usage.limits() == quota) {

@@ -7,13 +7,14 @@ mod bans;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::registry::Live;
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::unpoisoned;
 use bans::Bans;
 
 pub use bans::{Hearsay, Unban};
@@ -67,9 +68,7 @@ struct Place {
 
 impl Place {
     fn live(&self) -> MutexGuard<'_, Option<Arc<Live>>> {
-        self.live
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(self.live.lock())
     }
 
     fn wake(&self) {
@@ -141,9 +140,7 @@ impl Limits {
     fn state(&self) -> MutexGuard<'_, State> {
         // A panic while counting can't leave the counts half done in a way
         // that matters more than going on.
-        self.state
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(self.state.lock())
     }
 
     /// A place for a connection from `peer`.
@@ -168,7 +165,7 @@ impl Limits {
         let full =
             |state: &mut State| reached(state.sessions, config.threads) && state.giving_way > 0;
         let waited = self.left.wait_timeout_while(self.state(), PATIENCE, full);
-        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let mut state = unpoisoned(waited).0;
         let counts = state.addresses.get(&network).copied().unwrap_or_default();
         if reached(state.sessions, config.threads) {
             let place = state.one_gives_way(GRACE);

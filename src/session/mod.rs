@@ -16,8 +16,8 @@ pub mod transfer;
 pub mod transfer_log;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::auth::{Authenticator, Credentials, Secret, User};
@@ -26,6 +26,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
 use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
+use crate::sync::Swap;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use identity::{Acting, Manner};
@@ -39,14 +40,12 @@ pub use transfer::Transfer;
 
 /// What all sessions of one server share.
 pub struct Services {
-    config: RwLock<Arc<Config>>,
-    authenticator: Arc<dyn Authenticator>,
+    in_force: Swap<InForce>,
     events: Vec<Arc<dyn Events>>,
     /// Counts of sessions, and failed logins.
     pub limits: Arc<Limits>,
     /// Sessions that are alive.
     pub registry: Registry,
-    tls: RwLock<Option<Tls>>,
     /// Data ports that all sessions share, if so configured.
     pub shared_ports: Option<SharedPorts>,
     /// What `passive-address` resolves to, if it is a name.
@@ -57,6 +56,17 @@ pub struct Services {
     phase: AtomicU8,
     manner: Manner,
     homes: home::Homes,
+}
+
+/// What a reload replaces, all of it at once.
+#[derive(Clone)]
+pub struct InForce {
+    /// The settings.
+    pub config: Arc<Config>,
+    /// Who decides about logins.
+    pub authenticator: Arc<dyn Authenticator>,
+    /// Certificates, if there are any.
+    pub tls: Option<Tls>,
 }
 
 /// How far the end of the server has come.
@@ -81,12 +91,14 @@ impl Services {
         Services {
             rate_down: Bucket::new(config.rate_down),
             rate_up: Bucket::new(config.rate_up),
-            config: RwLock::new(Arc::new(config)),
-            authenticator,
+            in_force: Swap::new(InForce {
+                config: Arc::new(config),
+                authenticator,
+                tls: None,
+            }),
             events,
             limits: Arc::default(),
             registry: Registry::default(),
-            tls: RwLock::default(),
             shared_ports: None,
             external: NameCache::default(),
             sweeps: files::Sweeps::default(),
@@ -98,19 +110,17 @@ impl Services {
 
     /// With TLS.
     pub fn with_tls(self, tls: Option<Tls>) -> Self {
-        self.set_tls(tls);
+        let before = self.in_force.load();
+        self.in_force.replace(InForce {
+            tls,
+            ..InForce::clone(&before)
+        });
         self
     }
 
     /// TLS for a connection that asks for it now, if there are certificates.
     pub fn tls(&self) -> Option<Tls> {
-        let tls = self.tls.read().unwrap_or_else(PoisonError::into_inner);
-        tls.clone()
-    }
-
-    /// Other certificates for connections that ask for TLS from now on.
-    pub fn set_tls(&self, tls: Option<Tls>) {
-        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        self.in_force.load().tls.clone()
     }
 
     /// With data ports that all sessions share.
@@ -125,22 +135,24 @@ impl Services {
         self
     }
 
-    /// The configuration for a session that begins now.
+    /// The settings for a session that begins now.
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.in_force.load().config)
     }
 
-    /// Puts another configuration in force for sessions that begin from now on.
-    /// The rates of all sessions together change at once.
-    pub fn set_config(&self, config: Config) {
-        self.rate_down.set_rate(config.rate_down);
-        self.rate_up.set_rate(config.rate_up);
-        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+    /// Who decides about a login that is tried now.
+    pub fn authenticator(&self) -> Arc<dyn Authenticator> {
+        Arc::clone(&self.in_force.load().authenticator)
     }
 
-    /// Who decides about logins.
-    pub fn authenticator(&self) -> &dyn Authenticator {
-        self.authenticator.as_ref()
+    /// Puts other settings, users and certificates in force: settings for
+    /// sessions that begin from now on, users and certificates for logins and
+    /// handshakes from now on. The rates of all sessions together change at
+    /// once.
+    pub fn replace(&self, new: InForce) {
+        self.rate_down.set_rate(new.config.rate_down);
+        self.rate_up.set_rate(new.config.rate_up);
+        self.in_force.replace(new);
     }
 
     /// How far the end has come.
@@ -290,9 +302,8 @@ impl Session {
     /// used up or a limit of sessions is reached: the session must end then.
     pub fn login(&mut self, name: &str, secret: Secret<'_>, secure: Encrypted) -> Result<()> {
         self.logout();
-        let mut credentials = Credentials::new(name, secret, self.peer().ip());
-        credentials.secure = secure == Encrypted::Yes;
-        let outcome = self.services.authenticator.authenticate(&credentials);
+        let credentials = self.credentials(name, secret, secure);
+        let outcome = self.services.authenticator().authenticate(&credentials);
         let user = match outcome {
             Ok(user) => user,
             Err(error) => return Err(self.refuse(name, error)),
@@ -345,6 +356,29 @@ impl Session {
         files.emit(&Event::LoggedIn);
         self.files = Some(files);
         Ok(())
+    }
+
+    /// Whether this login over an encrypted connection would succeed. Nothing
+    /// is made, counted or told to anybody.
+    ///
+    /// # Errors
+    /// As for [`Session::login`], without its limits.
+    pub fn would_admit(&self, name: &str, secret: Secret<'_>) -> Result<()> {
+        let mut credentials = self.credentials(name, secret, Encrypted::Yes);
+        credentials.dry_run = true;
+        let authenticator = self.services.authenticator();
+        authenticator.authenticate(&credentials).map(drop)
+    }
+
+    fn credentials<'a>(
+        &self,
+        name: &'a str,
+        secret: Secret<'a>,
+        secure: Encrypted,
+    ) -> Credentials<'a> {
+        let mut credentials = Credentials::new(name, secret, self.peer().ip());
+        credentials.secure = secure == Encrypted::Yes;
+        credentials
     }
 
     fn refuse(&mut self, name: &str, error: Error) -> Error {

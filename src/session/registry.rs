@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
+use crate::sync::unpoisoned;
 
 /// All live sessions of one server.
 #[derive(Default)]
@@ -86,9 +87,7 @@ pub struct Words {
 impl Live {
     /// The words, to read or to change.
     pub fn words(&self) -> MutexGuard<'_, Words> {
-        self.words
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(self.words.lock())
     }
 
     /// Tells a stranger's session to end, because others want its place.
@@ -108,9 +107,7 @@ impl Live {
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
-        self.control
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(self.control.lock())
     }
 
     /// Lets others wake the session through its control connection.
@@ -158,9 +155,7 @@ pub enum Wake {
 
 impl Registry {
     fn live(&self) -> MutexGuard<'_, Vec<Arc<Live>>> {
-        self.live
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(self.live.lock())
     }
 
     /// Enters a new session.

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Attributes, Create, Existing, File, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
+use crate::sync::unpoisoned;
 
 /// An open file in use by a client.
 ///
@@ -422,10 +423,7 @@ impl Bucket {
             return Duration::ZERO;
         }
         let now = Instant::now();
-        let mut paid_until = self
-            .paid_until
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut paid_until = unpoisoned(self.paid_until.lock());
         let saved = now.checked_sub(Duration::from_millis(100)).unwrap_or(now);
         let begin = paid_until.unwrap_or(saved).max(saved);
         let end = begin + duration_of(bytes, rate);

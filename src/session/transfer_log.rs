@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use super::events::{Event, Events, Transferred, Who};
 use crate::error::{Doing, Result};
+use crate::sync::unpoisoned;
 use crate::time::Utc;
 
 /// Writes transfers to a file.
@@ -35,10 +36,7 @@ impl TransferLog {
     /// What opening said; the old file stays in use then.
     pub fn reopen(&self) -> Result<()> {
         let file = open(&self.path)?;
-        *self
-            .file
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = file;
+        *unpoisoned(self.file.lock()) = file;
         Ok(())
     }
 }
@@ -61,10 +59,7 @@ impl Events for TransferLog {
             _ => return,
         };
         let line = line(who, transferred, direction, SystemTime::now());
-        let mut file = self
-            .file
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut file = unpoisoned(self.file.lock());
         // One write, so that lines of several processes never mix.
         if let Err(error) = file.write_all(line.as_bytes()) {
             log::error!("writing the transfer log {}: {error}", self.path.display());

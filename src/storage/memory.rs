@@ -8,7 +8,7 @@ mod open;
 mod tree;
 
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::SystemTime;
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
     OpenOptions, Space, VirtualPath, Write,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::{Swap, unpoisoned};
 use content::{Content, Room};
 use open::{MemoryDirectory, MemoryFile};
 use tree::{FileNode, Node, Spot, Traits, Tree};
@@ -47,7 +48,7 @@ type Clock = dyn Fn() -> SystemTime + Send + Sync;
 struct Shared {
     tree: Arc<RwLock<Tree>>,
     room: Arc<Room>,
-    clock: Arc<RwLock<Arc<Clock>>>,
+    clock: Arc<Swap<Clock>>,
     /// Whether links are followed at all.
     links: Follow,
 }
@@ -59,7 +60,7 @@ impl MemoryFs {
             shared: Arc::new(Shared {
                 tree: Arc::new(RwLock::new(Tree::new(SystemTime::now()))),
                 room: Arc::new(Room::new()),
-                clock: Arc::new(RwLock::new(Arc::new(SystemTime::now))),
+                clock: Arc::new(Swap::from(Arc::new(SystemTime::now) as Arc<Clock>)),
                 links: Follow::Yes,
             }),
         }
@@ -76,8 +77,7 @@ impl MemoryFs {
     /// Takes the time of changes from `clock`, so that tests know it.
     pub fn with_clock(self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         let now = clock();
-        let slot = &self.shared.clock;
-        *slot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clock);
+        self.shared.clock.store(Arc::new(clock));
         let times = Attributes {
             modified: Some(now),
             accessed: Some(now),
@@ -105,16 +105,15 @@ impl fmt::Debug for MemoryFs {
 
 impl Shared {
     fn now(&self) -> SystemTime {
-        let clock = self.clock.read().unwrap_or_else(PoisonError::into_inner);
-        clock()
+        (self.clock.load())()
     }
 
     fn tree(&self) -> RwLockReadGuard<'_, Tree> {
-        self.tree.read().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.tree.read())
     }
 
     fn tree_mut(&self) -> RwLockWriteGuard<'_, Tree> {
-        self.tree.write().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.tree.write())
     }
 
     fn find(&self, tree: &Tree, path: &VirtualPath, follow: Follow) -> Result<Spot, ErrorKind> {

@@ -1,12 +1,13 @@
 //! What a user's files take, counted: shared by all sessions of the user.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::oldest::Candidate;
 use super::{FileKind, FileSystem, Follow, Metadata, VirtualPath};
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::unpoisoned;
 
 /// What the files of a tree take, and may take; a limit of 0 is none.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Usage {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 
     pub(super) fn room_for(&self, used: &Used, bytes: u64, files: u64) -> Result<()> {

@@ -11,6 +11,9 @@ use std::time::Duration;
 const SERVER: Metric = Metric::less("idle server", "KiB PSS");
 const ONE: Metric = Metric::less("with one session", "KiB PSS");
 const SESSION: Metric = Metric::less("a further session", "KiB PSS");
+// What no file stands behind: the kernel can't take it back when others need memory.
+const SERVER_OWN: Metric = Metric::less("idle server, its own", "KiB anonymous");
+const SESSION_OWN: Metric = Metric::less("a further session, its own", "KiB anonymous");
 const LEFT: Metric = Metric::less("after 32 sessions", "KiB PSS");
 
 pub fn rows() -> Vec<Row> {
@@ -79,7 +82,10 @@ fn small(kind: Kind, setup: &Setup) -> Result<Sample> {
 
 /// What 200 sessions that have logged in and answered once add to the server, each.
 pub fn idle(server: &Running, login: Login) -> Result<Sample> {
-    let before = measure::pss(server.root());
+    let before = vec![
+        (SERVER, measure::pss(server.root())),
+        (SERVER_OWN, measure::pss_anonymous(server.root())),
+    ];
     // Idle is who has said nothing for a while.
     let pause = Duration::from_millis(1500);
     let sample = grown(server, 200, pause, |_| {
@@ -87,7 +93,7 @@ pub fn idle(server: &Running, login: Login) -> Result<Sample> {
         client.command("PWD", 257)?;
         Ok(client)
     })?;
-    Ok([vec![(SERVER, before)], sample].concat())
+    Ok([before, sample].concat())
 }
 
 /// PSS with one session that `open` makes, and what each of `more` adds to that: the first one also has the
@@ -98,16 +104,22 @@ fn grown<T>(
     pause: Duration,
     open: impl Fn(usize) -> Result<T>,
 ) -> Result<Sample> {
-    let held = |numbers: std::ops::Range<usize>| -> Result<(Vec<T>, f64)> {
+    let held = |numbers: std::ops::Range<usize>| -> Result<(Vec<T>, [f64; 2])> {
         let sessions = numbers.map(&open).collect::<Result<_>>()?;
         std::thread::sleep(pause);
-        Ok((sessions, measure::pss(server.root())))
+        let root = server.root();
+        Ok((sessions, [measure::pss(root), measure::pss_anonymous(root)]))
     };
     let (first, one) = held(0..1)?;
     let (others, all) = held(1..1 + more)?;
     drop((first, others));
     server.cpu();
-    Ok(vec![(ONE, one), (SESSION, (all - one) / more as f64)])
+    let [each, each_own] = [0, 1].map(|kind| (all[kind] - one[kind]) / more as f64);
+    Ok(vec![
+        (ONE, one[0]),
+        (SESSION, each),
+        (SESSION_OWN, each_own),
+    ])
 }
 
 fn stalled(

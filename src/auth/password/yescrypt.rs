@@ -7,12 +7,13 @@
 //! it; Salsa20 sees its 32-bit words in the order that the specification
 //! calls the SIMD shuffle.
 
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex};
 
 use hmac_sha256::{HMAC, Hash};
 
 use super::base64;
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::unpoisoned;
 
 /// Most memory that a hash may take; the default takes 16 MiB.
 const MEMORY_MAX: u64 = 256 << 20;
@@ -407,7 +408,7 @@ static TURN_FREE: Condvar = Condvar::new();
 
 impl Turn {
     fn wait() -> Self {
-        let mut free = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = unpoisoned(TURNS.lock());
         loop {
             let left = free.get_or_insert_with(|| {
                 std::thread::available_parallelism().map_or(1, |count| count.get())
@@ -416,14 +417,14 @@ impl Turn {
                 *left -= 1;
                 return Turn;
             }
-            free = TURN_FREE.wait(free).unwrap_or_else(PoisonError::into_inner);
+            free = unpoisoned(TURN_FREE.wait(free));
         }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut free = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = unpoisoned(TURNS.lock());
         *free = free.map(|left| left + 1);
         TURN_FREE.notify_one();
     }

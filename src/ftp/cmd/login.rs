@@ -1,7 +1,7 @@
 //! USER, PASS, ACCT, REIN, QUIT (RFC 959, section 4.1.1).
 
 use super::security::required;
-use crate::auth::{Credentials, Secret};
+use crate::auth::Secret;
 use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::ftp::reply::Reply;
@@ -55,10 +55,7 @@ fn login_by_certificate(state: &mut Interpreter, name: &str) -> Option<Reply> {
         let secret = Secret::Certificate(&subject);
         // Users without it go on with their password, and the log has no
         // failed login of somebody who has not tried.
-        let mut credentials = Credentials::new(name, secret, state.session.peer().ip());
-        credentials.secure = true;
-        let services = state.session.services();
-        services.authenticator().authenticate(&credentials).ok()?;
+        state.session.would_admit(name, secret).ok()?;
         state.session.login(name, secret, Encrypted::Yes).ok()?;
         Some(Reply::new(232, "Logged in by your certificate."))
     })

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -20,6 +20,7 @@ use crate::net::listener::{self, Stop};
 use crate::net::proxy_protocol;
 use crate::net::socket::{Blocking, Interest, Socket, wait};
 use crate::net::tls::{FirstBytes, ResumptionId, inspect};
+use crate::sync::unpoisoned;
 
 /// Ports that can be shared: each holds a descriptor and a thread.
 const SHARED_MAX: u32 = 64;
@@ -71,7 +72,7 @@ enum Whose {
 
 impl SharedPort {
     fn claims(&self) -> MutexGuard<'_, HashMap<IpAddr, Vec<Arc<Slot>>>> {
-        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.claims.lock())
     }
 
     fn whose(&self, peer: IpAddr) -> Whose {
@@ -160,7 +161,7 @@ impl SharedPort {
         if !self.remove(named.unwrap_or(from), slot) || socket.set_blocking(Blocking::No).is_err() {
             return;
         }
-        *slot.arrived.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arrival {
+        *unpoisoned(slot.arrived.lock()) = Some(Arrival {
             socket,
             from,
             named,
@@ -230,7 +231,7 @@ impl Claim {
         // Rung for nothing but contest, it must not stay readable.
         let _ = rustix::io::read(&self.event, &mut [0; 8]);
         let arrived = self.slot.arrived.lock();
-        arrived.unwrap_or_else(PoisonError::into_inner).take()
+        unpoisoned(arrived).take()
     }
 
     pub(super) fn is_contested(&self) -> bool {

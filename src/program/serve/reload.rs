@@ -3,8 +3,9 @@
 
 use wharf::config::{Config, Key};
 
+use super::super::assemble::authenticator;
 use super::super::cli::{self, Wish};
-use super::{Daemon, authenticator};
+use super::Daemon;
 
 /// Settings that are looked at once, at the start.
 const AT_START: &[&str] = &[
@@ -12,13 +13,6 @@ const AT_START: &[&str] = &[
     "listen-ftps",
     "listen-sftp",
     "threads",
-    "host-key",
-    "ssh-kex",
-    "ssh-host-key-algorithm",
-    "ssh-cipher",
-    "ssh-mac",
-    "ssh-public-key-algorithm",
-    "state-dir",
     "shared-data-ports",
     "listen-health",
     "drain-file",
@@ -75,15 +69,25 @@ impl Daemon {
         self.notify.ready();
     }
 
-    fn take_on(&self, new: Config) {
-        let chain = match authenticator(&new) {
-            Ok(chain) => chain,
+    fn take_on(&self, mut new: Config) {
+        let waiting = differences(&self.given, &new);
+        let in_force = self.running.services().config();
+        for key in AT_START.iter().filter_map(|name| Key::find(name)) {
+            key.copy(&in_force, &mut new);
+        }
+        let prepared = authenticator(&new).and_then(|users| {
+            self.running
+                .prepare(new.clone(), users)
+                .map_err(|error| error.to_string())
+        });
+        let prepared = match prepared {
+            Ok(prepared) => prepared,
             Err(what) => {
                 log::error!("{what}; the old settings and users stay in force");
                 return;
             }
         };
-        self.users.replace(chain);
+        prepared.apply();
         self.logs.change(&new);
         match &self.hooks {
             Some(hooks) => hooks.change(&new.program),
@@ -93,11 +97,8 @@ impl Daemon {
             None => {}
         }
         self.domain.warn_about(&new);
-        for (key, given, new) in differences(&self.given, &new) {
+        for (key, given, new) in waiting {
             log::warn!("{key}: still {given}; {new} needs a new start");
-        }
-        if let Err(error) = self.running.set_config(new) {
-            log::error!("{error}; the old certificates stay in force");
         }
     }
 }

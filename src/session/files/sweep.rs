@@ -6,13 +6,14 @@
 //! thousand names of it, and a hundred directories are remembered.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::Files;
 use crate::error::Result;
 use crate::session::names::TEMPORARY_PREFIX;
 use crate::storage::{FileKind, Follow, VirtualPath};
+use crate::sync::unpoisoned;
 use crate::time::seconds_of;
 
 /// Seconds without a write after which an upload is dead: far beyond every
@@ -32,7 +33,7 @@ pub struct Sweeps(Mutex<Vec<(u64, Instant)>>);
 impl Sweeps {
     /// Whether it is time to look through the directory; notes that it was done.
     fn is_due(&self, directory: u64, now: Instant) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = unpoisoned(self.0.lock());
         known.retain(|(_, when)| now.duration_since(*when) < EVERY);
         if known.iter().any(|(other, _)| *other == directory) {
             return false;

@@ -2,7 +2,7 @@
 //! path finds them. It knows nothing of open files beyond sharing theirs.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use super::super::time::since_1970;
@@ -10,6 +10,7 @@ use super::super::trail::{Step, Trail};
 use super::super::{Attributes, FileKind, Follow, Metadata, VirtualPath};
 use super::content::Content;
 use crate::error::ErrorKind;
+use crate::sync::unpoisoned;
 
 /// The number of the root.
 pub(super) const ROOT: u64 = 1;
@@ -251,7 +252,7 @@ impl FileNode {
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, FileState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.state.lock())
     }
 
     pub(super) fn metadata(&self) -> Metadata {
