@@ -2,7 +2,8 @@
 //! in ordinary builds; tests replay with them what fuzzers have found.
 
 use crate::auth::{AuthorizedKeys, user_file};
-use crate::config::{Config, Source};
+use crate::config::settings::Settings;
+use crate::config::source::Source;
 use crate::session;
 use crate::storage::VirtualPath;
 
@@ -122,12 +123,12 @@ fn configuration(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
     };
-    let mut config = Config::default();
+    let mut settings = Settings::default();
     let mut mistakes = Vec::new();
-    Source::from_lines(text, "fuzz").apply(&mut config, &mut mistakes);
-    for key in crate::config::KEYS {
-        for value in key.shown(&config) {
-            let mut other = Config::default();
+    Source::from_lines(text, "fuzz").apply(&mut settings, &mut mistakes);
+    for key in crate::config::keys::KEYS {
+        for value in key.shown(&settings) {
+            let mut other = Settings::default();
             key.clear(&mut other);
             // What is shown of a password, say, need not be the password.
             let _ = key.set(&mut other, &value);

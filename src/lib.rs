@@ -205,6 +205,47 @@ pub mod os {
     };
 }
 
+pub mod daemon {
+    //! What the daemon `wharfd` needs of the library beyond what embedding
+    //! programs do: its settings with the table of options. All of it may
+    //! change in any release.
+
+    pub use crate::auth::user_file;
+    pub use crate::config::keys::{KEYS, Key, Names, Reload, Section, paths_of};
+    pub use crate::config::profile::{PROFILES, Profile};
+    pub use crate::config::settings::{LogFormat, Sandbox, Settings};
+    pub use crate::config::source::{Mistake, Source, environment_name, nearest, read_file};
+    pub use crate::os;
+    pub use crate::server::state_dir;
+    pub use crate::sftp::RequestSet;
+
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use crate::config::{Config, PortRange};
+
+    /// The IPv4 address that a client at `peer`, which has connected to
+    /// `own`, is told in the 227 reply; `None` on a connection over IPv6.
+    /// `resolve` asks for the address of a name.
+    pub fn told_address(
+        config: &Config,
+        own: IpAddr,
+        peer: IpAddr,
+        resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
+    ) -> Option<Ipv4Addr> {
+        config.told_address(own, peer, resolve)
+    }
+
+    /// What this node is called: `node_name`, or `node3` by its number.
+    pub fn own_name(config: &Config) -> Option<String> {
+        config.own_name()
+    }
+
+    /// The passive ports of this node: all, or its slice.
+    pub fn own_passive_ports(config: &Config) -> PortRange {
+        config.own_passive_ports()
+    }
+}
+
 /// The tables that the manual pages are held against.
 #[doc(hidden)]
 pub mod tables {

@@ -7,9 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use wharf::Config;
 use wharf::auth::{Perms, user_file};
-use wharf::config::{KEYS, PROFILES};
+use wharf::daemon::{KEYS, PROFILES, Settings};
 use wharf::sftp::REQUESTS;
 
 type Words = BTreeSet<String>;
@@ -75,7 +74,7 @@ fn every_setting_has_its_entry_with_its_default() {
     let page = read("man/wharfd.conf.5");
     let keys = || KEYS.iter().map(|key| key.name.to_string());
     same("wharfd.conf(5)", entries(&page, "Cm"), keys());
-    let config = Config::default();
+    let settings = Settings::default();
     for key in KEYS {
         let head = format!(".It Cm {}", key.name);
         let from = page
@@ -94,7 +93,7 @@ fn every_setting_has_its_entry_with_its_default() {
         assert_eq!(takes, !key.is_switch(), "{}: takes a value", key.name);
         assert_eq!(
             entry.iter().any(|line| line.starts_with("Repeats")),
-            key.repeats(),
+            key.repeats,
             "{}: repeats",
             key.name
         );
@@ -110,7 +109,7 @@ fn every_setting_has_its_entry_with_its_default() {
                 .map(|value| value.trim_end_matches([' ', '.', ',', ';']))
                 .collect(),
         };
-        assert_eq!(values, key.shown(&config), "{}: default", key.name);
+        assert_eq!(values, key.shown(&settings), "{}: default", key.name);
     }
 }
 

@@ -47,9 +47,9 @@ fn files_of_other_servers_become_ours() {
                 "{got}"
             ),
             false => {
-                let source = wharf::config::Source::from_lines(&got, file);
+                let source = wharf::daemon::Source::from_lines(&got, file);
                 let mut mistakes = Vec::new();
-                source.apply(&mut wharf::Config::default(), &mut mistakes);
+                source.apply(&mut wharf::daemon::Settings::default(), &mut mistakes);
                 assert_eq!(mistakes, [], "{file}");
             }
         }

@@ -268,10 +268,11 @@ fn in_manifest(name: &str) -> String {
 #[test]
 fn the_manifest_for_kubernetes_has_files_that_are_understood() {
     let ours = in_manifest("wharfd.conf");
-    let mut config = wharf::Config::default();
+    let mut settings = wharf::daemon::Settings::default();
     let mut mistakes = Vec::new();
-    wharf::config::Source::from_lines(&ours, "wharfd.conf").apply(&mut config, &mut mistakes);
+    wharf::daemon::Source::from_lines(&ours, "wharfd.conf").apply(&mut settings, &mut mistakes);
     assert_eq!(mistakes, []);
+    let config = &settings.server;
     // One data port for each of three nodes, and all of it where HAProxy is.
     let balancer = in_manifest("haproxy.cfg");
     for number in 1..=3 {
@@ -284,7 +285,7 @@ fn the_manifest_for_kubernetes_has_files_that_are_understood() {
     }
     let checks = format!("check port {} ", config.listen_health[0].port);
     assert_eq!(balancer.matches(&checks).count(), 6);
-    assert!(config.program.drain + config.drain_delay < std::time::Duration::from_secs(330));
+    assert!(settings.drain + config.drain_delay < std::time::Duration::from_secs(330));
     if has("haproxy") {
         let directory = TempDir::new("manifest");
         let file = written(&directory, &balancer);

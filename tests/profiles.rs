@@ -9,8 +9,7 @@ use std::process::Command;
 
 use common::process::{Process, add_user, wharfd};
 use common::{Client, TempDir};
-use wharf::Config;
-use wharf::config::{Key, PROFILES};
+use wharf::daemon::{Key, PROFILES, Settings, Source};
 
 fn check(command: &mut Command) -> String {
     let output = command.arg("--check").output().unwrap();
@@ -22,10 +21,10 @@ fn check(command: &mut Command) -> String {
 fn check_shows_each_setting_of_each_profile_and_where_it_is_from() {
     for profile in PROFILES {
         let text = check(wharfd().args(["--profile", profile.name, "/"]));
-        let mut config = Config::default();
-        profile.apply(&mut config);
+        let mut settings = Settings::default();
+        Source::from(profile).apply(&mut settings, &mut Vec::new());
         for (key, _) in profile.settings {
-            let value = &Key::find(key).unwrap().shown(&config)[0];
+            let value = &Key::find(key).unwrap().shown(&settings)[0];
             let lines = format!("\n# from profile {}:\n{key} {value}\n", profile.name);
             assert!(text.contains(&lines), "{lines} is not in\n{text}");
         }

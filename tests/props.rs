@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::client::Data;
 use common::rng::Rng;
 use common::{Client, TestServer, server};
-use wharf::config::{Config, KEYS, Source};
+use wharf::daemon::{KEYS, Settings, Source};
 use wharf::storage::VirtualPath;
 
 fn rounds(usual: usize) -> usize {
@@ -88,13 +88,13 @@ fn a_path_never_leaves_the_root_and_means_what_it_says() {
 fn settings_written_out_and_read_again_are_the_same() {
     let mut rng = Rng::new();
     for _ in 0..rounds(300) {
-        let mut config = Config::default();
+        let mut settings = Settings::default();
         for key in KEYS {
             if rng.below(3) != 0 {
                 continue;
             }
-            key.clear(&mut config);
-            for _ in 0..if key.repeats() { 1 + rng.below(3) } else { 1 } {
+            key.clear(&mut settings);
+            for _ in 0..if key.repeats { 1 + rng.below(3) } else { 1 } {
                 let number = rng.next() % 1000;
                 // Whatever a key takes, one of these is of its kind.
                 for text in [
@@ -110,7 +110,7 @@ fn settings_written_out_and_read_again_are_the_same() {
                     "same-network".into(),
                     "hide".into(),
                 ] {
-                    if key.set(&mut config, &text).is_ok() {
+                    if key.set(&mut settings, &text).is_ok() {
                         break;
                     }
                 }
@@ -118,15 +118,15 @@ fn settings_written_out_and_read_again_are_the_same() {
         }
         let mut text = String::new();
         for key in KEYS {
-            for value in key.shown(&config) {
+            for value in key.shown(&settings) {
                 text.push_str(&format!("{} {value}\n", key.name));
             }
         }
-        let (mut again, mut mistakes) = (Config::default(), Vec::new());
+        let (mut again, mut mistakes) = (Settings::default(), Vec::new());
         Source::from_lines(&text, "written").apply(&mut again, &mut mistakes);
         assert!(mistakes.is_empty(), "{mistakes:?}\n{text}");
         for key in KEYS {
-            assert_eq!(key.shown(&config), key.shown(&again), "{}", key.name);
+            assert_eq!(key.shown(&settings), key.shown(&again), "{}", key.name);
         }
     }
 }

@@ -189,3 +189,102 @@ fn what_has_to_wait_for_the_next_start_is_named() {
     daemon.client().expect("QUIT", 221);
     assert!(!Path::new(&log).exists());
 }
+
+/// Each kind of thing that is read again, broken, together with another
+/// change that is right: nothing of both is put in force, and one line says
+/// where the mistake is.
+#[test]
+fn one_mistake_and_everything_stays_as_it_was() {
+    let place = TempDir::new("reload");
+    let (home, users) = (place.join("home"), place.join("users"));
+    std::fs::create_dir(&home).unwrap();
+    add_user(&users, "ann", &home, &[]);
+    let good_users = std::fs::read_to_string(&users).unwrap();
+    let nonsense = place.join("nonsense");
+    std::fs::write(&nonsense, "nonsense\n").unwrap();
+    let nonsense = nonsense.display();
+    let users_line = format!("users {}\n", users.display());
+    let daemon = Changing::start(&format!("banner old\n{users_line}"));
+    let conf = daemon.place.join("conf").display().to_string();
+    let banner = || {
+        let mut client = Client::connect(daemon.server.address());
+        client.reply().text().to_owned()
+    };
+    let mut cases = vec![
+        ("threads many\n".to_owned(), format!("{conf}:6: threads: ")),
+        ("nonsense 1\n".into(), format!("{conf}:6: unknown key")),
+        (
+            "node 3/3\npassive-ports 50000-50001\n".into(),
+            format!("{conf}:7: passive-ports: "),
+        ),
+        (
+            "auth-helper-rights read-only\nanonymous /nowhere\n".into(),
+            format!("{conf}:7: 'anonymous' is given twice"),
+        ),
+    ];
+    if cfg!(feature = "sftp") {
+        cases.push((
+            format!("host-key {nonsense}\n"),
+            format!("{conf}:6: host-key: "),
+        ));
+        cases.push(("ssh-kex nonsense\n".into(), format!("{conf}:6: ssh-kex: ")));
+    }
+    if cfg!(feature = "ftps") {
+        cases.push((
+            format!("tls-cert {nonsense}\n"),
+            format!("{conf}:6: tls-cert: "),
+        ));
+        cases.push((
+            "tls-required login\n".into(),
+            format!("{conf}:6: tls-required: "),
+        ));
+    }
+    let mut errors = 0;
+    for (broken, want) in &cases {
+        daemon.change(&format!("banner new\n{users_line}{broken}"));
+        let line = daemon.server.log.wait_for(want);
+        assert!(
+            line.contains("ERROR") && line.contains("as they were"),
+            "{line}"
+        );
+        errors += 1;
+        assert_eq!(
+            daemon.server.log.text().matches("ERROR").count(),
+            errors,
+            "{want}"
+        );
+        assert!(banner().contains("old"), "{want}");
+    }
+    // Users who come and go are users of the old settings or of the new.
+    std::fs::write(&users, format!("{good_users}broken\n")).unwrap();
+    daemon.change(&format!("banner new\n{users_line}"));
+    let line = daemon
+        .server
+        .log
+        .wait_for(&format!("{}:2:", users.display()));
+    assert!(line.contains(&format!("{conf}:5: users: ")), "{line}");
+    assert!(banner().contains("old"));
+    let mut ann = Client::greeted(daemon.server.address());
+    ann.login("ann", "secret");
+
+    std::fs::write(&users, good_users).unwrap();
+    daemon.change(&format!("banner new\n{users_line}"));
+    assert!(soon(|| banner().contains("new")));
+    ann.expect("NOOP", 200);
+}
+
+/// Shared data ports are made once, of these settings.
+#[test]
+fn what_shared_ports_are_made_of_is_named() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let daemon = Changing::start(&format!("shared-data-ports\npassive-ports {port}\n"));
+    daemon.change(
+        "shared-data-ports\npassive-ports 50000-50001\nproxy-from 192.0.2.0/24\nnode 1/2\nproxy-data tls\n",
+    );
+    for key in ["passive-ports", "node", "proxy-from", "proxy-data"] {
+        let line = daemon.server.log.wait_for(&format!("{key}: still "));
+        assert!(line.contains("needs a new start"), "{line}");
+    }
+}

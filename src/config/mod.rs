@@ -1,14 +1,14 @@
 //! What a server is told: [`Config`], plain fields with safe defaults.
 //!
-//! `keys` is the one table of names: a row is a flag, an environment
-//! variable, a line of the configuration file and an entry of the man page.
-//! `source` reads those three into a `Config`. Embedding programs set fields.
+//! Embedding programs set fields. The daemon has `settings`, which are these
+//! and its own; `keys` is the table of all of them, and `source` reads them
+//! from the command line, the environment and the configuration file.
 
-mod keys;
+pub(crate) mod keys;
 mod node;
-mod profile;
-mod program;
-mod source;
+pub(crate) mod profile;
+pub(crate) mod settings;
+pub(crate) mod source;
 mod ssh;
 mod value;
 
@@ -19,18 +19,8 @@ use std::time::Duration;
 pub use crate::address::Network;
 use crate::auth::QuotaFull;
 
-#[doc(hidden)]
-pub use keys::{KEYS, Key, Section};
 pub use node::Node;
-#[doc(hidden)]
-pub use profile::{PROFILES, Profile};
-#[doc(hidden)]
-pub use program::{LogFormat, Program, Sandbox};
-#[doc(hidden)]
-pub use source::{Mistake, Source, environment_name, nearest, read_file};
 pub use ssh::Ssh;
-#[doc(hidden)]
-pub use value::Setting;
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange};
 
 /// Everything a server can be told. Times of zero and counts of `0` mean
@@ -189,9 +179,6 @@ pub struct Config {
     pub site_symlink: bool,
     /// Entries that one listing, RMDA or DSIZ may visit below its start.
     pub max_recursion: u64,
-    /// What only the daemon looks at.
-    #[doc(hidden)]
-    pub program: Program,
 }
 
 /// Who may open a data connection.
@@ -285,8 +272,7 @@ impl Config {
     /// The IPv4 address that a client at `peer`, which has connected to `own`,
     /// is told in the 227 reply; `None` on a connection over IPv6. `resolve`
     /// asks for the address of a name.
-    #[doc(hidden)]
-    pub fn told_address(
+    pub(crate) fn told_address(
         &self,
         own: IpAddr,
         peer: IpAddr,
@@ -308,15 +294,13 @@ impl Config {
     }
 
     /// What this node is called: `node_name`, or `node3` by its number.
-    #[doc(hidden)]
-    pub fn own_name(&self) -> Option<String> {
+    pub(crate) fn own_name(&self) -> Option<String> {
         let numbered = || self.node.map(|node| format!("node{}", node.number));
         self.node_name.clone().or_else(numbered)
     }
 
     /// The passive ports of this node: all, or its slice.
-    #[doc(hidden)]
-    pub fn own_passive_ports(&self) -> PortRange {
+    pub(crate) fn own_passive_ports(&self) -> PortRange {
         self.node
             .and_then(|node| node.slice(self.passive_ports))
             .unwrap_or(self.passive_ports)
@@ -410,7 +394,6 @@ impl Default for Config {
             deny_commands: Vec::new(),
             site_symlink: false,
             max_recursion: 1_000_000,
-            program: Program::default(),
         }
     }
 }

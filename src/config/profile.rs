@@ -2,7 +2,6 @@
 //! weaker than whatever somebody sets, and `--check` shows what they set.
 
 use super::value::{Word, expected};
-use super::{Config, Mistake, Source};
 
 /// One set of settings: a row of [`PROFILES`].
 #[derive(Debug)]
@@ -90,22 +89,6 @@ impl Profile {
     pub fn find(name: &str) -> Option<&'static Profile> {
         PROFILES.iter().find(|profile| profile.name == name)
     }
-
-    /// The settings, to be applied before all other sources.
-    pub fn source(&self) -> Source {
-        let mut source = Source::new();
-        for (key, value) in self.settings {
-            source.add(key, value, format!("profile {}", self.name));
-        }
-        source
-    }
-
-    /// Puts the settings into `config`, for programs that have no other source.
-    pub fn apply(&self, config: &mut Config) {
-        let mut mistakes: Vec<Mistake> = Vec::new();
-        self.source().apply(config, &mut mistakes);
-        debug_assert!(mistakes.is_empty(), "a test reads every row");
-    }
 }
 
 /// In the configuration a profile is only its name.
@@ -126,21 +109,23 @@ impl Word for &'static Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Key;
+    use crate::config::keys::Key;
+    use crate::config::settings::Settings;
+    use crate::config::source::Source;
 
     #[test]
     fn every_row_can_be_read_and_means_something() {
         for profile in PROFILES {
-            let mut config = Config::default();
+            let mut settings = Settings::default();
             let mut mistakes = Vec::new();
-            profile.source().apply(&mut config, &mut mistakes);
+            Source::from(profile).apply(&mut settings, &mut mistakes);
             assert_eq!(mistakes, [], "{}", profile.name);
             for (key, value) in profile.settings {
                 let key = Key::find(key).unwrap();
-                let mut alone = Config::default();
+                let mut alone = Settings::default();
                 assert_eq!(key.set(&mut alone, value), Ok(()));
-                assert_eq!(key.shown(&config), key.shown(&alone), "{}", profile.name);
-                assert!(!key.repeats(), "{}: lists would be replaced", key.name);
+                assert_eq!(key.shown(&settings), key.shown(&alone), "{}", profile.name);
+                assert!(!key.repeats, "{}: lists would be replaced", key.name);
             }
         }
     }

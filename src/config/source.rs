@@ -5,7 +5,9 @@
 use std::fmt;
 use std::path::Path;
 
-use super::{Config, KEYS, Key};
+use super::keys::{KEYS, Key};
+use super::profile::Profile;
+use super::settings::Settings;
 
 /// Largest configuration file.
 const FILE_MAX: u64 = 1 << 20;
@@ -57,7 +59,7 @@ impl Source {
                 self.mistakes.push(Mistake { place, what });
             }
             Some(key)
-                if !key.repeats()
+                if !key.repeats
                     && self
                         .settings
                         .iter()
@@ -103,7 +105,7 @@ impl Source {
                 .to_ascii_lowercase()
                 .replace('_', "-");
             let known = Key::find(&name);
-            if known.is_some_and(Key::repeats) {
+            if known.is_some_and(|key| key.repeats) {
                 for value in value.split_whitespace() {
                     source.add(&name, value, variable.clone());
                 }
@@ -130,16 +132,16 @@ impl Source {
             .map(|(_, value, _)| value.as_str())
     }
 
-    /// Puts the settings into `config`; collects every mistake.
-    pub fn apply(self, config: &mut Config, mistakes: &mut Vec<Mistake>) {
+    /// Puts them into `settings`; collects every mistake.
+    pub fn apply(self, settings: &mut Settings, mistakes: &mut Vec<Mistake>) {
         mistakes.extend(self.mistakes);
         let mut cleared: Vec<&str> = Vec::new();
         for (key, value, place) in self.settings {
-            if key.repeats() && !cleared.contains(&key.name) {
-                key.clear(config);
+            if key.repeats && !cleared.contains(&key.name) {
+                key.clear(settings);
                 cleared.push(key.name);
             }
-            if let Err(what) = key.set(config, &value) {
+            if let Err(what) = key.set(settings, &value) {
                 // A flag says its name by itself.
                 let what = match place == format!("--{}", key.name) {
                     true => what,
@@ -148,6 +150,17 @@ impl Source {
                 mistakes.push(Mistake { place, what });
             }
         }
+    }
+}
+
+/// What a profile sets, to be applied before all other sources.
+impl From<&Profile> for Source {
+    fn from(profile: &Profile) -> Self {
+        let mut source = Source::new();
+        for (key, value) in profile.settings {
+            source.add(key, value, format!("profile {}", profile.name));
+        }
+        source
     }
 }
 
@@ -219,21 +232,21 @@ fn distance(one: &str, two: &str) -> usize {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> (Config, Vec<String>) {
-        let mut config = Config::default();
+    fn read(text: &str) -> (Settings, Vec<String>) {
+        let mut settings = Settings::default();
         let mut mistakes = Vec::new();
-        Source::from_lines(text, "f").apply(&mut config, &mut mistakes);
-        (config, mistakes.iter().map(Mistake::to_string).collect())
+        Source::from_lines(text, "f").apply(&mut settings, &mut mistakes);
+        (settings, mistakes.iter().map(Mistake::to_string).collect())
     }
 
     #[test]
     fn lines_set_fields() {
-        let (config, mistakes) =
+        let (settings, mistakes) =
             read("# c\n\nlisten 21\nlisten [::1]:2121\natomic-uploads\n idle-timeout \t 5m \n");
         assert_eq!(mistakes, Vec::<String>::new());
-        assert_eq!(config.listen.len(), 2);
-        assert!(config.atomic_uploads);
-        assert_eq!(config.idle_timeout.as_secs(), 300);
+        assert_eq!(settings.server.listen.len(), 2);
+        assert!(settings.server.atomic_uploads);
+        assert_eq!(settings.server.idle_timeout.as_secs(), 300);
     }
 
     #[test]
@@ -253,10 +266,10 @@ mod tests {
 
     #[test]
     fn a_stronger_source_replaces_lists() {
-        let mut config = Config::default();
+        let mut settings = Settings::default();
         let mut mistakes = Vec::new();
         Source::from_lines("deny 10.0.0.0/8\ndeny 11.0.0.0/8", "f")
-            .apply(&mut config, &mut mistakes);
+            .apply(&mut settings, &mut mistakes);
         let variables = [
             ("WHARFD_DENY", "12.0.0.0/8 13.0.0.0/8 14.0.0.0/8"),
             ("PATH", "x"),
@@ -264,8 +277,8 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
-        Source::from_environment(variables).apply(&mut config, &mut mistakes);
+        Source::from_environment(variables).apply(&mut settings, &mut mistakes);
         assert!(mistakes.is_empty());
-        assert_eq!(config.deny.len(), 3);
+        assert_eq!(settings.server.deny.len(), 3);
     }
 }

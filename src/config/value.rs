@@ -1,5 +1,6 @@
 //! The types of settings: how each is read from text and shown as text.
 
+use std::any::Any;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};
 
 /// A field of the configuration that text can be read into.
-pub trait Setting {
+pub trait Setting: Any {
     /// Takes one value; a list takes it as one more.
     ///
     /// # Errors
@@ -25,10 +26,19 @@ pub trait Setting {
 
     /// Forgets the values of a list, or what may be unset.
     fn clear(&mut self) {}
+
+    /// Takes the value or values of another field of the same type.
+    fn assign(&mut self, other: &dyn Setting);
+}
+
+fn assign<T: Clone + 'static>(to: &mut T, from: &dyn Setting) {
+    if let Some(from) = (from as &dyn Any).downcast_ref::<T>() {
+        to.clone_from(from);
+    }
 }
 
 /// A type with one value in text form.
-pub(super) trait Word: Sized {
+pub(super) trait Word: Clone + 'static {
     fn read(text: &str) -> Result<Self, String>;
     fn show(&self) -> String;
 }
@@ -41,6 +51,10 @@ impl<W: Word> Setting for W {
 
     fn shown(&self) -> Vec<String> {
         vec![self.show()]
+    }
+
+    fn assign(&mut self, other: &dyn Setting) {
+        assign(self, other);
     }
 }
 
@@ -57,6 +71,10 @@ impl<W: Word> Setting for Option<W> {
     fn clear(&mut self) {
         *self = None;
     }
+
+    fn assign(&mut self, other: &dyn Setting) {
+        assign(self, other);
+    }
 }
 
 impl<W: Word> Setting for Vec<W> {
@@ -71,6 +89,10 @@ impl<W: Word> Setting for Vec<W> {
 
     fn clear(&mut self) {
         Vec::clear(self);
+    }
+
+    fn assign(&mut self, other: &dyn Setting) {
+        assign(self, other);
     }
 }
 

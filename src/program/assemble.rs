@@ -6,7 +6,7 @@ use std::sync::Arc;
 use wharf::auth::{
     Anonymous, Authenticator, Chain, Helper, SystemPaths, SystemUsers, UserDefaults, UserFile,
 };
-use wharf::config::Config;
+use wharf::daemon::Settings;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
 use wharf::storage::LocalFs;
@@ -18,14 +18,9 @@ use super::failure::{Failure, what_to_do};
 ///
 /// # Errors
 /// Users or files that can't be read, with what to do.
-pub fn server(config: &Config) -> Result<(Server, Option<Arc<TransferLog>>), Failure> {
-    let users = authenticator(config).map_err(Failure::usage)?;
-    let transfer_log = match config
-        .program
-        .transfer_log
-        .as_deref()
-        .map(TransferLog::open)
-    {
+pub fn server(settings: &Settings) -> Result<(Server, Option<Arc<TransferLog>>), Failure> {
+    let users = authenticator(settings).map_err(Failure::usage)?;
+    let transfer_log = match settings.transfer_log.as_deref().map(TransferLog::open) {
         None => None,
         Some(Ok(log)) => Some(Arc::new(log)),
         Some(Err(error)) => {
@@ -33,7 +28,7 @@ pub fn server(config: &Config) -> Result<(Server, Option<Arc<TransferLog>>), Fai
             return Err(Failure::usage(format!("{error}{hint}")));
         }
     };
-    let mut server = Server::new(config.clone(), users);
+    let mut server = Server::new(settings.server.clone(), users);
     if let Some(log) = &transfer_log {
         server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
     }
@@ -44,17 +39,17 @@ pub fn server(config: &Config) -> Result<(Server, Option<Arc<TransferLog>>), Fai
 ///
 /// # Errors
 /// What is wrong, as a sentence.
-pub fn authenticator(config: &Config) -> Result<Arc<dyn Authenticator>, String> {
+pub fn authenticator(settings: &Settings) -> Result<Arc<dyn Authenticator>, String> {
     let mut chain = Chain::new();
-    if let Some(directory) = &config.program.anonymous {
+    if let Some(directory) = &settings.anonymous {
         let file_system = LocalFs::open(directory)
             .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
         chain = chain.with(Anonymous::new(
             Arc::new(file_system),
-            config.program.anonymous_rights,
+            settings.anonymous_rights,
         ));
     }
-    if let Some(path) = &config.program.users {
+    if let Some(path) = &settings.users {
         chain = chain.with(
             UserFile::open(path, UserDefaults::default()).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
@@ -65,15 +60,15 @@ pub fn authenticator(config: &Config) -> Result<Arc<dyn Authenticator>, String> 
             })?,
         );
     }
-    if config.program.system_users {
-        let defaults = UserDefaults::default().with_perms(config.program.system_rights);
+    if settings.system_users {
+        let defaults = UserDefaults::default().with_perms(settings.system_rights);
         chain = chain.with(
             SystemUsers::open(SystemPaths::default(), defaults)
                 .map_err(|error| error.to_string())?,
         );
     }
-    if let Some((program, arguments)) = config.program.auth_helper.split_first() {
-        let defaults = UserDefaults::default().with_perms(config.program.auth_helper_rights);
+    if let Some((program, arguments)) = settings.auth_helper.split_first() {
+        let defaults = UserDefaults::default().with_perms(settings.auth_helper_rights);
         let helper = Helper::new(program, defaults);
         let helper = arguments.iter().fold(helper, Helper::with_argument);
         chain = chain.with(match std::env::current_exe() {

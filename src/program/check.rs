@@ -9,29 +9,31 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 
 use wharf::Server;
-use wharf::auth::{UserDefaults, UserFile};
-use wharf::config::{Config, KEYS, Mistake};
+use wharf::config::{Config, Endpoint};
+use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, paths_of};
 use wharf::storage::LocalFs;
 
 use super::assemble;
-use super::cli::{Invocation, Places};
+use super::cli::Invocation;
 use super::failure::{USAGE, complain};
+use super::places::Places;
 
 /// Checks; the exit code.
 pub fn run(invocation: &Invocation) -> i32 {
-    let config = &invocation.config;
-    let outcome = look(config, &invocation.places);
+    let settings = &invocation.settings;
+    let outcome = look(settings, &invocation.places);
     // Whoever has closed standard output still gets the code.
-    let text = in_force(config, &invocation.places) + &told(config);
+    let text = in_force(settings, &invocation.places) + &told(settings);
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     match outcome {
         Ok(certificates) => {
-            for (key, what) in advice::all(config, &certificates) {
-                let place = invocation.places.get(key);
-                complain(&match place.filter(|place| **place != format!("--{key}")) {
-                    Some(place) => format!("{place}: warning: {key}: {what}"),
-                    None => format!("wharfd: warning: {key}: {what}"),
-                });
+            for (key, what) in advice::all(settings, &certificates) {
+                let place = invocation.places.of(key).unwrap_or("wharfd");
+                let place = match place == format!("--{key}") {
+                    true => "wharfd",
+                    false => place,
+                };
+                complain(&format!("{place}: warning: {key}: {what}"));
             }
             0
         }
@@ -46,8 +48,12 @@ pub fn run(invocation: &Invocation) -> i32 {
 
 /// What the replies to PASV and EPSV say, as comments of the file: to a
 /// client in the local networks and to one elsewhere.
-fn told(config: &Config) -> String {
-    let endpoints = config.listen.iter().chain(&config.listen_ftps);
+fn told(settings: &Settings) -> String {
+    let endpoints = settings
+        .server
+        .listen
+        .iter()
+        .chain(&settings.server.listen_ftps);
     let mut own: Vec<IpAddr> = Vec::new();
     for address in endpoints
         .filter_map(|endpoint| endpoint.resolve().ok())
@@ -66,13 +72,14 @@ fn told(config: &Config) -> String {
     if own.is_empty() {
         return String::new();
     }
-    let ports = config.own_passive_ports();
+    let ports = daemon::own_passive_ports(&settings.server);
     let mut text = format!(
         "\n# What clients are told, with a PORT of {}-{} (P1*256+P2)\n",
         ports.first, ports.last
     );
     let elsewhere = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
-    let local = config
+    let local = settings
+        .server
         .passive_local_networks
         .iter()
         .map(|network| network.address());
@@ -80,7 +87,7 @@ fn told(config: &Config) -> String {
     for own in own {
         for (who, peer) in [("LAN", local), ("WAN", Some(elsewhere))] {
             let Some(peer) = peer else { continue };
-            let address = config.told_address(own, peer, advice::resolve);
+            let address = daemon::told_address(&settings.server, own, peer, advice::resolve);
             let passive = match address.map(|address| address.octets()) {
                 Some([a, b, c, d]) => format!("PASV 227 ({a},{b},{c},{d},P1,P2), "),
                 None => String::new(),
@@ -106,7 +113,7 @@ fn outward() -> Ipv4Addr {
 
 /// Every key with its values, as lines that can be read again; a comment
 /// says where a value is from, and what is not set is a comment.
-fn in_force(config: &Config, places: &Places) -> String {
+fn in_force(settings: &Settings, places: &Places) -> String {
     let mut text = String::new();
     let mut section = None;
     for key in KEYS {
@@ -114,10 +121,10 @@ fn in_force(config: &Config, places: &Places) -> String {
             section = Some(key.section);
             text.push_str(&format!("\n# {:?}\n", key.section));
         }
-        if let Some(place) = places.get(key.name) {
+        if let Some(place) = places.of(key.name) {
             text.push_str(&format!("# from {place}:\n"));
         }
-        let values = key.shown(config);
+        let values = key.shown(settings);
         if values.is_empty() {
             text.push_str(&format!("# {}\n", key.name));
         }
@@ -129,87 +136,40 @@ fn in_force(config: &Config, places: &Places) -> String {
 }
 
 /// The certificates with the days that are left, or what is wrong.
-fn look(config: &Config, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mistake>> {
+fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mistake>> {
     let mut found = Vec::new();
-    let mut complain = |keys: &[&str], what: String| {
-        // The place of the first of the keys that somebody has set.
-        let place = keys.iter().find_map(|key| Some((key, places.get(*key)?)));
-        found.push(match place {
-            Some((key, place)) => Mistake {
-                place: place.clone(),
-                what: format!("{key}: {what}"),
-            },
-            None => Mistake {
-                place: "wharfd".into(),
-                what,
-            },
-        });
+    let mut complain = |key: &Key, what: String| {
+        found.push(places.mistake(key.name, format!("{}: {what}", key.name)));
     };
-    if let Some(directory) = &config.program.anonymous
-        && let Err(error) = LocalFs::open(directory)
-    {
-        complain(&["anonymous"], format!("{}: {error}", directory.display()));
-    }
-    if let Some(path) = &config.program.users
-        && let Err(error) = UserFile::open(path, UserDefaults::default())
-    {
-        // It names the file and the line itself.
-        complain(&["users"], error.to_string());
-    }
-    for (key, path) in [
-        ("transfer-log", &config.program.transfer_log),
-        ("log-file", &config.program.log_file),
-        ("pid-file", &config.program.pid_file),
-    ] {
-        let above = path.as_ref().and_then(|path| path.parent());
-        if let Some(above) = above
-            && !above.as_os_str().is_empty()
-            && !above.is_dir()
-        {
-            complain(&[key], format!("{} is no directory", above.display()));
+    for (key, path) in paths_of(Names::DirectoryServed, settings) {
+        if let Err(error) = LocalFs::open(&path) {
+            complain(key, format!("{}: {error}", path.display()));
         }
     }
-    for (key, endpoints) in [
-        ("listen", &config.listen),
-        ("listen-ftps", &config.listen_ftps),
-        ("listen-sftp", &config.listen_sftp),
-        ("listen-health", &config.listen_health),
-    ] {
-        for endpoint in endpoints {
-            if let Err(error) = endpoint.resolve() {
-                complain(&[key], format!("{endpoint}: {error}"));
+    for (key, path) in paths_of(Names::FileWritten, settings) {
+        let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+        if let Some(above) = above.filter(|above| !above.is_dir()) {
+            complain(key, format!("{} is no directory", above.display()));
+        }
+    }
+    for key in KEYS.iter().filter(|key| key.names == Names::Port) {
+        for endpoint in key.shown(settings) {
+            if let Ok(parsed) = endpoint.parse::<Endpoint>()
+                && let Err(error) = parsed.resolve()
+            {
+                complain(key, format!("{endpoint}: {error}"));
             }
         }
     }
     if !found.is_empty() {
         return Err(found);
     }
-    let outcome = assemble::authenticator(config).and_then(|chain| {
-        Server::new(without_new_keys(config), chain)
+    let outcome = assemble::authenticator(settings).and_then(|users| {
+        Server::new(without_new_keys(&settings.server), users)
             .check()
             .map_err(|error| error.to_string())
     });
-    outcome.map_err(|what| {
-        let place = [
-            "tls-cert",
-            "tls-key",
-            "host-key",
-            "ssh-kex",
-            "ssh-host-key-algorithm",
-            "ssh-cipher",
-            "ssh-mac",
-            "ssh-public-key-algorithm",
-            "listen-ftps",
-            "listen-sftp",
-            "node",
-        ]
-        .iter()
-        .find_map(|key| places.get(*key));
-        vec![Mistake {
-            place: place.cloned().unwrap_or_else(|| "wharfd".into()),
-            what,
-        }]
-    })
+    outcome.map_err(|what| vec![places.blame(what, settings)])
 }
 
 /// The settings without the keys that the start would make: made by whoever

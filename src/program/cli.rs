@@ -1,14 +1,15 @@
 //! The command line: the keys of the configuration as flags, and the few
 //! words that are the program's own.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 
 use getopts::{HasArg, Matches, Occur, Options};
-use wharf::config::{
-    Config, Endpoint, KEYS, Mistake, PROFILES, Profile, Source, environment_name, nearest,
-    read_file,
+use wharf::config::Endpoint;
+use wharf::daemon::{
+    KEYS, Mistake, PROFILES, Profile, Settings, Source, environment_name, nearest, read_file,
 };
+
+use super::places::Places;
 
 /// Flags that are no keys: short, long, value, help.
 const OWN: &[(&str, &str, &str, &str)] = &[
@@ -48,15 +49,12 @@ pub enum Wish {
     Print(String),
 }
 
-/// Where the values in force were given, by key; defaults are not in it.
-pub type Places = HashMap<&'static str, String>;
-
 /// Settings and the program's own flags.
 pub struct Invocation {
     /// The command line they came from, to read them again.
     pub arguments: Vec<String>,
     /// Everything that was set.
-    pub config: Config,
+    pub settings: Settings,
     /// Where it was set.
     pub places: Places,
     /// Only check.
@@ -92,9 +90,9 @@ pub fn read(
     if matches.opt_present("version") {
         return Ok(Wish::Print(version()));
     }
-    let mut config = Config::default();
+    let mut settings = Settings::default();
     let mut mistakes = Vec::new();
-    let mut places = Places::new();
+    let mut places = Places::default();
     let environment: Vec<_> = environment.collect();
     let file = matches.opt_str("config").or_else(|| {
         let variable = environment
@@ -105,7 +103,7 @@ pub fn read(
     // The weakest first.
     let mut sources = Vec::new();
     if let Some(file) = file {
-        config.program.config_file = Some(PathBuf::from(&file));
+        settings.config_file = Some(PathBuf::from(&file));
         match read_file(&PathBuf::from(file)) {
             Ok(source) => sources.push(source),
             Err(mistake) => mistakes.push(mistake),
@@ -123,19 +121,19 @@ pub fn read(
         .rev()
         .find_map(|source| source.value("profile"));
     if let Some(profile) = named.and_then(Profile::find) {
-        sources.insert(0, profile.source());
+        sources.insert(0, Source::from(profile));
     }
     for source in sources {
         for (key, place) in source.places() {
-            places.insert(key, place.to_owned());
+            places.put(key, place);
         }
-        source.apply(&mut config, &mut mistakes);
+        source.apply(&mut settings, &mut mistakes);
     }
     match &matches.free[..] {
         [] => {}
         [directory] => {
-            config.program.anonymous = Some(directory.into());
-            places.insert("anonymous", "DIR".into());
+            settings.anonymous = Some(directory.into());
+            places.put("anonymous", "DIR");
         }
         [_, second, ..] => mistakes.extend(usage(format!(
             "one DIR at most, not also '{}'",
@@ -145,11 +143,12 @@ pub fn read(
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
+    let server = &mut settings.server;
     let default_listen =
-        config.listen.is_empty() && config.listen_ftps.is_empty() && config.listen_sftp.is_empty();
+        server.listen.is_empty() && server.listen_ftps.is_empty() && server.listen_sftp.is_empty();
     if default_listen {
         // Nobody is surprised by a port that only this machine reaches.
-        config.listen = ["127.0.0.1", "::1"]
+        server.listen = ["127.0.0.1", "::1"]
             .map(|host| Endpoint {
                 host: host.into(),
                 port: 2121,
@@ -158,7 +157,7 @@ pub fn read(
     }
     Ok(Wish::Serve(Box::new(Invocation {
         arguments: arguments.to_vec(),
-        config,
+        settings,
         places,
         check: matches.opt_present("check"),
         inetd: matches.opt_present("inetd"),

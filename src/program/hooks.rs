@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use wharf::config::Program;
+use wharf::daemon::Settings;
 use wharf::session::events::{Event, Events, Who};
 use wharf::session::log_context::LogContext;
 use wharf::sync::{Swap, unpoisoned};
@@ -53,25 +53,25 @@ struct Programs {
 }
 
 impl Programs {
-    fn of(program: &Program) -> Self {
+    fn of(settings: &Settings) -> Self {
         Programs {
-            upload: program.on_upload.clone(),
-            login: program.on_login.clone(),
-            delete: program.on_delete.clone(),
-            timeout: program.hook_timeout,
+            upload: settings.on_upload.clone(),
+            login: settings.on_login.clone(),
+            delete: settings.on_delete.clone(),
+            timeout: settings.hook_timeout,
         }
     }
 }
 
 impl Hooks {
     /// The hooks that the settings name; `None` without any.
-    pub fn new(program: &Program) -> Option<Arc<Self>> {
-        if !program.starts_programs() {
+    pub fn new(settings: &Settings) -> Option<Arc<Self>> {
+        if !settings.starts_programs() {
             return None;
         }
         let (queue, waiting) = sync_channel(QUEUE);
         Some(Arc::new(Hooks {
-            programs: Swap::new(Programs::of(program)),
+            programs: Swap::new(Programs::of(settings)),
             queue: Mutex::new(Some(queue)),
             workers: Mutex::default(),
             waiting: Arc::new(Mutex::new(waiting)),
@@ -79,8 +79,8 @@ impl Hooks {
     }
 
     /// Runs the programs of other settings from now on.
-    pub fn change(&self, program: &Program) {
-        self.programs.replace(Programs::of(program));
+    pub fn change(&self, settings: &Settings) {
+        self.programs.replace(Programs::of(settings));
     }
 
     /// Starts the threads that run the programs. Call it when the process is

@@ -1,7 +1,6 @@
 //! Who the daemon is: from root to the user of `--user`, for good.
 
-use wharf::config::Config;
-use wharf::os;
+use wharf::daemon::{Names, Settings, os, paths_of};
 
 use super::failure::Failure;
 
@@ -10,16 +9,16 @@ use super::failure::Failure;
 ///
 /// # Errors
 /// No such user, or the system does not let us.
-pub fn settle(config: &Config) -> Result<(), Failure> {
-    if let Some(name) = &config.program.user {
-        become_user(name, config)?;
-    } else if rustix::process::geteuid().is_root() && !config.program.system_users {
+pub fn settle(settings: &Settings) -> Result<(), Failure> {
+    if let Some(name) = &settings.user {
+        become_user(name, settings)?;
+    } else if rustix::process::geteuid().is_root() && !settings.system_users {
         log::info!(
             "running as root; with --user NAME wharfd gives that up after binding its ports"
         );
     }
     // A PAM helper of a daemon without privileges needs setuid unix_chkpwd.
-    if config.program.auth_helper.is_empty()
+    if settings.auth_helper.is_empty()
         && let Err(errno) = rustix::thread::set_no_new_privs(true)
     {
         log::debug!("no_new_privs: {errno}");
@@ -27,7 +26,7 @@ pub fn settle(config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
+fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
     let (uid, gid) = resolve(name)?;
     let own = rustix::process::geteuid();
     if !own.is_root() {
@@ -38,7 +37,7 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
             ))),
         };
     }
-    if config.program.system_users {
+    if settings.system_users {
         return Err(Failure::usage(
             "system-users need root, to act as each of them on their files; leave user out",
         ));
@@ -54,14 +53,12 @@ fn become_user(name: &str, config: &Config) -> Result<(), Failure> {
             "user {name}: the way back to root is open"
         )));
     }
-    let read_again = (config.program.users.iter())
-        .chain(&config.program.config_file)
-        .chain(&config.tls_cert)
-        .chain(&config.tls_key)
-        .chain(&config.tls_key_password_file)
-        .chain(&config.tls_client_ca);
-    for path in read_again {
-        if let Err(error) = std::fs::File::open(path) {
+    let read_again = paths_of(Names::FileRead, settings).into_iter();
+    let read_again = read_again.map(|(_, path)| path);
+    for path in read_again.chain(settings.config_file.clone()) {
+        if let Err(error) = std::fs::File::open(&path)
+            && error.kind() == std::io::ErrorKind::PermissionDenied
+        {
             log::warn!(
                 "{} can't be read again as user {name}: {error}; changes need a restart",
                 path.display()

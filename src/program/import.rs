@@ -8,7 +8,7 @@ mod vsftpd;
 
 use std::path::Path;
 
-use wharf::config::{Config, Key, Mistake, Source};
+use wharf::daemon::{Key, Mistake, Settings, Source};
 
 use super::failure::{Failure, USAGE};
 
@@ -174,7 +174,7 @@ impl Found {
     fn set(&mut self, key: &'static str, value: impl Into<String>) {
         let value = value.into();
         match Key::find(key) {
-            Some(row) if !row.repeats() => {
+            Some(row) if !row.repeats => {
                 self.settings.retain(|(other, _)| *other != key);
                 self.settings.push((key, value));
             }
@@ -265,7 +265,7 @@ impl Found {
             source.add(key, value, (*key).into());
         }
         let mut mistakes = Vec::new();
-        source.apply(&mut Config::default(), &mut mistakes);
+        source.apply(&mut Settings::default(), &mut mistakes);
         mistakes
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use wharf::Protocol;
-use wharf::config::Config;
+use wharf::daemon::Settings;
 use wharf::os::{Inherited, SignalSet};
 use wharf::session::events::Events;
 use wharf::session::identity::Manner;
@@ -20,18 +20,18 @@ use super::hooks::Hooks;
 use super::{assemble, identity, landlock, logging};
 
 /// Serves the connection on descriptor 0.
-pub fn run(config: Config) -> i32 {
+pub fn run(settings: Settings) -> i32 {
     match standard_input() {
-        Ok(socket) => run_on(socket, config),
+        Ok(socket) => run_on(socket, settings),
         Err(failure) => failure.tell(),
     }
 }
 
 /// Serves a connection; the exit code.
-pub fn run_on(socket: OwnedFd, mut config: Config) -> i32 {
+pub fn run_on(socket: OwnedFd, mut settings: Settings) -> i32 {
     // The connection stands for us; a word to the client is the protocol's.
     let last_word = socket.try_clone();
-    match prepare_and_serve(socket, &mut config) {
+    match prepare_and_serve(socket, &mut settings) {
         Ok(()) => 0,
         Err(failure) => {
             if let Ok(socket) = last_word {
@@ -43,24 +43,23 @@ pub fn run_on(socket: OwnedFd, mut config: Config) -> i32 {
     }
 }
 
-fn prepare_and_serve(socket: OwnedFd, config: &mut Config) -> Result<(), Failure> {
-    let program = &mut config.program;
-    if is_guarded() && program.log_file.is_none() && !program.syslog {
-        program.syslog = logging::has_syslog();
+fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Failure> {
+    if is_guarded() && settings.log_file.is_none() && !settings.syslog {
+        settings.syslog = logging::has_syslog();
     }
-    logging::start(config).map_err(Failure::usage)?;
+    logging::start(settings).map_err(Failure::usage)?;
     // "Everybody called wharfd, read your settings again" is not meant for
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let mut server = assemble::server(config)?.0.with_manner(Manner::Process);
-    identity::settle(config)?;
-    let hooks = Hooks::new(&config.program);
+    let mut server = assemble::server(settings)?.0.with_manner(Manner::Process);
+    identity::settle(settings)?;
+    let hooks = Hooks::new(&settings);
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
-    landlock::refuse_system_calls(config)?;
+    landlock::refuse_system_calls(settings)?;
     // Nothing of the connection stays on the standard descriptors.
     silence(|null| {
         rustix::stdio::dup2_stdin(null)?;

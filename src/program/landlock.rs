@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use wharf::auth::user_file;
-use wharf::config::{Config, Sandbox};
-use wharf::os::Landlock;
+use wharf::config::Endpoint;
+use wharf::daemon::os::Landlock;
+use wharf::daemon::{self, KEYS, Names, Sandbox, Settings, paths_of, user_file};
 
 use super::failure::Failure;
 
@@ -69,7 +69,7 @@ pub struct Domain {
 impl Domain {
     /// Says what other settings need and the rules in force do not allow:
     /// rules can't be taken back.
-    pub fn warn_about(&self, config: &Config) {
+    pub fn warn_about(&self, settings: &Settings) {
         let Some((paths, ports)) = &self.reach else {
             return;
         };
@@ -78,7 +78,7 @@ impl Domain {
             let path = real.as_ref().unwrap_or(path);
             paths.iter().any(|allowed| path.starts_with(allowed))
         };
-        let wanted = [served(config), read_only(config), written(config)].concat();
+        let wanted = [served(settings), read_only(settings), written(settings)].concat();
         let mut missing: Vec<String> = (wanted.iter())
             .filter(|path| !reached(path))
             .map(|path| path.display().to_string())
@@ -86,7 +86,7 @@ impl Domain {
         missing.sort();
         missing.dedup();
         if !ports.is_empty() {
-            let new: Vec<u16> = bound(config).difference(ports).copied().collect();
+            let new: Vec<u16> = bound(settings).difference(ports).copied().collect();
             if let [first, .., last] | [first @ last] = &new[..] {
                 missing.push(format!("ports {first}-{last}"));
             }
@@ -105,8 +105,8 @@ impl Domain {
 ///
 /// # Errors
 /// It can't be done although the settings insist.
-pub fn apply(config: &Config) -> Result<Domain, Failure> {
-    let wish = config.program.landlock;
+pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
+    let wish = settings.landlock;
     let off = |why: &str| match wish {
         Sandbox::Yes => Err(Failure::usage(format!("landlock yes: {why}"))),
         _ => {
@@ -119,18 +119,18 @@ pub fn apply(config: &Config) -> Result<Domain, Failure> {
     }
     if wish == Sandbox::Auto {
         // Programs that we start would be shut in with us.
-        if !config.program.auth_helper.is_empty() || config.program.starts_programs() {
+        if !settings.auth_helper.is_empty() || settings.starts_programs() {
             return off("helper and hooks would be restricted, too");
         }
-        if config.program.system_users {
+        if settings.system_users {
             return off("homes of system users are not known beforehand");
         }
-        if config.program.users.is_some() && entries(config).is_empty() {
+        if settings.users.is_some() && entries(settings).is_empty() {
             return off("there are no users yet, and their homes are not known");
         }
         // A rule holds for an inode, and such a file system may get new ones
         // while it is mounted, as GlusterFS does when its volume is changed.
-        if let Some(tree) = served(config).iter().find(|tree| is_fuse(tree)) {
+        if let Some(tree) = served(settings).iter().find(|tree| is_fuse(tree)) {
             return off(&format!("{} is on FUSE", tree.display()));
         }
     }
@@ -138,7 +138,7 @@ pub fn apply(config: &Config) -> Result<Domain, Failure> {
         Some(version) if version >= 2 => version,
         _ => return off("this kernel has no Landlock, or its first version"),
     };
-    match restrict(config, version) {
+    match restrict(settings, version) {
         Ok(domain) => {
             log::debug!("landlock version {version} is in force");
             Ok(domain)
@@ -151,8 +151,8 @@ pub fn apply(config: &Config) -> Result<Domain, Failure> {
 ///
 /// # Errors
 /// It can't be done although the settings insist.
-pub fn refuse_system_calls(config: &Config) -> Result<(), Failure> {
-    let wish = config.program.sandbox;
+pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
+    let wish = settings.sandbox;
     let off = |why: &str| match wish {
         Sandbox::Yes => Err(Failure::usage(format!("sandbox yes: {why}"))),
         _ => {
@@ -163,7 +163,7 @@ pub fn refuse_system_calls(config: &Config) -> Result<(), Failure> {
     if wish == Sandbox::No {
         return Ok(());
     }
-    if !config.program.auth_helper.is_empty() || config.program.starts_programs() {
+    if !settings.auth_helper.is_empty() || settings.starts_programs() {
         return off("helper and hooks are programs that must be started");
     }
     match wharf::os::refuse_system_calls() {
@@ -177,15 +177,15 @@ fn is_fuse(path: &Path) -> bool {
     rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u32 == 0x6573_5546)
 }
 
-fn restrict(config: &Config, version: u32) -> std::io::Result<Domain> {
+fn restrict(settings: &Settings, version: u32) -> std::io::Result<Domain> {
     let handled = ALL_2 | if version >= 3 { TRUNCATE } else { 0 };
-    let ports = match bound(config) {
+    let ports = match bound(settings) {
         ports if version >= 4 && ports.len() <= PORTS_MAX => ports,
         _ => BTreeSet::new(),
     };
     // Clients choose the ports of active data connections; where there are
     // none, nothing is connected to but a name server.
-    let network = match (ports.is_empty(), config.active_mode) {
+    let network = match (ports.is_empty(), settings.server.active_mode) {
         (true, _) => 0,
         (false, true) => BIND,
         (false, false) => BIND | CONNECT,
@@ -214,11 +214,11 @@ fn restrict(config: &Config, version: u32) -> std::io::Result<Domain> {
         reach.push(std::fs::canonicalize(path).unwrap_or_else(|_| path.into()));
         rules.allow(&opened, access & possible)
     };
-    for path in system(config).into_iter().chain(read_only(config)) {
+    for path in system(settings).into_iter().chain(read_only(settings)) {
         allow(&path, READ | EXECUTE)?;
     }
     allow(Path::new("/dev/null"), handled)?;
-    for path in served(config).into_iter().chain(written(config)) {
+    for path in served(settings).into_iter().chain(written(settings)) {
         allow(&path, handled & !EXECUTE)?;
     }
     rules.enforce()?;
@@ -229,19 +229,11 @@ fn restrict(config: &Config, version: u32) -> std::io::Result<Domain> {
 
 /// The ports that may be bound: those of listeners and of passive data
 /// connections, and 0 for active ones.
-fn bound(config: &Config) -> BTreeSet<u16> {
-    let listeners = [
-        &config.listen,
-        &config.listen_ftps,
-        &config.listen_sftp,
-        &config.listen_health,
-        &config.program.listen_metrics,
-    ];
-    let own = listeners
-        .into_iter()
-        .flatten()
-        .map(|endpoint| endpoint.port);
-    let passive = config.own_passive_ports();
+fn bound(settings: &Settings) -> BTreeSet<u16> {
+    let rows = KEYS.iter().filter(|key| key.names == Names::Port);
+    let listeners = rows.flat_map(|key| key.shown(settings));
+    let own = listeners.filter_map(|text| Some(text.parse::<Endpoint>().ok()?.port));
+    let passive = daemon::own_passive_ports(&settings.server);
     own.chain(passive.first..=passive.last).chain([0]).collect()
 }
 
@@ -249,9 +241,9 @@ fn bound(config: &Config) -> BTreeSet<u16> {
 /// passwords of the system gets the entries of /etc without its secrets; one
 /// that is replaced later is out of reach then. From all others the modes of
 /// those files keep them.
-fn system(config: &Config) -> Vec<PathBuf> {
-    let stays_root = rustix::process::geteuid().is_root() && config.program.user.is_none();
-    let whole = !stays_root || config.program.system_users;
+fn system(settings: &Settings) -> Vec<PathBuf> {
+    let stays_root = rustix::process::geteuid().is_root() && settings.user.is_none();
+    let whole = !stays_root || settings.system_users;
     let mut found = Vec::new();
     for place in SYSTEM.iter().map(Path::new) {
         match std::fs::read_dir(place) {
@@ -268,27 +260,15 @@ fn system(config: &Config) -> Vec<PathBuf> {
 
 /// Files that are read again: by their directories, because they are replaced
 /// by renaming.
-fn read_only(config: &Config) -> Vec<PathBuf> {
-    let program = &config.program;
-    let files = program
-        .users
-        .iter()
-        .chain(&program.config_file)
-        .chain(&config.tls_cert)
-        .chain(&config.tls_key)
-        .chain(&config.tls_key_password_file)
-        .chain(&config.tls_client_ca)
-        .chain(&config.host_key)
-        .chain(&config.drain_file);
-    let mut found: Vec<PathBuf> = files.flat_map(|path| directories_to(path)).collect();
-    for entry in entries(config) {
-        found.extend(
-            entry
-                .options
-                .keys
-                .iter()
-                .flat_map(|path| directories_to(path)),
-        );
+fn read_only(settings: &Settings) -> Vec<PathBuf> {
+    let files = paths_of(Names::FileRead, settings).into_iter();
+    let files = files
+        .map(|(_, path)| path)
+        .chain(settings.config_file.clone());
+    let mut found: Vec<PathBuf> = files.flat_map(|path| directories_to(&path)).collect();
+    for entry in entries(settings) {
+        let keys = entry.options.keys.iter();
+        found.extend(keys.flat_map(|path| directories_to(path)));
     }
     found
 }
@@ -315,26 +295,22 @@ fn directories_to(path: &Path) -> Vec<PathBuf> {
 }
 
 /// Files that are written, or made again: by their directories.
-fn written(config: &Config) -> Vec<PathBuf> {
-    let program = &config.program;
-    let files = program
-        .log_file
-        .iter()
-        .chain(&config.program.transfer_log)
-        .chain(&program.pid_file)
-        .chain(&program.control_socket)
-        .chain(&program.metrics_file);
-    let mut found: Vec<PathBuf> = files.map(|path| directory_of(path)).collect();
-    found.extend(config.shared_dir.clone());
-    found.extend(config.state_dir.clone());
+fn written(settings: &Settings) -> Vec<PathBuf> {
+    let files = paths_of(Names::FileWritten, settings).into_iter();
+    let mut found: Vec<PathBuf> = files.map(|(_, path)| directory_of(&path)).collect();
+    let directories = paths_of(Names::DirectoryWritten, settings);
+    found.extend(directories.into_iter().map(|(_, path)| path));
+    // What was made there is read again, wherever it is by default.
+    found.extend(daemon::state_dir(&settings.server));
     found
 }
 
 /// The trees. A user who is added later mostly has a home beside those of the
 /// others, so it is the directories that hold homes; `/` never counts as one.
-fn served(config: &Config) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = config.program.anonymous.iter().cloned().collect();
-    for entry in entries(config) {
+fn served(settings: &Settings) -> Vec<PathBuf> {
+    let trees = paths_of(Names::DirectoryServed, settings).into_iter();
+    let mut found: Vec<PathBuf> = trees.map(|(_, path)| path).collect();
+    for entry in entries(settings) {
         match entry.home.parent() {
             Some(parent) if parent != Path::new("/") => found.push(parent.into()),
             _ => found.push(entry.home.clone()),
@@ -344,14 +320,9 @@ fn served(config: &Config) -> Vec<PathBuf> {
     found
 }
 
-fn entries(config: &Config) -> Vec<user_file::Entry> {
+fn entries(settings: &Settings) -> Vec<user_file::Entry> {
     let read = |path: &PathBuf| std::fs::read(path).ok();
-    let text = config
-        .program
-        .users
-        .as_ref()
-        .and_then(read)
-        .unwrap_or_default();
+    let text = settings.users.as_ref().and_then(read).unwrap_or_default();
     user_file::parse(&text).unwrap_or_default()
 }
 

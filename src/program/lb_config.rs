@@ -61,7 +61,8 @@ fn text(arguments: &[String]) -> Result<String, Vec<String>> {
     if invocation.default_listen {
         return Err(usage("--listen, --listen-ftps or --listen-sftp is missing"));
     }
-    let site = Site::new(&invocation.config, nodes).map_err(|failure| vec![failure.what])?;
+    let site =
+        Site::new(&invocation.settings.server, nodes).map_err(|failure| vec![failure.what])?;
     Ok(write(&site))
 }
 

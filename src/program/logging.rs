@@ -11,8 +11,7 @@ use std::time::SystemTime;
 use env_logger::{Builder, Target};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
-use wharf::Config;
-use wharf::config::LogFormat;
+use wharf::daemon::{LogFormat, Settings};
 use wharf::session::log_context::{self, LogContext};
 use wharf::time::Utc;
 
@@ -40,19 +39,19 @@ struct Look {
 }
 
 impl Look {
-    fn of(config: &Config) -> Self {
+    fn of(settings: &Settings) -> Self {
         Look {
-            format: config.program.log_format,
-            node: config.own_name(),
+            format: settings.log_format,
+            node: wharf::daemon::own_name(&settings.server),
         }
     }
 }
 
 impl Logs {
     /// Takes on level, format and name of other settings.
-    pub fn change(&self, config: &Config) {
-        log::set_max_level(config.program.log_level);
-        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(config);
+    pub fn change(&self, settings: &Settings) {
+        log::set_max_level(settings.log_level);
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(settings);
     }
 
     /// Opens the file again by its name, after it was rotated away; on
@@ -73,14 +72,13 @@ impl Logs {
 ///
 /// # Errors
 /// A log file that can't be opened, or no syslogd, as a sentence.
-pub fn start(config: &Config) -> Result<Logs, String> {
-    let settings = &config.program;
+pub fn start(settings: &Settings) -> Result<Logs, String> {
     let mut builder = Builder::new();
     // The level that counts is that of the log crate, which can change.
     builder.filter_level(log::LevelFilter::Trace);
     let mut logs = Logs {
         file: None,
-        look: Arc::new(RwLock::new(Look::of(config))),
+        look: Arc::new(RwLock::new(Look::of(settings))),
     };
     let mut syslog = false;
     if let Some(path) = &settings.log_file {

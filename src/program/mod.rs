@@ -20,6 +20,7 @@ mod landlock;
 pub mod lb_config;
 pub mod logging;
 pub mod passwd;
+mod places;
 pub mod serve;
 pub mod sftp_server;
 mod signals;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf::config::Config;
+use wharf::daemon::Settings;
 use wharf::session::Services;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
@@ -30,7 +30,7 @@ use super::{control, counters, descriptors, identity, inetd, landlock};
 pub fn run(invocation: Invocation) -> i32 {
     wharf::os::bound_arenas();
     if invocation.inetd {
-        return inetd::run(invocation.config);
+        return inetd::run(invocation.settings);
     }
     let handed = match systemd::sockets() {
         Ok(handed) => handed,
@@ -40,7 +40,7 @@ pub fn run(invocation: Invocation) -> i32 {
     for socket in handed {
         match socket {
             Handed::Listener(listener, name) => listeners.push((listener, name)),
-            Handed::Connection(socket) => return inetd::run_on(socket, invocation.config),
+            Handed::Connection(socket) => return inetd::run_on(socket, invocation.settings),
         }
     }
     match start(invocation, listeners) {
@@ -56,7 +56,7 @@ const QUIET: Duration = Duration::from_secs(60);
 struct Daemon {
     invocation: Invocation,
     /// The settings as they were given at the start.
-    given: Config,
+    given: Settings,
     signals: Signals,
     running: Running,
     logs: Logs,
@@ -72,43 +72,43 @@ fn start(
     mut invocation: Invocation,
     listeners: Vec<(TcpListener, String)>,
 ) -> Result<Daemon, Failure> {
-    let given = invocation.config.clone();
-    let parent = match invocation.config.program.daemon {
+    let given = invocation.settings.clone();
+    let parent = match invocation.settings.daemon {
         true => Some(background::detach()?),
         false => None,
     };
-    let config = &mut invocation.config;
-    let program = &mut config.program;
-    if parent.is_some() && program.log_file.is_none() && !program.syslog {
-        program.syslog = logging::has_syslog();
-        if !program.syslog {
+    let settings = &mut invocation.settings;
+    if parent.is_some() && settings.log_file.is_none() && !settings.syslog {
+        settings.syslog = logging::has_syslog();
+        if !settings.syslog {
             complain("wharfd: no syslogd listens; without --log-file FILE nothing is logged");
         }
     }
-    let logs = logging::start(config).map_err(Failure::usage)?;
+    let logs = logging::start(settings).map_err(Failure::usage)?;
     let signals =
         Signals::take().map_err(|error| Failure::temporary(format!("taking signals: {error}")))?;
-    descriptors::raise(config.threads)?;
+    descriptors::raise(settings.server.threads)?;
     if !listeners.is_empty() {
-        config.listen.clear();
-        config.listen_ftps.clear();
-        config.listen_sftp.clear();
+        settings.server.listen.clear();
+        settings.server.listen_ftps.clear();
+        settings.server.listen_sftp.clear();
     } else if invocation.default_listen {
         // A machine without IPv6 is served all the same.
-        config
+        settings
+            .server
             .listen
             .retain(|endpoint| endpoint.host != "::1" || TcpListener::bind("[::1]:0").is_ok());
     }
-    let (mut server, transfer_log) = server(config)?;
+    let (mut server, transfer_log) = server(settings)?;
     let counters = Arc::new(Counters::default());
     server = server.with_events(Arc::clone(&counters) as Arc<dyn Events>);
-    let hooks = Hooks::new(&config.program);
+    let hooks = Hooks::new(&settings);
     if let Some(hooks) = &hooks {
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
     for (listener, name) in listeners {
         let protocol = protocol(&name)?;
-        if protocol == Protocol::Sftp && config.host_key.is_empty() {
+        if protocol == Protocol::Sftp && settings.server.host_key.is_empty() {
             return Err(Failure::usage(
                 "a socket is called sftp; SFTP needs --host-key FILE",
             ));
@@ -116,15 +116,15 @@ fn start(
         server = server.with_listener(listener, protocol);
     }
     let server = server.bind().map_err(failure)?;
-    let pid_file = match &config.program.pid_file {
+    let pid_file = match &settings.pid_file {
         Some(path) => Some(PidFile::write(path)?),
         None => None,
     };
-    let helpers = Helpers::bind(config)?;
+    let helpers = Helpers::bind(settings)?;
     let fingerprints = server.fingerprints();
-    identity::settle(config)?;
-    let domain = landlock::apply(config)?;
-    landlock::refuse_system_calls(config)?;
+    identity::settle(settings)?;
+    let domain = landlock::apply(settings)?;
+    landlock::refuse_system_calls(settings)?;
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
     }
@@ -136,7 +136,7 @@ fn start(
         true => print_ports(running.addresses()),
         false => tell(
             running.addresses(),
-            config.program.anonymous.as_deref(),
+            settings.anonymous.as_deref(),
             &fingerprints,
         ),
     }
@@ -167,10 +167,10 @@ struct Helpers {
 }
 
 impl Helpers {
-    fn bind(config: &Config) -> Result<Self, Failure> {
-        let control = config.program.control_socket.as_deref();
+    fn bind(settings: &Settings) -> Result<Self, Failure> {
+        let control = settings.control_socket.as_deref();
         let mut metrics = Vec::new();
-        for endpoint in &config.program.listen_metrics {
+        for endpoint in &settings.listen_metrics {
             let bound = endpoint
                 .resolve()
                 .and_then(|addresses| TcpListener::bind(&addresses[..]));
@@ -224,7 +224,7 @@ fn protocol(name: &str) -> Result<Protocol, Failure> {
 }
 
 impl Daemon {
-    fn serve(self) -> i32 {
+    fn serve(mut self) -> i32 {
         self.beat();
         loop {
             match self.signals.wait(self.interval()) {
@@ -232,7 +232,7 @@ impl Daemon {
                 Some(Signal::Reload) => self.reload(),
                 Some(Signal::Interrupt) => return self.stop(Duration::ZERO),
                 Some(Signal::Terminate) => {
-                    let drain = self.running.services().config().program.drain;
+                    let drain = self.invocation.settings.drain;
                     log::info!(
                         "stopping; transfers may finish for {} seconds",
                         drain.as_secs()
@@ -245,7 +245,7 @@ impl Daemon {
 
     /// How often the main thread has something to do.
     fn interval(&self) -> Duration {
-        let metrics = self.invocation.config.program.metrics_file.as_ref();
+        let metrics = self.invocation.settings.metrics_file.as_ref();
         let metrics = metrics.map(|_| counters::INTERVAL);
         [self.notify.heartbeat(), metrics]
             .into_iter()
@@ -254,7 +254,7 @@ impl Daemon {
     }
 
     fn beat(&self) {
-        if let Some(path) = &self.invocation.config.program.metrics_file
+        if let Some(path) = &self.invocation.settings.metrics_file
             && let Err(error) = self.counters.write(self.running.services(), path)
         {
             log::error!("metrics-file {}: {error}", path.display());
@@ -281,7 +281,7 @@ impl Daemon {
             hooks.finish();
         }
         drop(self.pid_file);
-        if let Some(path) = &self.invocation.config.program.control_socket {
+        if let Some(path) = &self.invocation.settings.control_socket {
             // After giving up root it may have to stay; the next start takes it.
             let _ = std::fs::remove_file(path);
         }

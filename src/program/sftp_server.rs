@@ -66,7 +66,7 @@ pub fn run(arguments: &[String]) -> i32 {
 }
 
 fn serve(flags: &Flags) -> Result<()> {
-    let mut config = flags.config.clone();
+    let mut config = flags.settings.server.clone();
     // As open(2) would: everything but what the umask takes away.
     let umask = flags.umask.unwrap_or_else(current_umask);
     config.file_mode.0 = 0o666 & !umask;
@@ -86,7 +86,7 @@ fn serve(flags: &Flags) -> Result<()> {
     };
     let user = User::new(name.as_str(), Arc::new(files)).with_perms(perms);
     let mut events: Vec<Arc<dyn Events>> = vec![Arc::new(log::Lines)];
-    if let Some(path) = &config.program.transfer_log {
+    if let Some(path) = &flags.settings.transfer_log {
         events.push(Arc::new(TransferLog::open(path)?));
     }
     let services = Arc::new(Services::new(config, Arc::new(AlreadyIn(user)), events));

@@ -35,6 +35,7 @@ use keys::Keys;
 use pool::Pool;
 use secure_shell::HostKeys;
 use shared::Shared;
+pub use state_dir::state_dir;
 
 /// A server that is not running yet.
 pub struct Server {
@@ -346,6 +347,7 @@ impl Running {
         config: Config,
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Prepared<'_>> {
+        let config = config.keeping_what_is_fixed(&self.host.services.config());
         ports_for_all_nodes(&config)?;
         let in_force = Keys {
             tls: self.host.services.tls(),

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::error::{Doing, Error, ErrorKind, Result};
 
-/// The configured directory, or the usual place for this user, if there is one.
-pub fn path(config: &Config) -> Option<PathBuf> {
+/// The directory for keys that the server makes itself: the configured one,
+/// or the usual place for this user, if there is one.
+pub fn state_dir(config: &Config) -> Option<PathBuf> {
     if let Some(directory) = &config.state_dir {
         return Some(directory.clone());
     }
@@ -28,7 +29,7 @@ pub fn path(config: &Config) -> Option<PathBuf> {
 /// # Errors
 /// It can't be made, or there is no usual place.
 pub(super) fn open(config: &Config) -> Result<PathBuf> {
-    let directory = path(config).ok_or_else(|| {
+    let directory = state_dir(config).ok_or_else(|| {
         Error::new(
             ErrorKind::Invalid,
             "there is no place for keys: give --state-dir DIR",

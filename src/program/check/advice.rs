@@ -6,7 +6,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use wharf::auth::user_file::{self, Entry};
-use wharf::config::{Config, ExternalAddress, Network};
+use wharf::config::{ExternalAddress, Network};
+use wharf::daemon::{self, Names, Settings, paths_of};
 
 use super::super::identity;
 
@@ -32,10 +33,10 @@ pub type Advice = (&'static str, String);
 
 /// All advice about settings without mistakes; `certificates` are files with
 /// the days that are left.
-pub fn all(config: &Config, certificates: &[(PathBuf, i64)]) -> Vec<Advice> {
+pub fn all(settings: &Settings, certificates: &[(PathBuf, i64)]) -> Vec<Advice> {
     let mut found = Vec::new();
-    external_address(config, &mut found);
-    passive_range(config, &mut found);
+    external_address(settings, &mut found);
+    passive_range(settings, &mut found);
     for (path, days) in certificates {
         if *days <= DAYS_LEFT {
             found.push((
@@ -44,9 +45,9 @@ pub fn all(config: &Config, certificates: &[(PathBuf, i64)]) -> Vec<Advice> {
             ));
         }
     }
-    readable_by_all(config, &mut found);
-    homes(config, &mut found);
-    programs(config, &mut found);
+    readable_by_all(settings, &mut found);
+    homes(settings, &mut found);
+    programs(settings, &mut found);
     found
 }
 
@@ -64,9 +65,9 @@ fn is_private(address: Ipv4Addr) -> bool {
     networks.any(|network| network.contains(address.into()))
 }
 
-fn external_address(config: &Config, found: &mut Vec<Advice>) {
+fn external_address(settings: &Settings, found: &mut Vec<Advice>) {
     let key = "passive-address";
-    let (address, name) = match &config.passive_address {
+    let (address, name) = match &settings.server.passive_address {
         None => return,
         Some(ExternalAddress::Fixed(address)) => (Some(*address), address.to_string()),
         Some(ExternalAddress::Name(name)) => (resolve(name), name.clone()),
@@ -84,41 +85,30 @@ fn external_address(config: &Config, found: &mut Vec<Advice>) {
     }
 }
 
-fn passive_range(config: &Config, found: &mut Vec<Advice>) {
-    let serves_ftp = !config.listen.is_empty() || !config.listen_ftps.is_empty();
-    let ports = config.own_passive_ports().count();
-    if serves_ftp && !config.shared_data_ports && ports < config.threads {
+fn passive_range(settings: &Settings, found: &mut Vec<Advice>) {
+    let serves_ftp = !settings.server.listen.is_empty() || !settings.server.listen_ftps.is_empty();
+    let ports = daemon::own_passive_ports(&settings.server).count();
+    if serves_ftp && !settings.server.shared_data_ports && ports < settings.server.threads {
         found.push((
             "passive-ports",
             format!(
                 "{ports} ports for up to {} sessions (threads), of which each may want one at a time",
-                config.threads
+                settings.server.threads
             ),
         ));
     }
 }
 
-fn readable_by_all(config: &Config, found: &mut Vec<Advice>) {
-    let with_keys = match config.tls_key.is_empty() {
-        true => ("tls-cert", &config.tls_cert),
-        false => ("tls-key", &config.tls_key),
-    };
-    let files = with_keys
-        .1
-        .iter()
-        .map(|path| (with_keys.0, path))
-        .chain(config.host_key.iter().map(|path| ("host-key", path)))
-        .chain(
-            config
-                .tls_key_password_file
-                .iter()
-                .map(|path| ("tls-key-password-file", path)),
-        )
-        .chain(config.program.users.iter().map(|path| ("users", path)));
-    for (key, path) in files {
-        if std::fs::metadata(path).is_ok_and(|file| file.mode() & 0o004 != 0) {
+fn readable_by_all(settings: &Settings, found: &mut Vec<Advice>) {
+    for (key, path) in paths_of(Names::FileRead, settings) {
+        // The key is in the certificate's file, unless it has one of its own.
+        let public = key.name == "tls-cert" && !settings.server.tls_key.is_empty();
+        if key.is_secret
+            && !public
+            && std::fs::metadata(&path).is_ok_and(|file| file.mode() & 0o004 != 0)
+        {
             found.push((
-                key,
+                key.name,
                 format!(
                     "{} can be read by everybody on this machine: chmod o-r {0}",
                     path.display()
@@ -137,8 +127,8 @@ struct Actor {
 
 impl Actor {
     /// The user that the daemon becomes, or stays.
-    fn daemon(config: &Config) -> Self {
-        let named = config.program.user.as_deref();
+    fn daemon(settings: &Settings) -> Self {
+        let named = settings.user.as_deref();
         let own = rustix::process::geteuid();
         match named.filter(|_| own.is_root()).map(identity::resolve) {
             Some(Ok((uid, gid))) => Actor {
@@ -194,15 +184,15 @@ impl Actor {
     }
 }
 
-fn homes(config: &Config, found: &mut Vec<Advice>) {
-    let daemon = Actor::daemon(config);
-    if let Some(directory) = &config.program.anonymous
+fn homes(settings: &Settings, found: &mut Vec<Advice>) {
+    let daemon = Actor::daemon(settings);
+    if let Some(directory) = &settings.anonymous
         && let Ok(directory) = std::path::absolute(directory)
         && let Some(trouble) = daemon.trouble(&directory)
     {
         found.push(("anonymous", trouble));
     }
-    let Some(path) = &config.program.users else {
+    let Some(path) = &settings.users else {
         return;
     };
     // Mistakes in it have been told already.
@@ -231,26 +221,17 @@ fn homes(config: &Config, found: &mut Vec<Advice>) {
     }
 }
 
-fn programs(config: &Config, found: &mut Vec<Advice>) {
-    let program = &config.program;
-    // Without a slash it is looked for in PATH.
-    let helper = config
-        .program
-        .auth_helper
-        .first()
-        .filter(|path| path.contains('/'));
-    let helper = helper.map(PathBuf::from);
-    let hooks = [
-        ("auth-helper", &helper),
-        ("on-upload", &program.on_upload),
-        ("on-login", &program.on_login),
-        ("on-delete", &program.on_delete),
-    ];
-    for (key, path) in hooks {
-        if let Some(path) = path
-            && !std::fs::metadata(path).is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
+fn programs(settings: &Settings, found: &mut Vec<Advice>) {
+    let mut programs = paths_of(Names::Program, settings);
+    // The other words of the same option are arguments.
+    programs.dedup_by_key(|(key, _)| key.name);
+    for (key, path) in programs {
+        // Without a slash it is looked for in PATH.
+        if path.components().count() > 1
+            && !std::fs::metadata(&path)
+                .is_ok_and(|file| file.is_file() && file.mode() & 0o111 != 0)
         {
-            found.push((key, format!("{} is no program", path.display())));
+            found.push((key.name, format!("{} is no program", path.display())));
         }
     }
 }
@@ -258,14 +239,14 @@ fn programs(config: &Config, found: &mut Vec<Advice>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wharf::config::Key;
+    use wharf::daemon::Key;
 
-    fn config(settings: &[(&str, &str)]) -> Config {
-        let mut config = Config::default();
-        for (key, value) in settings {
-            Key::find(key).unwrap().set(&mut config, value).unwrap();
+    fn with(given: &[(&str, &str)]) -> Settings {
+        let mut settings = Settings::default();
+        for (key, value) in given {
+            Key::find(key).unwrap().set(&mut settings, value).unwrap();
         }
-        config
+        settings
     }
 
     /// A label that is too long is refused without asking the DNS.
@@ -274,7 +255,7 @@ mod tests {
     #[test]
     fn settings_that_do_not_do_what_is_meant() {
         let listen = ("listen", "2121");
-        for (settings, days, want) in [
+        for (given, days, want) in [
             (&[listen][..], 60, None),
             (&[listen, ("passive-address", "8.8.8.8")], 60, None),
             (
@@ -336,13 +317,13 @@ mod tests {
                 Some(("anonymous", "/nonexistent: ")),
             ),
         ] {
-            let found = all(&config(settings), &[("cert.pem".into(), days)]);
+            let found = all(&with(given), &[("cert.pem".into(), days)]);
             match (&found[..], want) {
                 ([], None) => {}
                 ([(key, what)], Some((want, part))) => {
                     assert!(*key == want && what.contains(part), "{what}");
                 }
-                (found, want) => panic!("{settings:?}: {found:?}, want {want:?}"),
+                (found, want) => panic!("{given:?}: {found:?}, want {want:?}"),
             }
         }
     }

@@ -1,105 +1,86 @@
-//! SIGHUP: settings, users and certificates are read again, and the logs are
-//! opened again. Sessions keep what they began with.
+//! SIGHUP: settings, users, certificates and host keys are read again and put
+//! in force together, or none of them; the logs are opened again. Sessions keep
+//! what they began with.
 
-use wharf::config::{Config, Key};
+use wharf::daemon::{KEYS, Key, Mistake, Reload, Settings};
 
 use super::super::assemble::authenticator;
 use super::super::cli::{self, Wish};
 use super::Daemon;
 
-/// Settings that are looked at once, at the start.
-const AT_START: &[&str] = &[
-    "listen",
-    "listen-ftps",
-    "listen-sftp",
-    "threads",
-    "shared-data-ports",
-    "listen-health",
-    "drain-file",
-    "drain-delay",
-    "shared-dir",
-    "log-file",
-    "syslog",
-    "transfer-log",
-    "daemon",
-    "pid-file",
-    "user",
-    "control-socket",
-    "metrics-file",
-    "listen-metrics",
-    "landlock",
-    "sandbox",
-];
-
-/// The keys of `AT_START` whose values differ, with both.
-fn differences(given: &Config, new: &Config) -> Vec<(&'static str, String, String)> {
-    let shown = |key: &Key, config: &Config| match key.shown(config) {
+/// The options that wait for the next start and whose values differ from
+/// those of this start, with both.
+fn differences(given: &Settings, new: &Settings) -> Vec<(&'static str, String, String)> {
+    let shown = |key: &Key, settings: &Settings| match key.shown(settings) {
         values if values.is_empty() => "nothing".to_owned(),
         values => values.join(" "),
     };
-    AT_START
+    let waiting = KEYS
         .iter()
-        .filter_map(|name| Key::find(name))
+        .filter(|key| key.reload(given) == Reload::AtStart);
+    waiting
         .map(|key| (key.name, shown(key, given), shown(key, new)))
         .filter(|(_, given, new)| given != new)
         .collect()
 }
 
 impl Daemon {
-    /// Reads again what may change while we run; whatever can't be read leaves
-    /// the old in force, and what has to wait for the next start is named.
-    pub(super) fn reload(&self) {
+    /// Reads again what may change while we run. After one mistake everything
+    /// stays as it was; what has to wait for the next start is named.
+    pub(super) fn reload(&mut self) {
         self.notify.reloading();
-        log::info!("reading settings and users again");
+        log::info!("reading settings, users and keys again");
         self.logs.reopen();
         if let Some(log) = &self.transfer_log
             && let Err(error) = log.reopen()
         {
             log::error!("{error}; transfers go on in the old file");
         }
-        match cli::read(&self.invocation.arguments, cli::environment()) {
-            Ok(Wish::Serve(new)) => self.take_on(new.config),
-            Ok(Wish::Print(_)) => {}
-            Err(mistakes) => {
-                for mistake in mistakes {
-                    log::error!("{mistake}; the old settings stay in force");
-                }
+        if let Err(mistakes) = self.read_again() {
+            let more = match mistakes.len() {
+                0 | 1 => String::new(),
+                count => format!(" (and {} more; wharfd --check shows them)", count - 1),
+            };
+            if let Some(first) = mistakes.first() {
+                log::error!("{first}{more}; settings, users and keys stay in force as they were");
             }
         }
         self.notify.ready();
     }
 
-    fn take_on(&self, mut new: Config) {
-        let waiting = differences(&self.given, &new);
-        let in_force = self.running.services().config();
-        for key in AT_START.iter().filter_map(|name| Key::find(name)) {
-            key.copy(&in_force, &mut new);
-        }
-        let prepared = authenticator(&new).and_then(|users| {
-            self.running
-                .prepare(new.clone(), users)
-                .map_err(|error| error.to_string())
-        });
-        let prepared = match prepared {
-            Ok(prepared) => prepared,
-            Err(what) => {
-                log::error!("{what}; the old settings and users stay in force");
-                return;
-            }
+    fn read_again(&mut self) -> Result<(), Vec<Mistake>> {
+        let mut new = match cli::read(&self.invocation.arguments, cli::environment())? {
+            Wish::Serve(new) => new,
+            Wish::Print(_) => return Ok(()),
         };
+        let waiting = differences(&self.given, &new.settings);
+        let in_force = &self.invocation.settings;
+        for key in KEYS {
+            if key.reload(in_force) == Reload::AtStart {
+                key.copy(in_force, &mut new.settings);
+            }
+        }
+        let blame = |what| vec![new.places.blame(what, &new.settings)];
+        let users = authenticator(&new.settings).map_err(blame)?;
+        let prepared = self.running.prepare(new.settings.server.clone(), users);
+        let prepared = prepared.map_err(|error| blame(error.to_string()))?;
+
+        // Nothing fails from here on.
         prepared.apply();
-        self.logs.change(&new);
+        self.logs.change(&new.settings);
         match &self.hooks {
-            Some(hooks) => hooks.change(&new.program),
-            None if new.program.starts_programs() => {
+            Some(hooks) => hooks.change(&new.settings),
+            None if new.settings.starts_programs() => {
                 log::warn!("on-upload, on-login, on-delete: the first hook needs a new start");
             }
             None => {}
         }
-        self.domain.warn_about(&new);
+        self.domain.warn_about(&new.settings);
         for (key, given, new) in waiting {
             log::warn!("{key}: still {given}; {new} needs a new start");
         }
+        self.invocation.settings = new.settings;
+        Ok(())
     }
 }
 
@@ -109,17 +90,17 @@ mod tests {
 
     #[test]
     fn what_waits_for_the_next_start_is_named() {
-        let mut given = Config::default();
-        for name in AT_START {
-            assert!(Key::find(name).is_some(), "{name} is no key");
-        }
+        let mut given = Settings::default();
         let mut new = given.clone();
-        new.idle_timeout = std::time::Duration::from_secs(1);
-        new.banner = "other".into();
+        new.server.idle_timeout = std::time::Duration::from_secs(1);
+        new.server.banner = "other".into();
+        new.server.passive_ports.first = 50000;
         assert_eq!(differences(&given, &new), []);
-        new.threads = 5;
-        new.listen = vec!["2121".parse().unwrap(), "21".parse().unwrap()];
-        given.program.syslog = true;
+        new.server.threads = 5;
+        new.server.listen = vec!["2121".parse().unwrap(), "21".parse().unwrap()];
+        given.syslog = true;
+        given.server.shared_data_ports = true;
+        new.server.shared_data_ports = true;
         let found: Vec<String> = differences(&given, &new)
             .into_iter()
             .map(|(key, given, new)| format!("{key}: {given} {new}"))
@@ -129,6 +110,7 @@ mod tests {
             [
                 "listen: nothing 2121 21",
                 "threads: 200 5",
+                "passive-ports: 49152-65535 50000-65535",
                 "syslog: yes no"
             ]
         );

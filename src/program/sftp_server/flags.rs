@@ -5,12 +5,11 @@ use std::path::PathBuf;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use wharf::auth::Perms;
-use wharf::config::{Config, KEYS, Key, Section, Source};
-use wharf::sftp::RequestSet;
+use wharf::daemon::{KEYS, Key, RequestSet, Settings, Source};
 
 /// What the command line says.
 pub(super) struct Flags {
-    pub(super) config: Config,
+    pub(super) settings: Settings,
     pub(super) root: Option<PathBuf>,
     pub(super) rights: Perms,
     pub(super) start: Option<String>,
@@ -61,23 +60,9 @@ const FACILITIES: [(&str, u8); 11] = [
     ("LOCAL7", 23),
 ];
 
-/// The keys of wharfd.conf(5) that mean something for one user's session.
+/// The options that mean something for one user's session.
 fn keys() -> impl Iterator<Item = &'static Key> {
-    // Each of its processes would count for itself.
-    const QUOTA: [&str; 4] = ["quota-bytes", "quota-files", "quota-full", "retention"];
-    const NO_MEANING: [&str; 5] = [
-        "file-mode",
-        "dir-mode",
-        "deny-commands",
-        "site-symlink",
-        "max-recursion",
-    ];
-    KEYS.iter().filter(|key| match key.section {
-        Section::Files => !NO_MEANING.contains(&key.name) && !QUOTA.contains(&key.name),
-        Section::Limits => key.name.starts_with("session-rate-"),
-        Section::Logging => key.name == "transfer-log",
-        _ => false,
-    })
+    KEYS.iter().filter(|key| key.of_subsystem)
 }
 
 fn options() -> Options {
@@ -110,7 +95,7 @@ fn options() -> Options {
             "RIGHTS",
         );
     for key in keys() {
-        match (key.is_switch(), key.repeats()) {
+        match (key.is_switch(), key.repeats) {
             (true, _) => options.optflag("", key.name, key.help),
             (false, true) => options.optmulti("", key.name, key.help, key.takes),
             (false, false) => options.optopt("", key.name, key.help, key.takes),
@@ -161,7 +146,7 @@ fn flags(matches: &Matches) -> Result<Flags, String> {
         None => Perms::ALL,
     };
     Ok(Flags {
-        config: config(matches)?,
+        settings: settings(matches)?,
         root: matches.opt_str("root").map(PathBuf::from),
         rights,
         start: matches.opt_str("d"),
@@ -183,7 +168,7 @@ fn flags(matches: &Matches) -> Result<Flags, String> {
     })
 }
 
-fn config(matches: &Matches) -> Result<Config, String> {
+fn settings(matches: &Matches) -> Result<Settings, String> {
     let mut source = Source::new();
     for key in keys() {
         let place = || format!("--{}", key.name);
@@ -195,11 +180,11 @@ fn config(matches: &Matches) -> Result<Config, String> {
             }
         }
     }
-    let (mut config, mut mistakes) = (Config::default(), Vec::new());
-    source.apply(&mut config, &mut mistakes);
+    let (mut settings, mut mistakes) = (Settings::default(), Vec::new());
+    source.apply(&mut settings, &mut mistakes);
     match mistakes.first() {
         Some(mistake) => Err(mistake.to_string()),
-        None => Ok(config),
+        None => Ok(settings),
     }
 }
 
@@ -265,7 +250,7 @@ mod tests {
         assert_eq!(flags.allow, RequestSet::ALL);
         let flags = served("--root /srv --rights upload-only --atomic-uploads").unwrap();
         assert_eq!(flags.rights.to_string(), "elamwT");
-        assert!(flags.config.atomic_uploads);
+        assert!(flags.settings.server.atomic_uploads);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wharf::auth::{Authenticator, Chain, Credentials, Perms, Secret, User, UserLimits};
-use wharf::config::{Config, Endpoint, Key};
+use wharf::config::{Config, Endpoint};
+use wharf::daemon::{Key, Settings};
 use wharf::session::events::Events;
 use wharf::storage::{Create, FileSystem, LocalFs, MemoryFs, OpenOptions, VirtualPath, Write};
 use wharf::{Error, ErrorKind, Running, Server};
@@ -47,7 +48,7 @@ impl Authenticator for TestUsers {
 
 /// Settings of a server to start.
 pub struct Builder {
-    config: Config,
+    settings: Settings,
     users: Vec<TestUser>,
     anonymous: Option<Perms>,
     directory: Option<PathBuf>,
@@ -59,7 +60,8 @@ pub struct Builder {
 /// A server with `ann` (password `secret`, every right) and anonymous users
 /// who may read, on an empty file system in memory.
 pub fn server() -> Builder {
-    let mut config = Config::default();
+    let mut settings = Settings::default();
+    let config = &mut settings.server;
     config.listen = ["127.0.0.1", "::1"]
         .map(|host| Endpoint {
             host: host.into(),
@@ -69,7 +71,7 @@ pub fn server() -> Builder {
     config.login_delay = Duration::ZERO;
     config.data_connect_timeout = Duration::from_secs(20);
     Builder {
-        config,
+        settings,
         users: Vec::new(),
         anonymous: None,
         directory: None,
@@ -83,14 +85,14 @@ impl Builder {
     /// Sets a key of the configuration; a second value of a list is one more.
     pub fn set(mut self, key: &str, value: &str) -> Self {
         let row = Key::find(key).unwrap_or_else(|| panic!("no key {key}"));
-        row.set(&mut self.config, value)
+        row.set(&mut self.settings, value)
             .unwrap_or_else(|what| panic!("{key}: {what}"));
         self
     }
 
     /// Changes the configuration directly.
     pub fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        change(&mut self.config);
+        change(&mut self.settings.server);
         self
     }
 
@@ -173,7 +175,7 @@ impl Builder {
         let chain = Chain::new()
             .with(guests)
             .with(TestUsers(self.users, Arc::clone(&files)));
-        let mut server = Server::new(self.config, Arc::new(chain));
+        let mut server = Server::new(self.settings.server, Arc::new(chain));
         for listener in self.events {
             server = server.with_events(listener);
         }

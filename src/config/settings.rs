@@ -1,19 +1,21 @@
-//! What only the daemon looks at: its log and how it runs. An embedding
-//! program has its own ways for these.
+//! Everything that `wharfd` can be told: what the server is told, and the
+//! daemon's own part, for which an embedding program has its own ways.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use log::LevelFilter;
 
+use super::profile::Profile;
 use super::value::{Word, expected, words};
-use super::{Endpoint, Profile};
+use super::{Config, Endpoint};
 use crate::auth::Perms;
 
-/// Settings of the program `wharfd`; the server itself never reads them.
+/// The settings of `wharfd`, a row of [`KEYS`](super::keys::KEYS) each.
 #[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Program {
+pub struct Settings {
+    /// What the server is told; it never sees the others.
+    pub server: Config,
     /// The set of settings that was applied before all others.
     pub profile: Option<&'static Profile>,
     /// The directory that anonymous users see; `None`: no anonymous users.
@@ -74,7 +76,7 @@ pub struct Program {
     pub config_file: Option<PathBuf>,
 }
 
-impl Program {
+impl Settings {
     /// Whether programs of the administrator are started.
     pub fn starts_programs(&self) -> bool {
         let hooks = [&self.on_upload, &self.on_login, &self.on_delete];
@@ -95,9 +97,10 @@ pub enum Sandbox {
 
 words!(Sandbox: "auto" => Sandbox::Auto, "yes" => Sandbox::Yes, "no" => Sandbox::No);
 
-impl Default for Program {
+impl Default for Settings {
     fn default() -> Self {
-        Program {
+        Settings {
+            server: Config::default(),
             profile: None,
             anonymous: None,
             anonymous_rights: Perms::READ_ONLY,
