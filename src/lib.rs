@@ -215,6 +215,7 @@ pub mod daemon {
     pub use crate::config::profile::{PROFILES, Profile};
     pub use crate::config::settings::{LogFormat, Sandbox, Settings};
     pub use crate::config::source::{Mistake, Source, environment_name, nearest, read_file};
+    pub use crate::net::http::{Answer, HttpPort, Request};
     pub use crate::os;
     pub use crate::server::state_dir;
     pub use crate::sftp::RequestSet;

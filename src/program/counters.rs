@@ -2,22 +2,17 @@
 //! node exporter's textfile collector, or over HTTP.
 
 use std::fmt::Write as _;
-use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use wharf::daemon::{Answer, HttpPort};
 use wharf::session::Services;
 use wharf::session::events::{Event, Events, Transferred, Who};
 
 /// Between two writes of the file.
 pub const INTERVAL: Duration = Duration::from_secs(15);
-/// How long a scraper may take to ask, and to take the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest request that is read.
-const REQUEST_MAX: usize = 8192;
 
 /// What has happened since the start.
 #[derive(Default)]
@@ -161,47 +156,16 @@ impl Counters {
     }
 }
 
-/// Answers scrapers, one at a time, for as long as the process lives.
-pub fn serve(listener: &TcpListener, counters: &Arc<Counters>, services: &Arc<Services>) {
+/// Answers scrapers for as long as the process lives.
+pub fn serve(mut port: HttpPort, counters: &Counters, services: &Services) {
     loop {
-        match listener.accept() {
-            // A scraper that goes in the middle is its own trouble.
-            Ok((stream, _)) => drop(answer(stream, || counters.page(services))),
-            Err(error) => {
-                log::error!("listen-metrics: {error}");
-                std::thread::sleep(Duration::from_secs(1));
-            }
-        }
+        port.serve_for(INTERVAL, &|request| match (request.method, request.path) {
+            (b"GET" | b"HEAD", b"/metrics") => Answer {
+                content_type: "text/plain; version=0.0.4; charset=utf-8",
+                ..Answer::text("200 OK", counters.page(services))
+            },
+            (b"GET" | b"HEAD", _) => Answer::text("404 Not Found", "The page is /metrics.\n"),
+            _ => Answer::text("405 Method Not Allowed", ""),
+        });
     }
-}
-
-/// One request of HTTP/1.0: `GET /metrics`.
-fn answer(mut stream: TcpStream, page: impl FnOnce() -> String) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let until = Instant::now() + PATIENCE;
-    let mut request = Vec::new();
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") {
-        let left = until.saturating_duration_since(Instant::now());
-        let mut piece = [0; 1024];
-        stream.set_read_timeout(Some(left.max(Duration::from_millis(1))))?;
-        match stream.read(&mut piece)? {
-            0 => return Ok(()),
-            length => request.extend_from_slice(&piece[..length]),
-        }
-        if request.len() > REQUEST_MAX || left.is_zero() {
-            return Ok(());
-        }
-    }
-    let mut words = request.split(|byte| byte.is_ascii_whitespace());
-    let (status, page) = match (words.next(), words.next()) {
-        (Some(b"GET"), Some(b"/metrics")) => ("200 OK", page()),
-        (Some(b"GET"), _) => ("404 Not Found", "The page is /metrics.\n".into()),
-        _ => ("405 Method Not Allowed", String::new()),
-    };
-    write!(
-        stream,
-        "HTTP/1.0 {status}\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n\
-         Content-Length: {}\r\n\r\n{page}",
-        page.len()
-    )
 }

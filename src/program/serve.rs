@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wharf::daemon::Settings;
+use wharf::daemon::{HttpPort, Settings};
 use wharf::session::Services;
 use wharf::session::events::Events;
 use wharf::session::transfer_log::TransferLog;
@@ -19,7 +19,7 @@ use super::assemble::{failure, server};
 use super::background::{self, PidFile};
 use super::cli::Invocation;
 use super::counters::Counters;
-use super::failure::{Failure, complain, what_to_do};
+use super::failure::{Failure, complain};
 use super::hooks::Hooks;
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
@@ -163,7 +163,7 @@ fn start(
 /// Ports that are not for clients: bound while we may, served by a thread each.
 struct Helpers {
     control: Option<UnixListener>,
-    metrics: Vec<TcpListener>,
+    metrics: Vec<HttpPort>,
 }
 
 impl Helpers {
@@ -171,13 +171,7 @@ impl Helpers {
         let control = settings.control_socket.as_deref();
         let mut metrics = Vec::new();
         for endpoint in &settings.listen_metrics {
-            let bound = endpoint
-                .resolve()
-                .and_then(|addresses| TcpListener::bind(&addresses[..]));
-            metrics.push(bound.map_err(|error| {
-                let hint = what_to_do(error.kind());
-                Failure::temporary(format!("listen-metrics {endpoint}: {error}{hint}"))
-            })?);
+            metrics.push(HttpPort::bind(endpoint).map_err(failure)?);
         }
         Ok(Helpers {
             control: control.map(control::bind).transpose()?,
@@ -199,9 +193,9 @@ impl Helpers {
                 Box::new(move || control::serve(&listener, &services)),
             )?;
         }
-        for listener in self.metrics {
+        for port in self.metrics {
             let (services, counters) = (Arc::clone(services), Arc::clone(counters));
-            let serve = move || counters::serve(&listener, &counters, &services);
+            let serve = move || counters::serve(port, &counters, &services);
             spawn("metrics", Box::new(serve))?;
         }
         Ok(())

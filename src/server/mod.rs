@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::auth::Authenticator;
 use crate::config::Config;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::http::HttpPort;
 use crate::net::listener::{self, Stop};
 use crate::net::passive::SharedPorts;
 use crate::net::socket::Socket;
@@ -30,7 +31,6 @@ use crate::session::{InForce, Phase, Services};
 use crate::sync::Swap;
 use connection::Host;
 pub use connection::Protocol;
-use health::Health;
 use keys::Keys;
 use pool::Pool;
 use secure_shell::HostKeys;
@@ -44,7 +44,7 @@ pub struct Server {
     events: Vec<Arc<dyn Events>>,
     listeners: Vec<(TcpListener, Protocol, Origin)>,
     keys: Option<Keys>,
-    health: Vec<Health>,
+    health: Vec<HttpPort>,
     shared_ports: Option<SharedPorts>,
     manner: Manner,
 }
@@ -100,7 +100,7 @@ impl Server {
             self.shared_ports = Some(SharedPorts::open(config)?);
         }
         for endpoint in &config.listen_health {
-            self.health.push(Health::bind(endpoint)?);
+            self.health.push(HttpPort::bind(endpoint)?);
         }
         self.keys = Some(Keys::load(config)?);
         Ok(self)
@@ -391,17 +391,17 @@ impl Running {
     }
 
     /// The threads that serve no sessions: health checks, the shared directory.
-    fn start_helpers(&mut self, health: Vec<Health>, config: &Config) -> Result<()> {
+    fn start_helpers(&mut self, health: Vec<HttpPort>, config: &Config) -> Result<()> {
         let spawn = |name: &str, work: Box<dyn FnOnce() + Send>| {
             let thread = std::thread::Builder::new()
                 .name(name.into())
                 .stack_size(128 * 1024);
             thread.spawn(work).map(drop).doing("starting a thread")
         };
-        for health in health {
+        for port in health {
             let (leaving, drain_file) = (Arc::clone(&self.leaving), config.drain_file.clone());
-            let serve =
-                move || health.serve(drain_file.as_deref(), || leaving.load(Ordering::Relaxed));
+            let is_over = move || leaving.load(Ordering::Relaxed);
+            let serve = move || health::serve(port, drain_file.as_deref(), is_over);
             spawn("health", Box::new(serve))?;
         }
         if let Some(directory) = &config.shared_dir {
