@@ -119,6 +119,7 @@ check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --features testing
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --no-default-features
 
 man-lint: ## Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]

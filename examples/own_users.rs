@@ -30,7 +30,9 @@ pub fn start(address: &str) -> wharf::Result<Running> {
 
 fn main() -> wharf::Result<()> {
     let running = start("127.0.0.1:2121")?;
-    println!("ftp://{}/", running.address());
+    for (address, _) in running.addresses() {
+        println!("ftp://{address}/");
+    }
     loop {
         std::thread::park();
     }

@@ -8,7 +8,7 @@ use wharf::{Anonymous, Config, LocalFs, Perms, Running, Server};
 
 /// Serves `directory` at `address` until the result is dropped.
 pub fn start(directory: &str, address: &str) -> wharf::Result<Running> {
-    let files = Arc::new(LocalFs::open(directory.as_ref())?);
+    let files = Arc::new(LocalFs::open(directory)?);
     let guests = Arc::new(Anonymous::new(files, Perms::READ_ONLY));
     let mut config = Config::default();
     config.listen.push(address.parse()?);
@@ -17,7 +17,9 @@ pub fn start(directory: &str, address: &str) -> wharf::Result<Running> {
 
 fn main() -> wharf::Result<()> {
     let running = start(".", "127.0.0.1:2121")?;
-    println!("ftp://{}/", running.address());
+    for (address, _) in running.addresses() {
+        println!("ftp://{address}/");
+    }
     loop {
         std::thread::park();
     }

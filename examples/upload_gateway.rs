@@ -79,7 +79,9 @@ pub fn start(address: &str) -> Result<(Running, Receiver<Arrived>)> {
 
 fn main() -> Result<()> {
     let (running, arrived) = start("127.0.0.1:2121")?;
-    println!("ftp://{}/", running.address());
+    for (address, _) in running.addresses() {
+        println!("ftp://{address}/");
+    }
     for file in arrived {
         println!("{}: {} bytes", file.name, file.content.len());
     }

@@ -2,6 +2,9 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
 
 /// A network in CIDR form, such as `10.0.0.0/8` or `2001:db8::/32`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,12 +13,18 @@ pub struct Network {
     prefix: u8,
 }
 
+/// Reads `ADDRESS` or `ADDRESS/BITS`.
+impl FromStr for Network {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Network, Error> {
+        Network::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
+    }
+}
+
 impl Network {
-    /// Reads `ADDRESS` or `ADDRESS/BITS`.
-    ///
-    /// # Errors
-    /// One sentence that says what was expected.
-    pub fn parse(text: &str) -> Result<Network, String> {
+    /// As [`Network::from_str`], with the sentence alone.
+    pub(crate) fn read(text: &str) -> Result<Network, String> {
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -127,7 +136,7 @@ mod tests {
             ("2001:db8::/32", "2001:db8:1::5", true),
             ("2001:db8::/32", "2001:db9::5", false),
         ] {
-            let network = Network::parse(network).unwrap();
+            let network = Network::read(network).unwrap();
             assert_eq!(
                 network.contains(address.parse().unwrap()),
                 want,
@@ -135,7 +144,7 @@ mod tests {
             );
         }
         for text in ["", "x", "10.0.0.0/33", "::/129", "10.0.0.0/-1", "10.0.0/8"] {
-            assert!(Network::parse(text).is_err(), "{text}");
+            assert!(Network::read(text).is_err(), "{text}");
         }
     }
 

@@ -16,12 +16,14 @@
 //! use wharf::{Anonymous, Config, LocalFs, Perms, Server};
 //!
 //! # fn main() -> wharf::Result<()> {
-//! let files = Arc::new(LocalFs::open(".".as_ref())?);
+//! let files = Arc::new(LocalFs::open(".")?);
 //! let guests = Arc::new(Anonymous::new(files, Perms::READ_ONLY));
 //! let mut config = Config::default();
 //! config.listen.push("127.0.0.1:0".parse()?);
 //! let running = Server::new(config, guests).bind()?.start()?;
-//! println!("ftp://{}/", running.address());
+//! for (address, _) in running.addresses() {
+//!     println!("ftp://{address}/");
+//! }
 //! // ... and when it is enough:
 //! running.stop(Duration::from_secs(30));
 //! # Ok(())
@@ -36,7 +38,8 @@
 //!
 //! | names | what |
 //! |---|---|
-//! | [`Server`], [`Running`], [`Protocol`] | a server before it runs, and while it does; what it speaks |
+//! | [`Server`], [`Running`], [`Prepared`] | a server before it runs, while it does, and with other settings |
+//! | [`Protocol`], [`Fingerprint`] | what it speaks, and what clients know it by |
 //! | [`Config`] | what it is told |
 //! | [`Authenticator`], [`Credentials`], [`User`] | who may log in, and what they get |
 //! | [`Anonymous`], [`UserFile`] | two that are there: everybody, and a file of users |
@@ -112,7 +115,7 @@
 //! | `ftps` | FTPS on native-tls: TLS 1.2 | yes |
 //! | `tls13` | FTPS directly on OpenSSL: TLS 1.3, client certificates | |
 //! | `sftp` | SFTP over the built-in SSH server | yes |
-//! | `testing` | [a test kit](testing) for file systems of one's own | |
+//! | `testing` | a test kit, `wharf::testing`, for file systems of one's own | |
 //!
 //! Programs want `default-features = false` and what they need of `ftps` and
 //! `sftp`: without `cli` there is neither getopts nor env_logger, and without
@@ -145,9 +148,8 @@
 //!
 //! # Versions
 //!
-//! Semantic versioning, counted on what this page links to; items that are
-//! hidden from the documentation serve the daemon and may change in any
-//! release. Before 1.0 a second number that changes may break, a third one
+//! Semantic versioning, counted on all but [`daemon`], which serves `wharfd`
+//! and may change in any release. Before 1.0 a second number that changes may break, a third one
 //! never does. Types that will grow are `#[non_exhaustive]`: make them with
 //! `default` or `new` and set fields.
 //!
@@ -155,31 +157,27 @@
 //! second number. Linux is the only system that is supported.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod address;
 pub mod auth;
 mod base64;
 pub mod config;
+pub mod daemon;
 mod digest;
-#[doc(hidden)]
-pub mod error;
+mod error;
 mod ftp;
 #[cfg(any(test, fuzzing))]
-#[doc(hidden)]
 #[allow(missing_docs)]
 pub mod fuzz;
 mod net;
 mod server;
-#[doc(hidden)]
-pub mod session;
-#[doc(hidden)]
-pub mod sftp;
+mod session;
+mod sftp;
 #[cfg(feature = "sftp")]
-#[doc(hidden)]
-pub mod ssh;
+mod ssh;
 pub mod storage;
-#[doc(hidden)]
-pub mod sync;
+mod sync;
 mod sys;
 #[cfg(test)]
 #[path = "testing/temp.rs"]
@@ -187,71 +185,11 @@ mod temp;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod text;
-#[doc(hidden)]
-pub mod time;
+mod time;
 
 // The test kit is compiled into our own tests, too, where the crate has a name.
 #[cfg(feature = "testing")]
 extern crate self as wharf;
-
-/// What the daemon needs of the operating system and safe Rust can't say.
-#[doc(hidden)]
-pub mod os {
-    #[cfg(debug_assertions)]
-    pub use crate::sys::trace_parent;
-    pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas, fork,
-        refuse_system_calls, trim_heap,
-    };
-}
-
-pub mod daemon {
-    //! What the daemon `wharfd` needs of the library beyond what embedding
-    //! programs do: its settings with the table of options. All of it may
-    //! change in any release.
-
-    pub use crate::auth::user_file;
-    pub use crate::config::keys::{KEYS, Key, Names, Reload, Section, paths_of};
-    pub use crate::config::profile::{PROFILES, Profile};
-    pub use crate::config::settings::{LogFormat, Sandbox, Settings};
-    pub use crate::config::source::{Mistake, Source, environment_name, nearest, read_file};
-    pub use crate::net::http::{Answer, HttpPort, Request};
-    pub use crate::os;
-    pub use crate::server::state_dir;
-    pub use crate::sftp::RequestSet;
-
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use crate::config::{Config, PortRange};
-
-    /// The IPv4 address that a client at `peer`, which has connected to
-    /// `own`, is told in the 227 reply; `None` on a connection over IPv6.
-    /// `resolve` asks for the address of a name.
-    pub fn told_address(
-        config: &Config,
-        own: IpAddr,
-        peer: IpAddr,
-        resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
-    ) -> Option<Ipv4Addr> {
-        config.told_address(own, peer, resolve)
-    }
-
-    /// What this node is called: `node_name`, or `node3` by its number.
-    pub fn own_name(config: &Config) -> Option<String> {
-        config.own_name()
-    }
-
-    /// The passive ports of this node: all, or its slice.
-    pub fn own_passive_ports(config: &Config) -> PortRange {
-        config.own_passive_ports()
-    }
-}
-
-/// The tables that the manual pages are held against.
-#[doc(hidden)]
-pub mod tables {
-    pub use crate::ftp::{NOT_DONE, rows};
-}
 
 pub mod events {
     //! What happens in sessions, told to whoever listens
@@ -263,16 +201,16 @@ pub mod events {
     pub use crate::session::transfer_log::TransferLog;
 }
 
-#[doc(inline)]
+// Each has its page in one place: those of a public module there.
+#[doc(no_inline)]
 pub use auth::{Anonymous, Authenticator, Credentials, Perms, User, UserFile};
-#[doc(inline)]
+#[doc(no_inline)]
 pub use config::Config;
 pub use error::{Error, ErrorKind, Result};
-#[doc(inline)]
+#[doc(no_inline)]
 pub use events::{Event, Events, TransferLog};
-#[doc(inline)]
-pub use server::{Protocol, Running, Server};
-#[doc(inline)]
+pub use server::{Fingerprint, Prepared, Protocol, Running, Server};
+#[doc(no_inline)]
 pub use storage::{File, FileSystem, LocalFs, MemoryFs, Metadata, VirtualPath};
 
 /// The code of the README compiles.

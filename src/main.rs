@@ -23,7 +23,7 @@ fn main() {
 fn run(mut arguments: Vec<String>) -> i32 {
     // A write past the largest size of a file (ulimit -f) is an error of that
     // upload; as a signal it would end the server.
-    if let Err(error) = wharf::os::SignalSet::block(&[libc::SIGXFSZ]) {
+    if let Err(error) = wharf::daemon::os::SignalSet::block(&[libc::SIGXFSZ]) {
         return Failure::temporary(format!("blocking SIGXFSZ: {error}")).tell();
     }
     if called_as_sftp_server() {
@@ -41,9 +41,9 @@ fn run(mut arguments: Vec<String>) -> i32 {
         Some((word, _)) if word == "import" => {
             return Failure::usage("this build has no import: it lacks the feature").tell();
         }
-        // What an auth helper runs in the end; see wharf::auth::helper.
+        // What an auth helper runs in the end; see wharf::daemon.
         Some((word, [])) if word == "--print-environment" => {
-            let printed = wharf::auth::helper::print_environment(&mut std::io::stdout());
+            let printed = wharf::daemon::print_environment(&mut std::io::stdout());
             return if printed.is_ok() { 0 } else { 111 };
         }
         _ => {}

@@ -235,9 +235,12 @@ fn a_program_of_the_first_release_runs() -> Result<()> {
     server.check()?;
     let _: Vec<(SocketAddr, Protocol)> = server.addresses();
     let running: Running = server.start()?;
-    assert_eq!(running.addresses(), [(running.address(), Protocol::Ftp)]);
+    assert_eq!(
+        running.addresses(),
+        [(running.addresses()[0].0, Protocol::Ftp)]
+    );
 
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("ann", "secret");
     client.expect("TYPE I", 200);
     assert_eq!(client.store("STOR a", b"hello").code, 226);
@@ -279,7 +282,7 @@ fn two_servers_one_lent_listener_and_one_lent_connection() -> Result<()> {
         .bind()?
         .start()?;
     for running in [&one, &two] {
-        let mut client = Client::greeted(running.address());
+        let mut client = Client::greeted(running.addresses()[0].0);
         client.login("anonymous", "x");
         client.expect("MKD d", 550);
     }
@@ -388,7 +391,8 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let _ = (deny_commands, max_recursion);
 
     // Rights.
-    let perms = Perms::parse("read-only")
+    let perms = "read-only"
+        .parse::<Perms>()
         .unwrap()
         .with(Right::Delete)
         .without(Right::Read);

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-use wharf::auth::{Perms, user_file};
+use wharf::auth::Perms;
+use wharf::daemon::sftp::REQUESTS;
+use wharf::daemon::user_file;
 use wharf::daemon::{KEYS, PROFILES, Settings};
-use wharf::sftp::REQUESTS;
 
 type Words = BTreeSet<String>;
 
@@ -152,14 +153,14 @@ fn every_option_and_right_of_users_has_its_entry() {
         assert!(page.contains(&head), "{head}");
     }
     let rights = section(&page, "Sh", "RIGHTS");
-    let letter = |letter: &char| Perms::parse(&letter.to_string()).is_ok();
+    let letter = |letter: &char| letter.to_string().parse::<Perms>().is_ok();
     let letters = (' '..='~').filter(letter).map(String::from);
     let (sets, singles): (Vec<_>, Vec<_>) = entries(rights, "Cm")
         .into_iter()
         .partition(|entry| entry.len() > 1);
     same("letters of wharfd-users(5)", singles, letters);
     // The message is the only place that names the sets.
-    let message = Perms::parse("?").unwrap_err();
+    let message = "?".parse::<Perms>().unwrap_err().to_string();
     let known = message.split("one of ").nth(1).expect("the sets are named");
     same(
         "sets of wharfd-users(5)",
@@ -171,7 +172,8 @@ fn every_option_and_right_of_users_has_its_entry() {
         let [_, _, set, _, _, letters, ..] = words[..] else {
             panic!("{line}");
         };
-        assert_eq!(Perms::parse(set), Perms::parse(letters), "{line}");
+        let [set, letters] = [set, letters].map(|text| text.parse::<Perms>().unwrap());
+        assert_eq!(set, letters, "{line}");
     }
 }
 
@@ -182,11 +184,11 @@ fn every_command_has_its_entry() {
         .split("\n.Sh SFTP")
         .next()
         .expect("there is a first part");
-    let mut verbs: Vec<String> = wharf::tables::NOT_DONE
+    let mut verbs: Vec<String> = wharf::daemon::tables::NOT_DONE
         .iter()
         .map(|(verb, ..)| verb.to_string())
         .collect();
-    for (verb, aliases, _) in wharf::tables::rows() {
+    for (verb, aliases, _) in wharf::daemon::tables::rows() {
         verbs.push(verb);
         verbs.extend(aliases.iter().map(|alias| alias.to_string()));
     }

@@ -29,7 +29,7 @@ fn the_smallest_serves_a_directory() {
     let place = TempDir::new("smallest");
     std::fs::write(place.join("a.txt"), "hello").unwrap();
     let running = smallest::start(place.path().to_str().unwrap(), ANY).unwrap();
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("anonymous", "x");
     client.expect("TYPE I", 200);
     assert_eq!(client.fetch("RETR a.txt"), b"hello");
@@ -41,14 +41,14 @@ fn the_smallest_serves_a_directory() {
 #[test]
 fn users_of_a_closure_have_homes_of_their_own() {
     let running = own_users::start(ANY).unwrap();
-    let mut ann = Client::greeted(running.address());
+    let mut ann = Client::greeted(running.addresses()[0].0);
     ann.login("ann", "nna");
     assert_eq!(ann.store("STOR a", b"1").code, 226);
-    let mut bob = Client::greeted(running.address());
+    let mut bob = Client::greeted(running.addresses()[0].0);
     bob.expect("USER bob", 331);
     bob.expect("PASS bob", 230);
     bob.expect("SIZE a", 550);
-    let mut eve = Client::greeted(running.address());
+    let mut eve = Client::greeted(running.addresses()[0].0);
     eve.expect("USER ann", 331);
     eve.expect("PASS ann", 530);
 }
@@ -56,7 +56,7 @@ fn users_of_a_closure_have_homes_of_their_own() {
 #[test]
 fn reports_are_new_for_each_download() {
     let running = reports::start(ANY).unwrap();
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("anonymous", "x");
     client.expect("TYPE I", 200);
     for number in 1..3 {
@@ -78,7 +78,7 @@ fn reports_are_new_for_each_download() {
 #[test]
 fn the_gateway_hands_on_what_is_whole() {
     let (running, arrived) = upload_gateway::start(ANY).unwrap();
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("anonymous", "x");
     client.expect("TYPE I", 200);
     assert_eq!(client.store("STOR scan.pdf", b"pages").code, 226);
@@ -108,7 +108,7 @@ fn both_protocols_see_the_same_files() {
 
     let place = TempDir::new("both");
     let running = both_protocols::start(ANY, ANY, place.path()).unwrap();
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("guest", "guest");
     client.expect("TYPE I", 200);
     assert_eq!(client.store("STOR a", b"by ftp").code, 226);

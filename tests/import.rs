@@ -43,7 +43,7 @@ fn files_of_other_servers_become_ours() {
         // What came out is a file of ours.
         match file.ends_with(".passwd") {
             true => assert!(
-                wharf::auth::user_file::parse(got.as_bytes()).is_ok(),
+                wharf::daemon::user_file::parse(got.as_bytes()).is_ok(),
                 "{got}"
             ),
             false => {

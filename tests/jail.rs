@@ -16,7 +16,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use temp::TempDir;
-use wharf::error::Result;
+use wharf::Result;
 use wharf::storage::{
     Attributes, Create, Existing, FileSystem, Follow, LocalFs, OpenOptions, Resolver, VirtualPath,
     Write,

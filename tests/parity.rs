@@ -221,7 +221,7 @@ fn both_protocols_allow_the_same() {
                 config.atomic_uploads = atomic == "yes";
                 let setup = Setup {
                     config,
-                    perms: Perms::parse(rights).unwrap(),
+                    perms: rights.parse::<Perms>().unwrap(),
                     ..Setup::default()
                 };
                 let mut client = Client::start(other.clone(), setup);

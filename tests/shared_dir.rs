@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{Client, TempDir, TestServer, server, until};
 use wharf::config::Network;
-use wharf::session::limits::Unban;
+use wharf::daemon::Unban;
 
 fn node(directory: &TempDir, name: &str, settings: &[(&str, &str)]) -> TestServer {
     let shared = directory.join("shared");
@@ -50,7 +50,7 @@ fn a_ban_on_one_node_holds_on_all_until_any_of_them_lifts_it() {
     }
     until("its file is there", || ban_file(&directory).exists());
     // Not on the node that has made it.
-    let network = Network::parse("127.0.0.1").unwrap();
+    let network = "127.0.0.1".parse::<Network>().unwrap();
     nodes[2]
         .running()
         .services()
@@ -173,7 +173,7 @@ fn a_share_that_hangs_stops_nobody() {
     logins_go_on(&server);
     fail(&server, 2);
     assert_eq!(greeting(&server), 421);
-    let network = Network::parse("127.0.0.1").unwrap();
+    let network = "127.0.0.1".parse::<Network>().unwrap();
     server
         .running()
         .services()

@@ -16,7 +16,7 @@ use std::{env, fs, thread};
 
 use temp::TempDir;
 use wharf::auth::PublicKey;
-use wharf::ssh::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve};
+use wharf::daemon::ssh::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve};
 
 // ---- the server under test ----
 

@@ -78,7 +78,8 @@ impl AuthorizedKeys {
     /// # Errors
     /// When the file can't be read, is larger than 1 MiB, or when others than
     /// its owner may write it: they could let themselves in.
-    pub fn read(path: &Path) -> Result<Self> {
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         const LARGEST: u64 = 1 << 20;
         let doing = || format!("reading the public keys in {}", path.display());
         // A FIFO in the place of the file must not hold the login up.
@@ -310,7 +311,7 @@ fn patterns(list: &str) -> Result<Vec<From>, String> {
         if pattern.is_empty() {
             return Err("from= has an empty pattern".into());
         }
-        let peers = match Network::parse(pattern) {
+        let peers = match Network::read(pattern) {
             Ok(network) => Peers::Network(network),
             // A network that is none must not become a pattern that never
             // matches: negated, it would let everybody in.

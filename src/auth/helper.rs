@@ -68,9 +68,9 @@ pub struct Helper {
 
 impl Helper {
     /// Asks `program`, with `env -0` as its last arguments.
-    pub fn new(program: impl Into<PathBuf>, defaults: UserDefaults) -> Self {
+    pub fn new(program: impl AsRef<Path>, defaults: UserDefaults) -> Self {
         Helper {
-            program: program.into(),
+            program: program.as_ref().to_path_buf(),
             arguments: Vec::new(),
             printer: ["/usr/bin/env", "-0"].map(OsString::from).to_vec(),
             defaults,
@@ -158,9 +158,7 @@ impl Helper {
             text.map_err(|_| broken(format!("gave a {key} that is not UTF-8")))
         };
         let perms = match text("WHARF_RIGHTS")? {
-            Some(rights) => {
-                Some(Perms::parse(rights).map_err(|why| broken(format!("gave {why}")))?)
-            }
+            Some(rights) => Some(Perms::read(rights).map_err(|why| broken(format!("gave {why}")))?),
             None => None,
         };
         // The numbers go through the table of options as well: one parser, and

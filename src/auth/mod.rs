@@ -2,21 +2,19 @@
 //!
 //! *Logging in yields the user's file system*: an [`Authenticator`] turns
 //! [`Credentials`] into a [`User`] that carries rights, limits and an
-//! `Arc<dyn FileSystem>`. Both protocols log in through the same door.
+//! `Arc<dyn FileSystem>`. Both protocols log in in the same way.
 
 mod anonymous;
 mod authorized_keys;
 mod chain;
 mod grant;
-#[doc(hidden)]
-pub mod helper;
+pub(crate) mod helper;
 mod home;
 pub mod password;
 mod perms;
 mod public_key;
-mod system;
-#[doc(hidden)]
-pub mod user_file;
+pub(crate) mod system;
+pub(crate) mod user_file;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,12 +27,8 @@ pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
 pub use grant::UserDefaults;
-#[doc(hidden)]
-pub use helper::Helper;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
-#[doc(hidden)]
-pub use system::{Root, SystemPaths, SystemUsers};
 pub use user_file::UserFile;
 
 /// Decides who may log in.
@@ -126,8 +120,7 @@ pub struct User {
     /// `None` is the daemon itself.
     pub identity: Option<Identity>,
     /// What the files take, for a user with a quota; set by the session.
-    #[doc(hidden)]
-    pub usage: Option<Arc<Usage>>,
+    pub(crate) usage: Option<Arc<Usage>>,
     /// Permission bits of new files, instead of the server's.
     pub file_mode: Option<u32>,
     /// Permission bits of new directories, instead of the server's.

@@ -18,13 +18,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// 20 to 40 ms on a server and under a second on a router of 500 MHz. An
 /// attacker who has the file pays ten times more; the login of a user who
 /// fetches one file is not slowed noticeably.
-#[doc(hidden)]
-pub const ROUNDS: u32 = 50_000;
+pub(crate) const ROUNDS: u32 = 50_000;
 
 /// Longest password in bytes, as crypt(3) has it. SHA-crypt takes time that
 /// grows with the square of the length, so a bound is needed anyway.
-#[doc(hidden)]
-pub const PASSWORD_MAX: usize = 511;
+pub(crate) const PASSWORD_MAX: usize = 511;
 
 /// A parsed hash.
 enum Scheme<'a> {
@@ -65,8 +63,7 @@ impl<'a> Scheme<'a> {
 
 /// Whether `hash` says that no password fits: empty, `x`, or beginning with
 /// `*` or `!`, as in /etc/shadow. An empty field there lets everybody in; here never.
-#[doc(hidden)]
-pub fn never_matches(hash: &str) -> bool {
+pub(crate) fn never_matches(hash: &str) -> bool {
     hash.is_empty() || hash == "x" || hash.starts_with(['*', '!'])
 }
 
@@ -76,8 +73,7 @@ pub fn never_matches(hash: &str) -> bool {
 /// [`ErrorKind::Invalid`], with what was expected, for an unknown format, a
 /// hash that is cut short, or one whose cost is past our bounds. The text
 /// never contains anything of the hash.
-#[doc(hidden)]
-pub fn check(hash: &str) -> Result<()> {
+pub(crate) fn check(hash: &str) -> Result<()> {
     Scheme::parse(hash).map(drop)
 }
 
@@ -125,8 +121,7 @@ fn on_a_stack_of_its_own(work: impl Fn() -> Result<bool> + Sync) -> Result<bool>
 /// Does the work of [`verify`] with a hash like `like` and forgets the
 /// result: for names that do not exist and users without a password, so that
 /// the time taken does not tell them from others.
-#[doc(hidden)]
-pub fn dummy_verify(password: &[u8], like: &str) {
+pub(crate) fn dummy_verify(password: &[u8], like: &str) {
     let like = if never_matches(like) || check(like).is_err() {
         DUMMY
     } else {
@@ -153,8 +148,7 @@ pub fn hash(password: &[u8]) -> Result<String> {
 /// # Errors
 /// [`ErrorKind::Invalid`] for an empty password, one past 511 bytes or one
 /// with a NUL byte; otherwise what the source of random numbers said.
-#[doc(hidden)]
-pub fn hash_with_rounds(password: &[u8], rounds: u32) -> Result<String> {
+pub(crate) fn hash_with_rounds(password: &[u8], rounds: u32) -> Result<String> {
     if password.is_empty() || password.len() > PASSWORD_MAX || password.contains(&0) {
         return Err(Error::new(
             ErrorKind::Invalid,
@@ -173,8 +167,7 @@ pub fn hash_with_rounds(password: &[u8], rounds: u32) -> Result<String> {
 
 /// The part of a hash that sets its cost: all before the salt. Hashes of the
 /// same class take the same time.
-#[doc(hidden)]
-pub fn cost_class(hash: &str) -> &str {
+pub(crate) fn cost_class(hash: &str) -> &str {
     let mut ends = hash.match_indices('$').map(|(at, _)| at + 1);
     let fields = match hash {
         _ if hash.starts_with("$2") || hash.starts_with("$y$") => 3,

@@ -2,6 +2,9 @@
 //! pyftpdlib's authorizer, and names for the usual sets.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, ErrorKind};
 
 /// One right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,11 +72,8 @@ impl Perms {
     /// Change directory, store new files; see nothing.
     pub const DROP: Perms = Perms(Right::Enter as u16 | Right::Write as u16);
 
-    /// Reads letters (`elr`) or the name of a set (`read-only`).
-    ///
-    /// # Errors
-    /// What was wrong and what would have been right, as one sentence.
-    pub fn parse(text: &str) -> Result<Perms, String> {
+    /// As [`Perms::from_str`], with the sentence alone.
+    pub(crate) fn read(text: &str) -> Result<Perms, String> {
         let letters = SETS
             .iter()
             .find(|(name, _)| *name == text)
@@ -121,6 +121,15 @@ impl Perms {
     }
 }
 
+/// Reads letters (`elr`) or the name of a set (`read-only`).
+impl FromStr for Perms {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Perms, Error> {
+        Perms::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
+    }
+}
+
 /// Shows the letters.
 impl fmt::Display for Perms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,10 +162,10 @@ mod tests {
             ("none", ""),
             ("Tr", "rT"),
         ] {
-            assert_eq!(Perms::parse(text).unwrap().to_string(), want, "{text}");
+            assert_eq!(Perms::read(text).unwrap().to_string(), want, "{text}");
         }
-        assert_eq!(Perms::parse("read-write"), Ok(Perms::ALL));
-        assert_eq!(Perms::parse("drop"), Ok(Perms::DROP));
-        assert!(Perms::parse("rx").unwrap_err().contains("elradfmwMT"));
+        assert_eq!(Perms::read("read-write"), Ok(Perms::ALL));
+        assert_eq!(Perms::read("drop"), Ok(Perms::DROP));
+        assert!(Perms::read("rx").unwrap_err().contains("elradfmwMT"));
     }
 }

@@ -24,7 +24,7 @@ use crate::sync::{Swap, try_unpoisoned};
 
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
 pub(super) use parse::parse_options;
-pub use parse::{Entry, FILE_MAX, LINE_MAX, Mistake, encoded, parse, parse_line};
+pub use parse::{Entry, FILE_MAX, Mistake, encoded, parse, parse_line};
 
 /// How often the file is looked at, at most.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -47,8 +47,8 @@ impl UserFile {
     /// # Errors
     /// What the operating system said, or [`ErrorKind::Invalid`] with one line
     /// for each mistake: file, line, column and what was expected.
-    pub fn open(path: impl Into<PathBuf>, defaults: UserDefaults) -> Result<Self> {
-        let path = path.into();
+    pub fn open(path: impl AsRef<Path>, defaults: UserDefaults) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
         let (table, stamp) = load(&path)?;
         Ok(UserFile {
             path,

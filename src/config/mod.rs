@@ -352,7 +352,7 @@ impl Default for Config {
                 "169.254.0.0/16",
             ]
             .iter()
-            .filter_map(|network| Network::parse(network).ok())
+            .filter_map(|network| Network::read(network).ok())
             .collect(),
             shared_data_ports: false,
             active_mode: true,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse, UploadReceipt,
+    ClientCertificate, DataPeer, DotFiles, Node, ProxyData, TlsRequired, TlsReuse, UploadReceipt,
 };
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
@@ -230,7 +230,7 @@ impl Word for PathBuf {
 
 impl Word for Perms {
     fn read(text: &str) -> Result<Self, String> {
-        Perms::parse(text)
+        Perms::read(text)
     }
 
     fn show(&self) -> String {
@@ -240,7 +240,7 @@ impl Word for Perms {
 
 impl Word for Network {
     fn read(text: &str) -> Result<Self, String> {
-        Network::parse(text)
+        Network::read(text)
     }
 
     fn show(&self) -> String {
@@ -383,14 +383,35 @@ impl Word for Endpoint {
     }
 }
 
-/// Reads what the key `listen` takes.
-impl std::str::FromStr for Endpoint {
-    type Err = Error;
+/// Types that a program can read from text, as the daemon's options are.
+macro_rules! parsed {
+    ($($type:ty),+ $(,)?) => {$(
+        /// Reads what the daemon's option takes.
+        impl std::str::FromStr for $type {
+            type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Word::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
-    }
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Word::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
+            }
+        }
+    )+};
 }
+
+parsed!(
+    ClientCertificate,
+    DataPeer,
+    DotFiles,
+    Endpoint,
+    ExternalAddress,
+    Mode,
+    Node,
+    PortRange,
+    ProxyData,
+    QuotaFull,
+    TlsRequired,
+    TlsReuse,
+    UploadReceipt,
+);
 
 impl From<SocketAddr> for Endpoint {
     fn from(address: SocketAddr) -> Self {

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use wharf::auth::{
-    Anonymous, Authenticator, Chain, Helper, SystemPaths, SystemUsers, UserDefaults, UserFile,
-};
+use wharf::TransferLog;
+use wharf::auth::{Anonymous, Authenticator, Chain, UserDefaults, UserFile};
 use wharf::daemon::Settings;
-use wharf::session::events::Events;
-use wharf::session::transfer_log::TransferLog;
+use wharf::daemon::{Helper, SystemPaths, SystemUsers};
+use wharf::events::Events;
 use wharf::storage::LocalFs;
 use wharf::{Error, ErrorKind, Server};
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags};
 use rustix::process::{Pid, WaitOptions};
-use wharf::os::Fork;
+use wharf::daemon::os::Fork;
 
 use super::failure::{Failure, TEMPORARY, silence, what_to_do};
 
@@ -28,7 +28,7 @@ pub fn detach() -> Result<Parent, Failure> {
         |error: io::Error| Failure::temporary(format!("going to the background: {error}"));
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| trouble(errno.into()))?;
-    match wharf::os::fork().map_err(trouble)? {
+    match wharf::daemon::os::fork().map_err(trouble)? {
         Fork::Child => {
             // A session of its own has no terminal whose end would end it.
             rustix::process::setsid().map_err(|errno| trouble(errno.into()))?;

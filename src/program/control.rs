@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use wharf::config::Network;
-use wharf::session::limits::Unban;
-use wharf::session::{Phase, Services};
+use wharf::daemon::Unban;
+use wharf::daemon::{Phase, Services};
 
 use super::failure::{Failure, what_to_do};
 
@@ -109,7 +109,7 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
             services.limits.unban(Unban::All);
             "done\n".into()
         }
-        "unban" => match Network::parse(argument) {
+        "unban" => match argument.parse::<Network>() {
             Ok(network) => {
                 services.limits.unban(Unban::One(network));
                 "done\n".into()

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use wharf::daemon::Services;
 use wharf::daemon::{Answer, HttpPort};
-use wharf::session::Services;
-use wharf::session::events::{Event, Events, Transferred, Who};
+use wharf::events::{Event, Events, Transferred, Who};
 
 /// Between two writes of the file.
 pub const INTERVAL: Duration = Duration::from_secs(15);

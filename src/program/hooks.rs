@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use wharf::daemon::Settings;
-use wharf::session::events::{Event, Events, Who};
-use wharf::session::log_context::LogContext;
-use wharf::sync::{Swap, unpoisoned};
+use wharf::daemon::log_context::LogContext;
+use wharf::daemon::{Swap, unpoisoned};
+use wharf::events::{Event, Events, Who};
 
 /// Events that wait for a program. At 300 bytes each a flood costs 300 KiB;
 /// what comes on top is logged and dropped.

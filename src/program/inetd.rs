@@ -10,10 +10,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, sockopt};
 use wharf::Protocol;
+use wharf::daemon::IdentityScope;
 use wharf::daemon::Settings;
-use wharf::os::{Inherited, SignalSet};
-use wharf::session::events::Events;
-use wharf::session::identity::Manner;
+use wharf::daemon::os::{Inherited, SignalSet};
+use wharf::events::Events;
 
 use super::failure::{Failure, is_guarded, silence};
 use super::hooks::Hooks;
@@ -52,7 +52,9 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let mut server = assemble::server(settings)?.0.with_manner(Manner::Process);
+    let mut server = assemble::server(settings)?
+        .0
+        .with_identity_scope(IdentityScope::Process);
     identity::settle(settings)?;
     let hooks = Hooks::new(&settings);
     if let Some(hooks) = &hooks {

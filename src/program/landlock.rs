@@ -166,7 +166,7 @@ pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
     if !settings.auth_helper.is_empty() || settings.starts_programs() {
         return off("helper and hooks are programs that must be started");
     }
-    match wharf::os::refuse_system_calls() {
+    match wharf::daemon::os::refuse_system_calls() {
         Ok(()) => Ok(()),
         Err(error) => off(&error.to_string()),
     }

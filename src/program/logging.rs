@@ -11,9 +11,9 @@ use std::time::SystemTime;
 use env_logger::{Builder, Target};
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
+use wharf::daemon::Utc;
+use wharf::daemon::log_context::{self, LogContext};
 use wharf::daemon::{LogFormat, Settings};
-use wharf::session::log_context::{self, LogContext};
-use wharf::time::Utc;
 
 use super::json::quoted;
 
@@ -136,7 +136,7 @@ pub(super) fn write_datagram(
     let line = format!(
         "<{}>{} {tag}: {text}",
         u32::from(facility) << 3 | u32::from(severity(level)),
-        wharf::os::LocalTime::now().syslog()
+        wharf::daemon::os::LocalTime::now().syslog()
     );
     let length = line.len().min(SYSLOG_MAX);
     out.write_all(&line.as_bytes()[..length])

@@ -9,7 +9,8 @@ use std::io;
 use std::path::Path;
 
 use getopts::{Matches, Options};
-use wharf::auth::{Perms, password, user_file};
+use wharf::auth::Perms;
+use wharf::daemon::user_file;
 
 use edit::{Change, Done, HashChange};
 use prompt::Failure;
@@ -128,7 +129,7 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
         return Err(usage(format!("there is no file '{file}'; make it with -c")));
     }
     let rounds = match matches.opt_str("rounds") {
-        None => password::ROUNDS,
+        None => wharf::daemon::ROUNDS,
         Some(text) => text
             .parse()
             .ok()
@@ -136,7 +137,9 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
             .ok_or_else(|| usage("--rounds takes 1000 to 5000000"))?,
     };
     if let Some(rights) = matches.opt_str("rights") {
-        Perms::parse(&rights).map_err(usage)?;
+        rights
+            .parse::<Perms>()
+            .map_err(|error| usage(error.to_string()))?;
     }
     let hash = match one_of(
         matches,
@@ -237,7 +240,7 @@ fn new_hash(name: &str, rounds: u32) -> Result<String, Trouble> {
         Failure::Cancelled => Trouble(USAGE, "cancelled; nothing has been changed".into()),
         Failure::Io(error) => Trouble(TEMPORARY, format!("reading the password: {error}")),
     })?;
-    password::hash_with_rounds(&password, rounds).map_err(|error| match error.kind() {
+    wharf::daemon::hash_with_rounds(&password, rounds).map_err(|error| match error.kind() {
         wharf::ErrorKind::Invalid => usage(error.to_string()),
         _ => Trouble(TEMPORARY, error.to_string()),
     })

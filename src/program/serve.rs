@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wharf::TransferLog;
+use wharf::daemon::Services;
 use wharf::daemon::{HttpPort, Settings};
-use wharf::session::Services;
-use wharf::session::events::Events;
-use wharf::session::transfer_log::TransferLog;
-use wharf::{Protocol, Running};
+use wharf::events::Events;
+use wharf::{Fingerprint, Protocol, Running};
 
 use super::assemble::{failure, server};
 use super::background::{self, PidFile};
@@ -28,7 +28,7 @@ use super::{control, counters, descriptors, identity, inetd, landlock};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
-    wharf::os::bound_arenas();
+    wharf::daemon::os::bound_arenas();
     if invocation.inetd {
         return inetd::run(invocation.settings);
     }
@@ -263,7 +263,7 @@ impl Daemon {
             sessions.len()
         ));
         if sessions.is_empty() {
-            wharf::os::trim_heap();
+            wharf::daemon::os::trim_heap();
         }
     }
 
@@ -297,7 +297,7 @@ fn print_ports(addresses: &[(SocketAddr, Protocol)]) {
 fn tell(
     addresses: &[(SocketAddr, Protocol)],
     directory: Option<&Path>,
-    fingerprints: &[(String, String)],
+    fingerprints: &[Fingerprint],
 ) {
     let mut text = match directory {
         Some(directory) => format!(
@@ -308,9 +308,8 @@ fn tell(
         ),
         None => "wharfd serves its users. Connect with\n".into(),
     };
-    let tls = fingerprints
-        .iter()
-        .any(|(what, _)| what.starts_with("certificate"));
+    let is_certificate = |known: &Fingerprint| matches!(known, Fingerprint::Certificate { .. });
+    let tls = fingerprints.iter().any(is_certificate);
     for (address, protocol) in addresses {
         let host = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => "127.0.0.1".into(),
@@ -333,8 +332,8 @@ fn tell(
             text.push_str(&format!("  curl --ssl-reqd ftp://{host}:{port}/ (TLS)\n"));
         }
     }
-    for (what, fingerprint) in fingerprints {
-        text.push_str(&format!("SHA-256 of {what}: {fingerprint}\n"));
+    for fingerprint in fingerprints {
+        text.push_str(&format!("SHA-256 of {fingerprint}\n"));
     }
     text.push_str("Ctrl-C stops it.\n");
     say(&text);

@@ -12,13 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use wharf::TransferLog;
 use wharf::auth::{Authenticator, Credentials, Perms, Secret, User};
-use wharf::error::{ErrorKind, Result};
-use wharf::session::events::Events;
-use wharf::session::transfer_log::TransferLog;
-use wharf::session::{Encrypted, Services, Session};
-use wharf::sftp::{self, Options, Owners, REQUESTS, RequestSet};
+use wharf::daemon::sftp::{self, Options, Owners, REQUESTS, RequestSet};
+use wharf::daemon::{Encrypted, Services, Session};
+use wharf::events::Events;
 use wharf::storage::{FileSystem, Follow, LocalFs, VirtualPath};
+use wharf::{ErrorKind, Result};
 
 use flags::{Flags, Wish};
 use pipes::Pipes;

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use wharf::os::SignalSet;
+use wharf::daemon::os::SignalSet;
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

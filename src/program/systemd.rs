@@ -10,7 +10,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
-use wharf::os::Inherited;
+use wharf::daemon::os::Inherited;
 
 /// Number of the first socket that is handed over.
 const FIRST: i32 = 3;

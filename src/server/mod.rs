@@ -10,6 +10,7 @@ mod secure_shell;
 mod shared;
 mod state_dir;
 
+use std::fmt;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ use crate::net::passive::SharedPorts;
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::session::events::Events;
-use crate::session::identity::Manner;
+use crate::session::identity::IdentityScope;
 use crate::session::{InForce, Phase, Services};
 use crate::sync::Swap;
 use connection::Host;
@@ -46,7 +47,7 @@ pub struct Server {
     keys: Option<Keys>,
     health: Vec<HttpPort>,
     shared_ports: Option<SharedPorts>,
-    manner: Manner,
+    identity_scope: IdentityScope,
 }
 
 impl Server {
@@ -60,7 +61,7 @@ impl Server {
             keys: None,
             health: Vec::new(),
             shared_ports: None,
-            manner: Manner::default(),
+            identity_scope: IdentityScope::default(),
         }
     }
 
@@ -133,32 +134,32 @@ impl Server {
             services: Arc::new(
                 services
                     .with_tls(keys.tls)
-                    .with_manner(self.manner)
+                    .with_identity_scope(self.identity_scope)
                     .with_shared_ports(self.shared_ports.take()),
             ),
             host_keys: Arc::new(Swap::new(keys.host_keys)),
         })
     }
 
-    /// Certificates' fingerprints and host keys' fingerprints, for whoever
-    /// must tell clients: what, and the SHA-256.
-    pub fn fingerprints(&self) -> Vec<(String, String)> {
-        let mut found = Vec::new();
-        if let Some(keys) = &self.keys {
-            let certificates = keys.tls.as_ref().and_then(|tls| tls.certificates().ok());
-            for facts in certificates.into_iter().flatten() {
-                found.push((
-                    format!("certificate {}", facts.path.display()),
-                    facts.fingerprint.clone(),
-                ));
-            }
-            for (path, algorithm, fingerprint) in
-                keys.host_keys.iter().flat_map(|keys| keys.fingerprints())
-            {
-                found.push((format!("{algorithm} {}", path.display()), fingerprint));
-            }
-        }
-        found
+    /// What clients know the server by, for whoever must tell them; nothing
+    /// before [`Server::bind`].
+    pub fn fingerprints(&self) -> Vec<Fingerprint> {
+        let Some(keys) = &self.keys else {
+            return Vec::new();
+        };
+        let certificates = keys.tls.as_ref().and_then(|tls| tls.certificates().ok());
+        let certificates = certificates.into_iter().flatten();
+        let certificates = certificates.map(|facts| Fingerprint::Certificate {
+            path: facts.path.clone(),
+            sha256: facts.fingerprint.clone(),
+        });
+        let host_keys = keys.host_keys.iter().flat_map(|keys| keys.fingerprints());
+        let host_keys = host_keys.map(|(path, algorithm, sha256)| Fingerprint::HostKey {
+            path,
+            algorithm,
+            sha256,
+        });
+        certificates.chain(host_keys).collect()
     }
 
     /// The bound addresses, in the order of binding.
@@ -200,10 +201,10 @@ impl Server {
         Ok(running)
     }
 
-    /// Sessions take on their users' identities in another manner.
-    #[doc(hidden)]
-    pub fn with_manner(mut self, manner: Manner) -> Self {
-        self.manner = manner;
+    /// Sessions take on their users' identities in `identity_scope`. As all of
+    /// [`daemon`](crate::daemon) it may change in any release.
+    pub fn with_identity_scope(mut self, identity_scope: IdentityScope) -> Self {
+        self.identity_scope = identity_scope;
         self
     }
 
@@ -224,6 +225,44 @@ impl Server {
             connection::serve(&host, socket, peer, ticket, protocol);
         }
         Ok(())
+    }
+}
+
+/// What clients know a server by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fingerprint {
+    /// A certificate for FTPS.
+    Certificate {
+        /// The file it was read from.
+        path: PathBuf,
+        /// The SHA-256 as pairs of hexadecimal digits with colons, as
+        /// `openssl x509 -fingerprint` shows it.
+        sha256: String,
+    },
+    /// A host key for SFTP.
+    HostKey {
+        /// The file it was read from.
+        path: PathBuf,
+        /// Its algorithm, such as `ssh-ed25519`.
+        algorithm: String,
+        /// The SHA-256 as `ssh-keygen -l` shows it.
+        sha256: String,
+    },
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fingerprint::Certificate { path, sha256 } => {
+                write!(f, "certificate {}: {sha256}", path.display())
+            }
+            Fingerprint::HostKey {
+                path,
+                algorithm,
+                sha256,
+            } => write!(f, "{algorithm} {}: {sha256}", path.display()),
+        }
     }
 }
 
@@ -370,16 +409,8 @@ impl Running {
         &self.addresses
     }
 
-    /// The first bound address.
-    ///
-    /// # Panics
-    /// When nothing was bound.
-    pub fn address(&self) -> SocketAddr {
-        self.addresses[0].0
-    }
-
-    /// What the sessions share.
-    #[doc(hidden)]
+    /// What the sessions share. As all of [`daemon`](crate::daemon) it may
+    /// change in any release.
     pub fn services(&self) -> &Arc<Services> {
         &self.host.services
     }

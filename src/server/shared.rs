@@ -178,7 +178,7 @@ impl Shared {
             let name = entry.file_name();
             let Some(network) = name
                 .to_str()
-                .and_then(|name| Network::parse(&name.replace('+', "/")).ok())
+                .and_then(|name| Network::read(&name.replace('+', "/")).ok())
             else {
                 continue;
             };
@@ -271,7 +271,7 @@ fn hear(line: &str, heard: &mut Hearsay) {
     ) else {
         return;
     };
-    let sum = match (kind, Network::parse(name)) {
+    let sum = match (kind, Network::read(name)) {
         ("user", _) => heard.users.entry(name.to_owned()).or_insert(0),
         ("failed", Ok(network)) => heard.failures.entry(network).or_insert(0),
         _ => return,
@@ -309,7 +309,7 @@ mod tests {
         }
         assert_eq!(heard.users["ann"], 5);
         assert_eq!(heard.users["with blanks"], 1);
-        let network = Network::parse("192.0.2.1").unwrap();
+        let network = Network::read("192.0.2.1").unwrap();
         assert_eq!(heard.failures[&network], 9);
         assert_eq!((heard.users.len(), heard.failures.len()), (2, 1));
     }

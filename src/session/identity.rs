@@ -8,7 +8,7 @@ use crate::sys;
 
 /// For how long a session takes on its user's identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Manner {
+pub enum IdentityScope {
     /// Until logout, on its own thread; the process stays who it is.
     #[default]
     Thread,
@@ -28,7 +28,7 @@ impl Acting {
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the process may not: it must run as root.
-    pub fn start(identity: &Identity, manner: Manner) -> Result<Self> {
+    pub fn start(identity: &Identity, identity_scope: IdentityScope) -> Result<Self> {
         let acting = |restore| Acting {
             restore,
             _of_this_thread: PhantomData,
@@ -52,12 +52,12 @@ impl Acting {
             groups.push(identity.gid);
         }
         let doing = || format!("acting as uid {}", identity.uid);
-        match manner {
-            Manner::Process => {
+        match identity_scope {
+            IdentityScope::Process => {
                 sys::become_user(identity.uid, identity.gid, &groups).doing(doing())?;
                 Ok(acting(false))
             }
-            Manner::Thread => {
+            IdentityScope::Thread => {
                 // Made first: whatever fails below is put back.
                 let acting = acting(true);
                 sys::act_as(identity.uid, identity.gid, &groups).doing(doing())?;
@@ -106,7 +106,7 @@ mod tests {
                 groups: vec![4713],
             };
             let panic = std::panic::catch_unwind(|| {
-                let _acting = Acting::start(&identity, Manner::Thread).unwrap();
+                let _acting = Acting::start(&identity, IdentityScope::Thread).unwrap();
                 let (uids, gids, groups) = status();
                 assert_eq!(uids, ["0", "0", "0", "4711"]);
                 assert_eq!(gids, ["0", "0", "0", "4712"]);

@@ -29,7 +29,7 @@ use crate::net::tls::Tls;
 use crate::sync::Swap;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
-use identity::{Acting, Manner};
+use identity::{Acting, IdentityScope};
 use limits::{Limits, Ticket};
 use registry::{Live, Registry, Wake};
 use transfer::Bucket;
@@ -54,7 +54,7 @@ pub struct Services {
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
-    manner: Manner,
+    identity_scope: IdentityScope,
     homes: home::Homes,
 }
 
@@ -103,7 +103,7 @@ impl Services {
             external: NameCache::default(),
             sweeps: files::Sweeps::default(),
             phase: AtomicU8::new(Phase::Running as u8),
-            manner: Manner::default(),
+            identity_scope: IdentityScope::default(),
             homes: home::Homes::default(),
         }
     }
@@ -129,9 +129,9 @@ impl Services {
         self
     }
 
-    /// Sessions take on their users' identities in another manner.
-    pub fn with_manner(mut self, manner: Manner) -> Self {
-        self.manner = manner;
+    /// Sessions take on their users' identities in `identity_scope`.
+    pub fn with_identity_scope(mut self, identity_scope: IdentityScope) -> Self {
+        self.identity_scope = identity_scope;
         self
     }
 
@@ -324,7 +324,7 @@ impl Session {
             self.services.limits.succeeded(self.peer().ip());
         }
         if let Some(identity) = &user.identity {
-            match Acting::start(identity, self.services.manner) {
+            match Acting::start(identity, self.services.identity_scope) {
                 Ok(acting) => self.acting = Some(acting),
                 Err(error) => {
                     self.ticket.log_out();

@@ -23,7 +23,8 @@ impl TransferLog {
     ///
     /// # Errors
     /// What opening said.
-    pub fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
         Ok(TransferLog {
             path: path.into(),
             file: Mutex::new(open(path)?),

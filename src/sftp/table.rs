@@ -5,6 +5,7 @@
 use super::extensions;
 use super::interpreter::Handler;
 use super::requests;
+use crate::error::{Error, ErrorKind, Result};
 
 /// SSH_FXP_INIT.
 pub(super) const INIT: u8 = 1;
@@ -111,12 +112,17 @@ impl RequestSet {
     ///
     /// # Errors
     /// The name that is unknown.
-    pub fn parse(names: &str) -> Result<RequestSet, String> {
+    pub fn parse(names: &str) -> Result<RequestSet> {
         let mut set = RequestSet::NONE;
         for name in names.split(',').filter(|name| !name.is_empty()) {
             match REQUESTS.iter().position(|row| row.name == name) {
                 Some(at) => set.0 |= 1 << at,
-                None => return Err(format!("unknown request '{}'", name.escape_debug())),
+                None => {
+                    return Err(Error::new(
+                        ErrorKind::Invalid,
+                        format!("unknown request '{}'", name.escape_debug()),
+                    ));
+                }
             }
         }
         Ok(set)
@@ -165,7 +171,12 @@ mod tests {
     fn sets_are_read() {
         let set = RequestSet::parse("read,write,posix-rename").unwrap();
         assert!(set.has(2) && set.has(3) && !set.has(4));
-        assert!(RequestSet::parse("read,raed").unwrap_err().contains("raed"));
+        assert!(
+            RequestSet::parse("read,raed")
+                .unwrap_err()
+                .to_string()
+                .contains("raed")
+        );
         assert!(RequestSet::writing().has(3) && !RequestSet::writing().has(2));
     }
 }

@@ -37,7 +37,7 @@ pub use jail::Resolver;
 ///
 /// ```no_run
 /// use wharf::storage::{FileSystem, Follow, LocalFs, VirtualPath};
-/// let files = LocalFs::open("/srv/ftp".as_ref())?;
+/// let files = LocalFs::open("/srv/ftp")?;
 /// let readme = VirtualPath::root().join(b"README")?;
 /// println!("{} bytes", files.metadata(&readme, Follow::Yes)?.size);
 /// # Ok::<(), wharf::Error>(())
@@ -54,7 +54,8 @@ impl LocalFs {
     /// # Errors
     /// [`ErrorKind::NotFound`], [`ErrorKind::NotDirectory`] or
     /// [`ErrorKind::Denied`] when there is no such directory.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: impl AsRef<Path>) -> Result<Self> {
+        let root = root.as_ref();
         Self::with(root, None)
     }
 
@@ -62,7 +63,8 @@ impl LocalFs {
     ///
     /// # Errors
     /// As [`LocalFs::open`].
-    pub fn with_resolver(root: &Path, resolver: Resolver) -> Result<Self> {
+    pub fn with_resolver(root: impl AsRef<Path>, resolver: Resolver) -> Result<Self> {
+        let root = root.as_ref();
         Self::with(root, Some(resolver))
     }
 

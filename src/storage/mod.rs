@@ -10,15 +10,15 @@
 mod copy;
 mod local;
 mod memory;
-mod metered;
+pub(crate) mod metered;
 mod mount;
-mod oldest;
+pub(crate) mod oldest;
 mod path;
 mod read_only;
 mod resolve;
 mod time;
 mod trail;
-mod usage;
+pub(crate) mod usage;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -28,20 +28,15 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use copy::{Extent, copy_in_kernel, extent};
 pub use local::LocalFs;
-#[doc(hidden)]
 pub use local::Resolver;
 pub use memory::MemoryFs;
-#[doc(hidden)]
-pub use metered::Metered;
+pub(crate) use metered::Metered;
 pub use mount::Mounts;
-#[doc(hidden)]
-pub use oldest::{Retire, Retired};
+pub(crate) use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
-#[doc(hidden)]
 pub use resolve::Resolved;
-#[doc(hidden)]
-pub use usage::{Usage, Used};
+pub(crate) use usage::Usage;
 
 /// A user's file system.
 ///

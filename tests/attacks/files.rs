@@ -275,5 +275,8 @@ fn attack_28_dot_files() {
     }
     assert_eq!(server.content(".there").unwrap(), b"old");
     assert_eq!(server.names("/.ssh"), [""; 0]);
-    assert_eq!(Perms::parse("upload-only").unwrap().to_string(), "elamwT");
+    assert_eq!(
+        "upload-only".parse::<Perms>().unwrap().to_string(),
+        "elamwT"
+    );
 }

@@ -97,7 +97,7 @@ fn attack_22_long_listings() {
     }];
     let server = Server::new(config, Arc::new(LetIn)).bind().unwrap();
     let running = server.start().unwrap();
-    let mut client = Client::greeted(running.address());
+    let mut client = Client::greeted(running.addresses()[0].0);
     client.login("ann", "x");
     let before = peak();
     for command in ["MLSD", "NLST", "LIST"] {

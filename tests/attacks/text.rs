@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, OnceLock};
 
-use wharf::session::transfer_log::TransferLog;
+use wharf::TransferLog;
 
 use super::common::client::Client;
 use super::common::rng::Rng;

@@ -19,7 +19,7 @@ impl Daemon {
     /// every right to `ann`, whose password is `secret`.
     pub fn start(place: &TempDir, root: &Path, before: &str, arguments: &[&str]) -> Daemon {
         let users = place.join("users");
-        let hash = wharf::auth::password::hash_with_rounds(b"secret", 1000).unwrap();
+        let hash = wharf::daemon::hash_with_rounds(b"secret", 1000).unwrap();
         let line = format!("ann:{hash}:{}:read-write:\n", root.display());
         std::fs::write(&users, line).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use wharf::storage::{FileSystem, MemoryFs, Usage, VirtualPath};
+use wharf::daemon::Usage;
+use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
 
 use super::common::client::{Client, Data as Connection, Reply};
 use super::common::{Builder, TestServer, put_file, server, until};
@@ -395,7 +396,7 @@ fn no_command_is_missing() {
         true => &[],
         false => &["XMD5", "XSHA1"],
     };
-    for (verb, ..) in wharf::tables::rows() {
+    for (verb, ..) in wharf::daemon::tables::rows() {
         if refused.contains(&verb.as_str()) {
             continue;
         }

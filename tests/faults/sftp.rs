@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use wharf::config::Config;
-use wharf::storage::{FileSystem, MemoryFs, Metered, Usage, VirtualPath};
+use wharf::daemon::{Metered, Usage};
+use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
 
 use super::common::put_file;
 use super::faulty::{Faulty, Plan};
@@ -204,12 +205,12 @@ fn no_request_is_missing() {
                 name.split('@').next().unwrap().to_owned()
             }
             // The table begins with the numbers of the draft, from OPEN on.
-            (number, _) => wharf::sftp::REQUESTS[usize::from(number - OPEN)]
+            (number, _) => wharf::daemon::sftp::REQUESTS[usize::from(number - OPEN)]
                 .name
                 .to_owned(),
         })
         .collect();
-    for row in wharf::sftp::REQUESTS {
+    for row in wharf::daemon::sftp::REQUESTS {
         assert!(tried.iter().any(|name| name == row.name), "{}", row.name);
     }
 }

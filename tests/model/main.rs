@@ -35,7 +35,7 @@ fn sequence(users: &LetIn, server: &Running, rng: &mut Rng, atomic: bool) {
     let files = MemoryFs::new();
     *users.0.lock().unwrap() = files.clone();
     let mut dialogue = Dialogue {
-        client: Client::greeted(server.address()),
+        client: Client::greeted(server.addresses()[0].0),
         data: None,
         said: Vec::new(),
     };
@@ -47,7 +47,7 @@ fn sequence(users: &LetIn, server: &Running, rng: &mut Rng, atomic: bool) {
         if dialogue.data.is_none() && rng.below(4) > 0 {
             let reply = dialogue.cmd("EPSV");
             let port = extended_port(reply.text()).unwrap();
-            let address = (server.address().ip(), port).into();
+            let address = (server.addresses()[0].0.ip(), port).into();
             dialogue.data = Some(Data::connect(address));
         }
         let (verb, argument) = one_line(rng);

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use wharf::auth::{Authenticator, Credentials, Perms, Secret, User};
 use wharf::config::Config;
-use wharf::session::{Encrypted, Services, Session};
-use wharf::sftp::{self, Options};
+use wharf::daemon::sftp::{self, Options};
+use wharf::daemon::{Encrypted, Services, Session};
 use wharf::storage::{FileSystem, VirtualPath};
 use wharf::{Error, ErrorKind};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wharf::sftp::Owners;
+use wharf::daemon::sftp::Owners;
 use wharf::storage::{LocalFs, MemoryFs, VirtualPath};
 
 use super::client::*;

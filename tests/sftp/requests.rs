@@ -1,7 +1,7 @@
 //! The requests of version 3, on both file systems.
 
 use wharf::auth::Perms;
-use wharf::sftp::RequestSet;
+use wharf::daemon::sftp::RequestSet;
 use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
 use super::client::*;
@@ -293,7 +293,7 @@ fn rights_decide() {
     let mut client = Client::start(files.clone(), Setup::default());
     client.put("a", b"old");
     let with = |letters: &str| Setup {
-        perms: Perms::parse(letters).unwrap(),
+        perms: letters.parse::<Perms>().unwrap(),
         ..Setup::default()
     };
 

@@ -94,7 +94,7 @@ fn start(top: &TempDir) -> Process {
         command.args(["-q", "-N", "", "-t", "ed25519", "-f"]);
         run(command.arg(&key), "");
     }
-    let hash = wharf::auth::password::hash_with_rounds(b"secret", 1000).unwrap();
+    let hash = wharf::daemon::hash_with_rounds(b"secret", 1000).unwrap();
     let users = top.join("users");
     let line = format!(
         "ann:{hash}:{}:read-write:keys={}.pub\n",

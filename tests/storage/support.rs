@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use super::temp::TempDir;
-use wharf::error::{Error, Result};
 use wharf::storage::{
     Attributes, Create, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
     OpenOptions, Resolver, VirtualPath, Write,
 };
+use wharf::{Error, Result};
 
 /// A directory of the test's own.
 pub struct Temporary(pub TempDir);

@@ -311,7 +311,7 @@ fn parse_rights(field: &[u8]) -> Result<Option<Perms>, String> {
     }
     match std::str::from_utf8(field) {
         // A hash in the wrong place must not reach the log.
-        Ok(text) if !text.contains('$') => Perms::parse(text).map(Some),
+        Ok(text) if !text.contains('$') => Perms::read(text).map(Some),
         _ => Err("unknown rights: expected letters of elradfmwMT or the name of a set".into()),
     }
 }

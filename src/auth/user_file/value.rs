@@ -85,7 +85,7 @@ pub(super) fn file(value: &[u8]) -> Result<PathBuf, String> {
 pub(super) fn network(value: &[u8]) -> Result<Network, String> {
     std::str::from_utf8(value)
         .ok()
-        .and_then(|text| Network::parse(text).ok())
+        .and_then(|text| Network::read(text).ok())
         .ok_or_else(|| expected("a network such as 192.168.0.0/16", value))
 }
 
@@ -110,7 +110,7 @@ pub(super) fn directory(value: &[u8]) -> Result<(VirtualPath, Perms), String> {
         .join(&value[..at])
         .map_err(|error| error.to_string())?;
     let rights = std::str::from_utf8(&value[at + 1..]).map_err(|_| expected(wanted, value))?;
-    Ok((path, Perms::parse(rights)?))
+    Ok((path, Perms::read(rights)?))
 }
 
 /// A date of the Gregorian calendar as days since 1970-01-01.

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, ToSocketAddrs};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use wharf::auth::user_file::{self, Entry};
 use wharf::config::{ExternalAddress, Network};
+use wharf::daemon::user_file::{self, Entry};
 use wharf::daemon::{self, Names, Settings, paths_of};
 
 use super::super::identity;
@@ -61,7 +61,9 @@ pub fn resolve(name: &str) -> Option<Ipv4Addr> {
 }
 
 fn is_private(address: Ipv4Addr) -> bool {
-    let mut networks = PRIVATE.iter().filter_map(|text| Network::parse(text).ok());
+    let mut networks = PRIVATE
+        .iter()
+        .filter_map(|text| text.parse::<Network>().ok());
     networks.any(|network| network.contains(address.into()))
 }
 

@@ -1,7 +1,7 @@
 //! Files of users: pureftpd.passwd, and the passwd format of ProFTPD's
 //! AuthUserFile.
 
-use wharf::auth::{password, user_file};
+use wharf::daemon::user_file;
 
 use super::{Found, Note, NoteKind};
 
@@ -142,7 +142,7 @@ fn add(found: &mut Found, accounts: Vec<Account<'_>>) {
                 note("had no password; none fits now");
                 "*"
             }
-            hash if password::check(hash).is_err() => {
+            hash if wharf::daemon::check_hash(hash).is_err() => {
                 note("has a hash of another kind; give a new password with wharfd passwd");
                 "*"
             }

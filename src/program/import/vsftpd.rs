@@ -429,7 +429,9 @@ fn rest(found: &mut Found, lines: &[Line]) {
     }
     if let Some(allowed) = value(lines, "cmds_allowed") {
         let allowed: Vec<&str> = allowed.split(',').map(str::trim).collect();
-        let verbs = wharf::tables::rows().into_iter().map(|(verb, ..)| verb);
+        let verbs = wharf::daemon::tables::rows()
+            .into_iter()
+            .map(|(verb, ..)| verb);
         for verb in verbs.filter(|verb| !verb.starts_with("SITE ")) {
             if !allowed
                 .iter()

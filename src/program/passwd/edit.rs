@@ -1,6 +1,6 @@
 //! One line of the users' file changed, all others kept to the byte. Pure.
 
-use wharf::auth::user_file::{Mistake, parse_line};
+use wharf::daemon::user_file::{Mistake, parse_line};
 
 /// What is done to a user's line.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
-use wharf::auth::password::PASSWORD_MAX;
+use wharf::daemon::PASSWORD_MAX;
 
 /// Why there is no password.
 #[derive(Debug)]

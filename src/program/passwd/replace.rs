@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, flock};
-use wharf::auth::user_file::FILE_MAX;
+use wharf::daemon::user_file::FILE_MAX;
 
 /// What is done about a file that does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use wharf::auth::Perms;
-use wharf::daemon::{KEYS, Key, RequestSet, Settings, Source};
+use wharf::daemon::sftp::RequestSet;
+use wharf::daemon::{KEYS, Key, Settings, Source};
 
 /// What the command line says.
 pub(super) struct Flags {
@@ -142,7 +143,9 @@ fn flags(matches: &Matches) -> Result<Flags, String> {
         set.transpose()
     };
     let rights = match matches.opt_str("rights") {
-        Some(text) => Perms::parse(&text).map_err(|error| format!("--rights: {error}"))?,
+        Some(text) => text
+            .parse::<Perms>()
+            .map_err(|error| format!("--rights: {error}"))?,
         None => Perms::ALL,
     };
     Ok(Flags {

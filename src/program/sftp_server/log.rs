@@ -4,7 +4,7 @@ use std::io::Write;
 
 use env_logger::{Builder, Target};
 use log::LevelFilter;
-use wharf::session::events::{Event, Events, Transferred, Who};
+use wharf::events::{Event, Events, Transferred, Who};
 
 use super::flags::Flags;
 use crate::program::logging::{Syslog, write_datagram};

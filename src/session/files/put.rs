@@ -308,7 +308,7 @@ mod tests {
 
     #[test]
     fn rights_decide_how_a_file_is_opened() {
-        let perms = |letters| Perms::parse(letters).unwrap();
+        let perms = |letters| Perms::read(letters).unwrap();
         for (put, letters, want) in [
             (
                 Put::Replace,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use wharf::auth::{Authenticator, Chain, Credentials, Perms, Secret, User, UserLimits};
 use wharf::config::{Config, Endpoint};
 use wharf::daemon::{Key, Settings};
-use wharf::session::events::Events;
+use wharf::events::Events;
 use wharf::storage::{Create, FileSystem, LocalFs, MemoryFs, OpenOptions, VirtualPath, Write};
 use wharf::{Error, ErrorKind, Running, Server};
 
@@ -101,7 +101,7 @@ impl Builder {
         self.users.push(TestUser {
             name: name.into(),
             password: password.into(),
-            perms: Perms::parse(rights).unwrap(),
+            perms: rights.parse::<Perms>().unwrap(),
             directories: Vec::new(),
             limits: UserLimits::default(),
         });
@@ -112,7 +112,8 @@ impl Builder {
     pub fn at(mut self, directory: &str, rights: &str) -> Self {
         let path = VirtualPath::root().join(directory.as_bytes()).unwrap();
         let user = self.users.last_mut().expect("a user before");
-        user.directories.push((path, Perms::parse(rights).unwrap()));
+        user.directories
+            .push((path, rights.parse::<Perms>().unwrap()));
         self
     }
 
@@ -124,7 +125,7 @@ impl Builder {
 
     /// Other rights of anonymous users.
     pub fn anonymous(mut self, rights: &str) -> Self {
-        self.anonymous = Some(Perms::parse(rights).unwrap());
+        self.anonymous = Some(rights.parse::<Perms>().unwrap());
         self
     }
 
