@@ -13,6 +13,7 @@ use crate::{auth, error};
 // Users.
 pub use crate::auth::helper::{Helper, print_environment};
 pub use crate::auth::system::{SystemPaths, SystemUsers};
+pub use crate::storage::local::Resolver;
 pub use crate::storage::metered::Metered;
 pub use crate::storage::usage::Usage;
 

@@ -169,6 +169,7 @@ mod error;
 mod ftp;
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs)]
+#[path = "../tests/harness/mod.rs"]
 pub mod fuzz;
 mod net;
 mod server;

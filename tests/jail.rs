@@ -17,9 +17,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use temp::TempDir;
 use wharf::Result;
+use wharf::daemon::Resolver;
 use wharf::storage::{
-    Attributes, Create, Existing, FileSystem, Follow, LocalFs, OpenOptions, Resolver, VirtualPath,
-    Write,
+    Attributes, Create, Existing, FileSystem, Follow, LocalFs, OpenOptions, VirtualPath, Write,
 };
 
 /// Operations of each worker and resolver.

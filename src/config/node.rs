@@ -1,7 +1,8 @@
 //! One node of many: its number, and its slice of the passive ports.
 
 use super::PortRange;
-use super::value::{Word, expected};
+use super::value::{Word, expected, parsed};
+use crate::error::{Error, ErrorKind};
 
 /// Node I of N, counted from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,8 @@ impl Word for Node {
         format!("{}/{}", self.number, self.count)
     }
 }
+
+parsed!(Node);
 
 #[cfg(test)]
 mod tests {

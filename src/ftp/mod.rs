@@ -10,6 +10,7 @@ mod data_end;
 mod data_peer;
 mod dtp;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/harness/ftp.rs"]
 pub(crate) mod fuzz;
 mod line;
 mod listing;

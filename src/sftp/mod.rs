@@ -9,6 +9,7 @@
 mod attributes;
 mod extensions;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/harness/sftp.rs"]
 pub mod fuzz;
 mod handles;
 mod interpreter;

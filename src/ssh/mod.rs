@@ -18,6 +18,7 @@ mod cipher;
 mod fault;
 mod flow;
 #[cfg(any(test, fuzzing))]
+#[path = "../../tests/harness/ssh.rs"]
 pub mod fuzz;
 mod host_key;
 mod inbox;

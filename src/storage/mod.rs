@@ -8,7 +8,7 @@
 //! not here but in `session::Files`; listing formats are not here either.
 
 mod copy;
-mod local;
+pub(crate) mod local;
 mod memory;
 pub(crate) mod metered;
 mod mount;
@@ -28,7 +28,6 @@ use crate::error::{Error, ErrorKind, Result};
 
 pub(crate) use copy::{Extent, copy_in_kernel, extent};
 pub use local::LocalFs;
-pub use local::Resolver;
 pub use memory::MemoryFs;
 pub(crate) use metered::Metered;
 pub use mount::Mounts;

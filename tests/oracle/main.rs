@@ -34,7 +34,10 @@ fn right_sets() -> Vec<String> {
 
 #[test]
 fn every_command_and_request_is_classified() {
-    let mut rows: Vec<String> = wharf::tables::rows().into_iter().map(|row| row.0).collect();
+    let mut rows: Vec<String> = wharf::daemon::tables::rows()
+        .into_iter()
+        .map(|row| row.0)
+        .collect();
     let mut known: Vec<String> = ftp::COMMANDS.iter().map(|row| row.0.to_string()).collect();
     rows.sort();
     known.sort();
@@ -42,7 +45,10 @@ fn every_command_and_request_is_classified() {
         known, rows,
         "say in tests/oracle/ftp.rs how it meets a path"
     );
-    let mut rows: Vec<&str> = wharf::sftp::REQUESTS.iter().map(|row| row.name).collect();
+    let mut rows: Vec<&str> = wharf::daemon::sftp::REQUESTS
+        .iter()
+        .map(|row| row.name)
+        .collect();
     let mut known: Vec<&str> = sftp::REQUESTS.iter().map(|row| row.0).collect();
     rows.sort();
     known.sort();

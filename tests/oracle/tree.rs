@@ -75,7 +75,7 @@ impl Tree {
     pub fn new(default: &str) -> Self {
         let mut tree = Tree {
             top: TempDir::new("oracle"),
-            default: Perms::parse(default).unwrap(),
+            default: default.parse::<Perms>().unwrap(),
             sums: Vec::new(),
             before: BTreeMap::new(),
         };
@@ -89,7 +89,7 @@ impl Tree {
             .iter()
             .map(|(path, rights)| {
                 let path = VirtualPath::root().join(path.as_bytes()).unwrap();
-                (path, Perms::parse(rights).unwrap())
+                (path, rights.parse::<Perms>().unwrap())
             })
             .collect()
     }
@@ -151,7 +151,7 @@ impl Tree {
             let rest = path.strip_prefix(rule);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         });
-        rule.map_or(self.default, |(_, rights)| Perms::parse(rights).unwrap())
+        rule.map_or(self.default, |(_, rights)| rights.parse::<Perms>().unwrap())
     }
 
     /// # Panics

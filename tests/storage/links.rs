@@ -1,7 +1,8 @@
 //! Links of every sort in every position under every operation.
 
 use crate::support::{Temporary, build, dump, on_each, run};
-use wharf::storage::{FileSystem, LocalFs, MemoryFs, Resolver};
+use wharf::daemon::Resolver;
+use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
 /// What there is besides the link: files whose names are also on the host.
 const TREE: &str = "etc/ etc/passwd=mine d/ d/e/ d/e/f=deep d/g=x f=top outside/ outside/own=y";

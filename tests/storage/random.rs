@@ -1,7 +1,8 @@
 //! Random sequences of operations: the three file systems never differ.
 
 use crate::support::{Temporary, dump, run};
-use wharf::storage::{FileSystem, LocalFs, MemoryFs, Resolver};
+use wharf::daemon::Resolver;
+use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
 /// A small generator (xorshift64*); `WHARF_SEED` repeats a run.
 struct Random(u64);

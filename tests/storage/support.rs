@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use super::temp::TempDir;
+use wharf::daemon::Resolver;
 use wharf::storage::{
     Attributes, Create, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
-    OpenOptions, Resolver, VirtualPath, Write,
+    OpenOptions, VirtualPath, Write,
 };
 use wharf::{Error, Result};
 
