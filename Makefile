@@ -55,6 +55,9 @@ else
 SMALL_BINARY = target/small/release/wharfd
 endif
 
+# Programs that tests/install-clients.sh unpacks, behind those that are installed.
+test test-cluster test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
+
 .PHONY: all build-deps run test test-cluster test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)

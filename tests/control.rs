@@ -6,10 +6,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use common::client::DEADLINE;
-use common::process::{Process, has, soon, wharfd};
+use common::process::{Process, has, program, soon, wharfd};
 use common::{Client, TempDir};
 
 fn ask(socket: &Path, words: &[&str]) -> (i32, String) {
@@ -190,7 +190,7 @@ fn prometheus_reads_file_and_port() {
     assert!(written.contains("\nwharf_build_info{version=\""));
     if has("promtool") {
         for page in [page, &written] {
-            let mut promtool = Command::new("promtool")
+            let mut promtool = program("promtool")
                 .args(["check", "metrics"])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())

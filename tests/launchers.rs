@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::client::DEADLINE;
-use common::process::{Process, WHARFD, has, wharfd};
+use common::process::{Process, WHARFD, has, program, wharfd};
 use common::{Client, TempDir};
 
 fn tree(name: &str) -> TempDir {
@@ -59,7 +59,7 @@ fn openbsd_inetd() {
     let line = given.lines().find(|line| line.contains(" tcp ")).unwrap();
     let line = own(line, &directory).replacen("ftp", &address.to_string(), 1);
     std::fs::write(&config, line + "\n").unwrap();
-    let mut inetd = Process::start(Command::new("inetd").arg("-d").arg(&config));
+    let mut inetd = Process::start(program("inetd").arg("-d").arg(&config));
     session(address, &mut inetd);
 }
 
@@ -77,7 +77,7 @@ fn xinetd() {
         .replace("disable     = yes", &port)
         .replace("flags       = IPv6", "bind = 127.41.0.2");
     std::fs::write(&config, text).unwrap();
-    let mut command = Command::new("xinetd");
+    let mut command = program("xinetd");
     command.args(["-dontfork", "-f"]).arg(&config);
     command.arg("-pidfile").arg(directory.join("pid"));
     let mut xinetd = Process::start(&mut command);
@@ -214,7 +214,7 @@ fn fail2ban_finds_refused_logins_and_no_forged_ones() {
         server.wait();
         let filter =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/fail2ban/filter.d/wharfd.conf");
-        let output = Command::new("fail2ban-regex")
+        let output = program("fail2ban-regex")
             .args(["-v"])
             .arg(&log)
             .arg(filter)

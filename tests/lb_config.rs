@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use common::TempDir;
-use common::process::{attempt, has, run, wharfd};
+use common::process::{attempt, has, located, program, run, wharfd};
 
 /// A site of three nodes with everything.
 const SITE: &[&str] = &[
@@ -103,7 +103,7 @@ fn haproxy_takes_it() {
         // A name would have to resolve.
         let text = made("haproxy", &site).replace("one.example", "127.0.0.1");
         let file = written(&directory, &text);
-        let mut check = Command::new("/usr/sbin/haproxy");
+        let mut check = program("haproxy");
         let (ok, said) = attempt(check.arg("-c").arg("-f").arg(file), "");
         assert!(ok && !said.contains("WARNING"), "{said}\n{text}");
     }
@@ -166,7 +166,7 @@ fn keepalived_takes_it() {
     for site in sites() {
         let text = made("ipvs", &site).replace("one.example", "127.0.0.1");
         let file = written(&directory, &text);
-        let mut check = Command::new("/usr/sbin/keepalived");
+        let mut check = program("keepalived");
         let (ok, said) = attempt(check.arg("--config-test").arg("-f").arg(file), "");
         assert!(ok, "{said}\n{text}");
     }
@@ -190,10 +190,12 @@ fn the_examples_of_the_manual_are_taken() {
     // Its network interface is looked for, and is made in a namespace.
     let vrrp = snippet("vrrp_instance");
     let mut check = Command::new("unshare");
-    check.args(["-n", "sh", "-c"]).arg(
-        "ip link add eth0 type veth peer name eth1 && exec /usr/sbin/keepalived --config-test -f $0",
-    );
-    let (ok, said) = attempt(check.arg(written(&directory, vrrp)), "");
+    check
+        .args(["-n", "sh", "-c"])
+        .arg("ip link add eth0 type veth peer name eth1 && exec \"$1\" --config-test -f \"$0\"");
+    check.arg(written(&directory, vrrp));
+    check.arg(located("keepalived").unwrap());
+    let (ok, said) = attempt(&mut check, "");
     assert!(ok, "{said}\n{vrrp}");
 
     let zone = format!(
@@ -289,7 +291,7 @@ fn the_manifest_for_kubernetes_has_files_that_are_understood() {
     if has("haproxy") {
         let directory = TempDir::new("manifest");
         let file = written(&directory, &balancer);
-        let mut check = Command::new("/usr/sbin/haproxy");
+        let mut check = program("haproxy");
         run(check.arg("-c").arg("-f").arg(file), "");
     }
 }

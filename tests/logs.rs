@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::process::{Process, WHARFD, has, run, signal_to, soon};
+use common::process::{Process, WHARFD, has, program, run, signal_to, soon};
 use common::{Client, TempDir};
 
 /// A directory with `root/file`, `log` and `run`, for programs in a mount
@@ -158,7 +158,7 @@ fn syslogd_gets_the_lines_also_when_it_was_started_again() {
         refused(&server, "bob");
         text(&messages).contains("\"bob\"")
     }));
-    let mut filter = Command::new("fail2ban-regex");
+    let mut filter = program("fail2ban-regex");
     filter
         .arg(&messages)
         .arg(contrib("fail2ban/filter.d/wharfd.conf"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::common::Client;
-use super::common::process::{Process, attempt, has, run, soon};
+use super::common::process::{Process, UNPACKED, attempt, has, program, run, soon};
 use super::etc::{ANN, ANNS, Etc, open_to_all};
 
 const BASE: &str = "ou=people,dc=example,dc=org";
@@ -15,11 +15,15 @@ fn slapd(etc: &Etc) -> (Process, String) {
     let directory = etc.0.path().display();
     let home = etc.home("ann");
     let config = etc.0.join("slapd.conf");
+    let root = match Path::new("/etc/ldap/schema/nis.schema").exists() {
+        true => String::new(),
+        false => format!("{UNPACKED}/root"),
+    };
     let text = format!(
-        "include /etc/ldap/schema/core.schema\n\
-         include /etc/ldap/schema/cosine.schema\n\
-         include /etc/ldap/schema/nis.schema\n\
-         modulepath /usr/lib/ldap\n\
+        "include {root}/etc/ldap/schema/core.schema\n\
+         include {root}/etc/ldap/schema/cosine.schema\n\
+         include {root}/etc/ldap/schema/nis.schema\n\
+         modulepath {root}/usr/lib/ldap\n\
          moduleload back_mdb\n\
          pidfile {directory}/slapd.pid\n\
          database mdb\n\
@@ -39,10 +43,10 @@ fn slapd(etc: &Etc) -> (Process, String) {
          homeDirectory: {}\nuserPassword: secret\n",
         home.display()
     );
-    run(Command::new("slapadd").arg("-f").arg(&config), &entries);
+    run(program("slapadd").arg("-f").arg(&config), &entries);
     let socket = etc.0.join("ldapi").display().to_string();
     let uri = format!("ldapi://{}", socket.replace('/', "%2F"));
-    let mut command = Command::new("slapd");
+    let mut command = program("slapd");
     command.args(["-d", "0", "-h", &uri, "-f"]).arg(&config);
     let server = Process::start(&mut command);
     let bound = || {

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::common::TempDir;
-use super::common::process::{Process, run, wharfd};
+use super::common::process::{Process, program, run, wharfd};
 use super::net::Machine;
 
 pub const NODES: u8 = 3;
@@ -189,7 +189,7 @@ impl Site {
         let socket = self.shared.join("haproxy.sock");
         let stats = format!("global\n    stats socket {}\n", socket.display());
         std::fs::write(&file, text.replacen("global\n", &stats, 1)).unwrap();
-        let mut command = Command::new("/usr/sbin/haproxy");
+        let mut command = program("haproxy");
         command.arg("-db").arg("-f").arg(file);
         self.haproxy = Some(self.balancer.inside(|| Process::start(&mut command)));
         let up = [true; NODES as usize];

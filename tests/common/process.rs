@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -203,13 +203,30 @@ pub fn soon(mut what: impl FnMut() -> bool) -> bool {
     true
 }
 
+/// Where programs of daemons are unpacked to, and what is beside them
+/// (tests/install-clients.sh).
+pub const UNPACKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/programs");
+
+/// Where a program is: on the path, where daemons are, or unpacked.
+pub fn located(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let daemons = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(daemons)
+        .chain([Path::new(UNPACKED).join("bin")])
+        .map(|directory| directory.join(program))
+        .find(|file| file.is_file())
+}
+
+/// A command for a program that [`has`] has found.
+pub fn program(name: &str) -> Command {
+    Command::new(located(name).unwrap_or_else(|| name.into()))
+}
+
 /// Whether a program is there; a missing one is a failure where the tests
 /// must be complete.
 pub fn has(program: &str) -> bool {
-    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin:/usr/local/sbin";
-    let found = paths
-        .split(':')
-        .any(|directory| Path::new(directory).join(program).exists());
+    let found = located(program).is_some();
     if !found {
         assert!(
             std::env::var_os("WHARF_NEED_CLIENTS").is_none(),

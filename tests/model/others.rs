@@ -13,6 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::commands::{contents, one_line};
 use super::common::client::{Client, Data, extended_port};
+use super::common::process::located;
 use super::common::rng::Rng;
 use super::common::tree::tree;
 use super::common::{TempDir, server};
@@ -101,9 +102,7 @@ const USER: u32 = 60_001;
 /// A program that is there; `None` with a word, or a failure where the tests
 /// must be complete.
 fn find(program: &str) -> Option<PathBuf> {
-    let places = ["/usr/sbin", "/usr/local/sbin", "/usr/bin", "/usr/local/bin"];
-    let mut paths = places.iter().map(|place| Path::new(place).join(program));
-    let found = paths.find(|path| path.exists());
+    let found = located(program);
     if found.is_none() {
         missing(&format!("{program} (tests/install-clients.sh installs it)"));
     }

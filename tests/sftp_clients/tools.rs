@@ -8,18 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::common::TempDir;
+pub use super::common::process::located as find;
 
 /// Longest run of one client, in seconds.
 const PATIENCE: &str = "300";
-
-/// Where a program is, on the path or where daemons are.
-pub fn find(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into(), "/usr/local/sbin".into()])
-        .map(|directory| directory.join(name))
-        .find(|file| file.is_file())
-}
 
 /// Whether all programs are here. If not, the test says so and ends, or
 /// fails where everything must be there.
