@@ -8,7 +8,7 @@
 use openssl::hash::{Hasher, MessageDigest};
 
 /// A way to compute a checksum.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Algorithm {
     /// CRC-32 of IEEE 802.3, as zip and XCRC use it.
     Crc32,
@@ -17,6 +17,7 @@ pub enum Algorithm {
     /// SHA-1.
     Sha1,
     /// SHA-256.
+    #[default]
     Sha256,
     /// SHA-512.
     Sha512,

@@ -6,6 +6,7 @@ pub(crate) mod directory;
 pub(crate) mod kem;
 mod landlock;
 mod seccomp;
+mod sockets;
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
@@ -19,6 +20,7 @@ pub use landlock::Landlock;
 pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]
 pub use seccomp::trace_parent;
+pub(crate) use sockets::{bind_address_without_port, round_trip, unacknowledged};
 
 /// Closes a descriptor and says what the last write-back said, which dropping
 /// it does not. Whatever is said, the descriptor is gone (Linux, close(2)).
@@ -89,32 +91,6 @@ pub fn trim_heap() {
     unsafe {
         libc::malloc_trim(0);
     }
-}
-
-/// How long a segment and its acknowledgement take on a TCP connection, as the
-/// kernel has seen it so far (TCP_INFO, tcp(7)).
-pub(crate) fn round_trip(socket: impl AsFd) -> Option<std::time::Duration> {
-    /// Where `tcpi_rtt` ends in `struct tcp_info`: eight bytes, fifteen numbers
-    /// before it. The kernel fills as much of it as is asked for.
-    const END: usize = 72;
-    let mut info = [0u8; END];
-    let mut length = END as libc::socklen_t;
-    // SAFETY: the kernel writes at most `length` bytes into `info`, and how
-    // many it has written into `length`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            &mut length,
-        )
-    };
-    let microseconds = info
-        .last_chunk::<4>()
-        .map(|bytes| u32::from_ne_bytes(*bytes))?;
-    (result == 0 && length as usize == END && microseconds > 0)
-        .then(|| std::time::Duration::from_micros(microseconds.into()))
 }
 
 /// Has the program that `command` starts find `descriptor` as `number`. Where

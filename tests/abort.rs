@@ -306,6 +306,7 @@ fn a_client_killed_in_the_middle_of_an_upload_leaves_nothing() {
         let server = server()
             .set("atomic-uploads", atomic)
             .set("delete-broken-uploads", "yes")
+            .set("strict-end", "yes")
             .start();
         for _ in 0..20 {
             let mut client = server.ann();
@@ -322,6 +323,165 @@ fn a_client_killed_in_the_middle_of_an_upload_leaves_nothing() {
             );
         }
     }
+}
+
+/// How a client ends its session together with an upload.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum HangUp {
+    ControlFirst,
+    DataFirst,
+    /// Closed, and the rest of the data comes a moment later.
+    DataLater,
+    Quit,
+    Reset,
+    Abort,
+}
+
+/// Cameras close both connections at once when their picture is sent.
+#[test]
+fn an_upload_is_whole_when_both_connections_are_closed_properly() {
+    use HangUp::*;
+    let server = server()
+        .set("atomic-uploads", "yes")
+        .set("delete-broken-uploads", "yes")
+        .start();
+    let content = vec![7; 300_000];
+    for round in 0..10 {
+        for how in [ControlFirst, DataFirst, DataLater, Quit, Reset, Abort] {
+            let mut client = server.ann();
+            let mut data = client.data();
+            client.expect("STOR up", 150);
+            data.send(&content[..200_000]);
+            match how {
+                ControlFirst => {
+                    data.send(&content[200_000..]);
+                    drop(client);
+                    drop(data);
+                }
+                DataFirst => {
+                    data.send(&content[200_000..]);
+                    drop(data);
+                    drop(client);
+                }
+                DataLater => {
+                    drop(client);
+                    std::thread::sleep(Duration::from_millis(20));
+                    data.send(&content[200_000..]);
+                    drop(data);
+                }
+                Quit => {
+                    data.send(&content[200_000..]);
+                    client.send("QUIT");
+                    drop(client);
+                    drop(data);
+                }
+                Reset => {
+                    common::client::Data(client.stream).reset();
+                    drop(data);
+                }
+                Abort => {
+                    client.send("ABOR");
+                    drop(client);
+                    drop(data);
+                }
+            }
+            server.until("the end of the session", |server| server.sessions() == 0);
+            let whole = !matches!(how, Reset | Abort);
+            let there = server.content("up");
+            assert_eq!(there.is_some(), whole, "{how:?} in round {round}");
+            if let Some(there) = there {
+                assert!(there == content, "{how:?}: {} bytes", there.len());
+                server.ann().expect("DELE up", 250);
+            }
+        }
+    }
+}
+
+/// Downloads as they are told to listeners: bytes, and whether all of them.
+#[derive(Default)]
+struct Downloads(std::sync::Mutex<Vec<(u64, bool)>>);
+
+impl wharf::Events for Downloads {
+    fn event(&self, _: &wharf::events::Who<'_>, event: &wharf::Event<'_>) {
+        if let wharf::Event::Download(one) = event {
+            self.0.lock().unwrap().push((one.bytes, one.complete));
+        }
+    }
+}
+
+#[test]
+fn a_download_is_complete_when_the_client_has_acknowledged_it() {
+    let told = std::sync::Arc::new(Downloads::default());
+    let server = server()
+        .set("stall-timeout", "0.5")
+        .events(told.clone())
+        .start();
+    // It fits into the buffers of both sides together, mostly of ours.
+    const SIZE: usize = 600_000;
+    server.file("f", &vec![3; SIZE]);
+    let last = || *told.0.lock().unwrap().last().unwrap();
+    for line in ["RETR f", "REST 1"] {
+        let mut client = server.ann();
+        client.expect("TYPE I", 200);
+        let data = client.data();
+        if line == "REST 1" {
+            client.expect(line, 350);
+        }
+        // Nobody reads: it stands still.
+        client.expect("RETR f", 150);
+        client.wait_for(426);
+        let (bytes, complete) = last();
+        assert!(!complete && bytes < SIZE as u64, "{bytes}");
+        drop(data);
+        // The client resets in the middle.
+        let data = client.data();
+        client.expect("RETR f", 150);
+        data.reset();
+        client.wait_for(426);
+        assert!(!last().1);
+        // It reads all.
+        let mut data = client.data();
+        client.expect("RETR f", 150);
+        assert_eq!(data.rest().len(), SIZE);
+        drop(data);
+        client.wait_for(226);
+        assert_eq!(last(), (SIZE as u64, true));
+        // It has ended its own direction before, or sends what nobody asked.
+        for stray in [false, true] {
+            let mut data = client.data();
+            if stray {
+                data.send(b"stray");
+            } else {
+                data.finish();
+            }
+            client.expect("RETR f", 150);
+            assert_eq!(data.rest().len(), SIZE);
+            drop(data);
+            client.wait_for(226);
+        }
+    }
+}
+
+/// A player that drinks from a full buffer: the kernel takes no more for
+/// longer than the stall timeout, and bytes arrive all the time.
+#[test]
+fn a_slow_reader_is_no_stall() {
+    let server = server().set("stall-timeout", "1").start();
+    const SIZE: usize = 3 << 20;
+    server.file("f", &vec![3; SIZE]);
+    let mut client = server.ann();
+    client.expect("TYPE I", 200);
+    let mut data = client.data();
+    client.expect("RETR f", 150);
+    let mut piece = vec![0; 32 << 10];
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(100));
+        data.0.read_exact(&mut piece).unwrap();
+    }
+    let rest = data.rest();
+    assert_eq!(rest.len(), SIZE - 30 * piece.len());
+    drop(data);
+    client.wait_for(226);
 }
 
 #[test]

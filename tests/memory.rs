@@ -183,3 +183,109 @@ fn a_server_without_sessions_keeps_little_of_its_program_mapped() {
         assert!(soon(little), "{busy} KiB and no less");
     }
 }
+
+/// Sessions that send and read nothing, or a byte a second.
+const UNREAD: usize = 32;
+/// Commands of one pipeline.
+const PIPELINE: usize = 2000;
+/// What the process may take with all of them, in KiB.
+const BUDGET: u64 = 96 << 10;
+
+/// Every command with arguments that make it do something; those that change
+/// the tree work on what is not there.
+fn every_command(port: &str) -> Vec<String> {
+    let changes = ["DELE", "RMD", "RMDA", "SITE RMDIR", "RNFR", "COMB"];
+    let mut lines = Vec::new();
+    for (verb, _, _) in wharf::daemon::tables::rows() {
+        if verb == "QUIT" {
+            continue;
+        }
+        let arguments: &[&str] = if changes.contains(&verb.as_str()) {
+            &["", " none"]
+        } else {
+            &["", " big", " file"]
+        };
+        lines.extend(arguments.iter().map(|argument| format!("{verb}{argument}")));
+    }
+    for data in [
+        "LIST big",
+        "NLST big",
+        "MLSD big",
+        "LIST -R",
+        "RETR file",
+        "STOR up",
+    ] {
+        lines.push(format!("{port}\r\n{data}"));
+    }
+    lines
+}
+
+/// Sends as much of a pipeline as the server takes.
+fn flood(client: &Client, line: &str) {
+    let text = format!("{line}\r\n").repeat(PIPELINE);
+    let mut rest = text.as_bytes();
+    let mut stream = &client.stream;
+    stream
+        .set_write_timeout(Some(std::time::Duration::from_millis(300)))
+        .unwrap();
+    while let Ok(length @ 1..) = std::io::Write::write(&mut stream, rest) {
+        rest = &rest[length..];
+    }
+}
+
+#[test]
+fn pipelines_that_nobody_reads_stay_within_the_budget() {
+    let directory = TempDir::new("unread");
+    std::fs::create_dir(directory.join("big")).unwrap();
+    for number in 0..3000 {
+        std::fs::write(directory.join(format!("big/{number:0>40}")), b"").unwrap();
+    }
+    let content = vec![b'x'; 1 << 20];
+    std::fs::write(directory.join("file"), &content).unwrap();
+    let mut server = Process::start(
+        wharfd()
+            .args(["--listen", "127.0.0.1:0", "--print-port"])
+            .args(["--threads", "80", "--max-per-address", "80"])
+            .args(["--max-unauthenticated-per-address", "80"])
+            .args(["--anonymous-rights", "read-write"])
+            .arg(directory.path()),
+    );
+    let address = server.address();
+    // Accepts by its backlog and never reads.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = common::client::active_line("PORT", deaf.local_addr().unwrap());
+    let mut lines = every_command(&port);
+    // The worst of all by all of them at once.
+    lines.resize(lines.len().next_multiple_of(UNREAD), "STAT big".into());
+    lines.extend(vec!["STAT big".to_owned(); UNREAD]);
+    for round in lines.chunks(UNREAD) {
+        let clients: Vec<Client> = std::thread::scope(|scope| {
+            let threads: Vec<_> = round
+                .iter()
+                .map(|line| {
+                    scope.spawn(move || {
+                        let mut client = Client::greeted(address);
+                        client.login("anonymous", "guest@");
+                        flood(&client, line);
+                        client
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for client in clients.iter().step_by(2) {
+            let mut byte = [0];
+            let _ = std::io::Read::read(&mut &client.stream, &mut byte);
+        }
+        // Somebody else is served meanwhile.
+        let mut bystander = Client::greeted(address);
+        bystander.login("anonymous", "guest@");
+        bystander.expect("TYPE I", 200);
+        assert!(bystander.fetch("RETR file") == content, "{round:?}");
+        let taken = status(server.pid(), "VmRSS:");
+        assert!(taken <= BUDGET, "{taken} KiB after {round:?}");
+    }
+    assert!(status(server.pid(), "VmHWM:") <= BUDGET);
+    server.signal("KILL");
+    server.wait();
+}

@@ -276,3 +276,64 @@ fn a_dual_stack_socket_treats_mapped_addresses_as_ipv4() {
     assert!(reply.lines[1].contains("127.0.0.1"), "{:?}", reply.lines);
     assert!(!reply.lines[1].contains("ffff"));
 }
+
+#[test]
+fn the_reason_for_no_data_connection_is_told_and_counted() {
+    let (first, range) = ports(1);
+    let server = server()
+        .set("data-connect-timeout", "0.3")
+        .set("passive-ports", &range)
+        .start();
+    server.file("f", b"x");
+    let count = |name: &str| {
+        let counts = server.running().services().data_failures.counts();
+        let found = counts.iter().find(|(reason, _)| reason.name() == name);
+        found.unwrap().1
+    };
+    let mut client = server.ann();
+    let refused = client.active("PORT");
+    drop(refused);
+    let text = |reply: common::client::Reply| reply.text().to_owned();
+    assert!(text(client.expect("RETR f", 425)).contains("refused"));
+    assert_eq!(count("refused"), 1);
+    client.epsv();
+    client.send("RETR f");
+    // 150 may come first, for clients that wait for it.
+    let mut reply = client.reply();
+    if reply.code == 150 {
+        reply = client.reply();
+    }
+    assert!(reply.code == 425 && reply.text().contains("firewall"));
+    assert_eq!(count("never came"), 1);
+    let address = client.epsv();
+    assert_eq!(address.port(), first);
+    let _thief = connect_from(OTHER, address).unwrap();
+    let mut reply = client.cmd("RETR f");
+    if reply.code == 150 {
+        reply = client.reply();
+    }
+    assert!(reply.code == 425 && reply.text().contains("another address"));
+    client.expect("PORT 127,0,0,2,200,200", 500);
+    assert_eq!(count("wrong address"), 2);
+    client.epsv();
+    let mut second = server.ann();
+    assert!(text(second.expect("EPSV", 425)).contains("passive range"));
+    assert_eq!(count("no free port"), 1);
+    assert_eq!(count("timed out"), 0);
+}
+
+/// Each connection of the active mode to another port of the client: none
+/// takes a local port away from the next ones.
+#[test]
+fn active_connections_use_up_no_ports() {
+    let server = server().start();
+    server.file("f", b"x");
+    let mut client = server.ann();
+    for _ in 0..2000 {
+        let listener = client.active("PORT");
+        client.expect("RETR f", 150);
+        let mut data = Data::accept(&listener);
+        assert_eq!(data.rest(), b"x");
+        client.wait_for(226);
+    }
+}

@@ -302,6 +302,7 @@ keys! {
         "data-peer" "WHO" server.data_peer: NewSessions, "data connections from same-address, same-network or any";
         "data-peer-allow" "NETWORK" server.data_peer_allow: NewSessions repeats, "data connections also from there";
         "data-connect-timeout" "SECONDS" server.data_connect_timeout: NewSessions, "wait for a data connection";
+        "strict-end" "" server.strict_end: NewSessions, "an upload is cut off when its client hangs up at its end";
     }
     Files {
         "atomic-uploads" "" server.atomic_uploads: NewSessions subsystem, "uploads appear when they are whole";

@@ -132,7 +132,8 @@ pub struct Config {
     pub ban_time: Duration,
     /// How long a session may be silent; does not run during a transfer.
     pub idle_timeout: Duration,
-    /// How long a transfer may stand still.
+    /// How long a transfer, or a reply, may stand still: nothing comes, or
+    /// nothing is acknowledged.
     pub stall_timeout: Duration,
     /// How long to wait for a data connection.
     pub data_connect_timeout: Duration,
@@ -154,6 +155,9 @@ pub struct Config {
     pub fsync_uploads: bool,
     /// Broken uploads that are not atomic are deleted.
     pub delete_broken_uploads: bool,
+    /// Whether an FTP upload counts as cut off when its client closes the
+    /// control connection together with the data connection.
+    pub strict_end: bool,
     /// Bytes that all files of a user's home may take.
     pub quota_bytes: u64,
     /// Files that a user's home may hold.
@@ -371,7 +375,7 @@ impl Default for Config {
             ban_after: 20,
             ban_time: seconds(600),
             idle_timeout: seconds(300),
-            stall_timeout: seconds(60),
+            stall_timeout: seconds(300),
             data_connect_timeout: seconds(30),
             session_timeout: seconds(0),
             max_commands_per_second: 0,
@@ -382,6 +386,7 @@ impl Default for Config {
             atomic_uploads: false,
             fsync_uploads: false,
             delete_broken_uploads: false,
+            strict_end: false,
             quota_bytes: 0,
             quota_files: 0,
             quota_full: QuotaFull::Refuse,

@@ -6,15 +6,22 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::line::{Line, LineReader};
-use super::reply::Reply;
+use super::reply::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::closing::Closing;
-use crate::net::socket::{Interest, Socket, wait};
+use crate::net::socket::{Interest, Progress, Socket, wait};
 use crate::net::stream::Stream;
 
-/// How long a reply may take to leave: a peer that does not read its control
-/// connection must not hold a thread.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Bytes of replies that wait at the most, besides the one that is being made:
+/// a client that sends commands and reads nothing is read no further.
+const REPLIES_MAX: usize = 64 * 1024;
+
+/// How long a client that has not logged in may leave its replies unread: it
+/// must not hold a thread.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the rest of a TLS record may take that has begun to come.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After this silence a session gives back the stack that its last command has
 /// needed. Longer waits are made without a timeout of the socket, so that it
@@ -39,18 +46,51 @@ pub struct Control {
     reader: LineReader,
     out: Vec<u8>,
     read_timeout: Option<Duration>,
+    /// How long a reply may stand still on its way.
+    patience: Duration,
+    listing: Listing,
+    /// The client has closed the connection, and not reset it.
+    ended: bool,
+    /// The deadline after which the connection was looked at once more.
+    looked_after: Option<Instant>,
+}
+
+/// A reply whose lines are made one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listing {
+    None,
+    /// It begins here in what waits.
+    Waits(usize),
+    /// A part of it has left.
+    Begun,
 }
 
 impl Control {
     /// Takes over a connection.
     pub fn new(stream: Stream) -> Result<Self> {
-        stream.socket().set_write_timeout(Some(WRITE_TIMEOUT))?;
-        Ok(Control {
+        let mut control = Control {
             stream: Some(stream),
             reader: LineReader::default(),
             out: Vec::new(),
             read_timeout: None,
-        })
+            patience: Duration::ZERO,
+            listing: Listing::None,
+            ended: false,
+            looked_after: None,
+        };
+        control.set_patience(PATIENCE)?;
+        Ok(control)
+    }
+
+    /// How long the replies may stand still: `limit` for a user, less for
+    /// somebody who has not logged in.
+    pub fn set_patience(&mut self, limit: Duration) -> Result<()> {
+        if self.patience != limit {
+            self.patience = limit;
+            let step = Progress::new(limit).step();
+            self.socket()?.set_write_timeout(Some(step))?;
+        }
+        Ok(())
     }
 
     /// The connection itself.
@@ -77,15 +117,25 @@ impl Control {
     /// # Errors
     /// [`ErrorKind::Timeout`] when `deadline` passes.
     pub fn next_line(&mut self, deadline: Option<Instant>) -> Result<Option<Line>> {
+        if self.out.len() >= REPLIES_MAX {
+            self.flush()?;
+        }
         loop {
             if let Some(line) = self.reader.next_line() {
                 return Ok(Some(line));
             }
             self.flush()?;
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let patience = left.map_or(SILENCE, |left| left.min(SILENCE));
+            let mut patience = left.map_or(SILENCE, |left| left.min(SILENCE));
             if patience.is_zero() {
-                return Err(ErrorKind::Timeout.into());
+                // The process may have been stopped while a command came: what
+                // is there is read before the client is judged, once for each
+                // deadline: commands without a pause must not put it off.
+                let looked = std::mem::replace(&mut self.looked_after, deadline) == deadline;
+                if looked || !self.is_readable()? {
+                    return Err(ErrorKind::Timeout.into());
+                }
+                patience = Duration::from_millis(1);
             }
             self.set_read_timeout(patience)?;
             let stream = self.stream.as_mut().ok_or_else(gone)?;
@@ -134,16 +184,92 @@ impl Control {
         reply.write(&mut self.out);
     }
 
-    /// Sends what is queued, in one write.
+    /// Sends what is queued, in one write if the client reads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Disconnected`] for a client that is gone, or has
+    /// acknowledged nothing for too long. After any error the connection is given up.
     pub fn flush(&mut self) -> Result<()> {
         if self.out.is_empty() {
             return Ok(());
         }
-        let stream = self.stream.as_mut().ok_or_else(gone)?;
-        let outcome = stream.write_all(&self.out).and_then(|()| stream.flush());
+        let outcome = self.send_queued();
         self.out.clear();
         self.out.shrink_to(256);
-        Ok(outcome?)
+        if self.listing != Listing::None {
+            self.listing = Listing::Begun;
+        }
+        if outcome.is_err()
+            && let Some(stream) = self.stream.take()
+        {
+            stream.socket().reset_on_close();
+        }
+        outcome
+    }
+
+    fn send_queued(&mut self) -> Result<()> {
+        let stream = self.stream.as_mut().ok_or_else(gone)?;
+        let mut progress = Progress::new(self.patience);
+        let mut sent = 0;
+        loop {
+            let written = sent == self.out.len();
+            let outcome = if written {
+                stream.flush()
+            } else {
+                stream.write(&self.out[sent..]).map(|length| sent += length)
+            };
+            match outcome {
+                Ok(()) if written => return Ok(()),
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_timeout(&error) => {
+                    if progress.has_stalled(stream.socket(), sent as u64) {
+                        let doing = "the client does not read its replies";
+                        return Err(Error::with_source(ErrorKind::Disconnected, doing, error));
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Begins a reply of several lines that are made one after the other, with
+    /// [`Control::list`], until [`Control::end_listing`].
+    pub fn begin_listing(&mut self, code: u16, first: &[u8]) {
+        self.listing = Listing::Waits(self.out.len());
+        reply::first_line(&mut self.out, code, first);
+    }
+
+    /// Queues lines of a listing, each of which ends with CR LF, and sends
+    /// them when enough wait.
+    pub fn list(&mut self, lines: &[u8]) -> Result<()> {
+        for line in lines.split_inclusive(|byte| *byte == b'\n') {
+            self.out.push(b' ');
+            self.out.extend_from_slice(line);
+        }
+        if self.out.len() >= REPLIES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a listing of which nothing has left yet; `false` when it has
+    /// begun to, and needs its last line.
+    pub fn forget_listing(&mut self) -> bool {
+        match self.listing {
+            Listing::Waits(start) => {
+                self.out.truncate(start);
+                self.listing = Listing::None;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a listing with its last line.
+    pub fn end_listing(&mut self, last: &Reply) {
+        self.listing = Listing::None;
+        self.reply(last);
     }
 
     /// Sends a reply at once, behind what is queued.
@@ -164,27 +290,37 @@ impl Control {
     ///
     /// # Errors
     /// [`ErrorKind::Disconnected`] at the end of the stream.
-    pub fn look(&mut self) -> Result<Option<Urgent>> {
+    pub fn poll(&mut self) -> Result<Option<Urgent>> {
         while !self.reader.is_full() && self.is_readable()? {
             if self.is_secure() {
                 // A readable socket may hold half a record.
-                self.set_read_timeout(WRITE_TIMEOUT)?;
+                self.set_read_timeout(RECORD_TIMEOUT)?;
             }
             let stream = self.stream.as_mut().ok_or_else(gone)?;
-            if self.reader.fill(stream)? == 0 {
-                return Err(Error::new(
-                    ErrorKind::Disconnected,
-                    "the control connection has ended",
-                ));
+            self.ended = match self.reader.fill(stream) {
+                Ok(length) => length == 0,
+                // Without close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
+                Err(error) => return Err(error.into()),
+            };
+            if self.ended {
+                break;
             }
         }
         let mut lines = self.reader.waiting().filter(|line| !line.is_empty());
         let first = lines.next();
         let is = |line: &[u8], verb: &[u8]| line.trim_ascii().eq_ignore_ascii_case(verb);
         Ok(match first {
-            Some(line) if is(&line, b"STAT") => Some(Urgent::Status),
+            // Not between the lines of another reply.
             Some(line) if is(&line, b"ABOR") => Some(Urgent::Abort),
+            Some(line) if is(&line, b"STAT") && self.listing == Listing::None && !self.ended => {
+                Some(Urgent::Status)
+            }
             _ if lines.any(|line| is(&line, b"ABOR")) => Some(Urgent::Abort),
+            _ if self.ended => {
+                let doing = "the control connection has ended";
+                return Err(Error::new(ErrorKind::Disconnected, doing));
+            }
             _ => None,
         })
     }
@@ -200,9 +336,15 @@ impl Control {
         Ok(ready)
     }
 
+    /// Whether [`Control::poll`] has seen the client close the connection, and
+    /// not reset it.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     /// Whether waiting for the socket makes sense: not when the buffer can
     /// take no more before its lines are handled.
-    pub fn can_look(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         !self.reader.is_full()
     }
 
@@ -211,7 +353,7 @@ impl Control {
         !self.reader.is_empty()
     }
 
-    /// Takes the first line, which [`Control::look`] has shown.
+    /// Takes the first line, which [`Control::poll`] has shown.
     pub fn take_line(&mut self) {
         let _ = self.reader.next_line();
     }
@@ -224,7 +366,8 @@ impl Control {
         self.read_timeout = None;
         let stream = self.stream.take().ok_or_else(gone)?;
         let stream = change(stream)?;
-        stream.socket().set_write_timeout(Some(WRITE_TIMEOUT))?;
+        let step = Progress::new(self.patience).step();
+        stream.socket().set_write_timeout(Some(step))?;
         stream.socket().set_read_timeout(None)?;
         self.stream = Some(stream);
         Ok(())

@@ -3,49 +3,29 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use super::control::Urgent;
-use super::data_peer::Proof;
+use super::data_port::{DataPort, NoData, Proof};
 use super::reply::Reply;
 use super::state::{Interpreter, Protection};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::passive::PassivePort;
-use crate::net::socket::{Interest, Socket, wait};
+use crate::net::socket::{Interest, Socket};
 use crate::net::stream::Stream;
-use crate::net::tls::{DataHandshake, Direction};
-use crate::session::deadline;
+use crate::net::tls::Direction;
+use crate::session::{DataFailure, deadline};
 
 /// A client that connects only after it has seen 150 gets it after this wait.
 const EARLY_150: Duration = Duration::from_secs(2);
 
-/// Where the next data connection comes from.
-#[derive(Debug)]
-pub enum DataPort {
-    /// Nowhere: the client has not said.
-    None,
-    /// The client connects to us.
-    Passive(PassivePort),
-    /// The client has connected already.
-    Connected(Socket),
-    /// The client has connected and begun TLS before it said what for.
-    Shaking(Box<DataHandshake>),
-    /// It has made the whole handshake.
-    Ready(Box<Stream>),
-    /// What came of that was not good enough.
-    Refused(Error),
-    /// We connect to the client.
-    Active(SocketAddr),
-}
-
 impl Interpreter {
     /// Opens a passive port on the address that the client has connected to.
     pub fn open_passive(&mut self) -> Result<u16> {
-        self.data = DataPort::None;
-        self.data_proof = Proof::Address;
+        self.parameters.data = DataPort::None;
+        self.parameters.data_proof = Proof::Address;
         let address = self.session.local().ip().to_canonical();
         let (port, number) = match &self.session.services().shared_ports {
             Some(shared) => {
@@ -56,7 +36,7 @@ impl Interpreter {
             }
             None => PassivePort::open(address, self.session.config().own_passive_ports())?,
         };
-        self.data = DataPort::Passive(port);
+        self.parameters.data = DataPort::Passive(port);
         Ok(number)
     }
 
@@ -72,30 +52,29 @@ impl Interpreter {
     /// Makes the data connection and says 150. An ABOR ends the wait.
     ///
     /// # Errors
-    /// [`ErrorKind::Aborted`], or what the wait or the connection said; the
-    /// caller answers 425.
+    /// Why there is none; the caller answers 425 or 426.
     pub fn open_data(
         &mut self,
         direction: Direction,
         what: impl FnOnce() -> Reply,
-    ) -> Result<Stream> {
+    ) -> Result<Stream, NoData> {
         let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
         let mut what = Some(what);
-        let socket = match std::mem::replace(&mut self.data, DataPort::None) {
+        let socket = match std::mem::replace(&mut self.parameters.data, DataPort::None) {
             DataPort::None => {
-                return Err(Error::new(ErrorKind::Protocol, "no PASV or PORT before"));
+                return Err(Error::new(ErrorKind::Protocol, "no PASV or PORT before").into());
             }
             DataPort::Passive(listener) => self.accept(&listener, until, &mut what)?,
             DataPort::Active(address) => {
-                self.data_proof = Proof::Address;
+                self.parameters.data_proof = Proof::Address;
                 self.connect(address, until)?
             }
             DataPort::Connected(socket) => socket,
-            DataPort::Shaking(handshake) => {
+            DataPort::Handshake(handshake) => {
                 if let Some(what) = what {
                     self.preliminary(what())?;
                 }
-                return self.shake_hands(*handshake, until);
+                return Ok(self.shake_hands(*handshake, until)?);
             }
             DataPort::Ready(stream) => {
                 if let Some(what) = what {
@@ -103,12 +82,12 @@ impl Interpreter {
                 }
                 return Ok(*stream);
             }
-            DataPort::Refused(error) => return Err(error),
+            DataPort::Refused(error) => return Err(error.into()),
         };
         if let Some(what) = what {
             self.preliminary(what())?;
         }
-        self.protect(socket, until, direction)
+        Ok(self.protect(socket, until, direction)?)
     }
 
     fn accept(
@@ -116,12 +95,13 @@ impl Interpreter {
         listener: &PassivePort,
         until: Option<Instant>,
         what: &mut Option<impl FnOnce() -> Reply>,
-    ) -> Result<Socket> {
+    ) -> Result<Socket, NoData> {
         let early = Instant::now() + EARLY_150;
+        let mut reason = DataFailure::NeverCame;
         loop {
             match self.accept_peer(listener) {
                 Ok(Some(socket)) => return Ok(socket),
-                Ok(None) => {}
+                Ok(None) => reason = DataFailure::WrongAddress,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if listener.is_contested()
                         && let Some(what) = what.take()
@@ -134,106 +114,61 @@ impl Interpreter {
                     };
                     if !self.wait_for(listener, Interest::Read, next)? {
                         if until.is_some_and(|until| Instant::now() >= until) {
-                            return Err(Error::new(ErrorKind::Timeout, "no data connection came"));
+                            let error = Error::new(ErrorKind::Timeout, "no data connection came");
+                            return Err(NoData::because(reason, error));
                         }
                         if let Some(what) = what.take() {
                             self.preliminary(what())?;
                         }
                     }
                 }
-                Err(error) => return Err(error).doing("accepting the data connection"),
+                Err(error) => return Err(error).doing("accepting the data connection")?,
             }
         }
     }
 
-    fn connect(&mut self, address: SocketAddr, until: Option<Instant>) -> Result<Socket> {
+    fn connect(&mut self, address: SocketAddr, until: Option<Instant>) -> Result<Socket, NoData> {
         let local = SocketAddr::new(self.session.local().ip().to_canonical(), 0);
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+            .doing("making a data connection")?;
         if local.is_ipv4() == address.is_ipv4() {
             // From the address that the client knows, as its firewall expects.
+            // Without a port of its own: a bound one could serve no other
+            // client meanwhile, and for a minute after. Old kernels can't.
+            let _ = crate::sys::bind_address_without_port(&socket);
             rustix::net::bind(&socket, &local).doing("binding the data connection")?;
         }
+        let doing = "connecting to the client's data port";
+        let failed = |errno| {
+            let error = Err::<(), _>(errno).doing(doing).err();
+            let error = error.unwrap_or_else(|| ErrorKind::Internal.into());
+            match errno {
+                Errno::CONNREFUSED => NoData::because(DataFailure::Refused, error),
+                Errno::TIMEDOUT | Errno::HOSTUNREACH | Errno::NETUNREACH => {
+                    NoData::because(DataFailure::TimedOut, error)
+                }
+                Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => {
+                    NoData::because(DataFailure::NoPort, error)
+                }
+                _ => error.into(),
+            }
+        };
         match rustix::net::connect(&socket, &address) {
             Ok(()) => {}
-            Err(rustix::io::Errno::INPROGRESS) => {
+            Err(Errno::INPROGRESS) => {
                 if !self.wait_for(&socket, Interest::Write, until)? {
-                    return Err(Error::new(
-                        ErrorKind::Timeout,
-                        "connecting to the client's data port",
-                    ));
+                    return Err(failed(Errno::TIMEDOUT));
                 }
-                sockopt::socket_error(&socket)?.doing("connecting to the client's data port")?;
+                let outcome = sockopt::socket_error(&socket).unwrap_or(Ok(()));
+                outcome.map_err(failed)?;
             }
-            Err(errno) => return Err(errno).doing("connecting to the client's data port"),
+            Err(errno) => return Err(failed(errno)),
         }
         Ok(Socket::from(std::net::TcpStream::from(socket)))
-    }
-
-    /// Waits for a descriptor and watches the control connection meanwhile.
-    /// `false`: the time is over.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Aborted`] for ABOR, [`ErrorKind::Disconnected`] when the
-    /// client is gone.
-    pub fn wait_for(
-        &mut self,
-        descriptor: &impl AsFd,
-        interest: Interest,
-        until: Option<Instant>,
-    ) -> Result<bool> {
-        // An ABOR in one segment with the command is here already.
-        if self.control.has_lines() {
-            self.look()?;
-        }
-        loop {
-            let mut ready = false;
-            if self.control.can_look() {
-                let control = self.control.socket()?;
-                let [data, asks] = wait(
-                    [
-                        (descriptor.as_fd(), interest),
-                        (control.as_fd(), Interest::Read),
-                    ],
-                    until,
-                )?;
-                ready |= data;
-                if asks {
-                    self.look()?;
-                }
-                if !data && !asks {
-                    return Ok(false);
-                }
-            } else {
-                let [data] = wait([(descriptor.as_fd(), interest)], until)?;
-                if !data {
-                    return Ok(false);
-                }
-                ready = true;
-            }
-            if ready {
-                return Ok(true);
-            }
-        }
-    }
-
-    /// Looks at the control connection in the middle of a transfer: STAT is
-    /// answered, ABOR ends the transfer, the rest waits.
-    pub fn look(&mut self) -> Result<()> {
-        loop {
-            match self.control.look()? {
-                None => return Ok(()),
-                Some(Urgent::Abort) => return Err(Error::new(ErrorKind::Aborted, "ABOR")),
-                Some(Urgent::Status) => {
-                    self.control.take_line();
-                    let status = super::cmd::info::transfer_status(self);
-                    self.control.send(&status)?;
-                }
-            }
-        }
     }
 }

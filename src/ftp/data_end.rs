@@ -4,10 +4,11 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use super::dtp::{data_error, stalled};
 use super::line::Line;
 use super::state::Interpreter;
 use crate::error::{ErrorKind, Result};
-use crate::net::closing::Closing;
+use crate::net::closing::{Closing, Incoming, discard};
 use crate::net::socket::{Interest, wait};
 use crate::net::stream::Stream;
 
@@ -15,19 +16,58 @@ use crate::net::stream::Stream;
 /// that transfer one file after the other never cost a wait for two sockets.
 const COMMAND_ALONE: Duration = Duration::from_millis(1100);
 
+/// Bytes that may still be on their way when a transfer is called complete.
+const IN_FLIGHT: u64 = 64 * 1024;
+/// First and longest wait for an acknowledgement, which wakes nobody up.
+const ARRIVAL_FIRST: Duration = Duration::from_millis(1);
+const ARRIVAL_MOST: Duration = Duration::from_millis(100);
+
 /// How long a session that ends waits for its client to close the last data
 /// connection.
 const LAST_WAIT: Duration = Duration::from_secs(2);
 
 impl Interpreter {
+    /// Ends the data connection of an upload, and holds it as
+    /// [`Interpreter::close_sent`] does.
+    pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
+        // Without close_notify the client takes the connection for cut off, and
+        // GnuTLS clients lose their session (FileZilla's error -110).
+        self.until_sent(&mut stream, Stream::finish)?;
+        self.closing = Some(Closing::new(stream.socket().clone()));
+        Ok(())
+    }
+
     /// Ends the data connection after all has been sent, and holds it until
     /// the client has closed it or begins the next transfer: a close with the
     /// client's bytes unread or on their way would reset it, and the client
     /// would lose what it has not read yet. The reply need not wait for that.
-    pub fn close_data(&mut self, mut stream: Stream) -> Result<()> {
-        // Without close_notify the client takes the data for cut off, and
-        // GnuTLS clients lose their session (FileZilla's error -110).
-        self.until_sent(&mut stream, Stream::finish)?;
+    ///
+    /// Only what the client has acknowledged is sent; but for the last
+    /// [`IN_FLIGHT`] bytes nobody waits, so that small files take no round trip
+    /// more.
+    ///
+    /// # Errors
+    /// What sending said, and a client that resets or takes nothing any more.
+    pub fn close_sent(&mut self, stream: &mut Stream) -> Result<()> {
+        self.until_sent(stream, Stream::finish)?;
+        let mut progress = self.progress();
+        let mut pause = ARRIVAL_FIRST;
+        while stream.socket().unacknowledged().unwrap_or(0) > IN_FLIGHT {
+            let incoming = discard(stream.socket()).map_err(data_error)?;
+            if let Ok(Err(errno)) = rustix::net::sockopt::socket_error(stream.as_fd()) {
+                return Err(data_error(errno.into()));
+            }
+            let until = Instant::now() + pause;
+            if incoming == Incoming::Open {
+                self.wait_for(stream, Interest::Read, Some(until))?;
+            } else {
+                self.pause_until(until)?;
+            }
+            pause = (pause * 2).min(progress.step()).min(ARRIVAL_MOST);
+            if progress.has_stalled(stream.socket(), 0) {
+                return Err(stalled(stream));
+            }
+        }
         self.closing = Some(Closing::new(stream.socket().clone()));
         Ok(())
     }

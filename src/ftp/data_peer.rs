@@ -5,22 +5,13 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::data_port::Proof;
 use super::state::Interpreter;
 use crate::address::Network;
 use crate::config::{DataPeer, ProxyData};
 use crate::net::passive::{PassivePort, ToldBy};
 use crate::net::proxy_protocol;
 use crate::net::socket::Socket;
-
-/// What a data connection is known by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
-    /// The address at its other end: nothing more is asked than `tls-reuse`.
-    Address,
-    /// Nothing yet. It is refused unless it resumes the TLS session of the
-    /// control connection.
-    OwesTlsSession,
-}
 
 impl Interpreter {
     /// Whether a data connection may be with `address`.
@@ -77,7 +68,7 @@ impl Interpreter {
             }
         };
         if self.may_be_data_peer(peer) {
-            self.data_proof = match arrival.told_by {
+            self.parameters.data_proof = match arrival.told_by {
                 ToldBy::Place => Proof::Address,
                 ToldBy::TlsSession => Proof::OwesTlsSession,
             };
@@ -87,14 +78,19 @@ impl Interpreter {
         // address alone says nothing about whose this one is.
         let same_balancer = self.session.via() == Some(from);
         if by_balancer && config.proxy_data == ProxyData::Tls && same_balancer {
-            self.data_proof = Proof::OwesTlsSession;
+            self.parameters.data_proof = Proof::OwesTlsSession;
             return Ok(Some(socket));
         }
         self.refuse_peer(peer, "it is not the client's");
         Ok(None)
     }
 
-    fn refuse_peer(&self, peer: IpAddr, why: &str) {
-        log::warn!("refused a data connection from {peer}: {why}",);
+    fn refuse_peer(&mut self, peer: IpAddr, why: &str) {
+        let reason = "refused a data connection";
+        self.log_refusal(
+            log::Level::Warn,
+            reason,
+            &format_args!("from {peer}: {why}"),
+        );
     }
 }

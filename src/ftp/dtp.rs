@@ -11,9 +11,9 @@ use super::ascii::{FromNet, ToNet};
 use super::splice::Pipe;
 use super::state::{Interpreter, Type};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::socket::Interest;
+use crate::net::socket::{Interest, Progress, wait};
 use crate::net::stream::Stream;
-use crate::session::{Transfer, deadline};
+use crate::session::Transfer;
 
 /// Bytes asked of one `sendfile`; between two the control connection is
 /// looked at, should the client be so fast that the socket never fills.
@@ -26,21 +26,13 @@ const FIRST_BUFFER: usize = 16 * 1024;
 /// Bytes after which an upload is worth a pipe of its own.
 const SPLICE_AFTER: u64 = 1 << 20;
 
-/// How far a transfer stands still.
-struct Stall {
-    limit: Duration,
-    until: Option<Instant>,
-    seen: u64,
-}
+/// How long the rest of an upload may stand still whose client has closed the
+/// control connection.
+const LAST_BYTES: Duration = Duration::from_secs(5);
 
 impl Interpreter {
-    fn stall(&self) -> Stall {
-        let limit = self.session.config().stall_timeout;
-        Stall {
-            limit,
-            until: deadline(Instant::now(), limit),
-            seen: 0,
-        }
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.session.config().stall_timeout)
     }
 
     /// Waits until the data connection is ready again. What comes from a
@@ -50,22 +42,18 @@ impl Interpreter {
         stream: &mut Stream,
         interest: Interest,
         moved: u64,
-        stall: &mut Stall,
+        progress: &mut Progress,
     ) -> Result<()> {
-        if moved != stall.seen {
-            stall.seen = moved;
-            stall.until = deadline(Instant::now(), stall.limit);
-        }
+        progress.note(moved);
         if interest == Interest::Write {
             stream.discard_incoming().map_err(data_error)?;
         }
-        match self.wait_for(stream, interest, stall.until)? {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::Timeout,
-                "the data connection stands still",
-            )),
+        while !self.wait_for(stream, interest, Some(Instant::now() + progress.step()))? {
+            if progress.has_stalled(stream.socket(), moved) {
+                return Err(stalled(stream));
+            }
         }
+        Ok(())
     }
 
     /// Waits as long as the rates ask for.
@@ -73,22 +61,7 @@ impl Interpreter {
         if !transfer.is_paced() {
             return Ok(());
         }
-        let until = Instant::now() + transfer.pace(bytes);
-        while Instant::now() < until {
-            if self.control.can_look() {
-                use crate::net::socket::wait;
-                if wait(
-                    [(self.control.socket()?.as_fd(), Interest::Read)],
-                    Some(until),
-                )?[0]
-                {
-                    self.look()?;
-                }
-            } else {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()));
-            }
-        }
-        Ok(())
+        self.pause_until(Instant::now() + transfer.pace(bytes))
     }
 
     /// Sends the file's bytes from `offset` on, at most `length`.
@@ -100,7 +73,7 @@ impl Interpreter {
         length: u64,
     ) -> Result<()> {
         let plain = matches!(stream, Stream::Plain(_)) && transfer.file()?.descriptor().is_some();
-        if plain && self.transfer_type == Type::Image {
+        if plain && self.parameters.transfer_type == Type::Image {
             self.sendfile(stream, transfer, offset, length)
         } else {
             self.send_through_buffer(stream, transfer, offset, length)
@@ -123,8 +96,7 @@ impl Interpreter {
         if length >= SENDFILE_PIECE as u64 {
             keep_short(stream);
         }
-        let mut stall = self.stall();
-        let mut looked = offset;
+        let mut progress = self.progress();
         while offset < end {
             let wanted = (end - offset).min(piece as u64) as usize;
             let before = offset;
@@ -140,13 +112,13 @@ impl Interpreter {
                     self.pace(transfer, sent as u64)?;
                     if sent < wanted {
                         // The socket is full; asking it again would only say so.
-                        self.wait_for_data(stream, Interest::Write, offset, &mut stall)?;
+                        self.wait_for_data(stream, Interest::Write, offset, &mut progress)?;
                     } else if offset < end {
-                        self.look_if_due(&mut looked, offset)?;
+                        self.poll_if_due()?;
                     }
                 }
                 Err(Errno::AGAIN) => {
-                    self.wait_for_data(stream, Interest::Write, offset, &mut stall)?
+                    self.wait_for_data(stream, Interest::Write, offset, &mut progress)?
                 }
                 Err(Errno::INTR) => {}
                 // File systems of other kinds (FUSE, old overlays) can't.
@@ -159,16 +131,6 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Looks at the control connection once a MiB: for clients so fast that
-    /// we never wait for them.
-    fn look_if_due(&mut self, looked: &mut u64, moved: u64) -> Result<()> {
-        if moved - *looked >= SENDFILE_PIECE as u64 && self.control.can_look() {
-            *looked = moved;
-            self.look()?;
-        }
-        Ok(())
-    }
-
     fn send_through_buffer(
         &mut self,
         stream: &mut Stream,
@@ -176,7 +138,7 @@ impl Interpreter {
         mut offset: u64,
         length: u64,
     ) -> Result<()> {
-        let ascii = self.transfer_type == Type::Ascii;
+        let ascii = self.parameters.transfer_type == Type::Ascii;
         if ascii {
             transfer.set_ascii();
         }
@@ -184,7 +146,6 @@ impl Interpreter {
         let mut buffer = vec![0; BUFFER.min(length.max(1) as usize)];
         let mut to_net = ToNet::default();
         let mut converted = Vec::new();
-        let mut looked = offset;
         while offset < end {
             let wanted = (end - offset).min(buffer.len() as u64) as usize;
             let got = transfer.read_at(&mut buffer[..wanted], offset)?;
@@ -192,13 +153,12 @@ impl Interpreter {
                 return Err(shorter());
             }
             offset += got as u64;
-            let data = match ascii {
-                true => {
-                    converted.clear();
-                    to_net.convert(&buffer[..got], &mut converted);
-                    &converted[..]
-                }
-                false => &buffer[..got],
+            let data = if ascii {
+                converted.clear();
+                to_net.convert(&buffer[..got], &mut converted);
+                &converted[..]
+            } else {
+                &buffer[..got]
             };
             self.send_bytes(stream, data)?;
             if transfer.is_paced() {
@@ -208,7 +168,7 @@ impl Interpreter {
             if offset < end {
                 stream.discard_incoming().map_err(data_error)?;
             }
-            self.look_if_due(&mut looked, offset)?;
+            self.poll_if_due()?;
         }
         Ok(())
     }
@@ -216,14 +176,14 @@ impl Interpreter {
     /// Sends all of `data`; under TLS the end of it may wait for more, for
     /// [`Interpreter::flush_data`] or for the end of the connection.
     pub fn send_bytes(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
-        let mut stall = self.stall();
+        let mut progress = self.progress();
         let mut sent = 0;
         while sent < data.len() {
             match stream.write(&data[sent..]) {
                 Ok(0) => return Err(Error::new(ErrorKind::Disconnected, "sending data")),
                 Ok(length) => sent += length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.wait_for_data(stream, Interest::Write, sent as u64, &mut stall)?;
+                    self.wait_for_data(stream, Interest::Write, sent as u64, &mut progress)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(data_error(error)),
@@ -243,14 +203,16 @@ impl Interpreter {
         stream: &mut Stream,
         send: impl Fn(&mut Stream) -> io::Result<()>,
     ) -> Result<()> {
-        let mut stall = self.stall();
+        let mut progress = self.progress();
+        let mut waits = 0;
         loop {
             match send(stream) {
                 Ok(()) => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    waits += 1;
                     // It was ready since the last wait, so it does not stand
                     // still, however little it has taken.
-                    self.wait_for_data(stream, Interest::Write, stall.seen + 1, &mut stall)?;
+                    self.wait_for_data(stream, Interest::Write, waits, &mut progress)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(data_error(error)),
@@ -266,7 +228,7 @@ impl Interpreter {
         transfer: &mut Transfer,
         mut offset: u64,
     ) -> Result<()> {
-        let ascii = self.transfer_type == Type::Ascii;
+        let ascii = self.parameters.transfer_type == Type::Ascii;
         if ascii {
             transfer.set_ascii();
         }
@@ -279,8 +241,8 @@ impl Interpreter {
         let mut buffer = vec![0; FIRST_BUFFER];
         let mut from_net = FromNet::default();
         let mut converted = Vec::new();
-        let mut stall = self.stall();
-        let (mut received, mut looked, mut filled) = (0, 0, 0);
+        let mut progress = self.progress();
+        let (mut received, mut filled) = (0, 0);
         let mut tried = false;
         loop {
             let ended = match stream.read(&mut buffer[filled..]) {
@@ -293,7 +255,7 @@ impl Interpreter {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     // What has come goes to the file before the wait.
                     if filled == 0 {
-                        self.wait_for_data(stream, Interest::Read, received, &mut stall)?;
+                        self.wait_for_upload(stream, received, &mut progress)?;
                         continue;
                     }
                     false
@@ -302,22 +264,23 @@ impl Interpreter {
                 Err(error) => return Err(data_error(error)),
             };
             if filled > 0 {
-                let data = match ascii {
-                    true => {
-                        converted.clear();
-                        from_net.convert(&buffer[..filled], &mut converted);
-                        &converted[..]
-                    }
-                    false => &buffer[..filled],
+                let data = if ascii {
+                    converted.clear();
+                    from_net.convert(&buffer[..filled], &mut converted);
+                    &converted[..]
+                } else {
+                    &buffer[..filled]
                 };
                 transfer.write_all_at(data, offset)?;
                 offset += data.len() as u64;
-                self.pace(transfer, filled as u64)?;
+                let paced = self.pace(transfer, filled as u64);
+                self.unless_hung_up(stream, paced)?;
                 if filled == buffer.len() && filled < most {
                     buffer = vec![0; most];
                 }
                 filled = 0;
-                self.look_if_due(&mut looked, received)?;
+                let polled = self.poll_if_due();
+                self.unless_hung_up(stream, polled)?;
             }
             if ended {
                 break;
@@ -326,7 +289,7 @@ impl Interpreter {
                 tried = true;
                 // Not held while the pipe does the work.
                 drop(std::mem::take(&mut buffer));
-                if self.receive_spliced(stream, transfer, &mut offset, &mut stall)? {
+                if self.receive_spliced(stream, transfer, &mut offset, &mut progress)? {
                     break;
                 }
                 buffer = vec![0; most];
@@ -339,7 +302,53 @@ impl Interpreter {
         }
         // A client that was killed closes its data connection like one that is
         // done; but its control connection is gone, too.
-        self.look()
+        // One that has sent nothing may have been killed before it did.
+        let polled = self.poll_control();
+        if received == 0 {
+            return polled;
+        }
+        self.unless_hung_up(stream, polled)
+    }
+
+    /// Passes an outcome on, but for the end of the control connection where
+    /// the end of the data alone says whether an upload is whole: under TLS,
+    /// and for devices that close both connections at once.
+    fn unless_hung_up(&self, stream: &Stream, outcome: Result<()>) -> Result<()> {
+        let decided_by_data = stream.is_secure() || !self.session.config().strict_end;
+        match outcome {
+            Err(error)
+                if error.kind() == ErrorKind::Disconnected
+                    && self.control.has_ended()
+                    && decided_by_data =>
+            {
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Waits for more of an upload. The rest of what a client has sent may come
+    /// after the end of its control connection, but not much later.
+    fn wait_for_upload(
+        &mut self,
+        stream: &mut Stream,
+        received: u64,
+        progress: &mut Progress,
+    ) -> Result<()> {
+        if !self.control.has_ended() {
+            let outcome = self.wait_for_data(stream, Interest::Read, received, progress);
+            self.unless_hung_up(stream, outcome)?;
+        }
+        if self.control.has_ended() {
+            let until = Instant::now() + LAST_BYTES;
+            if wait([(stream.as_fd(), Interest::Read)], Some(until))? == [false] {
+                return Err(Error::new(
+                    ErrorKind::Disconnected,
+                    "the control connection ended before the upload",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Receives the rest through a pipe; `false` when that can't be done, or
@@ -349,7 +358,7 @@ impl Interpreter {
         stream: &mut Stream,
         transfer: &mut Transfer,
         offset: &mut u64,
-        stall: &mut Stall,
+        progress: &mut Progress,
     ) -> Result<bool> {
         let Some(mut pipe) = Pipe::new().filter(|_| {
             transfer
@@ -358,17 +367,17 @@ impl Interpreter {
         }) else {
             return Ok(false);
         };
-        let mut looked = *offset;
         while pipe.is_useful() {
             match pipe.fill(stream.as_fd()) {
                 Ok(0) => return Ok(true),
                 Ok(count) => {
                     pipe.drain(transfer, *offset, count)?;
                     *offset = offset.saturating_add(count as u64);
-                    self.look_if_due(&mut looked, *offset)?;
+                    let polled = self.poll_if_due();
+                    self.unless_hung_up(stream, polled)?;
                 }
                 Err(Errno::AGAIN) => {
-                    self.wait_for_data(stream, Interest::Read, *offset, stall)?;
+                    self.wait_for_upload(stream, *offset, progress)?;
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::INVAL | Errno::NOSYS) => return Ok(false),
@@ -377,6 +386,13 @@ impl Interpreter {
         }
         Ok(false)
     }
+}
+
+/// A transfer is given up. The peer is told by a reset: its kernel may have
+/// lost sight of us, and ours would go on sending for a quarter of an hour.
+pub fn stalled(stream: &Stream) -> Error {
+    stream.socket().reset_on_close();
+    Error::new(ErrorKind::Timeout, "the data connection stands still")
 }
 
 /// Bounds what waits in the socket when the client is so near that this fills
@@ -405,7 +421,7 @@ fn shorter() -> Error {
 }
 
 /// Whatever is wrong with the data connection, the answer is 426.
-fn data_error(error: io::Error) -> Error {
+pub fn data_error(error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             Error::with_source(ErrorKind::Timeout, "the data connection", error)

@@ -50,9 +50,10 @@ impl LineReader {
             let end = self.start + self.searched + at;
             let line = &self.buffer[self.start..end];
             let too_long = line.len() > LINE_MAX || std::mem::take(&mut self.skipping);
-            let line = match too_long {
-                true => Line::TooLong,
-                false => Line::Command(without_telnet(line.strip_suffix(b"\r").unwrap_or(line))),
+            let line = if too_long {
+                Line::TooLong
+            } else {
+                Line::Command(without_telnet(line.strip_suffix(b"\r").unwrap_or(line)))
             };
             self.start = end + 1;
             self.searched = 0;

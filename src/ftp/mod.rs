@@ -1,6 +1,7 @@
 //! FTP: greet, read a line, find its row, check, run, answer once
 //! (RFC 959, 1123 section 4, 2228, 2389, 2428, 2640, 3659, 4217).
 
+mod arguments;
 mod ascii;
 mod cmd;
 mod command;
@@ -8,12 +9,16 @@ mod control;
 mod data;
 mod data_end;
 mod data_peer;
+mod data_port;
 mod dtp;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/harness/ftp.rs"]
 pub(crate) mod fuzz;
 mod line;
+mod lister;
 mod listing;
+mod outcome;
+mod poll;
 mod protect;
 mod reply;
 mod splice;
@@ -28,7 +33,7 @@ use crate::error::{ErrorKind, Result};
 use crate::net::stream::Stream;
 use crate::session::{Phase, Session, deadline};
 use crate::text::Escaped;
-use cmd::security;
+use arguments::split;
 use command::{Access, Arity, Command, Log, Secure};
 use control::Control;
 use line::Line;
@@ -39,6 +44,9 @@ pub use table::{NOT_DONE, rows};
 /// Lines in a row that are no commands, after which the client is no FTP
 /// client (ALPACA sends HTTP headers; wharf-security(7), attack 7).
 const UNKNOWN_MAX: u32 = 10;
+
+/// Bytes of an unknown command that the log shows.
+const UNKNOWN_SHOWN: usize = 80;
 
 /// How a control connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +116,11 @@ impl Interpreter {
             if self.session.services().phase() != Phase::Running {
                 return self.control.send(&going_down());
             }
+            let patience = match self.session.user() {
+                Some(_) => self.session.config().stall_timeout,
+                None => control::PATIENCE,
+            };
+            self.control.set_patience(patience)?;
             let (until, reason) = self.command_deadline();
             self.await_command_or_handshake(until)?;
             let line = match self.next_line(until) {
@@ -133,7 +146,10 @@ impl Interpreter {
             let pause = pace.pause(self.session.config().max_commands_per_second);
             self.sit_out(pause);
             let reply = match line {
-                Line::TooLong => Reply::new(500, "The line is too long."),
+                Line::TooLong => {
+                    self.log_refusal(log::Level::Info, "a line was refused", &"it is too long");
+                    Reply::new(500, "The line is too long.")
+                }
                 Line::Command(line) => self.execute(&line),
             };
             self.control.reply(&reply);
@@ -156,7 +172,10 @@ impl Interpreter {
     /// When the next command must have come, and what is said if it has not.
     fn command_deadline(&self) -> (Option<Instant>, &'static str) {
         let config = self.session.config();
-        let idle = deadline(Instant::now(), self.idle.unwrap_or(config.idle_timeout));
+        let idle = deadline(
+            Instant::now(),
+            self.parameters.idle.unwrap_or(config.idle_timeout),
+        );
         let login = match self.session.user() {
             Some(_) => None,
             None => self.session.login_deadline(),
@@ -182,6 +201,7 @@ impl Interpreter {
             return self.no_command(&verb, line);
         };
         self.unknown = 0;
+        self.polled = Instant::now();
         if log::log_enabled!(log::Level::Debug) {
             match command.log {
                 Log::Whole => log::debug!("{}", Escaped(line)),
@@ -210,6 +230,8 @@ impl Interpreter {
     /// The checks in their fixed order, then the handler.
     pub(crate) fn dispatch(&mut self, command: &'static Command, argument: &[u8]) -> Reply {
         if let Err(reply) = self.check(command, argument) {
+            let what = format_args!("{} {}", command.verb, Escaped(reply.text()));
+            self.log_refusal(log::Level::Info, "a command was refused", &what);
             return reply;
         }
         match (command.run)(self, argument) {
@@ -240,7 +262,7 @@ impl Interpreter {
             (_, None) => return Err(Reply::new(530, "Please log in with USER and PASS.")),
             (_, Some(user)) => user,
         };
-        let required = security::required(self.session.config(), user.anonymous);
+        let required = self.tls_required(user.anonymous);
         if command.secure != Secure::Clear && required >= TlsRequired::Login && self.tls.is_none() {
             return Err(Reply::new(530, "This needs TLS: say AUTH TLS first."));
         }
@@ -277,7 +299,8 @@ impl Interpreter {
     }
 
     fn no_command(&mut self, verb: &str, line: &[u8]) -> Reply {
-        log::debug!("no command: {}", Escaped(line));
+        let shown = &line[..line.len().min(UNKNOWN_SHOWN)];
+        self.log_refusal(log::Level::Info, "an unknown command", &Escaped(shown));
         self.unknown += 1;
         if table::is_http(verb) || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
             log::warn!("{} does not speak FTP", self.session.peer().ip());
@@ -294,20 +317,6 @@ fn going_down() -> Reply {
 
 fn may_somewhere(user: &crate::auth::User, right: Right) -> bool {
     user.perms.has(right) || user.directories.iter().any(|(_, perms)| perms.has(right))
-}
-
-/// A line's verb in capitals and its argument. Only one blank is taken: the
-/// argument may be a name that begins with one.
-fn split(line: &[u8]) -> (String, &[u8]) {
-    let end = line
-        .iter()
-        .position(|byte| *byte == b' ')
-        .unwrap_or(line.len());
-    let argument = line.get(end + 1..).unwrap_or(b"");
-    let verb = String::from_utf8_lossy(&line[..end])
-        .trim()
-        .to_ascii_uppercase();
-    (verb, argument)
 }
 
 /// Commands a second, over ten seconds.
@@ -334,9 +343,10 @@ impl Pace {
             return Duration::ZERO;
         }
         self.count += 1;
-        match self.count > limit.saturating_mul(10) {
-            true => window - now.duration_since(since),
-            false => Duration::ZERO,
+        if self.count > limit.saturating_mul(10) {
+            window - now.duration_since(since)
+        } else {
+            Duration::ZERO
         }
     }
 }

@@ -5,8 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::data::DataPort;
-use super::data_peer::Proof;
+use super::data_port::{DataPort, Proof};
 use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +31,7 @@ impl Interpreter {
         direction: Direction,
     ) -> Result<Stream> {
         let (Protection::Private, Some(tls)) = (self.protection, &self.tls) else {
-            if self.data_proof == Proof::OwesTlsSession {
+            if self.parameters.data_proof == Proof::OwesTlsSession {
                 let doing = "only its TLS session could show whose it is, and it has no TLS";
                 return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
             }
@@ -79,7 +78,7 @@ impl Interpreter {
         let Step::Done(stream) = &step else {
             return Ok(step);
         };
-        if !stream.resumed() && self.data_proof == Proof::OwesTlsSession {
+        if !stream.resumed() && self.parameters.data_proof == Proof::OwesTlsSession {
             let doing = "only its TLS session could show whose it is, and that is not the control connection's";
             return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
         }
@@ -117,11 +116,12 @@ impl Interpreter {
             return Ok(());
         }
         while !self.control.has_input() {
-            let command_alone = !self.shakes_early && matches!(self.data, DataPort::Passive(_));
-            let coming = match &self.data {
+            let command_alone =
+                !self.early_handshake && matches!(self.parameters.data, DataPort::Passive(_));
+            let coming = match &self.parameters.data {
                 DataPort::Passive(listener) => listener.as_fd(),
                 DataPort::Connected(socket) => socket.as_fd(),
-                DataPort::Shaking(handshake) => handshake.socket().as_fd(),
+                DataPort::Handshake(handshake) => handshake.socket().as_fd(),
                 _ => return Ok(()),
             };
             self.control.flush()?;
@@ -138,8 +138,8 @@ impl Interpreter {
             if asks || !comes {
                 return Ok(());
             }
-            let data = std::mem::replace(&mut self.data, DataPort::None);
-            self.data = self.go_on_early(data).unwrap_or_else(DataPort::Refused);
+            let data = std::mem::replace(&mut self.parameters.data, DataPort::None);
+            self.parameters.data = self.go_on_early(data).unwrap_or_else(DataPort::Refused);
         }
         Ok(())
     }
@@ -157,17 +157,17 @@ impl Interpreter {
         }
         let handshake = match (data, &self.tls) {
             (DataPort::Connected(socket), Some(tls)) => {
-                self.shakes_early = true;
+                self.early_handshake = true;
                 // What will be done is not known: an upload must not meet
                 // tickets.
                 tls.begin_data(socket, Direction::Receive)?
             }
-            (DataPort::Shaking(handshake), _) => *handshake,
+            (DataPort::Handshake(handshake), _) => *handshake,
             (data, _) => return Ok(data),
         };
         Ok(match self.step(handshake)? {
             Step::Done(stream) => DataPort::Ready(Box::new(stream.into())),
-            Step::Wait(next) => DataPort::Shaking(Box::new(next)),
+            Step::Wait(next) => DataPort::Handshake(Box::new(next)),
         })
     }
 }

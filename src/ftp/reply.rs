@@ -95,6 +95,11 @@ impl Reply {
     }
 }
 
+/// Appends the first of several lines.
+pub fn first_line(out: &mut Vec<u8>, code: u16, text: &[u8]) {
+    line(out, code, b'-', text);
+}
+
 fn line(out: &mut Vec<u8>, code: u16, separator: u8, text: &[u8]) {
     let digit = |number: u16| b'0' + (number % 10) as u8;
     out.extend_from_slice(&[digit(code / 100), digit(code / 10), digit(code), separator]);

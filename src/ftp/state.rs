@@ -1,12 +1,13 @@
 //! The state of one FTP session: what its commands read and change.
 
-use std::time::Duration;
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 use super::control::Control;
-use super::data::DataPort;
-use super::data_peer::Proof;
+use super::data_port::{DataPort, Proof};
 use super::listing::Facts;
 use super::reply::Reply;
+use crate::config::TlsRequired;
 use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::net::closing::Closing;
@@ -20,6 +21,35 @@ pub struct Interpreter {
     pub control: Control,
     /// Who is there.
     pub session: Session,
+    /// What the commands have set.
+    pub parameters: Parameters,
+    /// TLS of this session, once AUTH has been said.
+    pub tls: Option<SessionTls>,
+    /// What PROT has agreed.
+    pub protection: Protection,
+    /// PBSZ was said, as PROT demands.
+    pub buffer_size_said: bool,
+    /// The client has begun TLS on a data connection before the command.
+    pub early_handshake: bool,
+    /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
+    /// A NAT on the way relies on it until the connection ends, so REIN does
+    /// not undo it.
+    pub epsv_all: bool,
+    /// The last data connection, until the client has closed it.
+    pub closing: Option<Closing>,
+    /// When the control connection was last looked at.
+    pub polled: Instant,
+    /// Reasons for refusals that the log has been told.
+    pub refusals: Vec<&'static str>,
+    /// The session ends after the reply.
+    pub ending: bool,
+    /// Lines that were no command, in a row.
+    pub unknown: u32,
+}
+
+/// What a session begins with, and goes back to with REIN.
+#[derive(Default)]
+pub struct Parameters {
     /// The name that USER gave, until PASS.
     pub name: Option<String>,
     /// The working directory.
@@ -30,22 +60,10 @@ pub struct Interpreter {
     pub facts: Facts,
     /// The hash that HASH computes.
     pub hash: Algorithm,
-    /// TLS of this session, once AUTH has been said.
-    pub tls: Option<SessionTls>,
-    /// What PROT has agreed.
-    pub protection: Protection,
-    /// PBSZ was said, as PROT demands.
-    pub buffer_size_said: bool,
     /// The next data connection.
     pub data: DataPort,
     /// What the data connection is known by, once it has been accepted.
     pub data_proof: Proof,
-    /// The last data connection, until the client has closed it.
-    pub closing: Option<Closing>,
-    /// The client has begun TLS on a data connection before the command.
-    pub shakes_early: bool,
-    /// EPSV ALL was given: nothing but EPSV from now on (RFC 2428, section 4).
-    pub epsv_all: bool,
     /// Where the next transfer begins: REST or RANG.
     pub restart: u64,
     /// The last byte that the next RETR sends: RANG.
@@ -56,14 +74,18 @@ pub struct Interpreter {
     pub copy_from: Option<VirtualPath>,
     /// The last transfer was ended by an ABOR that still waits for its reply.
     pub aborted: bool,
-    /// The session ends after the reply.
-    pub ending: bool,
-    /// Lines that were no command, in a row.
-    pub unknown: u32,
     /// How long the client may be silent, if SITE IDLE has changed it.
     pub idle: Option<Duration>,
     /// Permission bits that SITE UMASK takes from new files and directories.
     pub umask: u32,
+}
+
+impl Parameters {
+    /// Takes what REST or RANG have set: the first byte, and the last one if
+    /// RANG has named it.
+    pub fn take_range(&mut self) -> (u64, Option<u64>) {
+        (std::mem::take(&mut self.restart), self.range_end.take())
+    }
 }
 
 /// PROT of RFC 2228, as far as TLS knows it.
@@ -76,9 +98,11 @@ pub enum Protection {
 }
 
 /// TYPE of RFC 959, section 3.1.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Type {
-    /// A: lines end with CR LF on the wire.
+    /// A: lines end with CR LF on the wire. What a client means that says
+    /// nothing.
+    #[default]
     Ascii,
     /// I, and L 8: bytes as they are.
     Image,
@@ -90,46 +114,46 @@ impl Interpreter {
         Interpreter {
             control,
             session,
-            name: None,
-            directory: VirtualPath::root(),
-            // RFC 959 says A; a client that says nothing means it.
-            transfer_type: Type::Ascii,
-            facts: Facts::default(),
-            hash: Algorithm::Sha256,
+            parameters: Parameters::default(),
             tls: None,
             protection: Protection::Clear,
             buffer_size_said: false,
-            data: DataPort::None,
-            data_proof: Proof::Address,
             closing: None,
-            shakes_early: false,
+            early_handshake: false,
             epsv_all: false,
-            restart: 0,
-            range_end: None,
-            rename_from: None,
-            copy_from: None,
-            aborted: false,
+            polled: Instant::now(),
+            refusals: Vec::new(),
             ending: false,
             unknown: 0,
-            idle: None,
-            umask: 0,
         }
     }
 
     /// Back to the state before login (REIN); the connection stays.
     pub fn reinitialise(&mut self) {
         self.session.logout();
-        self.name = None;
-        self.directory = VirtualPath::root();
-        self.transfer_type = Type::Ascii;
-        self.facts = Facts::default();
-        self.hash = Algorithm::Sha256;
-        self.data = DataPort::None;
-        self.restart = 0;
-        self.range_end = None;
-        self.rename_from = None;
-        self.copy_from = None;
-        self.umask = 0;
+        self.parameters = Parameters::default();
+    }
+
+    /// What TLS is demanded of a user.
+    pub fn tls_required(&self, anonymous: bool) -> TlsRequired {
+        let config = self.session.config();
+        if anonymous {
+            config.tls_required_anonymous
+        } else {
+            config.tls_required
+        }
+    }
+
+    /// Tells the log what was refused: once a session for each reason, or a
+    /// client could fill it.
+    pub fn log_refusal(&mut self, level: log::Level, reason: &'static str, what: &dyn Display) {
+        let peer = self.session.peer().ip().to_canonical();
+        if self.refusals.contains(&reason) {
+            log::debug!("{peer}: {reason}: {what}");
+        } else {
+            self.refusals.push(reason);
+            log::log!(level, "{peer}: {reason}: {what}");
+        }
     }
 
     /// The user's files.
@@ -139,12 +163,13 @@ impl Interpreter {
 
     /// The path that an argument means.
     pub fn path(&self, argument: &[u8]) -> Result<VirtualPath> {
-        self.directory.join(argument)
+        self.parameters.directory.join(argument)
     }
 
     /// The mode of a new file or directory when SITE UMASK was given.
     pub fn masked(&self, mode: u32) -> Option<u32> {
-        (self.umask != 0).then_some(mode & !self.umask)
+        let umask = self.parameters.umask;
+        (umask != 0).then_some(mode & !umask)
     }
 
     /// Sends an intermediate reply (1xx) at once.

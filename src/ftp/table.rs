@@ -1,12 +1,14 @@
 //! The command table: one row a command. HELP, SITE HELP, FEAT, the checks
 //! before a command runs and the man page's test read it.
 
+use super::arguments::split;
 use super::cmd::{dir, file, info, list, login, params, security, site, sum};
 use super::command::{Access, Arity, Command, Feat, Secure};
 use super::reply::Reply;
 use super::state::Interpreter;
 use crate::auth::Right;
 use crate::digest::Algorithm;
+use crate::error::Result;
 
 use Access::{Anyone, User, With};
 use Arity::{None as No, Optional, Required};
@@ -22,15 +24,15 @@ pub const COMMANDS: &[Command] = &[
     Command::new("CCC", No, Anyone, security::ccc, "the control connection goes back to plain text").feat_made(|state| when_tls(state, "CCC").filter(|_| state.session.config().ccc)),
     Command::new("REIN", No, Anyone, login::rein, "log out"),
     Command::new("QUIT", No, Anyone, login::quit, "end the session"),
-    Command::new("FEAT", No, Anyone, info::feat, "list extensions"),
+    Command::new("FEAT", No, Anyone, feat, "list extensions"),
     Command::new("OPTS", Required, Anyone, params::opts, "UTF8 ON | MLST <facts> | HASH <name>").feat("UTF8"),
     Command::new("CLNT", Optional, Anyone, info::clnt, "<name of the client>").feat("CLNT"),
     Command::new("CSID", Optional, Anyone, info::csid, "Name=<client>; Version=<version>;").feat("CSID"),
     Command::new("SYST", No, Anyone, info::syst, "kind of system"),
     Command::new("NOOP", Optional, Anyone, info::noop, "do nothing"),
-    Command::new("HELP", Optional, Anyone, info::help, "[<command>]"),
+    Command::new("HELP", Optional, Anyone, command_help, "[<command>]"),
     Command::new("ABOR", No, Anyone, info::abor, "end the transfer"),
-    Command::new("STAT", Optional, Anyone, info::stat, "[<path>]: the session, or a listing"),
+    Command::new("STAT", Optional, Anyone, list::stat, "[<path>]: the session, or a listing"),
     Command::new("TYPE", Required, User, params::transfer_type, "A | A N | I | L 8"),
     Command::new("STRU", Required, User, params::stru, "F"),
     Command::new("MODE", Required, User, params::mode, "S"),
@@ -50,7 +52,7 @@ pub const COMMANDS: &[Command] = &[
     Command::new("LIST", Optional, With(Right::List), list::list, "[<path>]").secure(Secure::Data),
     Command::new("NLST", Optional, With(Right::List), list::nlst, "[<path>]").secure(Secure::Data),
     Command::new("MLSD", Optional, With(Right::List), list::mlsd, "[<directory>]").secure(Secure::Data),
-    Command::new("MLST", Optional, With(Right::List), list::mlst, "[<path>]").feat_made(|state| Some(state.facts.feat())),
+    Command::new("MLST", Optional, With(Right::List), list::mlst, "[<path>]").feat_made(|state| Some(state.parameters.facts.feat())),
     Command::new("DSIZ", Optional, With(Right::List), dir::dsiz, "[<directory>]: bytes in it").feat("DSIZ"),
     Command::new("AVBL", Optional, With(Right::List), dir::avbl, "[<directory>]: bytes free").feat("AVBL"),
     Command::new("RETR", Required, With(Right::Read), file::retr, "<file>").secure(Secure::Data),
@@ -71,13 +73,13 @@ pub const COMMANDS: &[Command] = &[
     Command::new("XSHA1", Required, With(Right::Read), sum::xsha1, "<file> [<begin> <end>]").aliases(&["XSHA"]).feat_made(|_| has(Algorithm::Sha1, "XSHA1")),
     Command::new("XSHA256", Required, With(Right::Read), sum::xsha256, "<file> [<begin> <end>]").feat("XSHA256"),
     Command::new("XSHA512", Required, With(Right::Read), sum::xsha512, "<file> [<begin> <end>]").feat("XSHA512"),
-    Command::new("SITE", Required, User, site::site, "<command>: see SITE HELP"),
+    Command::new("SITE", Required, User, site, "<command>: see SITE HELP"),
 ];
 
 /// Commands behind SITE.
 #[rustfmt::skip]
 pub const SITE: &[Command] = &[
-    Command::new("HELP", Optional, User, site::help, "[<command>]"),
+    Command::new("HELP", Optional, User, site_help, "[<command>]"),
     Command::new("CHMOD", Required, With(Right::Mode), site::chmod, "<mode> <path>"),
     Command::new("UTIME", Required, With(Right::Time), site::utime, "<time> <path> | <path> <atime> <mtime> <ctime> UTC"),
     Command::new("UMASK", Optional, User, site::umask, "[<mask>]"),
@@ -138,11 +140,6 @@ pub fn find(verb: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.is(verb))
 }
 
-/// The row of a SITE command in capitals.
-pub fn find_site(verb: &str) -> Option<&'static Command> {
-    SITE.iter().find(|command| command.is(verb))
-}
-
 /// The answer to a verb that is known and not done.
 pub fn not_done(verb: &str) -> Option<Reply> {
     NOT_DONE
@@ -173,8 +170,28 @@ pub fn rows() -> Vec<(String, &'static [&'static str], &'static str)> {
         .collect()
 }
 
+fn site(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (verb, argument) = split(argument);
+    match SITE.iter().find(|command| command.is(&verb)) {
+        Some(command) => Ok(state.dispatch(command, argument)),
+        None => Ok(Reply::new(500, "Unknown SITE command.")),
+    }
+}
+
+fn command_help(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    // "HELP SITE" is what ncftp asks for SITE HELP.
+    if argument.trim_ascii().eq_ignore_ascii_case(b"SITE") {
+        return Ok(help(SITE, b""));
+    }
+    Ok(help(COMMANDS, argument))
+}
+
+fn site_help(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    Ok(help(SITE, argument))
+}
+
 /// The reply to HELP and SITE HELP.
-pub fn help(table: &'static [Command], verb: &[u8]) -> Reply {
+fn help(table: &'static [Command], verb: &[u8]) -> Reply {
     let verb = String::from_utf8_lossy(verb).trim().to_ascii_uppercase();
     if !verb.is_empty() {
         return match table.iter().find(|command| command.is(&verb)) {
@@ -198,7 +215,7 @@ pub fn help(table: &'static [Command], verb: &[u8]) -> Reply {
 }
 
 /// The reply to FEAT: what is on, and nothing else.
-pub fn feat(state: &Interpreter) -> Reply {
+fn feat(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
     let denied = &state.session.config().deny_commands;
     let mut lines = vec![b"Features:".to_vec()];
     let allowed = |command: &&Command| {
@@ -215,7 +232,7 @@ pub fn feat(state: &Interpreter) -> Reply {
     }
     lines.extend(FEATURES.iter().map(|line| line.as_bytes().to_vec()));
     lines.push(b"End".to_vec());
-    Reply::many(211, lines)
+    Ok(Reply::many(211, lines))
 }
 
 fn when_tls(state: &Interpreter, line: &str) -> Option<String> {
@@ -227,7 +244,12 @@ fn hash_feat(state: &Interpreter) -> Option<String> {
         Algorithm::ALL
             .iter()
             .fold("HASH ".to_string(), |line, algorithm| {
-                line + algorithm.name() + if *algorithm == state.hash { "*;" } else { ";" }
+                line + algorithm.name()
+                    + if *algorithm == state.parameters.hash {
+                        "*;"
+                    } else {
+                        ";"
+                    }
             }),
     )
 }

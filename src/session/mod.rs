@@ -2,6 +2,7 @@
 //! ([`Files`]), and one open file in use ([`Transfer`]). Never asks which
 //! protocol it serves.
 
+mod data_failures;
 pub mod events;
 pub mod files;
 mod home;
@@ -34,6 +35,7 @@ use limits::{Limits, Ticket};
 use registry::{Live, Registry, Wake};
 use transfer::Bucket;
 
+pub use data_failures::{DataFailure, DataFailures};
 pub use files::{Files, Put, Readable};
 pub use names::matches;
 pub use transfer::Transfer;
@@ -48,6 +50,8 @@ pub struct Services {
     pub registry: Registry,
     /// Data ports that all sessions share, if so configured.
     pub shared_ports: Option<SharedPorts>,
+    /// Data connections that were not made, by reason.
+    pub data_failures: DataFailures,
     /// What `passive-address` resolves to, if it is a name.
     pub external: NameCache,
     sweeps: files::Sweeps,
@@ -104,6 +108,7 @@ impl Services {
             sweeps: files::Sweeps::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             identity_scope: IdentityScope::default(),
+            data_failures: DataFailures::default(),
             homes: home::Homes::default(),
         }
     }

@@ -172,6 +172,12 @@ impl Transfer {
         self.files.live().bytes.store(self.read, Relaxed);
     }
 
+    /// Takes bytes back that were sent and have not arrived.
+    pub fn not_arrived(&mut self, bytes: u64) {
+        self.read = self.read.saturating_sub(bytes);
+        self.files.live().bytes.store(self.read, Relaxed);
+    }
+
     /// Counts bytes that came from the client by another way (`splice`).
     pub fn received(&mut self, bytes: u64) {
         self.written += bytes;

@@ -26,6 +26,13 @@ const NAME_MAX: usize = 255;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VirtualPath(Vec<u8>);
 
+/// The root.
+impl Default for VirtualPath {
+    fn default() -> Self {
+        VirtualPath::root()
+    }
+}
+
 impl VirtualPath {
     /// The root, `/`.
     pub fn root() -> Self {

@@ -34,6 +34,7 @@ fn apply(fault: Fault, stream: TcpStream, held: &mut Vec<TcpStream>) {
 fn start() -> TestServer {
     let server = server()
         .set("atomic-uploads", "yes")
+        .set("strict-end", "yes")
         .with(|config| {
             config.idle_timeout = Duration::from_millis(300);
             config.stall_timeout = Duration::from_millis(300);

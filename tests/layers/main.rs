@@ -43,22 +43,6 @@ const CIRCLES: &[&[&str]] = &[
         "src/sftp/requests.rs",
         "src/sftp/table.rs",
     ],
-    &[
-        "src/ftp/cmd/dir.rs",
-        "src/ftp/cmd/file.rs",
-        "src/ftp/cmd/info.rs",
-        "src/ftp/cmd/list.rs",
-        "src/ftp/cmd/login.rs",
-        "src/ftp/cmd/params.rs",
-        "src/ftp/cmd/security.rs",
-        "src/ftp/cmd/site.rs",
-        "src/ftp/cmd/sum.rs",
-        "src/ftp/command.rs",
-        "src/ftp/data.rs",
-        "src/ftp/data_peer.rs",
-        "src/ftp/state.rs",
-        "src/ftp/table.rs",
-    ],
 ];
 
 /// Files past 500 lines, and why.

@@ -1,9 +1,7 @@
 //! Directories: CWD, PWD, MKD, RMD and what walks through them (RMDA, DSIZ).
 
-use std::os::fd::AsFd;
-
-use super::file::transfer_failed;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::outcome::transfer_failed;
 use crate::ftp::reply::{Reply, quoted};
 use crate::ftp::state::Interpreter;
 use crate::storage::VirtualPath;
@@ -12,7 +10,7 @@ pub fn pwd(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
     Ok(Reply::bytes(
         257,
         [
-            &quoted(state.directory.as_bytes())[..],
+            &quoted(state.parameters.directory.as_bytes())[..],
             b" is the working directory.",
         ]
         .concat(),
@@ -21,7 +19,7 @@ pub fn pwd(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
 
 fn change(state: &mut Interpreter, path: VirtualPath) -> Result<Reply> {
     state.files()?.enter(&path)?;
-    state.directory = path;
+    state.parameters.directory = path;
     Ok(Reply::new(250, "The working directory is changed."))
 }
 
@@ -31,7 +29,7 @@ pub fn cwd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn cdup(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
-    let path = state.directory.parent();
+    let path = state.parameters.directory.parent();
     change(state, path)
 }
 
@@ -51,46 +49,32 @@ pub fn rmd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     Ok(Reply::new(250, "The directory is removed."))
 }
 
-/// Asks between two entries whether the client wants to stop.
-pub(super) fn pause(state: &mut Interpreter, count: &mut u32) -> Result<()> {
-    *count += 1;
-    if count.is_multiple_of(256) && state.control.can_look() {
-        let socket = state.control.socket()?.clone();
-        let now = Some(std::time::Instant::now());
-        if crate::net::socket::wait([(socket.as_fd(), crate::net::socket::Interest::Read)], now)?[0]
-        {
-            state.look()?;
-        }
-    }
-    Ok(())
-}
-
 pub fn rmda(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     if path.is_root() {
         return Err(Error::new(ErrorKind::Denied, "removing the root"));
     }
     let files = state.files()?.clone();
-    let mut count = 0;
     let outcome = files.walk(&path, &mut |path, metadata| {
-        pause(state, &mut count)?;
-        match metadata.is_dir() {
-            true => files.remove_dir(path),
-            false => files.delete(path),
+        state.poll_if_due()?;
+        if metadata.is_dir() {
+            files.remove_dir(path)
+        } else {
+            files.delete(path)
         }
     });
     match outcome {
         Ok(()) => Ok(Reply::new(250, "The directory and all in it are removed.")),
-        Err(error) => walk_failed(state, error),
+        Err(error) => walk_failed(error),
     }
 }
 
 pub fn dsiz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     let files = state.files()?.clone();
-    let (mut count, mut bytes) = (0, 0u64);
+    let mut bytes = 0u64;
     let outcome = files.walk(&path, &mut |_, metadata| {
-        pause(state, &mut count)?;
+        state.poll_if_due()?;
         if !metadata.is_dir() {
             bytes = bytes.saturating_add(metadata.size);
         }
@@ -98,16 +82,16 @@ pub fn dsiz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     });
     match outcome {
         Ok(()) => Ok(Reply::new(213, bytes.to_string())),
-        Err(error) => walk_failed(state, error),
+        Err(error) => walk_failed(error),
     }
 }
 
 /// Too many entries end the command and not the session; an ABOR that ended
 /// it gets its own reply afterwards.
-fn walk_failed(state: &mut Interpreter, error: Error) -> Result<Reply> {
+fn walk_failed(error: Error) -> Result<Reply> {
     match error.kind() {
         ErrorKind::TooMany => Ok(Reply::new(451, "There are too many entries below.")),
-        ErrorKind::Aborted => Ok(transfer_failed(state, &error)),
+        ErrorKind::Aborted => Ok(transfer_failed(&error)),
         _ => Err(error),
     }
 }

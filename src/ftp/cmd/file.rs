@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::SystemTime;
 
-use super::site;
-use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ftp::data::DataPort;
+use crate::ftp::arguments::{quoted_names, settable_facts, word};
+use crate::ftp::data_port::DataPort;
+use crate::ftp::outcome::{NO_DATA_PORT, no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
-use crate::ftp::state::{Interpreter, Protection, Type};
+use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
 use crate::storage::{Attributes, Existing, Follow, VirtualPath};
@@ -16,51 +16,9 @@ use crate::time::Utc;
 
 /// Names that STOU tries.
 const UNIQUE_TRIES: u32 = 100;
-/// Bytes read at once on the server, for a checksum or a copy.
-pub(super) const PIECE: usize = 256 * 1024;
-
-const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";
-
-/// The 425 (or 426) of a data connection that was not made.
-pub fn no_data_connection(state: &mut Interpreter, error: &Error) -> Reply {
-    log::debug!("{error}");
-    match error.kind() {
-        ErrorKind::Aborted => {
-            state.aborted = true;
-            Reply::new(426, "Aborted before the data connection was made.")
-        }
-        ErrorKind::Protocol => Reply::new(425, NO_DATA_PORT),
-        // RFC 4217, section 10.
-        ErrorKind::Denied if state.protection == Protection::Private => Reply::new(
-            522,
-            match state.session.config().tls_reuse {
-                TlsReuse::Require => {
-                    "The data connection must be under TLS and resume the session of the control connection."
-                }
-                _ => "The data connection could not be protected as agreed.",
-            },
-        ),
-        _ => Reply::new(425, "The data connection can't be opened."),
-    }
-}
-
-/// The reply to a transfer that broke off.
-pub fn transfer_failed(state: &mut Interpreter, error: &Error) -> Reply {
-    log::info!("a transfer broke off: {error}");
-    match error.kind() {
-        ErrorKind::Aborted => {
-            state.aborted = true;
-            Reply::new(426, "The transfer is aborted.")
-        }
-        ErrorKind::Timeout => Reply::new(426, "The data connection stood still."),
-        ErrorKind::Disconnected => Reply::new(426, "The data connection was closed too early."),
-        ErrorKind::NoSpace | ErrorKind::Quota => Reply::from(error),
-        _ => Reply::new(451, "The transfer has failed; the server's log says more."),
-    }
-}
 
 fn opening(state: &Interpreter, argument: &[u8], size: Option<u64>) -> Reply {
-    let kind = match state.transfer_type {
+    let kind = match state.parameters.transfer_type {
         Type::Ascii => "ASCII",
         Type::Image => "BINARY",
     };
@@ -75,7 +33,7 @@ fn opening(state: &Interpreter, argument: &[u8], size: Option<u64>) -> Reply {
 }
 
 pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (start, range_end) = (std::mem::take(&mut state.restart), state.range_end.take());
+    let (start, range_end) = state.parameters.take_range();
     let path = state.path(argument)?;
     let mut transfer = state.files()?.get(&path)?;
     let size = transfer.file()?.metadata_at_open()?.size;
@@ -93,13 +51,16 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
     };
-    let sent = state.send_file(&mut stream, &mut transfer, start, length);
-    match sent
-        .and_then(|()| state.close_data(stream))
-        .and_then(|()| transfer.finish())
-    {
+    let sent = state
+        .send_file(&mut stream, &mut transfer, start, length)
+        .and_then(|()| state.close_sent(&mut stream));
+    if sent.is_err() {
+        transfer.not_arrived(stream.socket().unacknowledged().unwrap_or(0));
+    }
+    drop(stream);
+    match sent.and_then(|()| transfer.finish()) {
         Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
-        Err(error) => Ok(transfer_failed(state, &error)),
+        Err(error) => Ok(transfer_failed(&error)),
     }
 }
 
@@ -140,7 +101,7 @@ fn receive(
     }
     match received.and_then(|()| transfer.finish()) {
         Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
-        Err(error) => Ok(transfer_failed(state, &error)),
+        Err(error) => Ok(transfer_failed(&error)),
     }
 }
 
@@ -155,12 +116,11 @@ fn put(state: &Interpreter, path: &VirtualPath, put: Put) -> Result<Transfer> {
 
 /// An upload that can't come needs no file.
 fn no_data_port(state: &Interpreter) -> Option<Reply> {
-    matches!(state.data, DataPort::None).then(|| Reply::new(425, NO_DATA_PORT))
+    matches!(state.parameters.data, DataPort::None).then(|| Reply::new(425, NO_DATA_PORT))
 }
 
 pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let start = std::mem::take(&mut state.restart);
-    state.range_end = None;
+    let (start, _) = state.parameters.take_range();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
@@ -196,7 +156,7 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    (state.restart, state.range_end) = (0, None);
+    state.parameters.take_range();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
@@ -207,7 +167,7 @@ pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    (state.restart, state.range_end) = (0, None);
+    state.parameters.take_range();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
@@ -250,15 +210,15 @@ pub fn dele(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn rnfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.rename_from = None;
+    state.parameters.rename_from = None;
     let path = state.path(argument)?;
     state.files()?.may_rename(&path)?;
-    state.rename_from = Some(path);
+    state.parameters.rename_from = Some(path);
     Ok(Reply::new(350, "Go on with RNTO."))
 }
 
 pub fn rnto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let Some(from) = state.rename_from.take() else {
+    let Some(from) = state.parameters.rename_from.take() else {
         return Ok(Reply::new(503, "Give RNFR first."));
     };
     let to = state.path(argument)?;
@@ -298,7 +258,7 @@ fn set_modified(state: &Interpreter, path: &VirtualPath, modified: SystemTime) -
 pub fn mdtm(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     // "MDTM 20200101000000 file" sets, unless there is a file of that name.
     if let Some((time, path)) =
-        site::word(argument).and_then(|(time, path)| Some((Utc::parse(time)?, path)))
+        word(argument).and_then(|(time, path)| Some((Utc::parse(time)?, path)))
     {
         let whole = state.path(argument)?;
         if state.files()?.metadata(&whole, Follow::Yes).is_err() {
@@ -317,7 +277,7 @@ pub fn mdtm(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 
 pub fn mfmt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let Some((digits, time, name)) =
-        site::word(argument).and_then(|(time, path)| Some((time, Utc::parse(time)?, path)))
+        word(argument).and_then(|(time, path)| Some((time, Utc::parse(time)?, path)))
     else {
         return Ok(Reply::new(501, "Expected MFMT YYYYMMDDhhmmss and a path."));
     };
@@ -330,10 +290,10 @@ pub fn mfmt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn mff(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let Some((facts, name)) = site::word(argument) else {
+    let Some((facts, name)) = word(argument) else {
         return Ok(Reply::new(501, "Expected MFF, facts and a path."));
     };
-    let attributes = match site::facts(facts) {
+    let attributes = match settable_facts(facts) {
         Ok(attributes) => attributes,
         Err(fact) => return Ok(Reply::new(504, format!("The fact {fact} can't be set so."))),
     };
@@ -342,43 +302,6 @@ pub fn mff(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .files()?
         .set_attributes(&path, &attributes, Follow::Yes)?;
     Ok(Reply::bytes(213, [facts, b" ", name].concat()))
-}
-
-/// Names in a line, separated by blanks; a name with blanks stands in double
-/// quotes, with inner quotes doubled.
-pub fn quoted_names(argument: &[u8]) -> Vec<Vec<u8>> {
-    let mut names = Vec::new();
-    let mut rest = argument.trim_ascii_start();
-    while let Some(first) = rest.first() {
-        let mut name = Vec::new();
-        if *first == b'"' {
-            rest = &rest[1..];
-            if !rest.contains(&b'"') {
-                // Never closed: all of the rest is meant.
-                names.push(rest.to_vec());
-                break;
-            }
-            while let Some(at) = rest.iter().position(|byte| *byte == b'"') {
-                name.extend_from_slice(&rest[..at]);
-                rest = &rest[at + 1..];
-                if rest.first() != Some(&b'"') {
-                    break;
-                }
-                name.push(b'"');
-                rest = &rest[1..];
-            }
-        } else {
-            let end = rest
-                .iter()
-                .position(|byte| *byte == b' ')
-                .unwrap_or(rest.len());
-            name.extend_from_slice(&rest[..end]);
-            rest = &rest[end..];
-        }
-        names.push(name);
-        rest = rest.trim_ascii_start();
-    }
-    names
 }
 
 /// COMB joins parts to a file and deletes them, as CuteFTP's segmented
@@ -397,42 +320,6 @@ pub fn comb(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .map(|part| state.path(part))
         .collect::<Result<Vec<_>>>()?;
     let files = state.files()?.clone();
-    files.join(&target, &parts, &mut || glance(state))?;
+    files.join(&target, &parts, &mut || state.poll_if_due())?;
     Ok(Reply::new(250, "The parts are joined."))
-}
-
-/// Copies a file on the server; counts and stops like a transfer.
-pub fn copy(state: &mut Interpreter, from: &VirtualPath, to: &VirtualPath) -> Result<Reply> {
-    let files = state.files()?.clone();
-    files.copy(from, to, &mut || glance(state))?;
-    Ok(Reply::new(250, "It is copied."))
-}
-
-/// Work on the server stops at ABOR like a transfer.
-pub(super) fn glance(state: &mut Interpreter) -> Result<()> {
-    match state.control.can_look() {
-        true => state
-            .look()
-            .inspect_err(|error| state.aborted = error.kind() == ErrorKind::Aborted),
-        false => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_unquoted() {
-        let names = |text: &str| {
-            quoted_names(text.as_bytes())
-                .into_iter()
-                .map(|name| String::from_utf8(name).unwrap())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(names("a b"), ["a", "b"]);
-        assert_eq!(names("\"a b\"  \"c\"\"d\" e"), ["a b", "c\"d", "e"]);
-        assert_eq!(names("\"open a"), ["open a"]);
-        assert_eq!(names("  "), Vec::<String>::new());
-    }
 }

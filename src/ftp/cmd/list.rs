@@ -1,384 +1,15 @@
-//! LIST, NLST, MLSD, MLST and STAT with a path. Listings stream: the memory
-//! they take does not grow with the directory.
+//! LIST, NLST, MLSD, MLST and STAT.
 
-use std::time::SystemTime;
-
-use super::dir::pause;
-use super::file::{no_data_connection, transfer_failed};
-use crate::auth::Perms;
-use crate::error::{Error, ErrorKind, Result};
-use crate::ftp::listing::{self, Owners, Place};
+use crate::error::Result;
+use crate::ftp::arguments::list_options;
+use crate::ftp::lister::{Format, Lister, Sink, Target, target, write_listing};
+use crate::ftp::listing::{self, Place};
+use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
-use crate::ftp::state::Interpreter;
-use crate::net::stream::Stream;
+use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
-use crate::session::matches;
-use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
-use crate::time::seconds_of;
-
-/// LIST is sorted up to so many entries; a longer one comes in the order of
-/// the file system, so that the first line is there at once. NLST and MLSD,
-/// which programs read, are never sorted.
-const SORTED_MAX: usize = 10_000;
-/// Bytes that are gathered before they are sent.
-const PIECE: usize = 64 * 1024;
-/// Bytes that a listing over the control connection may take.
-const STAT_MAX: usize = 1 << 20;
-
-/// What is written for each entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Long,
-    Names,
-    Facts,
-}
-
-/// What LIST was asked: letters behind `-`, as clients send them for `ls`.
-#[derive(Default)]
-struct Options {
-    all: bool,
-    itself: bool,
-    recursive: bool,
-    long: bool,
-}
-
-/// Letters of `ls` that clients send and that may change nothing here.
-const LS_LETTERS: &[u8] = b"aAlLRdrtS1FhnCxgoGsuqTU";
-
-fn options(argument: &[u8]) -> (Options, &[u8]) {
-    let mut options = Options::default();
-    let mut rest = argument;
-    while let Some(letters) = rest.strip_prefix(b"-") {
-        let end = letters
-            .iter()
-            .position(|byte| *byte == b' ')
-            .unwrap_or(letters.len());
-        let letters = &letters[..end];
-        if letters.is_empty() || !letters.iter().all(|letter| LS_LETTERS.contains(letter)) {
-            break;
-        }
-        options.all |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
-        options.itself |= letters.contains(&b'd');
-        options.recursive |= letters.contains(&b'R');
-        options.long |= letters.contains(&b'l');
-        rest = rest.get(end + 2..).unwrap_or(b"");
-    }
-    (options, rest)
-}
-
-/// A listing on its way: what to list, and the lines not sent yet.
-struct Lister {
-    format: Format,
-    owners: Owners,
-    facts: listing::Facts,
-    perms: Perms,
-    now: i64,
-    all: bool,
-    out: Vec<u8>,
-    count: u32,
-    left: u64,
-}
-
-/// Where the lines go.
-enum Sink {
-    Data(Stream),
-    /// STAT: over the control connection, all at once and so not without end.
-    Reply,
-}
-
-impl Lister {
-    fn new(state: &Interpreter, format: Format, all: bool, at: &VirtualPath) -> Result<Self> {
-        let files = state.files()?;
-        Ok(Lister {
-            format,
-            owners: if files.user().anonymous {
-                Owners::Hidden
-            } else {
-                Owners::Numbers
-            },
-            facts: state.facts,
-            perms: files.perms_at(at),
-            now: seconds_of(SystemTime::now()),
-            all,
-            out: Vec::new(),
-            count: 0,
-            left: state.session.config().max_recursion,
-        })
-    }
-
-    fn shows(&self, name: &[u8]) -> bool {
-        // MLSD has no options; its clients filter by themselves.
-        self.all || self.format == Format::Facts || name.first() != Some(&b'.')
-    }
-
-    fn line(&mut self, name: &[u8], metadata: &Metadata, target: Option<&[u8]>) {
-        match self.format {
-            Format::Long => {
-                listing::long_line(&mut self.out, name, metadata, target, self.owners, self.now)
-            }
-            Format::Names => listing::name_line(&mut self.out, b"", name),
-            Format::Facts => self.facts(name, metadata, Place::Entry),
-        }
-    }
-
-    fn facts(&mut self, name: &[u8], metadata: &Metadata, place: Place) {
-        listing::facts_line(&mut self.out, self.facts, metadata, self.perms, place, name);
-        self.out.extend_from_slice(b"\r\n");
-    }
-
-    /// One entry of an open directory. One that has vanished since is left out.
-    fn entry(
-        &mut self,
-        directory: &dyn Directory,
-        prefix: &[u8],
-        name: &[u8],
-    ) -> Result<Option<FileKind>> {
-        if self.format == Format::Names {
-            listing::name_line(&mut self.out, prefix, name);
-            return Ok(None);
-        }
-        let metadata = match directory.metadata(name, Follow::No) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let mut shown = metadata;
-        let mut target = None;
-        if metadata.kind == FileKind::Link {
-            match self.format {
-                Format::Long => target = directory.read_link(name).ok(),
-                // Clients want to know what they get when they go there.
-                _ => shown = directory.metadata(name, Follow::Yes).unwrap_or(metadata),
-            }
-        }
-        self.line(name, &shown, target.as_deref());
-        Ok(Some(metadata.kind))
-    }
-
-    fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
-        match sink {
-            Sink::Data(stream) => {
-                state.send_bytes(stream, &self.out)?;
-                self.out.clear();
-                Ok(())
-            }
-            Sink::Reply if self.out.len() > STAT_MAX => Err(Error::new(
-                ErrorKind::TooMany,
-                "a listing too long for the control connection",
-            )),
-            Sink::Reply => Ok(()),
-        }
-    }
-
-    fn after_entry(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
-        if self.out.len() >= PIECE {
-            self.send(state, sink)?;
-            if let Sink::Data(stream) = sink {
-                state.flush_data(stream)?;
-            }
-        }
-        pause(state, &mut self.count)
-    }
-
-    /// All entries of a directory that `pattern` allows; directories among
-    /// them go to `below`, for a recursive listing.
-    fn directory(
-        &mut self,
-        state: &mut Interpreter,
-        sink: &mut Sink,
-        mut directory: Box<dyn Directory>,
-        prefix: &[u8],
-        pattern: Option<&[u8]>,
-        mut below: Option<&mut Vec<Vec<u8>>>,
-    ) -> Result<()> {
-        let mut name = Vec::new();
-        let mut names = Names::default();
-        let sorted = self.format == Format::Long;
-        let fits = |lister: &Lister, name: &[u8]| match pattern {
-            Some(pattern) => {
-                matches(pattern, name) && (lister.shows(name) || pattern.first() == Some(&b'.'))
-            }
-            None => lister.shows(name),
-        };
-        while sorted && names.len() < SORTED_MAX {
-            if directory.next(&mut name)?.is_none() {
-                break;
-            }
-            if fits(self, &name) {
-                names.push(&name);
-            }
-        }
-        names.sort();
-        for name in names.iter() {
-            let kind = self.entry(directory.as_ref(), prefix, name)?;
-            if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                below.push(name.to_vec());
-            }
-            self.after_entry(state, sink)?;
-        }
-        while directory.next(&mut name)?.is_some() {
-            if !fits(self, &name) {
-                continue;
-            }
-            let kind = self.entry(directory.as_ref(), prefix, &name)?;
-            if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                below.push(name.clone());
-            }
-            self.after_entry(state, sink)?;
-        }
-        Ok(())
-    }
-
-    /// LIST -R: each directory with its path above it, as ls does.
-    fn recursive(
-        &mut self,
-        state: &mut Interpreter,
-        sink: &mut Sink,
-        top: &VirtualPath,
-    ) -> Result<()> {
-        let files = state.files()?.clone();
-        let mut stack = vec![(top.clone(), b".".to_vec())];
-        while let Some((path, shown)) = stack.pop() {
-            let directory = match files.list(&path) {
-                Ok(directory) => directory,
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                    continue;
-                }
-                Err(error) => return Err(error),
-            };
-            listing::name_line(&mut self.out, &shown, b":");
-            let before = self.count;
-            let mut below = Vec::new();
-            self.directory(state, sink, directory, b"", None, Some(&mut below))?;
-            self.out.extend_from_slice(b"\r\n");
-            self.left = self
-                .left
-                .checked_sub(u64::from(self.count.wrapping_sub(before)) + 1)
-                .ok_or_else(|| {
-                    Error::new(ErrorKind::Internal, "LIST -R passed max-recursion entries")
-                })?;
-            for name in below.iter().rev() {
-                stack.push((path.join(name)?, [&shown[..], b"/", name].concat()));
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Names, one behind the other in one piece of memory.
-#[derive(Default)]
-struct Names {
-    bytes: Vec<u8>,
-    ends: Vec<(u32, u32)>,
-}
-
-impl Names {
-    fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    fn push(&mut self, name: &[u8]) {
-        let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(name);
-        self.ends.push((start, self.bytes.len() as u32));
-    }
-
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.ends
-            .sort_unstable_by_key(|(start, end)| &bytes[*start as usize..*end as usize]);
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.ends
-            .iter()
-            .map(|(start, end)| &self.bytes[*start as usize..*end as usize])
-    }
-}
-
-/// What an argument of LIST names.
-enum Target {
-    Directory(VirtualPath, Box<dyn Directory>),
-    File(Metadata),
-    Matching(Box<dyn Directory>, Vec<u8>),
-}
-
-fn target(state: &Interpreter, argument: &[u8], options: &Options) -> Result<Target> {
-    let files = state.files()?;
-    let path = state.path(argument)?;
-    let metadata = match files.metadata(&path, Follow::Yes) {
-        Ok(metadata) => Ok(metadata),
-        // A link that leads nowhere is still there to be listed.
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            files.metadata(&path, Follow::No).map_err(|_| error)
-        }
-        Err(error) => Err(error),
-    };
-    match metadata {
-        Ok(metadata) if metadata.is_dir() && !options.itself => {
-            let directory = files.list(&path)?;
-            Ok(Target::Directory(path, directory))
-        }
-        Ok(metadata) => Ok(Target::File(metadata)),
-        Err(_) if path.name().iter().any(|byte| matches!(byte, b'*' | b'?')) => Ok(
-            Target::Matching(files.list(&path.parent())?, path.name().to_vec()),
-        ),
-        Err(error) => Err(error),
-    }
-}
-
-/// What stands before each name of NLST, so that the client can use it.
-fn prefix(argument: &[u8], target: &Target) -> Vec<u8> {
-    match target {
-        Target::Directory(..) if argument.is_empty() || argument == b"." => Vec::new(),
-        Target::Directory(..) if argument.ends_with(b"/") => argument.to_vec(),
-        Target::Directory(..) => [argument, b"/"].concat(),
-        _ => {
-            let end = argument
-                .iter()
-                .rposition(|byte| *byte == b'/')
-                .map_or(0, |at| at + 1);
-            argument[..end].to_vec()
-        }
-    }
-}
-
-/// The lines of LIST, NLST and STAT.
-fn write_listing(
-    state: &mut Interpreter,
-    sink: &mut Sink,
-    format: Format,
-    options: &Options,
-    argument: &[u8],
-    target: Target,
-) -> Result<Vec<u8>> {
-    let path = state.path(argument)?;
-    let mut lister = Lister::new(state, format, options.all, &path)?;
-    let prefix = prefix(argument, &target);
-    match target {
-        Target::Directory(path, _) if options.recursive && format == Format::Long => {
-            lister.recursive(state, sink, &path)?;
-        }
-        Target::Directory(path, directory) => {
-            if options.all && format == Format::Long {
-                let own = state.files()?.metadata(&path, Follow::Yes)?;
-                let above = state
-                    .files()?
-                    .metadata(&path.parent(), Follow::Yes)
-                    .unwrap_or(own);
-                lister.line(b".", &own, None);
-                lister.line(b"..", &above, None);
-            }
-            lister.directory(state, sink, directory, &prefix, None, None)?;
-        }
-        Target::File(metadata) => lister.line(argument, &metadata, None),
-        Target::Matching(directory, pattern) => {
-            lister.directory(state, sink, directory, &prefix, Some(&pattern), None)?;
-        }
-    }
-    lister.send(state, sink)?;
-    Ok(lister.out)
-}
+use crate::storage::Follow;
+use crate::text::Escaped;
 
 /// Opens the data connection, writes, closes, and says how it went. A listing
 /// that could not be finished never looks like a whole one.
@@ -394,25 +25,25 @@ fn over_data(
     };
     let mut sink = Sink::Data(stream);
     let outcome = write(state, &mut sink);
-    if let (Ok(()), Sink::Data(stream)) = (&outcome, sink) {
-        match state.close_data(stream) {
+    if let (Ok(()), Sink::Data(mut stream)) = (&outcome, sink) {
+        match state.close_sent(&mut stream) {
             Ok(()) => return Ok(Reply::new(226, "The listing is complete.")),
-            Err(error) => return Ok(transfer_failed(state, &error)),
+            Err(error) => return Ok(transfer_failed(&error)),
         }
     }
     Ok(match outcome {
-        Err(error) => transfer_failed(state, &error),
+        Err(error) => transfer_failed(&error),
         Ok(()) => Reply::new(451, "The listing has failed."),
     })
 }
 
 fn list_or_nlst(state: &mut Interpreter, argument: &[u8], format: Format) -> Result<Reply> {
-    let (options, path) = options(argument);
+    let (options, path) = list_options(argument);
     let format = if options.long { Format::Long } else { format };
     let path = path.to_vec();
     let target = target(state, &path, &options)?;
     over_data(state, |state, sink| {
-        write_listing(state, sink, format, &options, &path, target).map(drop)
+        write_listing(state, sink, format, &options, &path, target)
     })
 }
 
@@ -424,8 +55,8 @@ pub fn nlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     list_or_nlst(state, argument, Format::Names)
 }
 
-pub fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (mut options, path) = options(argument);
+fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (mut options, path) = list_options(argument);
     options.recursive = false;
     let path = path.to_vec();
     let target = target(state, &path, &options)?;
@@ -434,28 +65,20 @@ pub fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     } else {
         212
     };
-    let out = match write_listing(
-        state,
-        &mut Sink::Reply,
-        Format::Long,
-        &options,
-        &path,
-        target,
-    ) {
-        Ok(out) => out,
-        Err(error) if error.kind() == ErrorKind::TooMany => {
-            return Ok(Reply::new(451, "The listing is too long; use LIST."));
+    state.control.begin_listing(code, b"Status:");
+    let mut sink = Sink::Control;
+    let outcome = write_listing(state, &mut sink, Format::Long, &options, &path, target);
+    let last = match outcome {
+        Ok(()) => "End of status",
+        Err(error) if state.control.forget_listing() => return Err(error),
+        // The client has read a part of it, which must not look like all.
+        Err(error) => {
+            log::info!("a listing broke off: {error}");
+            "The listing is not complete; use LIST."
         }
-        Err(error) => return Err(error),
     };
-    let mut lines = vec![b"Status:".to_vec()];
-    lines.extend(
-        out.split(|byte| *byte == b'\n')
-            .filter_map(|line| line.strip_suffix(b"\r"))
-            .map(<[u8]>::to_vec),
-    );
-    lines.push(b"End of status".to_vec());
-    Ok(Reply::many(code, lines))
+    state.control.end_listing(&Reply::new(code, last));
+    Ok(Reply::sent(code))
 }
 
 pub fn mlsd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
@@ -483,7 +106,7 @@ pub fn mlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let mut line = Vec::new();
     listing::facts_line(
         &mut line,
-        state.facts,
+        state.parameters.facts,
         &metadata,
         files.perms_at(&path),
         Place::Entry,
@@ -493,4 +116,40 @@ pub fn mlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         250,
         vec![b"Facts:".to_vec(), line, b"End".to_vec()],
     ))
+}
+
+pub fn stat(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if !argument.is_empty() {
+        if state.session.user().is_none() {
+            return Ok(Reply::new(530, "Please log in with USER and PASS."));
+        }
+        return stat_path(state, argument);
+    }
+    Ok(session_status(state))
+}
+
+fn session_status(state: &Interpreter) -> Reply {
+    let mut lines = vec![b"Status of this session:".to_vec()];
+    let user = state.session.user().map_or("nobody", |user| &user.name);
+    lines.push(
+        format!(
+            "Connected from {}",
+            state.session.peer().ip().to_canonical()
+        )
+        .into_bytes(),
+    );
+    lines.push(format!("Logged in as {}", Escaped(user.as_bytes())).into_bytes());
+    lines.push(match state.session.live().words().tls.as_str() {
+        "" => b"The control connection is in the clear".to_vec(),
+        protocol => format!("The control connection is under {protocol}").into_bytes(),
+    });
+    let kind = match state.parameters.transfer_type {
+        Type::Ascii => "ASCII",
+        Type::Image => "binary",
+    };
+    lines.push(format!("TYPE {kind}, STRU file, MODE stream").into_bytes());
+    let age = state.session.live().since.elapsed().as_secs();
+    lines.push(format!("Session began {age} seconds ago").into_bytes());
+    lines.push(b"End of status".to_vec());
+    Reply::many(211, lines)
 }

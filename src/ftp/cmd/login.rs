@@ -1,6 +1,5 @@
 //! USER, PASS, ACCT, REIN, QUIT (RFC 959, section 4.1.1).
 
-use super::security::required;
 use crate::auth::Secret;
 use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
@@ -24,19 +23,20 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let guest = name.eq_ignore_ascii_case("anonymous") || name.eq_ignore_ascii_case("ftp");
     // SECURITY: refused before the password is sent, as RFC 4217, section 6
     // asks; after CCC, too, when another password would go in the clear.
-    if !state.control.is_secure() && required(state.session.config(), guest) != TlsRequired::No {
+    if !state.control.is_secure() && state.tls_required(guest) != TlsRequired::No {
         return Ok(Reply::new(530, "Logging in needs TLS: say AUTH TLS first."));
     }
     if let Some(reply) = login_by_certificate(state, &name) {
         return Ok(reply);
     }
-    state.name = Some(name);
+    state.parameters.name = Some(name);
     // The same words for known and unknown names.
     Ok(Reply::new(
         331,
-        match guest {
-            true => "Any password will do; your e-mail address is customary.",
-            false => "Please give the password.",
+        if guest {
+            "Any password will do; your e-mail address is customary."
+        } else {
+            "Please give the password."
         },
     ))
 }
@@ -65,12 +65,13 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if state.session.user().is_some() {
         return Ok(Reply::new(230, "You are logged in already."));
     }
-    let Some(name) = state.name.take() else {
+    let Some(name) = state.parameters.name.take() else {
         return Ok(Reply::new(503, "Give USER first."));
     };
-    let secure = match state.control.is_secure() {
-        true => Encrypted::Yes,
-        false => Encrypted::No,
+    let secure = if state.control.is_secure() {
+        Encrypted::Yes
+    } else {
+        Encrypted::No
     };
     match state
         .session

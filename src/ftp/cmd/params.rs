@@ -5,13 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::digest::Algorithm;
 use crate::error::{ErrorKind, Result};
-use crate::ftp::data::DataPort;
+use crate::ftp::arguments::{offset, small_number};
+use crate::ftp::data_port::DataPort;
 use crate::ftp::listing::Facts;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
-
-/// Largest offset: what the kernel's signed 64 bits hold.
-const OFFSET_MAX: u64 = i64::MAX as u64;
+use crate::session::DataFailure;
 
 fn no_such_parameter() -> Result<Reply> {
     Ok(Reply::new(504, "Not implemented for that parameter."))
@@ -20,28 +19,30 @@ fn no_such_parameter() -> Result<Reply> {
 pub fn transfer_type(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     // Scanners send "A N", some clients "L8" and lower case.
     let words = argument.to_ascii_uppercase();
-    state.transfer_type = match words.trim_ascii() {
+    state.parameters.transfer_type = match words.trim_ascii() {
         b"A" | b"A N" => Type::Ascii,
         b"I" | b"I N" | b"L 8" | b"L8" => Type::Image,
         _ => return no_such_parameter(),
     };
-    Ok(match state.transfer_type {
+    Ok(match state.parameters.transfer_type {
         Type::Ascii => Reply::new(200, "Type is ASCII."),
         Type::Image => Reply::new(200, "Type is binary."),
     })
 }
 
 pub fn stru(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    match argument.trim_ascii().eq_ignore_ascii_case(b"F") {
-        true => Ok(Reply::new(200, "Structure is file.")),
-        false => no_such_parameter(),
+    if argument.trim_ascii().eq_ignore_ascii_case(b"F") {
+        Ok(Reply::new(200, "Structure is file."))
+    } else {
+        no_such_parameter()
     }
 }
 
 pub fn mode(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    match argument.trim_ascii().eq_ignore_ascii_case(b"S") {
-        true => Ok(Reply::new(200, "Mode is stream.")),
-        false => no_such_parameter(),
+    if argument.trim_ascii().eq_ignore_ascii_case(b"S") {
+        Ok(Reply::new(200, "Mode is stream."))
+    } else {
+        no_such_parameter()
     }
 }
 
@@ -54,7 +55,7 @@ fn only_epsv(state: &Interpreter) -> Option<Reply> {
 
 pub fn port(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     // Whatever is wrong, the old target is gone.
-    state.data = DataPort::None;
+    state.parameters.data = DataPort::None;
     if let Some(reply) = only_epsv(state) {
         return Ok(reply);
     }
@@ -73,15 +74,8 @@ pub fn port(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
-fn small_number(text: &[u8]) -> Option<u8> {
-    let digits = !text.is_empty() && text.len() <= 3 && text.iter().all(u8::is_ascii_digit);
-    digits
-        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
-        .flatten()
-}
-
 pub fn eprt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.data = DataPort::None;
+    state.parameters.data = DataPort::None;
     if let Some(reply) = only_epsv(state) {
         return Ok(reply);
     }
@@ -142,16 +136,15 @@ fn active(state: &mut Interpreter, mut address: SocketAddr) -> Result<Reply> {
         ));
     }
     if address.port() < 1024 || !state.may_be_data_peer(address.ip()) {
-        log::warn!(
-            "refused to connect to {address} for {}",
-            state.session.peer().ip()
-        );
+        let failures = &state.session.services().data_failures;
+        failures.count(DataFailure::WrongAddress);
+        state.log_refusal(log::Level::Warn, "refused to connect to", &address);
         return Ok(Reply::new(
             500,
             "Connections go to your own address and to ports from 1024 only.",
         ));
     }
-    state.data = DataPort::Active(address);
+    state.parameters.data = DataPort::Active(address);
     Ok(Reply::new(200, "I will connect there."))
 }
 
@@ -175,12 +168,17 @@ pub fn pasv(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
                 ),
             ))
         }
-        Err(error) => Ok(no_port(&error)),
+        Err(error) => Ok(no_port(state, &error)),
     }
 }
 
-fn no_port(error: &crate::Error) -> Reply {
-    log::error!("{error}");
+fn no_port(state: &mut Interpreter, error: &crate::Error) -> Reply {
+    let failures = &state.session.services().data_failures;
+    failures.count(DataFailure::NoPort);
+    state.log_refusal(log::Level::Error, "no passive port", error);
+    if error.kind() == ErrorKind::Busy {
+        return Reply::new(425, "All ports of the passive range are in use; try again.");
+    }
     Reply::new(425, "No data port can be opened now.")
 }
 
@@ -194,7 +192,7 @@ pub fn epsv(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     match argument.as_str() {
         "ALL" => {
             state.epsv_all = true;
-            state.data = DataPort::None;
+            state.parameters.data = DataPort::None;
             return Ok(Reply::new(200, "Only EPSV from now on."));
         }
         "" => {}
@@ -217,17 +215,8 @@ pub fn epsv(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             229,
             format!("Entering Extended Passive Mode (|||{port}|)"),
         )),
-        Err(error) => Ok(no_port(&error)),
+        Err(error) => Ok(no_port(state, &error)),
     }
-}
-
-/// A number of at most 63 bits; nothing else, not even a sign.
-pub fn offset(text: &[u8]) -> Option<u64> {
-    let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
-    let number: u64 = digits
-        .then(|| std::str::from_utf8(text).ok()?.parse().ok())
-        .flatten()?;
-    (number <= OFFSET_MAX).then_some(number)
 }
 
 pub fn allo(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
@@ -239,7 +228,7 @@ pub fn allo(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(501, "Expected ALLO and a number of bytes."));
     };
     // 200 and not 202, at which Dahua cameras hang up.
-    match state.files()?.space(&state.directory) {
+    match state.files()?.space(&state.parameters.directory) {
         Ok(space) if space.available() < bytes => Ok(Reply::new(452, "There is not so much room.")),
         Ok(_) => Ok(Reply::new(200, "There is room.")),
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
@@ -252,7 +241,7 @@ pub fn allo(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 pub fn rest(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     match offset(argument.trim_ascii()) {
         Some(offset) => {
-            (state.restart, state.range_end) = (offset, None);
+            (state.parameters.restart, state.parameters.range_end) = (offset, None);
             Ok(Reply::new(350, format!("Restarting at {offset}.")))
         }
         None => Ok(Reply::new(
@@ -273,11 +262,11 @@ pub fn rang(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     match (offset(first), offset(last)) {
         // draft-bryan-ftp-range: a first byte after the last one resets.
         (Some(1), Some(0)) => {
-            (state.restart, state.range_end) = (0, None);
+            (state.parameters.restart, state.parameters.range_end) = (0, None);
             Ok(Reply::new(350, "Restarting at 0. No range."))
         }
         (Some(first), Some(last)) if first <= last => {
-            (state.restart, state.range_end) = (first, Some(last));
+            (state.parameters.restart, state.parameters.range_end) = (first, Some(last));
             Ok(Reply::new(
                 350,
                 format!("Restarting at {first}. End byte range at {last}."),
@@ -308,16 +297,16 @@ pub fn opts(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             _ => Ok(Reply::new(501, "Expected OPTS UTF8 ON.")),
         },
         b"MLST" => {
-            state.facts = Facts::parse(value);
+            state.parameters.facts = Facts::parse(value);
             Ok(Reply::new(
                 200,
-                format!("MLST OPTS {}", state.facts.names()),
+                format!("MLST OPTS {}", state.parameters.facts.names()),
             ))
         }
-        b"HASH" if value.is_empty() => Ok(Reply::new(200, state.hash.name())),
+        b"HASH" if value.is_empty() => Ok(Reply::new(200, state.parameters.hash.name())),
         b"HASH" => match Algorithm::find(&String::from_utf8_lossy(value)) {
             Some(algorithm) => {
-                state.hash = algorithm;
+                state.parameters.hash = algorithm;
                 Ok(Reply::new(200, algorithm.name()))
             }
             None => Ok(Reply::new(501, "This hash is not known here.")),

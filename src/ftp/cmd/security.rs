@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, TlsRequired};
+use crate::config::TlsRequired;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ftp::data::DataPort;
+use crate::ftp::data_port::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Protection};
 use crate::net::stream::Stream;
@@ -14,20 +14,13 @@ use crate::text::Escaped;
 /// How long a client may take to go back to plain text after CCC.
 const LEAVING: Duration = Duration::from_secs(10);
 
-/// What TLS is demanded of a user.
-pub fn required(config: &Config, anonymous: bool) -> TlsRequired {
-    match anonymous {
-        true => config.tls_required_anonymous,
-        false => config.tls_required,
-    }
-}
-
 pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if state.session.services().tls().is_none() {
-        return Ok(match cfg!(feature = "ftps") {
+        return Ok(if cfg!(feature = "ftps") {
             // RFC 2228, section 3: a required resource is missing.
-            true => Reply::new(431, "No certificate is configured here."),
-            false => Reply::new(502, "This server was built without TLS."),
+            Reply::new(431, "No certificate is configured here.")
+        } else {
+            Reply::new(502, "This server was built without TLS.")
         });
     }
     if state.control.is_secure() {
@@ -84,19 +77,19 @@ pub fn prot(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         }
         b"C" => {
             let anonymous = state.session.user().is_some_and(|user| user.anonymous);
-            if required(state.session.config(), anonymous) == TlsRequired::Data {
+            if state.tls_required(anonymous) == TlsRequired::Data {
                 return Ok(Reply::new(534, "Data connections must be protected."));
             }
             state.protection = Protection::Clear;
             // A connection that has begun TLS can't go back.
             if !matches!(
-                state.data,
+                state.parameters.data,
                 DataPort::None
                     | DataPort::Passive(_)
                     | DataPort::Connected(_)
                     | DataPort::Active(_)
             ) {
-                state.data = DataPort::None;
+                state.parameters.data = DataPort::None;
             }
             Ok(Reply::new(200, "Data connections are in the clear."))
         }

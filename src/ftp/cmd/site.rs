@@ -1,43 +1,13 @@
-//! SITE and what stands behind it.
+//! The commands behind SITE.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-use super::file;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::arguments::{octal, offset, quoted_names, word};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
-use crate::ftp::table;
-use crate::storage::{Attributes, Follow};
+use crate::storage::{Attributes, Follow, VirtualPath};
 use crate::time::Utc;
-
-pub fn site(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (verb, argument) = crate::ftp::split(argument);
-    match table::find_site(&verb) {
-        Some(command) => Ok(state.dispatch(command, argument)),
-        None => Ok(Reply::new(500, "Unknown SITE command.")),
-    }
-}
-
-pub fn help(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    Ok(table::help(table::SITE, argument))
-}
-
-/// An octal number of at most four digits.
-pub fn octal(text: &[u8]) -> Option<u32> {
-    let digits =
-        (1..=4).contains(&text.len()) && text.iter().all(|digit| (b'0'..=b'7').contains(digit));
-    digits.then(|| {
-        text.iter()
-            .fold(0, |mode, digit| mode << 3 | u32::from(digit - b'0'))
-    })
-}
-
-/// The first word and all behind the blank after it.
-pub fn word(argument: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = argument.iter().position(|byte| *byte == b' ')?;
-    let (word, rest) = (&argument[..at], &argument[at + 1..]);
-    (!rest.is_empty()).then_some((word, rest))
-}
 
 pub fn chmod(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let Some((mode, path)) = word(argument).and_then(|(mode, path)| Some((octal(mode)?, path)))
@@ -95,11 +65,14 @@ pub fn utime(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 pub fn umask(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let argument = argument.trim_ascii();
     if argument.is_empty() {
-        return Ok(Reply::new(200, format!("The mask is {:03o}.", state.umask)));
+        return Ok(Reply::new(
+            200,
+            format!("The mask is {:03o}.", state.parameters.umask),
+        ));
     }
     match octal(argument).filter(|mask| *mask <= 0o777) {
         Some(mask) => {
-            state.umask = mask;
+            state.parameters.umask = mask;
             Ok(Reply::new(200, format!("The mask is {mask:03o} now.")))
         }
         None => Ok(Reply::new(501, "Expected an octal mask.")),
@@ -110,7 +83,7 @@ pub fn idle(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let most = state.session.config().idle_timeout;
     let argument = argument.trim_ascii();
     if argument.is_empty() {
-        let now = state.idle.unwrap_or(most);
+        let now = state.parameters.idle.unwrap_or(most);
         return Ok(Reply::new(
             200,
             format!(
@@ -120,10 +93,10 @@ pub fn idle(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             ),
         ));
     }
-    let wanted = super::params::offset(argument).map(Duration::from_secs);
+    let wanted = offset(argument).map(Duration::from_secs);
     match wanted.filter(|wanted| !wanted.is_zero() && (most.is_zero() || *wanted <= most)) {
         Some(wanted) => {
-            state.idle = Some(wanted);
+            state.parameters.idle = Some(wanted);
             Ok(Reply::new(
                 200,
                 format!("The idle time is {} seconds now.", wanted.as_secs()),
@@ -139,7 +112,7 @@ pub fn idle(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 pub fn mkdir(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let path = state.path(argument)?;
     let mode = state.masked(state.session.config().dir_mode.0);
-    let mut made = crate::storage::VirtualPath::root();
+    let mut made = VirtualPath::root();
     let mut outcome = Err(Error::new(ErrorKind::Exists, "the root"));
     for name in path.components() {
         made = made.join(name)?;
@@ -170,15 +143,15 @@ pub fn cpfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if metadata.is_dir() {
         return Err(ErrorKind::IsDirectory.into());
     }
-    state.copy_from = Some(path);
+    state.parameters.copy_from = Some(path);
     Ok(Reply::new(350, "Go on with SITE CPTO."))
 }
 
 pub fn cpto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    match state.copy_from.take() {
+    match state.parameters.copy_from.take() {
         Some(from) => {
             let to = state.path(argument)?;
-            file::copy(state, &from, &to)
+            copy_file(state, &from, &to)
         }
         None => Ok(Reply::new(503, "Give SITE CPFR first.")),
     }
@@ -205,7 +178,7 @@ pub fn quota(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
 }
 
 pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let names = file::quoted_names(argument);
+    let names = quoted_names(argument);
     let [from, to] = &names[..] else {
         return Ok(Reply::new(
             501,
@@ -213,14 +186,14 @@ pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         ));
     };
     let (from, to) = (state.path(from)?, state.path(to)?);
-    file::copy(state, &from, &to)
+    copy_file(state, &from, &to)
 }
 
 pub fn symlink(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if !state.session.config().site_symlink {
         return Ok(Reply::new(502, "SITE SYMLINK is switched off."));
     }
-    let names = file::quoted_names(argument);
+    let names = quoted_names(argument);
     let [target, link] = &names[..] else {
         return Ok(Reply::new(
             501,
@@ -232,39 +205,9 @@ pub fn symlink(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     Ok(Reply::new(200, "The link is made."))
 }
 
-/// `Modify=…;UNIX.mode=…;` of MFF as attributes; the error is the fact that
-/// can't be set.
-pub fn facts(text: &[u8]) -> std::result::Result<Attributes, String> {
-    let mut attributes = Attributes::default();
-    for fact in text
-        .split(|byte| *byte == b';')
-        .filter(|fact| !fact.is_empty())
-    {
-        let at = fact
-            .iter()
-            .position(|byte| *byte == b'=')
-            .unwrap_or(fact.len());
-        let (name, value) = (&fact[..at], fact.get(at + 1..).unwrap_or(b""));
-        let known = match name.to_ascii_lowercase().as_slice() {
-            b"modify" => {
-                attributes.modified = Utc::parse(value).filter(|time| *time >= UNIX_EPOCH);
-                attributes.modified.is_some()
-            }
-            b"unix.mode" => {
-                attributes.mode = octal(value);
-                attributes.mode.is_some()
-            }
-            b"unix.group" => {
-                attributes.gid = std::str::from_utf8(value)
-                    .ok()
-                    .and_then(|value| value.parse().ok());
-                attributes.gid.is_some()
-            }
-            _ => false,
-        };
-        if !known {
-            return Err(String::from_utf8_lossy(name).into_owned());
-        }
-    }
-    Ok(attributes)
+/// Copies a file on the server; counts and stops like a transfer.
+fn copy_file(state: &mut Interpreter, from: &VirtualPath, to: &VirtualPath) -> Result<Reply> {
+    let files = state.files()?.clone();
+    files.copy(from, to, &mut || state.poll_if_due())?;
+    Ok(Reply::new(250, "It is copied."))
 }

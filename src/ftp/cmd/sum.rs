@@ -1,12 +1,14 @@
 //! Checksums: HASH (draft-bryan-ftpext-hash), and XCRC and its kin.
 
-use super::file::{PIECE, glance, quoted_names};
-use super::params::offset;
 use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ftp::arguments::{offset, quoted_names};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
 use crate::storage::{Follow, VirtualPath};
+
+/// Bytes read at once.
+const PIECE: usize = 256 * 1024;
 
 /// The checksum of the bytes from `start` to before `end`.
 fn sum(
@@ -41,16 +43,16 @@ fn sum(
         }
         digest.update(&buffer[..length]);
         at += length as u64;
-        glance(state)?;
+        state.poll_if_due()?;
     }
     file.finish()?;
     Ok((hex(&digest.finish()), at))
 }
 
 pub fn hash(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (start, last) = (std::mem::take(&mut state.restart), state.range_end.take());
+    let (start, last) = state.parameters.take_range();
     let path = state.path(argument)?;
-    let algorithm = state.hash;
+    let algorithm = state.parameters.hash;
     let (sum, end) = sum(
         state,
         &path,
