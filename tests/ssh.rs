@@ -16,7 +16,7 @@ use std::{env, fs, thread};
 
 use temp::TempDir;
 use wharf::auth::PublicKey;
-use wharf::daemon::ssh::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve};
+use wharf::daemon::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, serve};
 
 // ---- the server under test ----
 
@@ -27,8 +27,8 @@ struct Echo {
     seen: Arc<Mutex<Vec<String>>>,
 }
 
-impl Door for Echo {
-    fn login(&mut self, name: &str, proof: Proof<'_>) -> Verdict {
+impl Handler for Echo {
+    fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome {
         let (word, good) = match proof {
             Proof::Password(password) => ("password", password == b"open sesame"),
             Proof::KeyOffered(key) => ("offered", self.keys.contains(key)),
@@ -39,9 +39,9 @@ impl Door for Echo {
         let seen = format!("{word} {}", if good { "yes" } else { "no" });
         self.seen.lock().unwrap().push(seen);
         if good {
-            Verdict::Accepted
+            AuthOutcome::Accepted
         } else {
-            Verdict::Refused
+            AuthOutcome::Refused
         }
     }
 
@@ -123,8 +123,8 @@ impl Server {
                 let (host_keys, settings) = (host_keys.clone(), settings.clone());
                 let (ends, seen, keys) = (ends.clone(), seen.clone(), keys.clone());
                 thread::spawn(move || {
-                    let mut door = Echo { keys, seen };
-                    let end = serve(&mut socket, &host_keys, &settings, &mut door);
+                    let mut handler = Echo { keys, seen };
+                    let end = serve(&mut socket, &host_keys, &settings, &mut handler);
                     let end = match end {
                         Ok(()) => "ok".to_owned(),
                         Err(error) => format!("{:?}: {error}", error.kind()),

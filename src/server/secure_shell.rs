@@ -128,7 +128,7 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
     use std::time::Duration;
-    let mut socket = prompt::Prompt::new(socket);
+    let mut socket = quick_ack::QuickAckSocket::new(socket);
     let config = session.config();
     let login_deadline = match config.login_timeout {
         Duration::ZERO => Duration::from_secs(1 << 30),
@@ -157,15 +157,15 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
         ..Settings::default()
     };
     session.live().set_control(Some(socket.socket().clone()));
-    let mut door = door::Guarded(session);
-    let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut door);
-    door.0.live().set_control(None);
+    let mut handler = handler::SessionHandler(session);
+    let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut handler);
+    handler.0.live().set_control(None);
     outcome
 }
 
-/// Prompt acknowledgements until the login is over.
+/// QuickAckSocket acknowledgements until the login is over.
 #[cfg(feature = "sftp")]
-mod prompt {
+mod quick_ack {
     use std::io::{self, Read, Write};
     use std::os::fd::{AsFd, BorrowedFd};
 
@@ -178,14 +178,14 @@ mod prompt {
     /// turns off Nagle's algorithm only after the login: twice before it has
     /// sent one message and holds back the next until the first is
     /// acknowledged, which the kernel delays by 40 ms.
-    pub(super) struct Prompt {
+    pub(super) struct QuickAckSocket {
         socket: Socket,
         left: u32,
     }
 
-    impl Prompt {
+    impl QuickAckSocket {
         pub(super) fn new(socket: Socket) -> Self {
-            Prompt {
+            QuickAckSocket {
                 socket,
                 left: READS,
             }
@@ -196,7 +196,7 @@ mod prompt {
         }
     }
 
-    impl Read for Prompt {
+    impl Read for QuickAckSocket {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let outcome = self.socket.read(buffer);
             if self.left > 0 {
@@ -211,7 +211,7 @@ mod prompt {
         }
     }
 
-    impl Write for Prompt {
+    impl Write for QuickAckSocket {
         fn write(&mut self, data: &[u8]) -> io::Result<usize> {
             self.socket.write(data)
         }
@@ -221,7 +221,7 @@ mod prompt {
         }
     }
 
-    impl AsFd for Prompt {
+    impl AsFd for QuickAckSocket {
         fn as_fd(&self) -> BorrowedFd<'_> {
             self.socket.as_fd()
         }
@@ -229,41 +229,41 @@ mod prompt {
 }
 
 #[cfg(feature = "sftp")]
-mod door {
+mod handler {
     use crate::auth::Secret;
     use crate::error::ErrorKind;
     use crate::session::{Encrypted, Session};
-    use crate::ssh::{Channel, Door, Proof, Verdict};
+    use crate::ssh::{AuthOutcome, Channel, Handler, Proof};
     use crate::{sftp, text::Escaped};
 
-    /// The session behind the transport.
-    pub(super) struct Guarded(pub(super) Session);
+    /// Answers the questions of the SSH transport from a session.
+    pub(super) struct SessionHandler(pub(super) Session);
 
-    impl Guarded {
-        fn log_in(&mut self, name: &str, secret: Secret<'_>) -> Verdict {
+    impl SessionHandler {
+        fn log_in(&mut self, name: &str, secret: Secret<'_>) -> AuthOutcome {
             match self.0.login(name, secret, Encrypted::Yes) {
-                Ok(()) => Verdict::Accepted,
+                Ok(()) => AuthOutcome::Accepted,
                 Err(error) if error.kind() == ErrorKind::TooMany => {
-                    Verdict::Ended("Too many sessions, or too many failed logins.")
+                    AuthOutcome::Disconnect("Too many sessions, or too many failed logins.")
                 }
-                Err(_) => Verdict::Refused,
+                Err(_) => AuthOutcome::Refused,
             }
         }
     }
 
-    impl Door for Guarded {
-        fn login(&mut self, name: &str, proof: Proof<'_>) -> Verdict {
+    impl Handler for SessionHandler {
+        fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome {
             match proof {
                 Proof::Password(password) => self.log_in(name, Secret::Password(password)),
                 Proof::KeyVerified(key) => self.log_in(name, Secret::PublicKey(key)),
                 Proof::KeyOffered(key) => match self.0.would_admit(name, Secret::PublicKey(key)) {
-                    Ok(()) => Verdict::Accepted,
+                    Ok(()) => AuthOutcome::Accepted,
                     Err(error) => {
                         log::debug!("{}: {error}", Escaped(name.as_bytes()));
-                        Verdict::Refused
+                        AuthOutcome::Refused
                     }
                 },
-                _ => Verdict::Refused,
+                _ => AuthOutcome::Refused,
             }
         }
 

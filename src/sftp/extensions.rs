@@ -13,9 +13,9 @@ use crate::storage::{Existing, File, Follow, VirtualPath};
 const EXTENDED_REPLY: u8 = 201;
 /// Bytes that a copy or a checksum moves at once.
 const PIECE: usize = 128 * 1024;
-/// Bytes after which long work lets the transport breathe: a fraction of a
+/// Bytes after which long work the transport polls its peer: a fraction of a
 /// second on any disk that is not failing.
-const BREATH: u64 = 16 * 1024 * 1024;
+const POLL_BYTES: u64 = 16 * 1024 * 1024;
 /// Least size of the blocks of a checksum by blocks, as the draft says.
 const BLOCK_MIN: u32 = 256;
 
@@ -192,7 +192,7 @@ pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>)
             .copy_from(
                 (from.transfer.file()?, from_offset),
                 to_offset,
-                left.min(BREATH),
+                left.min(POLL_BYTES),
                 &mut buffer,
             )
             .inspect_err(|error| into.failed = Some(error.kind()))?;
@@ -207,9 +207,9 @@ pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>)
         to_offset = to_offset.saturating_add(copied);
         left -= copied;
         since += copied;
-        if since >= BREATH {
+        if since >= POLL_BYTES {
             since = 0;
-            it.breathe()?;
+            it.poll_peer()?;
         }
     }
     Ok(Answer::Done)
@@ -321,9 +321,9 @@ fn check(
         if ended {
             break;
         }
-        if since >= BREATH {
+        if since >= POLL_BYTES {
             since = 0;
-            it.breathe()?;
+            it.poll_peer()?;
         }
     }
     it.reply(EXTENDED_REPLY);

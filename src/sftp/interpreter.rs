@@ -22,12 +22,12 @@ const PROTOCOL: u32 = 3;
 const PENDING_MAX: usize = 64 * 1024;
 
 /// Between looks at the channel during long work.
-const BREATH: Duration = Duration::from_millis(200);
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What carries requests and replies.
-pub(super) trait Channel: Read + Write {}
+pub(super) trait Duplex: Read + Write {}
 
-impl<T: Read + Write> Channel for T {}
+impl<T: Read + Write> Duplex for T {}
 
 /// What a handler does: it reads its arguments and says how to answer.
 pub(super) type Handler = fn(&mut Interpreter<'_>, &mut Arguments<'_>) -> Result<Answer>;
@@ -45,24 +45,20 @@ pub(super) enum Answer {
 
 /// The state of one session.
 pub(super) struct Interpreter<'a> {
-    channel: &'a mut dyn Channel,
+    channel: &'a mut dyn Duplex,
     pub(super) files: &'a Files,
     pub(super) options: &'a Options,
     pub(super) handles: Handles,
     pub(super) replies: Replies,
     /// Number of the request at hand.
     pub(super) id: u32,
-    greeted: bool,
+    initialized: bool,
     /// What the rates ask to wait before the next request.
     pub(super) owed: Duration,
 }
 
 impl<'a> Interpreter<'a> {
-    pub(super) fn new(
-        channel: &'a mut dyn Channel,
-        files: &'a Files,
-        options: &'a Options,
-    ) -> Self {
+    pub(super) fn new(channel: &'a mut dyn Duplex, files: &'a Files, options: &'a Options) -> Self {
         Interpreter {
             channel,
             files,
@@ -70,7 +66,7 @@ impl<'a> Interpreter<'a> {
             handles: Handles::new(options.max_handles),
             replies: Replies::new(),
             id: 0,
-            greeted: false,
+            initialized: false,
             owed: Duration::ZERO,
         }
     }
@@ -120,7 +116,7 @@ impl<'a> Interpreter<'a> {
     }
 
     /// Lets the transport look after its peer during long work.
-    pub(super) fn breathe(&mut self) -> Result<()> {
+    pub(super) fn poll_peer(&mut self) -> Result<()> {
         self.channel
             .flush()
             .map_err(|error| Error::with_source(ErrorKind::Disconnected, "during work", error))
@@ -129,10 +125,10 @@ impl<'a> Interpreter<'a> {
     fn wait(&mut self, time: Duration) -> Result<()> {
         let mut left = time;
         while !left.is_zero() {
-            let now = left.min(BREATH);
+            let now = left.min(POLL_INTERVAL);
             std::thread::sleep(now);
             left -= now;
-            self.breathe()?;
+            self.poll_peer()?;
         }
         Ok(())
     }
@@ -143,7 +139,7 @@ impl<'a> Interpreter<'a> {
         if kind == INIT {
             return self.init(&mut arguments);
         }
-        if !self.greeted {
+        if !self.initialized {
             return Err(Error::new(
                 ErrorKind::Protocol,
                 format!("request {kind} before INIT"),
@@ -200,7 +196,7 @@ impl<'a> Interpreter<'a> {
     fn init(&mut self, arguments: &mut Arguments<'_>) -> Result<()> {
         let version = arguments.u32()?;
         log::debug!("sftp init, client's version {version}");
-        self.greeted = true;
+        self.initialized = true;
         // VERSION has the version where replies have the request's number.
         self.replies.begin(VERSION, PROTOCOL);
         for (at, row) in REQUESTS.iter().enumerate() {

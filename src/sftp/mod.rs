@@ -25,7 +25,7 @@ use std::sync::Arc;
 use crate::error::Result;
 use crate::session::Files;
 use crate::storage::VirtualPath;
-use interpreter::{Channel, Interpreter};
+use interpreter::{Duplex, Interpreter};
 
 pub use owners::Owners;
 pub use table::{Effect, REQUESTS, Request, RequestSet};
@@ -108,7 +108,7 @@ pub fn serve<C: Read + Write + ?Sized>(
     options: &Options,
 ) -> Result<()> {
     let mut channel = channel;
-    let channel: &mut dyn Channel = &mut channel;
+    let channel: &mut dyn Duplex = &mut channel;
     Interpreter::new(channel, files, options).run()
 }
 

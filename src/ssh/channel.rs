@@ -1,14 +1,15 @@
 //! The connection protocol (RFC 4254) as far as SFTP needs it: one session
-//! channel at a time, the subsystem "sftp" in it, and a polite no to the rest. `flow` moves the data.
+//! channel at a time with the subsystem "sftp"; everything else is refused.
+//! `channel_io` moves the data.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use super::Door;
+use super::Handler;
+use super::channel_io::SubsystemStream;
 use super::fault::Fault;
-use super::flow::Pipe;
-use super::link::Link;
-use super::transport::Need;
+use super::packet_stream::Need;
+use super::transport::Transport;
 use super::wire::{Put, Reader, message};
 use crate::text::Escaped;
 
@@ -38,7 +39,7 @@ pub(super) enum Stage {
 }
 
 /// The session channel.
-pub(super) struct Session {
+pub(super) struct SessionChannel {
     pub(super) stage: Stage,
     /// The client's number for it.
     pub(super) recipient: u32,
@@ -63,30 +64,30 @@ pub(super) struct Session {
 
 /// The connection after login.
 pub(super) struct Connection<'l, 'a> {
-    pub(super) link: &'l mut Link<'a>,
-    pub(super) session: Option<Session>,
+    pub(super) transport: &'l mut Transport<'a>,
+    pub(super) session: Option<SessionChannel>,
     /// What went wrong while the subsystem ran; it only sees an `io::Error`.
     pub(super) fault: Option<Fault>,
 }
 
 impl<'l, 'a> Connection<'l, 'a> {
-    pub(super) fn new(link: &'l mut Link<'a>) -> Self {
+    pub(super) fn new(transport: &'l mut Transport<'a>) -> Self {
         Connection {
-            link,
+            transport,
             session: None,
             fault: None,
         }
     }
 
     /// Serves channels until the client leaves.
-    pub(super) fn run(&mut self, door: &mut dyn Door) -> Result<(), Fault> {
+    pub(super) fn run(&mut self, handler: &mut dyn Handler) -> Result<(), Fault> {
         loop {
             self.pump()?;
             if let Some(session) = &mut self.session
                 && session.stage == Stage::Granted
             {
                 session.stage = Stage::Running;
-                let status = door.sftp(&mut Pipe { connection: self });
+                let status = handler.sftp(&mut SubsystemStream { connection: self });
                 if let Some(fault) = self.fault.take() {
                     return Err(fault);
                 }
@@ -98,7 +99,7 @@ impl<'l, 'a> Connection<'l, 'a> {
     /// Waits for one packet and acts on it.
     pub(super) fn pump(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
-        if let Some(payload) = self.link.next(Need::Packet)? {
+        if let Some(payload) = self.transport.next(Need::Packet)? {
             self.act(payload)?;
         }
         Ok(())
@@ -116,14 +117,14 @@ impl<'l, 'a> Connection<'l, 'a> {
             }
             session
                 .queue
-                .put_bytes(self.link.transport.inbox.payload(fresh));
+                .put_bytes(self.transport.packets.incoming.payload(fresh));
         }
     }
 
     // ---- what the client sends ----
 
     pub(super) fn act(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let bytes = self.link.transport.inbox.payload(payload.clone());
+        let bytes = self.transport.packets.incoming.payload(payload.clone());
         let mut reader = Reader::new(bytes);
         let number = reader.byte()?;
         match number {
@@ -179,7 +180,7 @@ impl<'l, 'a> Connection<'l, 'a> {
                     Stage::Running => Ok(()),
                     Stage::Closing => {
                         self.session = None;
-                        self.link.transport.line.deadline = None;
+                        self.transport.packets.socket.deadline = None;
                         Ok(())
                     }
                     Stage::Fresh | Stage::Granted => {
@@ -197,13 +198,13 @@ impl<'l, 'a> Connection<'l, 'a> {
     }
 
     fn open(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let mut reader = Reader::new(self.link.transport.inbox.payload(payload));
+        let mut reader = Reader::new(self.transport.packets.incoming.payload(payload));
         reader.byte()?;
         let kind = reader.string()?;
         let recipient = reader.u32()?;
         let window = reader.u32()?;
         let packet = reader.u32()?;
-        let settings = self.link.settings;
+        let settings = self.transport.settings;
         let refusal = match kind {
             b"session" if self.session.is_some() => Some((
                 RESOURCE_SHORTAGE,
@@ -234,7 +235,7 @@ impl<'l, 'a> Connection<'l, 'a> {
             answer.put_string(b"");
         } else {
             let receive_window = settings.window;
-            self.session = Some(Session {
+            self.session = Some(SessionChannel {
                 stage: Stage::Fresh,
                 recipient,
                 send_window: window.into(),
@@ -253,19 +254,19 @@ impl<'l, 'a> Connection<'l, 'a> {
             answer.put_u32(receive_window);
             answer.put_u32(settings.max_packet);
         }
-        self.link.send(&answer)
+        self.transport.send(&answer)
     }
 
     fn request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
         let Some(session) = &mut self.session else {
             return Ok(());
         };
-        let mut reader = Reader::new(self.link.transport.inbox.payload(payload));
+        let mut reader = Reader::new(self.transport.packets.incoming.payload(payload));
         reader.take(5)?;
         let kind = reader.string()?;
         let wants_reply = reader.boolean()?;
         let fresh = session.stage == Stage::Fresh;
-        let mut farewell = None;
+        let mut refusal = None;
         let granted = match kind {
             b"subsystem" if fresh && reader.string()? == b"sftp" => {
                 session.stage = Stage::Granted;
@@ -274,7 +275,7 @@ impl<'l, 'a> Connection<'l, 'a> {
             b"exec" if fresh => {
                 let command = reader.string()?;
                 log::debug!("SSH command {} refused", Escaped(command));
-                farewell = Some(if is_scp(command) {
+                refusal = Some(if is_scp(command) {
                     "this server speaks SFTP only; use scp without -O\n"
                 } else {
                     "this server speaks SFTP only; commands are not run\n"
@@ -282,7 +283,7 @@ impl<'l, 'a> Connection<'l, 'a> {
                 true
             }
             b"shell" if fresh => {
-                farewell = Some("this server speaks SFTP only; there is no shell\n");
+                refusal = Some("this server speaks SFTP only; there is no shell\n");
                 true
             }
             // pty-req, env, x11-req, auth-agent-req@openssh.com, signal, ...
@@ -300,9 +301,9 @@ impl<'l, 'a> Connection<'l, 'a> {
                 message::CHANNEL_FAILURE
             }];
             answer.put_u32(recipient);
-            self.link.send(&answer)?;
+            self.transport.send(&answer)?;
         }
-        match farewell {
+        match refusal {
             Some(text) => self.refuse(text),
             None => Ok(()),
         }
@@ -318,7 +319,7 @@ impl<'l, 'a> Connection<'l, 'a> {
             words.put_u32(session.recipient);
             words.put_u32(1); // SSH_EXTENDED_DATA_STDERR
             words.put_string(text.as_bytes());
-            self.link.send(&words)?;
+            self.transport.send(&words)?;
         }
         self.end(1)
     }
@@ -336,10 +337,10 @@ impl<'l, 'a> Connection<'l, 'a> {
                 request.put_string(b"exit-status");
                 request.put_boolean(false);
                 request.put_u32(status);
-                self.link.send(&request)?;
+                self.transport.send(&request)?;
                 let mut eof = vec![message::CHANNEL_EOF];
                 eof.put_u32(recipient);
-                self.link.send(&eof)?;
+                self.transport.send(&eof)?;
             }
         }
         self.close()
@@ -359,9 +360,9 @@ impl<'l, 'a> Connection<'l, 'a> {
             session.read = 0;
             session.fresh = 0..0;
             let end = Instant::now() + CLOSING;
-            self.link.transport.line.deadline = Some((end, "waiting for the channel's CLOSE"));
+            self.transport.packets.socket.deadline = Some((end, "waiting for the channel's CLOSE"));
         }
-        self.link.send(&close)
+        self.transport.send(&close)
     }
 }
 

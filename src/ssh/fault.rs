@@ -44,7 +44,7 @@ impl Fault {
     }
 
     /// Reason and words for the peer, where there is still one to tell.
-    pub(super) fn farewell(&self) -> Option<(Reason, &str)> {
+    pub(super) fn disconnect_message(&self) -> Option<(Reason, &str)> {
         match self {
             Fault::Disconnect(reason, text) => Some((*reason, text)),
             Fault::Timeout(_) => Some((Reason::ByApplication, "timeout")),

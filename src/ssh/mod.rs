@@ -3,34 +3,34 @@
 //!
 //! [`serve`] does a whole connection on the calling thread: versions, key
 //! exchange, login, one session channel at a time with the subsystem `sftp`.
-//! Who may log in, and what the subsystem does, is the [`Door`]'s business.
+//! Who may log in, and what the subsystem does, is the [`Handler`]'s business.
 //! There is no shell, no command, no forwarding, no agent and no X11.
 //!
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
-//! `line`, `inbox`, `outbox` and `transport` (packets on a socket),
-//! `algorithms`, `mlkem` and `kex` (key exchange), `host_key`, `openssh_key` and
-//! `signature` (keys), `link` (packets with rekeying), `userauth` (login),
-//! `channel` and `flow` (the session).
+//! `timed_socket`, `packet_reader`, `packet_writer` and `packet_stream` (packets
+//! on a socket), `algorithms`, `mlkem` and `kex` (key exchange), `host_key`,
+//! `openssh_key` and `signature` (keys), `transport` (packets with rekeying),
+//! `userauth` (login), `channel` and `channel_io` (the session).
 
 mod algorithms;
 mod channel;
+mod channel_io;
 mod cipher;
 mod fault;
-mod flow;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/harness/ssh.rs"]
 pub mod fuzz;
 mod host_key;
-mod inbox;
 mod kex;
-mod line;
-mod link;
 mod mlkem;
 mod openssh_key;
-mod outbox;
+mod packet_reader;
+mod packet_stream;
+mod packet_writer;
 mod signature;
 #[cfg(test)]
 mod tests;
+mod timed_socket;
 mod transport;
 mod userauth;
 mod wire;
@@ -41,13 +41,13 @@ use std::time::{Duration, Instant};
 
 pub use algorithms::Algorithms;
 pub use host_key::{HostKeys, fingerprint};
-pub use line::Socket;
+pub use timed_socket::Socket;
 
 use crate::auth::PublicKey;
 use crate::error::Result;
 use channel::Connection;
 use fault::Fault;
-use link::Link;
+use packet_stream::PacketStream;
 use transport::Transport;
 
 /// How a connection is served. Each field has a safe default.
@@ -119,11 +119,12 @@ impl Method {
     }
 }
 
-/// What the transport asks of the server.
-pub trait Door {
-    /// May this user in? Only [`Proof::Password`] and [`Proof::KeyVerified`]
-    /// that are accepted log anybody in.
-    fn login(&mut self, name: &str, proof: Proof<'_>) -> Verdict;
+/// What a server does for the transport: it decides about logins and serves
+/// the subsystem.
+pub trait Handler {
+    /// Decides whether this user may log in. Only an accepted
+    /// [`Proof::Password`] or [`Proof::KeyVerified`] logs anybody in.
+    fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome;
 
     /// Serves SFTP to the user who was accepted; returns the exit status that
     /// the client is told. Called again if the client opens another session
@@ -149,13 +150,14 @@ pub enum Proof<'a> {
 
 /// The answer to a [`Proof`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Come in, or: this key would do.
+pub enum AuthOutcome {
+    /// The user is logged in; of an offered key: a signature by it would do.
     Accepted,
-    /// No; the client may try again.
+    /// Refused; the client may try again.
     Refused,
-    /// No, and the connection ends with these words: too many sessions, say.
-    Ended(&'static str),
+    /// Refused, and the connection ends with this text, such as "too many
+    /// sessions".
+    Disconnect(&'static str),
 }
 
 /// A session channel with the subsystem on it.
@@ -186,23 +188,23 @@ pub fn serve(
     socket: &mut dyn Socket,
     keys: &HostKeys,
     settings: &Settings,
-    door: &mut dyn Door,
+    handler: &mut dyn Handler,
 ) -> Result<()> {
-    let mut transport = Transport::new(socket)?;
-    transport.line.deadline = Some((Instant::now() + settings.login_deadline, "logging in"));
-    let mut link = Link::new(transport, keys, settings);
-    let Err(fault) = run(&mut link, door) else {
+    let mut packets = PacketStream::new(socket)?;
+    packets.socket.deadline = Some((Instant::now() + settings.login_deadline, "logging in"));
+    let mut transport = Transport::new(packets, keys, settings);
+    let Err(fault) = run(&mut transport, handler) else {
         return Ok(());
     };
-    if let Some((reason, text)) = fault.farewell() {
-        if link.versions_exchanged() {
-            link.transport.farewell(reason, text);
+    if let Some((reason, text)) = fault.disconnect_message() {
+        if transport.versions_exchanged() {
+            transport.packets.disconnect(reason, text);
         } else {
-            link.transport.plain_words(text);
+            transport.packets.send_plain_text(text);
         }
     }
     match fault {
-        Fault::Left(text) if link.logged_in => {
+        Fault::Left(text) if transport.logged_in => {
             log::debug!("SSH: {text}");
             Ok(())
         }
@@ -210,11 +212,11 @@ pub fn serve(
     }
 }
 
-fn run(link: &mut Link<'_>, door: &mut dyn Door) -> Result<(), Fault> {
-    link.open()?;
-    userauth::login(link, door)?;
-    link.logged_in();
+fn run(transport: &mut Transport<'_>, handler: &mut dyn Handler) -> Result<(), Fault> {
+    transport.open()?;
+    userauth::login(transport, handler)?;
+    transport.logged_in();
     // Key exchange and login are as deep as most sessions ever get.
     crate::sys::release_stack();
-    Connection::new(link).run(door)
+    Connection::new(transport).run(handler)
 }

@@ -1,228 +1,373 @@
-//! The binary packet protocol (RFC 4253, sections 4 and 6): the line, the
-//! inbox and the outbox in one loop.
+//! The secured connection: the packet layer with its key exchanges, so that
+//! what lies above sees only service requests, logins and channels.
 //!
-//! One thread does both directions. While it waits to write it goes on
-//! reading, so that a peer which sends without reading can't lock both up;
-//! [`OUTPUT_LIMIT`] says where that generosity ends.
+//! Whoever waits for a packet here may thereby do a whole key exchange: a
+//! client may begin one at any time, also while data flow, and so do we.
 
+use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::Instant;
 
-use rustix::event::PollFlags;
-
+use super::Settings;
+use super::algorithms;
+use super::cipher::{Direction, Protector, Sequence};
 use super::fault::{Fault, Reason};
-use super::inbox::Inbox;
-use super::line::{Line, Mood, Socket, Wake};
-use super::outbox::Outbox;
-use super::wire::{Put, message};
+use super::host_key::HostKeys;
+use super::kex;
+use super::packet_stream::{Need, PacketStream};
+use super::wire::{Put, Reader, message};
+use crate::text::Escaped;
 
-/// With so much output unsent nothing more is read: a peer that asks and asks
-/// but reads no answer meets back pressure.
-const OUTPUT_LIMIT: usize = 1 << 20;
-/// How long the last words may take.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Our identification (RFC 4253, section 4.2).
+const VERSION: &str = concat!("SSH-2.0-wharf_", env!("CARGO_PKG_VERSION"));
 
-/// What [`Transport::turn`] is to achieve.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Need {
-    /// The next packet; output is sent before waiting for it.
-    Packet,
-    /// All output sent; packets that arrive meanwhile are handed out too.
-    Drained,
-    /// What can be had without waiting.
-    Ready,
-    /// A packet that has been read from the socket already.
-    Buffered,
-}
+/// Packets under one key, far below the 2^32 after which sequence numbers
+/// repeat (RFC 4344, section 3.1).
+const REKEY_PACKETS: u64 = 1 << 30;
+
+/// Messages, and bytes beside a window of data, that a client may send in the
+/// middle of a key exchange.
+const EARLY_LIMIT: usize = 4 << 10;
 
 pub(super) struct Transport<'a> {
-    pub(super) line: Line<'a>,
-    pub(super) inbox: Inbox,
-    pub(super) outbox: Outbox,
+    pub(super) packets: PacketStream<'a>,
+    pub(super) settings: &'a Settings,
+    keys: &'a HostKeys,
+    client_version: Vec<u8>,
+    /// The first exchange hash.
+    session_id: Option<[u8; 32]>,
+    strict: bool,
+    /// Our KEXINIT that the client has not answered yet.
+    our_init: Option<Vec<u8>>,
+    keyed_at: Instant,
+    /// Messages that came in the middle of a key exchange.
+    early: VecDeque<Vec<u8>>,
+    /// After login: rekeying, global requests and channels are allowed.
+    pub(super) logged_in: bool,
 }
 
 impl<'a> Transport<'a> {
-    pub(super) fn new(socket: &'a mut dyn Socket) -> Result<Self, Fault> {
-        Ok(Transport {
-            line: Line::new(socket)?,
-            inbox: Inbox::new(),
-            outbox: Outbox::new(),
-        })
+    pub(super) fn new(
+        packets: PacketStream<'a>,
+        keys: &'a HostKeys,
+        settings: &'a Settings,
+    ) -> Self {
+        Transport {
+            packets,
+            settings,
+            keys,
+            client_version: Vec::new(),
+            session_id: None,
+            strict: false,
+            our_init: None,
+            keyed_at: Instant::now(),
+            early: VecDeque::new(),
+            logged_in: false,
+        }
     }
 
-    /// Sends our identification and reads the peer's (RFC 4253, section 4.2),
-    /// returned without the line's end.
-    pub(super) fn exchange_versions(&mut self, ours: &str) -> Result<Vec<u8>, Fault> {
-        /// RFC 4253: 255 with CR LF.
-        const LONGEST: usize = 255;
-        self.outbox.raw(ours);
+    /// As if a first key exchange had been done that chose no protection.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn skip_key_exchange(&mut self) {
+        self.session_id = Some([0; 32]);
+        self.strict = true;
+    }
+
+    /// The client's identification.
+    pub(super) fn client_version(&self) -> &[u8] {
+        &self.client_version
+    }
+
+    /// Whether the client has said that it speaks SSH.
+    pub(super) fn versions_exchanged(&self) -> bool {
+        !self.client_version.is_empty()
+    }
+
+    /// From here a user is logged in: larger packets, other timers.
+    pub(super) fn logged_in(&mut self) {
+        let settings = self.settings;
+        // A data packet has its number, recipient and length beside the data.
+        self.packets
+            .incoming
+            .allow_payload(settings.max_packet as usize + 64);
+        self.packets.socket.deadline = None;
+        self.packets.socket.idle = settings.idle_timeout;
+        self.packets.socket.keepalive = settings.keepalive;
+        self.packets.socket.active();
+        self.logged_in = true;
+    }
+
+    /// The session identifier that users sign.
+    pub(super) fn session_id(&self) -> &[u8] {
+        self.session_id.as_ref().map_or(&[], |id| id)
+    }
+
+    /// Identifications and the first key exchange.
+    pub(super) fn open(&mut self) -> Result<(), Fault> {
+        self.client_version = self.packets.exchange_versions(VERSION)?;
+        log::debug!("SSH client {}", Escaped(&self.client_version));
+        self.send_init()?;
+        let mut alone = true;
         loop {
-            let line = self.inbox.unread();
-            if let Some(length) = line.iter().position(|byte| *byte == b'\n') {
-                let line = &line[..length];
-                let line = line.strip_suffix(b"\r").unwrap_or(line);
-                if line.len() > LONGEST || line.contains(&0) || !line.starts_with(b"SSH-") {
-                    return Err(not_ssh());
+            let payload = self.packet()?;
+            match self.packets.incoming.payload(payload.clone()).first() {
+                Some(&message::KEXINIT) => {
+                    let init = self.packets.incoming.payload(payload).to_vec();
+                    return self.exchange(&init, alone);
                 }
-                // 1.99 is how servers of old said "both"; some clients do too.
-                if !line.starts_with(b"SSH-2.0-") && !line.starts_with(b"SSH-1.99-") {
-                    return Err(Fault::Disconnect(
-                        Reason::ProtocolVersionNotSupported,
-                        "only SSH 2.0 is spoken here".into(),
-                    ));
-                }
-                let line = line.to_vec();
-                self.inbox.skip(length + 1);
-                return Ok(line);
-            }
-            // What can't become an identification any more is not waited for.
-            if line.len() > LONGEST || !b"SSH-".starts_with(&line[..line.len().min(4)]) {
-                return Err(not_ssh());
-            }
-            self.outbox.send_some(&mut self.line)?;
-            if !self.inbox.read_some(&mut self.line)? {
-                self.wait(PollFlags::IN)?;
+                Some(&(message::IGNORE | message::DEBUG)) => alone = false,
+                _ => self.disconnect_or(payload, "a key exchange must come first")?,
             }
         }
     }
 
-    /// Reads and writes until there is what is needed. `None`: with
-    /// [`Need::Drained`], all is sent; with [`Need::Ready`] and
-    /// [`Need::Buffered`], nothing is there.
-    pub(super) fn turn(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
-        if need == Need::Buffered {
-            return self.cut();
-        }
-        if need == Need::Drained {
-            self.outbox.seal_open()?;
-        }
+    /// The next packet for those above: a service request, a login, or a
+    /// message of the connection protocol. `None` as [`PacketStream::turn`] says,
+    /// and after a key exchange.
+    pub(super) fn next(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
         loop {
-            let unsent = self.outbox.unsent();
-            let may_read = unsent < OUTPUT_LIMIT;
-            let mut progress = false;
-            match need {
-                Need::Packet | Need::Ready => {
-                    if may_read && let Some(payload) = self.cut()? {
-                        return Ok(Some(payload));
-                    }
-                    // Answers go out before more is read: the peer goes on
-                    // asking while we work.
-                    self.outbox.seal_open()?;
-                    progress |= self.outbox.send_some(&mut self.line)?;
-                    if may_read {
-                        progress |= self.inbox.read_some(&mut self.line)?;
-                    }
+            self.rekey_if_due()?;
+            let payload = match self.early.pop_front() {
+                Some(early) => self.packets.incoming.put_back(early),
+                None => match self.packets.turn(need)? {
+                    Some(payload) => payload,
+                    None => return Ok(None),
+                },
+            };
+            let bytes = self.packets.incoming.payload(payload.clone());
+            match bytes.first().copied().unwrap_or_default() {
+                message::IGNORE | message::DEBUG | message::UNIMPLEMENTED | message::EXT_INFO => {}
+                // Answers to our keepalive requests.
+                message::REQUEST_SUCCESS | message::REQUEST_FAILURE if self.logged_in => {}
+                message::KEXINIT => {
+                    let init = bytes.to_vec();
+                    self.exchange(&init, true)?;
+                    // Whoever waited for the end of this may go on now; the
+                    // client may have nothing more to say.
+                    return Ok(None);
                 }
-                Need::Drained | Need::Buffered => {
-                    if unsent == 0 {
-                        return Ok(None);
-                    }
-                    progress = self.outbox.send_some(&mut self.line)?;
-                    if !progress && may_read {
-                        if let Some(payload) = self.cut()? {
-                            return Ok(Some(payload));
-                        }
-                        progress = self.inbox.read_some(&mut self.line)?;
-                    }
+                message::GLOBAL_REQUEST if self.logged_in => self.global_request(payload)?,
+                message::SERVICE_REQUEST | message::USERAUTH_REQUEST => return Ok(Some(payload)),
+                message::CHANNEL_OPEN..=message::CHANNEL_FAILURE if self.logged_in => {
+                    return Ok(Some(payload));
                 }
-            }
-            if !progress && need == Need::Ready {
-                return Ok(None);
-            }
-            if !progress {
-                let mut interest = PollFlags::empty();
-                interest.set(PollFlags::IN, may_read);
-                interest.set(PollFlags::OUT, self.outbox.has_unsent());
-                self.wait(interest)?;
+                8..=19 | 54..=79 | 83..=89 | 101.. if self.logged_in => self.unimplemented()?,
+                _ => self.disconnect_or(payload, "a message came out of order")?,
             }
         }
     }
 
-    /// Sends what the socket takes without waiting.
-    pub(super) fn push(&mut self) -> Result<(), Fault> {
-        self.outbox.seal_open()?;
-        while self.outbox.send_some(&mut self.line)? {}
+    /// Sends a message of the layers above.
+    pub(super) fn send(&mut self, payload: &[u8]) -> Result<(), Fault> {
+        self.packets.outgoing.message(payload)
+    }
+
+    /// A message number nobody has defined (RFC 4253, section 11.4).
+    fn unimplemented(&mut self) -> Result<(), Fault> {
+        let mut answer = vec![message::UNIMPLEMENTED];
+        answer.put_u32(self.packets.incoming.last_sequence());
+        self.send(&answer)
+    }
+
+    /// Keepalive, port forwarding and whatever else: there is none that we
+    /// grant (RFC 4254, section 4).
+    fn global_request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let mut reader = Reader::new(self.packets.incoming.payload(payload));
+        reader.byte()?;
+        let name = reader.string()?;
+        log::debug!("SSH global request {} refused", Escaped(name));
+        if reader.boolean()? {
+            self.send(&[message::REQUEST_FAILURE])?;
+        }
         Ok(())
     }
 
-    /// Waits for the socket; buffers of a busy time are given back meanwhile,
-    /// and not made again before there is something to put into them.
-    fn wait(&mut self, interest: PollFlags) -> Result<(), Fault> {
+    /// SSH_MSG_DISCONNECT ends the connection; anything else is a fault.
+    fn disconnect_or(&self, payload: Range<usize>, fault: &'static str) -> Result<(), Fault> {
+        let mut reader = Reader::new(self.packets.incoming.payload(payload));
+        if reader.byte()? != message::DISCONNECT {
+            return Err(Fault::protocol(fault));
+        }
+        let reason = reader.u32()?;
+        let text = reader.string().unwrap_or_default();
+        let text = Escaped(&text[..text.len().min(200)]);
+        Err(Fault::Left(
+            format!("the client disconnected, reason {reason}: {text}").into(),
+        ))
+    }
+
+    fn packet(&mut self) -> Result<Range<usize>, Fault> {
         loop {
-            let mood = match self.inbox.can_rest() || self.outbox.can_rest() {
-                true => Mood::Busy,
-                false => Mood::Resting,
-            };
-            match self.line.wait(interest, mood)? {
-                Wake::Ready => return Ok(()),
-                Wake::Ask => return self.ask_for_life(),
-                Wake::Rest => {
-                    self.inbox.rest();
-                    self.outbox.rest();
-                    crate::sys::release_stack();
-                }
+            if let Some(payload) = self.packets.turn(Need::Packet)? {
+                return Ok(payload);
             }
         }
     }
 
-    /// `keepalive@openssh.com`: no server knows the request, so each must
-    /// answer it with a failure, and an answer is what is wanted.
-    fn ask_for_life(&mut self) -> Result<(), Fault> {
-        // While the output does not move, another question adds nothing.
-        if self.outbox.holding() || self.outbox.has_unsent() {
+    // ---- key exchange ----
+
+    fn send_init(&mut self) -> Result<(), Fault> {
+        let init = kex::our_init(&self.settings.algorithms, self.keys)?;
+        self.packets.outgoing.packet(&init)?;
+        self.packets.outgoing.hold();
+        self.our_init = Some(init);
+        Ok(())
+    }
+
+    /// Begins a key exchange when keys have been used long enough. A session
+    /// in which nothing moves is left alone.
+    pub(super) fn rekey_if_due(&mut self) -> Result<(), Fault> {
+        if !self.logged_in || self.our_init.is_some() {
             return Ok(());
         }
-        let mut request = vec![message::GLOBAL_REQUEST];
-        request.put_string(b"keepalive@openssh.com");
-        request.put_boolean(true);
-        self.outbox.packet(&request)
+        let (made, received) = (self.packets.outgoing.used, self.packets.incoming.used);
+        let limit = self.settings.rekey_bytes;
+        let by_bytes = limit != 0 && made.bytes.max(received.bytes) >= limit;
+        let by_packets = made.packets.max(received.packets) >= REKEY_PACKETS;
+        let time = self.settings.rekey_time;
+        let by_time = !time.is_zero()
+            && made.packets + received.packets > 16
+            && self.keyed_at.elapsed() >= time;
+        if by_bytes || by_packets || by_time {
+            log::debug!("SSH rekey begins");
+            self.begin_rekey_deadline();
+            self.send_init()?;
+        }
+        Ok(())
     }
 
-    /// The last words: SSH_MSG_DISCONNECT and what is unsent, as far as the
-    /// socket takes it now. A peer that does not read is not waited for long.
-    pub(super) fn farewell(&mut self, reason: Reason, text: &str) {
-        let mut payload = vec![message::DISCONNECT];
-        payload.put_u32(reason as u32);
-        payload.put_string(text.as_bytes());
-        payload.put_string(b"");
-        self.line.last_words(PATIENCE);
-        if self.outbox.packet(&payload).is_err() {
-            return;
+    /// A peer that begins a key exchange must end it.
+    fn begin_rekey_deadline(&mut self) {
+        if self.logged_in {
+            let end = Instant::now() + self.settings.login_deadline;
+            self.packets.socket.deadline = Some((end, "exchanging keys"));
         }
-        while self.outbox.has_unsent() {
-            match self.outbox.send_some(&mut self.line) {
-                Ok(true) => {}
-                Ok(false) => {
-                    if self.wait(PollFlags::OUT).is_err() {
-                        return;
-                    }
-                }
-                Err(_) => return,
+    }
+
+    /// One key exchange, from the client's KEXINIT to its NEWKEYS.
+    fn exchange(&mut self, client_init: &[u8], alone: bool) -> Result<(), Fault> {
+        let first = self.session_id.is_none();
+        if !first {
+            self.begin_rekey_deadline();
+        }
+        if self.our_init.is_none() {
+            self.send_init()?;
+        }
+        let server_init = self.our_init.take().unwrap_or_default();
+        let init = kex::read_init(client_init, &self.settings.algorithms, self.keys)?;
+        let chosen = init.chosen;
+        if first {
+            self.strict = init.strict;
+            if self.strict && !alone {
+                return Err(Fault::protocol(
+                    "strict key exchange: KEXINIT was not first",
+                ));
             }
         }
-        self.line.hang_up();
-    }
-
-    /// Words for somebody who does not speak SSH.
-    pub(super) fn plain_words(&mut self, text: &str) {
-        self.outbox.raw(text);
-        while matches!(self.outbox.send_some(&mut self.line), Ok(true)) {}
-        self.line.last_words(PATIENCE);
-        self.line.hang_up();
-    }
-
-    fn cut(&mut self) -> Result<Option<Range<usize>>, Fault> {
-        let payload = self.inbox.cut()?;
-        if payload.is_some() {
-            self.line.alive();
+        log::debug!(
+            "SSH key exchange {} {}, in {} {}, out {} {}",
+            chosen.kex.0,
+            chosen.host_key.0,
+            chosen.receive.cipher.0,
+            chosen.receive.mac.map_or("", |mac| mac.0),
+            chosen.send.cipher.0,
+            chosen.send.mac.map_or("", |mac| mac.0),
+        );
+        if init.drop_next {
+            let guess = self.packet()?;
+            let number = self
+                .packets
+                .incoming
+                .payload(guess.clone())
+                .first()
+                .copied();
+            if !matches!(number, Some(30..=49)) {
+                self.disconnect_or(guess, "a guessed key exchange message is missing")?;
+            }
         }
-        Ok(payload)
-    }
-}
 
-fn not_ssh() -> Fault {
-    Fault::Disconnect(
-        Reason::ProtocolVersionNotSupported,
-        "the peer does not speak SSH".into(),
-    )
+        let payload = self.kex_message(message::KEX_ECDH_INIT, first)?;
+        let mut reader = Reader::new(self.packets.incoming.payload(payload));
+        reader.byte()?;
+        let client_public = reader.string()?.to_vec();
+        let shared = kex::agree(chosen.kex.1, &client_public)?;
+        let key = self
+            .keys
+            .find(chosen.host_key.1.key_type())
+            .ok_or_else(|| {
+                Fault::Disconnect(Reason::KeyExchangeFailed, "no such host key".into())
+            })?;
+        let hash = shared.exchange_hash(&kex::Transcript {
+            client_version: &self.client_version,
+            server_version: VERSION.as_bytes(),
+            client_init,
+            server_init: &server_init,
+            host_key: key.blob(),
+            client_public: &client_public,
+        });
+        let mut reply = vec![message::KEX_ECDH_REPLY];
+        reply.put_string(key.blob());
+        reply.put_string(&shared.ours);
+        reply.put_string(&key.sign(chosen.host_key, &hash)?);
+        self.packets.outgoing.packet(&reply)?;
+        self.packets.outgoing.packet(&[message::NEWKEYS])?;
+
+        let session = *self.session_id.get_or_insert(hash);
+        let sequence = if self.strict {
+            Sequence::FromZero
+        } else {
+            Sequence::GoesOn
+        };
+        let keys = shared.keys(&hash, &session, chosen.send, kex::SERVER_TO_CLIENT);
+        let protector = Protector::new(chosen.send, &keys, Direction::Seal)?;
+        self.packets.outgoing.new_keys(protector, sequence)?;
+        if first && init.wants_ext_info {
+            let info = algorithms::ext_info(&self.settings.algorithms);
+            self.packets.outgoing.packet(&info)?;
+        }
+        self.kex_message(message::NEWKEYS, first)?;
+        let keys = shared.keys(&hash, &session, chosen.receive, kex::CLIENT_TO_SERVER);
+        let protector = Protector::new(chosen.receive, &keys, Direction::Open)?;
+        self.packets.incoming.new_keys(protector, sequence);
+
+        self.keyed_at = Instant::now();
+        if self.logged_in {
+            self.packets.socket.deadline = None;
+        }
+        self.packets.outgoing.release()
+    }
+
+    /// Keeps a message that should have waited for the end of a key exchange
+    /// (RFC 4253, section 7.1): asyncssh of Debian 12 sends on. It can't send
+    /// more data than its window.
+    fn keep_early(&mut self, payload: Range<usize>) -> Result<(), Fault> {
+        let kept: usize = self.early.iter().map(Vec::len).sum();
+        let limit = self.settings.window as usize + EARLY_LIMIT;
+        if kept + payload.len() > limit || self.early.len() >= EARLY_LIMIT {
+            return Err(Fault::protocol("too much said during a key exchange"));
+        }
+        let bytes = self.packets.incoming.payload(payload).to_vec();
+        self.early.push_back(bytes);
+        Ok(())
+    }
+
+    /// The next message of a key exchange. Between nothing else may come, and
+    /// with strict key exchange not even IGNORE in the first one; what belongs
+    /// to the connection is kept for later.
+    fn kex_message(&mut self, wanted: u8, first: bool) -> Result<Range<usize>, Fault> {
+        loop {
+            let payload = self.packet()?;
+            match self.packets.incoming.payload(payload.clone()).first() {
+                Some(number) if *number == wanted => return Ok(payload),
+                Some(&(message::IGNORE | message::DEBUG | message::UNIMPLEMENTED))
+                    if !(first && self.strict) => {}
+                Some(message::GLOBAL_REQUEST..=message::CHANNEL_FAILURE) if self.logged_in => {
+                    self.keep_early(payload)?;
+                }
+                _ => {
+                    self.disconnect_or(payload, "a message came out of order in a key exchange")?
+                }
+            }
+        }
+    }
 }

@@ -4,11 +4,11 @@
 use std::ops::Range;
 
 use super::fault::{Fault, Reason};
-use super::link::Link;
+use super::packet_stream::Need;
 use super::signature;
-use super::transport::Need;
+use super::transport::Transport;
 use super::wire::{Put, Reader, message};
-use super::{Door, Method, Proof, Verdict};
+use super::{AuthOutcome, Handler, Method, Proof};
 use crate::auth::PublicKey;
 use crate::text::Escaped;
 
@@ -17,36 +17,37 @@ use crate::text::Escaped;
 const MOST_REQUESTS: u32 = 64;
 
 /// Lets somebody in, or ends with a fault.
-pub(super) fn login(link: &mut Link<'_>, door: &mut dyn Door) -> Result<(), Fault> {
-    service(link)?;
+pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) -> Result<(), Fault> {
+    service(transport)?;
     let mut tries = Tries::default();
     loop {
-        let payload = next(link)?;
+        let payload = next(transport)?;
         let outcome = {
-            let request = Request::read(link.transport.inbox.payload(payload.clone()))?;
+            let request = Request::read(transport.packets.incoming.payload(payload.clone()))?;
             tries.name_stays(request.name)?;
-            judge(link, &request, door)
+            judge(transport, &request, handler)
         };
-        link.transport.inbox.wipe(payload);
-        if !std::mem::replace(&mut tries.banner_sent, true) && !link.settings.banner.is_empty() {
+        transport.packets.incoming.wipe(payload);
+        if !std::mem::replace(&mut tries.banner_sent, true) && !transport.settings.banner.is_empty()
+        {
             let mut banner = vec![message::USERAUTH_BANNER];
-            banner.put_string(link.settings.banner.as_bytes());
+            banner.put_string(transport.settings.banner.as_bytes());
             banner.put_string(b"");
-            link.send(&banner)?;
+            transport.send(&banner)?;
         }
         tries.requests += 1;
         match outcome? {
             Outcome::Accepted => {
-                link.send(&[message::USERAUTH_SUCCESS])?;
+                transport.send(&[message::USERAUTH_SUCCESS])?;
                 return Ok(());
             }
-            Outcome::KeyWouldDo(question) => link.send(&question)?,
+            Outcome::KeyWouldDo(question) => transport.send(&question)?,
             Outcome::Refused(counts) => {
                 tries.failed += u32::from(counts == Counts::AsTry);
-                if tries.failed >= link.settings.max_tries {
+                if tries.failed >= transport.settings.max_tries {
                     return Err(too_many());
                 }
-                failure(link)?;
+                failure(transport)?;
             }
             Outcome::Ended(text) => {
                 return Err(Fault::Disconnect(Reason::TooManyConnections, text.into()));
@@ -89,9 +90,9 @@ impl Tries {
 }
 
 /// The service request that must come first (RFC 4253, section 10).
-fn service(link: &mut Link<'_>) -> Result<(), Fault> {
-    let payload = next(link)?;
-    let mut reader = Reader::new(link.transport.inbox.payload(payload));
+fn service(transport: &mut Transport<'_>) -> Result<(), Fault> {
+    let payload = next(transport)?;
+    let mut reader = Reader::new(transport.packets.incoming.payload(payload));
     if reader.byte()? != message::SERVICE_REQUEST {
         return Err(Fault::protocol("a login must begin with a service request"));
     }
@@ -103,22 +104,28 @@ fn service(link: &mut Link<'_>) -> Result<(), Fault> {
     }
     let mut accept = vec![message::SERVICE_ACCEPT];
     accept.put_string(b"ssh-userauth");
-    link.send(&accept)
+    transport.send(&accept)
 }
 
-fn next(link: &mut Link<'_>) -> Result<Range<usize>, Fault> {
+fn next(transport: &mut Transport<'_>) -> Result<Range<usize>, Fault> {
     loop {
-        if let Some(payload) = link.next(Need::Packet)? {
+        if let Some(payload) = transport.next(Need::Packet)? {
             return Ok(payload);
         }
     }
 }
 
-fn failure(link: &mut Link<'_>) -> Result<(), Fault> {
+fn failure(transport: &mut Transport<'_>) -> Result<(), Fault> {
     let mut answer = vec![message::USERAUTH_FAILURE];
-    answer.put_names(link.settings.methods.iter().map(|method| method.name()));
+    answer.put_names(
+        transport
+            .settings
+            .methods
+            .iter()
+            .map(|method| method.name()),
+    );
     answer.put_boolean(false);
-    link.send(&answer)
+    transport.send(&answer)
 }
 
 /// SSH_MSG_USERAUTH_REQUEST.
@@ -168,26 +175,30 @@ enum Counts {
     AsQuestion,
 }
 
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
-        match verdict {
-            Verdict::Accepted => Outcome::Accepted,
-            Verdict::Refused => Outcome::Refused(Counts::AsTry),
-            Verdict::Ended(text) => Outcome::Ended(text),
+impl From<AuthOutcome> for Outcome {
+    fn from(outcome: AuthOutcome) -> Self {
+        match outcome {
+            AuthOutcome::Accepted => Outcome::Accepted,
+            AuthOutcome::Refused => Outcome::Refused(Counts::AsTry),
+            AuthOutcome::Disconnect(text) => Outcome::Ended(text),
         }
     }
 }
 
-fn judge(link: &Link<'_>, request: &Request<'_>, door: &mut dyn Door) -> Result<Outcome, Fault> {
-    let method = link
+fn judge(
+    transport: &Transport<'_>,
+    request: &Request<'_>,
+    handler: &mut dyn Handler,
+) -> Result<Outcome, Fault> {
+    let method = transport
         .settings
         .methods
         .iter()
         .find(|method| method.name() == request.method);
     match (request.method, method) {
-        ("none", _) => Ok(match door.login(request.name, Proof::None) {
-            Verdict::Refused => Outcome::Refused(Counts::AsQuestion),
-            verdict => verdict.into(),
+        ("none", _) => Ok(match handler.authenticate(request.name, Proof::None) {
+            AuthOutcome::Refused => Outcome::Refused(Counts::AsQuestion),
+            outcome => outcome.into(),
         }),
         (_, Some(Method::Password)) => {
             let mut rest = request.rest;
@@ -196,23 +207,25 @@ fn judge(link: &Link<'_>, request: &Request<'_>, door: &mut dyn Door) -> Result<
                 return Ok(Outcome::Refused(Counts::AsTry));
             }
             let password = rest.string()?;
-            Ok(door.login(request.name, Proof::Password(password)).into())
+            Ok(handler
+                .authenticate(request.name, Proof::Password(password))
+                .into())
         }
-        (_, Some(Method::PublicKey)) => public_key(link, request, door),
+        (_, Some(Method::PublicKey)) => public_key(transport, request, handler),
         _ => Ok(Outcome::Refused(Counts::AsTry)),
     }
 }
 
 fn public_key(
-    link: &Link<'_>,
+    transport: &Transport<'_>,
     request: &Request<'_>,
-    door: &mut dyn Door,
+    handler: &mut dyn Handler,
 ) -> Result<Outcome, Fault> {
     let mut rest = request.rest;
     let signed = rest.boolean()?;
     let algorithm = rest.text()?;
     let blob = rest.string()?;
-    let Some(kind) = link.settings.algorithms.signature(algorithm) else {
+    let Some(kind) = transport.settings.algorithms.signature(algorithm) else {
         log::debug!(
             "SSH key algorithm {} refused",
             Escaped(algorithm.as_bytes())
@@ -223,11 +236,11 @@ fn public_key(
         return Ok(Outcome::Refused(Counts::AsTry));
     }
     let key = PublicKey::new(kind.key_type(), blob);
-    // The door is asked before a signature is checked: verifying is work that
+    // The handler is asked before a signature is checked: verifying is work that
     // a stranger with any large key could make us do.
-    match door.login(request.name, Proof::KeyOffered(&key)) {
-        Verdict::Accepted => {}
-        verdict => return Ok(verdict.into()),
+    match handler.authenticate(request.name, Proof::KeyOffered(&key)) {
+        AuthOutcome::Accepted => {}
+        outcome => return Ok(outcome.into()),
     }
     if !signed {
         let mut question = vec![message::USERAUTH_PK_OK];
@@ -238,7 +251,7 @@ fn public_key(
     // RFC 4252, section 7: session identifier, then the request up to here.
     let length = request.whole.len() - rest.rest().len();
     let mut message = Vec::with_capacity(length + 64);
-    message.put_string(link.session_id());
+    message.put_string(transport.session_id());
     message.put_bytes(&request.whole[..length]);
     if !signature::verify((algorithm, kind), blob, rest.string()?, &message) {
         log::warn!(
@@ -248,5 +261,7 @@ fn public_key(
         );
         return Ok(Outcome::Refused(Counts::AsTry));
     }
-    Ok(door.login(request.name, Proof::KeyVerified(&key)).into())
+    Ok(handler
+        .authenticate(request.name, Proof::KeyVerified(&key))
+        .into())
 }

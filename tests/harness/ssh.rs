@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::channel::Connection;
 use super::fault::Fault;
-use super::link::Link;
+use super::packet_stream::PacketStream;
 use super::transport::Transport;
-use super::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve, userauth};
+use super::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, serve, userauth};
 
 /// What fits into a socket's buffer with all that is answered to it, so that
 /// one thread can be both sides.
@@ -66,15 +66,15 @@ enum Begin {
 
 fn from_keys_on(server: &mut UnixStream, begin: Begin) -> Result<(), Fault> {
     let settings = settings();
-    let mut transport = Transport::new(server)?;
-    transport.line.deadline = Some((Instant::now() + settings.login_deadline, "fuzzing"));
-    let mut link = Link::new(transport, keys(), &settings);
-    link.skip_key_exchange();
+    let mut packets = PacketStream::new(server)?;
+    packets.socket.deadline = Some((Instant::now() + settings.login_deadline, "fuzzing"));
+    let mut transport = Transport::new(packets, keys(), &settings);
+    transport.skip_key_exchange();
     if begin == Begin::BeforeLogin {
-        userauth::login(&mut link, &mut LetIn)?;
+        userauth::login(&mut transport, &mut LetIn)?;
     }
-    link.logged_in();
-    Connection::new(&mut link).run(&mut LetIn)
+    transport.logged_in();
+    Connection::new(&mut transport).run(&mut LetIn)
 }
 
 /// A server's socket that has everything already, and whose client listens to
@@ -112,12 +112,12 @@ fn keys() -> &'static HostKeys {
 /// Anybody, by anything but a password of one byte; echoes.
 struct LetIn;
 
-impl Door for LetIn {
-    fn login(&mut self, _: &str, proof: Proof<'_>) -> Verdict {
+impl Handler for LetIn {
+    fn authenticate(&mut self, _: &str, proof: Proof<'_>) -> AuthOutcome {
         match proof {
-            Proof::None | Proof::Password([_]) => Verdict::Refused,
-            Proof::Password([]) => Verdict::Ended("enough"),
-            _ => Verdict::Accepted,
+            Proof::None | Proof::Password([_]) => AuthOutcome::Refused,
+            Proof::Password([]) => AuthOutcome::Disconnect("enough"),
+            _ => AuthOutcome::Accepted,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::ssh::algorithms::KexKind;
 use crate::ssh::cipher::{Direction, Protector};
 use crate::ssh::kex::{CLIENT_TO_SERVER, SERVER_TO_CLIENT, Shared, Transcript, read_init};
 use crate::ssh::wire::{Put, Reader, message};
-use crate::ssh::{Channel, Door, HostKeys, Proof, Settings, Verdict, serve};
+use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, serve};
 
 const VERSION: &str = "SSH-2.0-test";
 /// How long a test waits for anything.
@@ -26,13 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// with status 7.
 struct Echo;
 
-impl Door for Echo {
-    fn login(&mut self, name: &str, proof: Proof<'_>) -> Verdict {
+impl Handler for Echo {
+    fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome {
         match proof {
-            Proof::None if name == "free" => Verdict::Accepted,
-            Proof::Password(b"right") => Verdict::Accepted,
-            Proof::Password(b"late") => Verdict::Ended("too many sessions"),
-            _ => Verdict::Refused,
+            Proof::None if name == "free" => AuthOutcome::Accepted,
+            Proof::Password(b"right") => AuthOutcome::Accepted,
+            Proof::Password(b"late") => AuthOutcome::Disconnect("too many sessions"),
+            _ => AuthOutcome::Refused,
         }
     }
 

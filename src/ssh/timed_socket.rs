@@ -18,29 +18,29 @@ const REST: Duration = Duration::from_secs(2);
 /// Keepalive questions without any sign of life, after which the peer is gone.
 const UNANSWERED: u32 = 3;
 
-/// Why [`Line::wait`] came back.
+/// Why [`TimedSocket::wait`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wake {
     /// The socket is ready, or has failed.
     Ready,
     /// Nothing has happened for a while.
-    Rest,
-    /// The peer should be asked for a sign of life.
-    Ask,
+    Idle,
+    /// It is time for a keepalive request.
+    Keepalive,
 }
 
-/// Whether a waiting connection has something to give back.
+/// Whether a waiting connection has buffers that can be released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mood {
-    Busy,
-    Resting,
+pub(super) enum Buffers {
+    InUse,
+    Released,
 }
 
-pub(super) struct Line<'a> {
+pub(super) struct TimedSocket<'a> {
     socket: &'a mut dyn Socket,
     /// When the present phase must have ended, and what it is.
     pub(super) deadline: Option<(Instant, &'static str)>,
-    /// Longest time without [`Line::active`]; zero is for ever.
+    /// Longest time without [`TimedSocket::active`]; zero is for ever.
     pub(super) idle: Duration,
     last_active: Instant,
     /// Silence after which the peer is asked for a sign of life; zero is never.
@@ -50,11 +50,11 @@ pub(super) struct Line<'a> {
     unanswered: u32,
 }
 
-impl<'a> Line<'a> {
+impl<'a> TimedSocket<'a> {
     pub(super) fn new(socket: &'a mut dyn Socket) -> Result<Self, Fault> {
         rustix::io::ioctl_fionbio(socket.as_fd(), true).map_err(io::Error::from)?;
         let now = Instant::now();
-        Ok(Line {
+        Ok(TimedSocket {
             socket,
             deadline: None,
             idle: Duration::ZERO,
@@ -116,7 +116,7 @@ impl<'a> Line<'a> {
     }
 
     /// Waits until the socket is ready or a timer wants something.
-    pub(super) fn wait(&mut self, interest: PollFlags, mood: Mood) -> Result<Wake, Fault> {
+    pub(super) fn wait(&mut self, interest: PollFlags, buffers: Buffers) -> Result<Wake, Fault> {
         loop {
             let now = Instant::now();
             let mut until: Option<Instant> = None;
@@ -143,7 +143,7 @@ impl<'a> Line<'a> {
                 }
                 earlier(due);
             }
-            if mood == Mood::Busy {
+            if buffers == Buffers::InUse {
                 earlier(now + REST);
             }
             let timeout = until.map(|until| {
@@ -155,7 +155,7 @@ impl<'a> Line<'a> {
             });
             let mut ready = [PollFd::new(&self.socket, interest)];
             match poll(&mut ready, timeout.as_ref()) {
-                Ok(0) if mood == Mood::Busy => return Ok(Wake::Rest),
+                Ok(0) if buffers == Buffers::InUse => return Ok(Wake::Idle),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(Wake::Ready),
                 Err(errno) => return Err(Fault::Io(errno.into())),
@@ -171,11 +171,11 @@ impl<'a> Line<'a> {
             ));
         }
         self.unanswered += 1;
-        Ok(Wake::Ask)
+        Ok(Wake::Keepalive)
     }
 
     /// Only `patience` counts from here on.
-    pub(super) fn last_words(&mut self, patience: Duration) {
+    pub(super) fn limit_shutdown(&mut self, patience: Duration) {
         self.deadline = Some((Instant::now() + patience, "saying good-bye"));
         self.idle = Duration::ZERO;
         self.keepalive = Duration::ZERO;
@@ -183,7 +183,7 @@ impl<'a> Line<'a> {
 
     /// Closes our side and reads what the peer still sends: closing a socket
     /// with unread bytes resets it, and the peer would lose our last words.
-    pub(super) fn hang_up(&mut self) {
+    pub(super) fn drain_and_close(&mut self) {
         const MOST: usize = 1 << 20;
         let _ = rustix::net::shutdown(self.socket.as_fd(), rustix::net::Shutdown::Write);
         let mut scratch = [0; 4096];
@@ -191,7 +191,7 @@ impl<'a> Line<'a> {
         while count < MOST {
             match self.read(&mut scratch) {
                 Ok(0) => {
-                    if self.wait(PollFlags::IN, Mood::Resting).is_err() {
+                    if self.wait(PollFlags::IN, Buffers::Released).is_err() {
                         return;
                     }
                 }

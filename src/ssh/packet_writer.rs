@@ -3,7 +3,7 @@
 
 use super::cipher::{Protector, Sequence, Used};
 use super::fault::Fault;
-use super::line::Line;
+use super::timed_socket::TimedSocket;
 use super::wire::{Put, message};
 
 /// Output is sent when so much has been gathered.
@@ -16,7 +16,7 @@ const FRONT: usize = 5;
 /// CHANNEL_DATA before its bytes: message number, recipient, length.
 const DATA_FRONT: usize = 9;
 
-pub(super) struct Outbox {
+pub(super) struct PacketWriter {
     bytes: Vec<u8>,
     sent: usize,
     /// Where in `bytes` a CHANNEL_DATA packet is being gathered.
@@ -28,9 +28,9 @@ pub(super) struct Outbox {
     held: Option<Vec<Vec<u8>>>,
 }
 
-impl Outbox {
+impl PacketWriter {
     pub(super) fn new() -> Self {
-        Outbox {
+        PacketWriter {
             bytes: Vec::new(),
             sent: 0,
             open: None,
@@ -47,12 +47,12 @@ impl Outbox {
     }
 
     /// Whether there is memory to give back.
-    pub(super) fn can_rest(&self) -> bool {
+    pub(super) fn has_idle_buffer(&self) -> bool {
         self.bytes.is_empty() && self.bytes.capacity() > 0
     }
 
     /// Gives the memory of a busy time back.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_buffer(&mut self) {
         if self.bytes.is_empty() {
             self.bytes = Vec::new();
         }
@@ -200,12 +200,12 @@ impl Outbox {
     }
 
     /// Writes once, if there is something. False: nothing could be sent.
-    pub(super) fn send_some(&mut self, line: &mut Line<'_>) -> Result<bool, Fault> {
+    pub(super) fn send_some(&mut self, socket: &mut TimedSocket<'_>) -> Result<bool, Fault> {
         let end = self.open.unwrap_or(self.bytes.len());
         if self.sent >= end {
             return Ok(false);
         }
-        let count = line.write(&self.bytes[self.sent..end])?;
+        let count = socket.write(&self.bytes[self.sent..end])?;
         self.sent += count;
         if !self.has_unsent() {
             self.bytes.clear();

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::cipher::{Protector, Sequence, Used};
 use super::fault::Fault;
-use super::line::Line;
+use super::timed_socket::TimedSocket;
 
 /// Largest payload before login: what RFC 4253, section 6.1 demands.
-const STRANGER_PAYLOAD: usize = 32_768;
+const PREAUTH_PAYLOAD: usize = 32_768;
 /// Where the buffer begins.
 const SMALL: usize = 4 << 10;
 /// As large as the buffer grows when data flow.
@@ -15,7 +15,7 @@ const LARGE: usize = 256 << 10;
 /// Where a packet has its payload: behind its length and padding length.
 const FRONT: usize = 5;
 
-pub(super) struct Inbox {
+pub(super) struct PacketReader {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -27,9 +27,9 @@ pub(super) struct Inbox {
     largest_payload: usize,
 }
 
-impl Inbox {
+impl PacketReader {
     pub(super) fn new() -> Self {
-        Inbox {
+        PacketReader {
             bytes: Vec::new(),
             start: 0,
             end: 0,
@@ -37,17 +37,17 @@ impl Inbox {
             protector: Protector::Clear,
             sequence: 0,
             used: Used::default(),
-            largest_payload: STRANGER_PAYLOAD,
+            largest_payload: PREAUTH_PAYLOAD,
         }
     }
 
     /// Whether there is memory to give back.
-    pub(super) fn can_rest(&self) -> bool {
+    pub(super) fn has_idle_buffer(&self) -> bool {
         self.start == self.end && self.bytes.capacity() > 0
     }
 
     /// Gives the memory of a busy time back.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn release_buffer(&mut self) {
         if self.start == self.end {
             self.bytes = Vec::new();
             self.start = 0;
@@ -67,7 +67,7 @@ impl Inbox {
 
     /// After login packets may be as large as the channel allows.
     pub(super) fn allow_payload(&mut self, bytes: usize) {
-        self.largest_payload = bytes.max(STRANGER_PAYLOAD);
+        self.largest_payload = bytes.max(PREAUTH_PAYLOAD);
     }
 
     /// The sequence number of the packet handed out last.
@@ -75,7 +75,7 @@ impl Inbox {
         self.sequence.wrapping_sub(1)
     }
 
-    /// The bytes of a payload handed out by [`Inbox::cut`]; good until
+    /// The bytes of a payload handed out by [`PacketReader::cut`]; good until
     /// more is read.
     pub(super) fn payload(&self, payload: Range<usize>) -> &[u8] {
         self.bytes.get(payload).unwrap_or_default()
@@ -165,7 +165,7 @@ impl Inbox {
     }
 
     /// Reads once. False: nothing is there now.
-    pub(super) fn read_some(&mut self, line: &mut Line<'_>) -> Result<bool, Fault> {
+    pub(super) fn read_some(&mut self, socket: &mut TimedSocket<'_>) -> Result<bool, Fault> {
         if self.start == self.end {
             self.start = 0;
             self.end = 0;
@@ -181,11 +181,11 @@ impl Inbox {
                 self.bytes.resize(needed, 0);
             }
         }
-        let count = line.read(&mut self.bytes[self.end..])?;
+        let count = socket.read(&mut self.bytes[self.end..])?;
         self.end += count;
         // More than fits is waiting: data flow.
         if self.end == self.bytes.len()
-            && self.largest_payload > STRANGER_PAYLOAD
+            && self.largest_payload > PREAUTH_PAYLOAD
             && self.bytes.len() < LARGE
         {
             self.bytes.resize(LARGE, 0);

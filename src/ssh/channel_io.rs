@@ -4,9 +4,9 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::channel::{Connection, Session, Stage};
+use super::channel::{Connection, SessionChannel, Stage};
 use super::fault::Fault;
-use super::transport::Need;
+use super::packet_stream::Need;
 use super::wire::{Put, message};
 
 impl Connection<'_, '_> {
@@ -21,7 +21,11 @@ impl Connection<'_, '_> {
             let Some(session) = &mut self.session else {
                 return Ok(count);
             };
-            let fresh = self.link.transport.inbox.payload(session.fresh.clone());
+            let fresh = self
+                .transport
+                .packets
+                .incoming
+                .payload(session.fresh.clone());
             let taken = session.take(&mut buffer[count..], fresh);
             count += taken;
             if taken > 0 {
@@ -29,11 +33,11 @@ impl Connection<'_, '_> {
                 continue;
             }
             if count > 0 {
-                self.link.transport.line.active();
+                self.transport.packets.socket.active();
                 if count == buffer.len() {
                     return Ok(count);
                 }
-                match self.link.next(Need::Buffered)? {
+                match self.transport.next(Need::Buffered)? {
                     Some(payload) => self.act(payload)?,
                     None => return Ok(count),
                 }
@@ -52,23 +56,23 @@ impl Connection<'_, '_> {
             return Ok(Some(0));
         }
         loop {
-            self.link.rekey_if_due()?;
+            self.transport.rekey_if_due()?;
             let Some(session) = self.session.as_mut().filter(|session| !session.closed) else {
                 return Ok(None);
             };
-            if session.send_window == 0 || self.link.transport.outbox.holding() {
+            if session.send_window == 0 || self.transport.packets.outgoing.holding() {
                 self.pump()?;
                 continue;
             }
             let most = bytes.len().min(session.send_window as usize);
-            let count = self.link.transport.outbox.data(
+            let count = self.transport.packets.outgoing.data(
                 session.recipient,
                 &bytes[..most],
                 session.send_packet,
             )?;
             session.send_window -= count as u64;
-            self.link.transport.line.active();
-            if self.link.transport.outbox.batch_is_full() {
+            self.transport.packets.socket.active();
+            if self.transport.packets.outgoing.batch_is_full() {
                 self.drain()?;
             }
             return Ok(Some(count));
@@ -80,12 +84,12 @@ impl Connection<'_, '_> {
     /// an end noticed.
     fn flush(&mut self) -> Result<(), Fault> {
         const LOOK: Duration = Duration::from_millis(100);
-        self.link.transport.push()?;
-        if self.link.transport.line.last_look() < LOOK {
+        self.transport.packets.push()?;
+        if self.transport.packets.socket.last_look() < LOOK {
             return Ok(());
         }
         self.keep_fresh();
-        while let Some(payload) = self.link.next(Need::Ready)? {
+        while let Some(payload) = self.transport.next(Need::Ready)? {
             self.act(payload)?;
             self.keep_fresh();
         }
@@ -95,8 +99,8 @@ impl Connection<'_, '_> {
     /// Sends all output.
     fn drain(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
-        while self.link.transport.outbox.has_unsent() {
-            if let Some(payload) = self.link.next(Need::Drained)? {
+        while self.transport.packets.outgoing.has_unsent() {
+            if let Some(payload) = self.transport.next(Need::Drained)? {
                 self.act(payload)?;
                 self.keep_fresh();
             }
@@ -110,7 +114,7 @@ impl Connection<'_, '_> {
             return Ok(());
         };
         session.owed += count as u32;
-        if session.owed < self.link.settings.window / 8 || session.ended {
+        if session.owed < self.transport.settings.window / 8 || session.ended {
             return Ok(());
         }
         let mut adjust = vec![message::CHANNEL_WINDOW_ADJUST];
@@ -118,12 +122,12 @@ impl Connection<'_, '_> {
         adjust.put_u32(session.owed);
         session.receive_window += session.owed;
         session.owed = 0;
-        self.link.send(&adjust)
+        self.transport.send(&adjust)
     }
 
     /// Runs a step for the subsystem, which sees faults as `io::Error`; the
     /// fault itself is kept for [`Connection::run`].
-    fn shield<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Fault>) -> io::Result<T> {
+    fn run_step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Fault>) -> io::Result<T> {
         if self.fault.is_some() {
             return Err(io::ErrorKind::NotConnected.into());
         }
@@ -140,7 +144,7 @@ impl Connection<'_, '_> {
     }
 }
 
-impl Session {
+impl SessionChannel {
     /// Counts data against the window.
     pub(super) fn arrived(&mut self, count: usize) -> Result<(), Fault> {
         if self.ended && self.stage != Stage::Closing {
@@ -180,30 +184,31 @@ impl Session {
 }
 
 /// The channel as the subsystem sees it.
-pub(super) struct Pipe<'c, 'l, 'a> {
+pub(super) struct SubsystemStream<'c, 'l, 'a> {
     pub(super) connection: &'c mut Connection<'l, 'a>,
 }
 
-impl super::Channel for Pipe<'_, '_, '_> {
+impl super::Channel for SubsystemStream<'_, '_, '_> {
     fn client(&self) -> &[u8] {
-        self.connection.link.client_version()
+        self.connection.transport.client_version()
     }
 }
 
-impl Read for Pipe<'_, '_, '_> {
+impl Read for SubsystemStream<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connection.shield(|connection| connection.read(buffer))
+        self.connection
+            .run_step(|connection| connection.read(buffer))
     }
 }
 
-impl Write for Pipe<'_, '_, '_> {
+impl Write for SubsystemStream<'_, '_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.connection
-            .shield(|connection| connection.write(bytes))?
+            .run_step(|connection| connection.write(bytes))?
             .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.connection.shield(Connection::flush)
+        self.connection.run_step(Connection::flush)
     }
 }
