@@ -9,9 +9,10 @@
 //! for `internal-sftp` alone. Options about shells, terminals and forwarding,
 //! `restrict` among them, are accepted: there is nothing of that to limit.
 
-use std::fs::OpenOptions;
-use std::io::Read;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
 use std::net::IpAddr;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
@@ -26,6 +27,25 @@ use crate::time::Utc;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthorizedKeys {
     entries: Vec<Entry>,
+}
+
+/// Opens the very file that `place` has looked at.
+fn open_again(place: &File, path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    match options.open(format!("/proc/self/fd/{}", place.as_raw_fd())) {
+        // Without /proc, as in some containers: no link, and the same file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
+            let file = options.custom_flags(flags).open(path)?;
+            let (seen, opened) = (place.metadata()?, file.metadata()?);
+            match (seen.dev(), seen.ino()) == (opened.dev(), opened.ino()) {
+                true => Ok(file),
+                false => Err(error),
+            }
+        }
+        outcome => outcome,
+    }
 }
 
 /// One line: a key and its conditions.
@@ -79,24 +99,50 @@ impl AuthorizedKeys {
     /// When the file can't be read, is larger than 1 MiB, or when others than
     /// its owner may write it: they could let themselves in.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let path = path.as_ref();
+        Self::read_owned(path.as_ref(), |_| None)
+    }
+
+    /// Reads a file in the home of a user of this machine, as sshd does: it must
+    /// be the user's or root's, and one that the user could read, too.
+    ///
+    /// # Errors
+    /// As [`AuthorizedKeys::read`], and a file of somebody else.
+    pub(super) fn read_of_user(path: &Path, uid: u32) -> Result<Self> {
+        Self::read_owned(path, |file| {
+            let theirs = file.uid() == uid;
+            let readable = theirs || (file.uid() == 0 && file.mode() & 0o004 != 0);
+            (!readable).then_some("it is not the user's")
+        })
+    }
+
+    fn read_owned(
+        path: &Path,
+        refuse: impl FnOnce(&Metadata) -> Option<&'static str>,
+    ) -> Result<Self> {
         const LARGEST: u64 = 1 << 20;
         let doing = || format!("reading the public keys in {}", path.display());
-        // A FIFO in the place of the file must not hold the login up.
-        let file = OpenOptions::new()
+        // SECURITY: somebody who has not logged in names the user, and the user
+        // puts there what they like: a device that does something when it is
+        // opened, a FIFO that holds the login up, a link to another's file. So
+        // the place is looked at first, without opening what is there, and only
+        // what was looked at is opened.
+        let place = OpenOptions::new()
             .read(true)
-            .custom_flags(libc::O_NONBLOCK)
+            .custom_flags(libc::O_PATH)
             .open(path)
             .doing(doing())?;
-        let metadata = file.metadata().doing(doing())?;
+        let metadata = place.metadata().doing(doing())?;
         let trouble = if !metadata.is_file() {
             "it is no file"
+        } else if let Some(trouble) = refuse(&metadata) {
+            trouble
         } else if metadata.mode() & 0o022 != 0 {
             "others may write it"
         } else if metadata.len() > LARGEST {
             "it is larger than 1 MiB"
         } else {
             let mut text = Vec::new();
+            let file = open_again(&place, path).doing(doing())?;
             file.take(LARGEST).read_to_end(&mut text).doing(doing())?;
             return Ok(Self::parse(&text, &path.to_string_lossy()));
         };

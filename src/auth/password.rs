@@ -12,6 +12,8 @@ mod pi;
 mod sha_crypt;
 mod yescrypt;
 
+use std::sync::{Condvar, Mutex, PoisonError};
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// Rounds of a new `$6$` hash: ten times those of crypt(3) from 2008, about
@@ -90,8 +92,50 @@ pub fn verify(hash: &str, password: &[u8]) -> Result<bool> {
         return Ok(false);
     }
     match scheme {
-        Some(scheme) => on_a_stack_of_its_own(|| scheme.verify(password)),
+        Some(scheme) => {
+            static TURNS: Turns = Turns::new();
+            let _turn = TURNS.take(cores());
+            on_a_stack_of_its_own(|| scheme.verify(password))
+        }
         None => Ok(false),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Hashes that are computed at the same time. More than there are cores would
+/// only take more memory, and the time of those who are logged in.
+struct Turns {
+    taken: Mutex<usize>,
+    free: Condvar,
+}
+
+impl Turns {
+    const fn new() -> Self {
+        Turns {
+            taken: Mutex::new(0),
+            free: Condvar::new(),
+        }
+    }
+
+    /// Waits until less than `most` are taken. Dropping the turn ends it.
+    fn take(&self, most: usize) -> Turn<'_> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.free.wait_while(taken, |taken| *taken >= most);
+        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
+        Turn(self)
+    }
+}
+
+struct Turn<'a>(&'a Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let taken = self.0.taken.lock();
+        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.free.notify_one();
     }
 }
 

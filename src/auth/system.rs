@@ -252,7 +252,7 @@ fn key_fits(account: &Account<'_>, key: &PublicKey, with: &Credentials<'_>) -> b
     if !safe {
         return false;
     }
-    match AuthorizedKeys::read(&file) {
+    match AuthorizedKeys::read_of_user(&file, account.uid) {
         Ok(keys) => keys.allows(key, with.peer, SystemTime::now()),
         Err(error) => {
             log::warn!("{error}");

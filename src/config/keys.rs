@@ -283,6 +283,9 @@ keys! {
         "ccc" "" server.ccc: NewSessions, "allow CCC, back to plain text";
         "host-key" "FILE" server.host_key: NewSessions repeats reads secret, "key of the SFTP server; made if missing";
         "ssh-banner" "TEXT" server.ssh.banner: NewSessions, "text that SFTP clients show before the login";
+        "ssh-banner-file" "FILE" server.ssh.banner_file: NewSessions reads, "the same from a file";
+        "ssh-auth-methods" "NAME" server.ssh.auth_methods: NewSessions repeats, "allow only these ways to log in";
+        "max-channels" "N" server.ssh.max_channels: NewSessions, "SFTP sessions over one connection at the same time";
         "ssh-kex" "NAME" server.ssh.kex: NewSessions repeats, "allow only these key exchanges";
         "ssh-host-key-algorithm" "NAME" server.ssh.host_key_algorithms: NewSessions repeats, "allow only these signatures of host keys";
         "ssh-cipher" "NAME" server.ssh.ciphers: NewSessions repeats, "allow only these ciphers";

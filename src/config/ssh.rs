@@ -1,5 +1,6 @@
 //! How the SSH server under SFTP speaks: algorithms, rekeying, keepalive.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the SSH server. An empty list allows everything of its class
@@ -8,8 +9,15 @@ use std::time::Duration;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Ssh {
-    /// Text that clients show before the login.
+    /// Text that clients show before the login; `\n` in it begins a line.
     pub banner: Option<String>,
+    /// A file with that text, up to 16 KiB; stronger than `banner`.
+    pub banner_file: Option<PathBuf>,
+    /// Login methods, in the order in which clients are told of them; empty is
+    /// all: `publickey`, `password`, `keyboard-interactive`.
+    pub auth_methods: Vec<String>,
+    /// Session channels of a connection at the same time.
+    pub max_channels: u32,
     /// Allowed key exchanges.
     pub kex: Vec<String>,
     /// Allowed signatures of host keys.
@@ -34,6 +42,9 @@ impl Default for Ssh {
     fn default() -> Self {
         Ssh {
             banner: None,
+            banner_file: None,
+            auth_methods: Vec::new(),
+            max_channels: 10,
             kex: Vec::new(),
             host_key_algorithms: Vec::new(),
             ciphers: Vec::new(),

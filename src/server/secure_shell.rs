@@ -12,6 +12,8 @@ use crate::session::Session;
 pub struct HostKeys {
     keys: crate::ssh::HostKeys,
     algorithms: Arc<crate::ssh::Algorithms>,
+    /// The text of `ssh-banner-file`.
+    banner_file: Option<String>,
 }
 
 /// No SSH in this build.
@@ -27,19 +29,31 @@ impl HostKeys {
     pub fn load(config: &Config) -> Result<HostKeys> {
         let keys = match config.host_key.is_empty() {
             false => config.host_key.clone(),
-            true => vec![super::state_dir::open(config)?.join("ssh_host_ed25519_key")],
+            // As `ssh-keygen -A`: JSch 0.1.55 and phpseclib 2 know no Ed25519.
+            true => {
+                let directory = super::state_dir::open(config)?;
+                ["ed25519", "ecdsa", "rsa"]
+                    .map(|kind| directory.join(format!("ssh_host_{kind}_key")))
+                    .to_vec()
+            }
         };
         // First, so that a wrong name leaves no key behind.
         let algorithms = Arc::new(algorithms(&config.ssh)?);
+        let banner_file = banner_file(&config.ssh)?;
         let keys = crate::ssh::HostKeys::load_or_create(&keys)?;
-        Ok(HostKeys { keys, algorithms })
+        Ok(HostKeys {
+            keys,
+            algorithms,
+            banner_file,
+        })
     }
 
     /// Checks what is set besides the keys.
     ///
     /// # Errors
-    /// An algorithm that is unknown.
+    /// An algorithm or a login method that is unknown.
     pub fn check(config: &Config) -> Result<()> {
+        methods(&config.ssh)?;
         // To list what there is, OpenSSL is asked and started: 2 MB, which a
         // server that speaks plain FTP does without.
         match lists(&config.ssh).iter().all(|list| list.is_empty()) {
@@ -51,6 +65,55 @@ impl HostKeys {
     /// File, algorithm and SHA-256 fingerprint of each key.
     pub fn fingerprints(&self) -> Vec<(std::path::PathBuf, String, String)> {
         self.keys.fingerprints()
+    }
+}
+
+/// The login methods; an empty list is all.
+#[cfg(feature = "sftp")]
+fn methods(wanted: &crate::config::Ssh) -> Result<Vec<crate::ssh::Method>> {
+    use crate::ssh::Method;
+    if wanted.auth_methods.is_empty() {
+        return Ok(Method::ALL.to_vec());
+    }
+    let unknown = |name: &String| {
+        let text = format!(
+            "there is no SSH login method {name:?}; there are publickey, password, \
+             keyboard-interactive"
+        );
+        crate::error::Error::new(crate::error::ErrorKind::Invalid, text)
+    };
+    let find = |name: &String| Method::find(name).ok_or_else(|| unknown(name));
+    wanted.auth_methods.iter().map(find).collect()
+}
+
+/// The text of a banner that is in a file.
+#[cfg(feature = "sftp")]
+fn banner_file(wanted: &crate::config::Ssh) -> Result<Option<String>> {
+    use crate::error::Doing;
+    /// What clients take in one packet, with room to spare.
+    const MOST: usize = 16 << 10;
+    let Some(path) = &wanted.banner_file else {
+        return Ok(None);
+    };
+    let doing = || format!("reading ssh-banner-file {}", path.display());
+    let text = std::fs::read_to_string(path).doing(doing())?;
+    if text.len() > MOST {
+        let text = format!("{}: longer than 16 KiB", doing());
+        return Err(crate::error::Error::new(
+            crate::error::ErrorKind::Invalid,
+            text,
+        ));
+    }
+    Ok(Some(text.lines().flat_map(|line| [line, "\r\n"]).collect()))
+}
+
+/// What clients show before the login.
+#[cfg(feature = "sftp")]
+fn banner(wanted: &crate::config::Ssh, file: Option<&String>) -> String {
+    match (file, &wanted.banner) {
+        (Some(text), _) => text.clone(),
+        (None, Some(text)) => format!("{}\r\n", text.replace("\\n", "\r\n")),
+        (None, None) => String::new(),
     }
 }
 
@@ -142,10 +205,9 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
         },
         idle_timeout: config.idle_timeout,
         algorithms: Arc::clone(&keys.algorithms),
-        banner: match &config.ssh.banner {
-            Some(text) => format!("{text}\r\n"),
-            None => String::new(),
-        },
+        banner: banner(&config.ssh, keys.banner_file.as_ref()),
+        methods: methods(&config.ssh)?,
+        max_channels: config.ssh.max_channels.max(1),
         rekey_bytes: match config.ssh.rekey_bytes {
             0 => 0,
             // With less, the messages that a key exchange holds back could
@@ -230,56 +292,87 @@ mod quick_ack {
 
 #[cfg(feature = "sftp")]
 mod handler {
-    use crate::auth::Secret;
-    use crate::error::ErrorKind;
+    use crate::auth::{PublicKey, Secret};
+    use crate::error::{ErrorKind, Result};
     use crate::session::{Encrypted, Session};
-    use crate::ssh::{AuthOutcome, Channel, Handler, Proof};
-    use crate::{sftp, text::Escaped};
+    use crate::sftp::{self, SftpSession};
+    use crate::ssh::{AuthOutcome, Channel, Handler, Progress, Proof, Subsystem};
+    use crate::text::Escaped;
 
     /// Answers the questions of the SSH transport from a session.
     pub(super) struct SessionHandler(pub(super) Session);
 
-    impl SessionHandler {
-        fn log_in(&mut self, name: &str, secret: Secret<'_>) -> AuthOutcome {
-            match self.0.login(name, secret, Encrypted::Yes) {
-                Ok(()) => AuthOutcome::Accepted,
-                Err(error) if error.kind() == ErrorKind::TooMany => {
-                    AuthOutcome::Disconnect("Too many sessions, or too many failed logins.")
-                }
-                Err(_) => AuthOutcome::Refused,
+    fn outcome(result: Result<()>) -> AuthOutcome {
+        match result {
+            Ok(()) => AuthOutcome::Accepted,
+            Err(error) if error.kind() == ErrorKind::TooMany => {
+                AuthOutcome::Disconnect("Too many sessions, or too many failed logins.")
             }
+            Err(_) => AuthOutcome::Refused,
         }
     }
 
     impl Handler for SessionHandler {
         fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome {
-            match proof {
-                Proof::Password(password) => self.log_in(name, Secret::Password(password)),
-                Proof::KeyVerified(key) => self.log_in(name, Secret::PublicKey(key)),
-                Proof::KeyOffered(key) => match self.0.would_admit(name, Secret::PublicKey(key)) {
-                    Ok(()) => AuthOutcome::Accepted,
-                    Err(error) => {
-                        log::debug!("{}: {error}", Escaped(name.as_bytes()));
-                        AuthOutcome::Refused
-                    }
-                },
-                _ => AuthOutcome::Refused,
+            let secret = match proof {
+                Proof::Password(password) => Secret::Password(password),
+                Proof::KeyVerified(key) => Secret::PublicKey(key),
+                Proof::KeyOffered(key) => return self.judge_offer(name, key),
+                _ => return AuthOutcome::Refused,
+            };
+            outcome(self.0.login(name, secret, Encrypted::Yes))
+        }
+
+        fn too_many_keys(&mut self, name: &str) -> AuthOutcome {
+            let error = self.0.refuse_offers(name);
+            outcome(Err(error))
+        }
+
+        fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h> {
+            let options = sftp::Options {
+                symlink: sftp::SymlinkOrder::of_client(&channel.client()),
+                ..sftp::Options::default()
+            };
+            // The transport asks for SFTP after a login only.
+            let session = self.0.files().ok();
+            let session = session.map(|files| SftpSession::new(channel, files, options));
+            Box::new(Sftp(session))
+        }
+    }
+
+    impl SessionHandler {
+        /// Whether a signature by this key would log the user in.
+        fn judge_offer(&self, name: &str, key: &PublicKey) -> AuthOutcome {
+            match self.0.would_admit(name, Secret::PublicKey(key)) {
+                Ok(()) => AuthOutcome::Accepted,
+                Err(error) => {
+                    log::debug!("{}: {error}", Escaped(name.as_bytes()));
+                    AuthOutcome::Refused
+                }
+            }
+        }
+    }
+
+    /// SFTP on one channel.
+    struct Sftp<'h>(Option<SftpSession<'h>>);
+
+    impl Subsystem for Sftp<'_> {
+        fn step(&mut self) -> Progress {
+            let Some(session) = &mut self.0 else {
+                return Progress::Ended(1);
+            };
+            match session.step() {
+                Ok(true) => Progress::Waiting,
+                Ok(false) => Progress::Ended(0),
+                Err(error) => {
+                    log::info!("SFTP ended: {error}");
+                    Progress::Ended(1)
+                }
             }
         }
 
-        fn sftp(&mut self, channel: &mut dyn Channel) -> u32 {
-            let Ok(files) = self.0.files() else { return 1 };
-            let options = sftp::Options {
-                symlink: sftp::SymlinkOrder::of_client(channel.client()),
-                ..sftp::Options::default()
-            };
-            match sftp::serve(channel, files, &options) {
-                Ok(()) => 0,
-                Err(error) => {
-                    log::info!("SFTP ended: {error}");
-                    1
-                }
-            }
+        fn is_busy(&self) -> bool {
+            self.0.as_ref().is_some_and(SftpSession::is_busy)
         }
     }
 }

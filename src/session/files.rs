@@ -23,8 +23,8 @@ use crate::auth::{Perms, Right, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Attributes, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions, Space,
-    VirtualPath,
+    Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata, OpenOptions,
+    Space, VirtualPath,
 };
 
 pub(super) use place::Place;
@@ -320,10 +320,18 @@ impl Files {
         follow: Follow,
     ) -> Result<()> {
         let place = self.place(path, follow)?;
-        let attributes = Self::may_set(&place, attributes)?;
-        Self::may_resize(&place, &attributes)?;
+        let mut allowed = Self::may_set(&place, attributes)?;
+        Self::may_resize(&place, &allowed)?;
+        // On a directory the set-group-ID bit only says whose new files are; the
+        // file system sets it on nothing else, whatever is there by then.
+        if let Some(mode) = attributes.mode.filter(|mode| mode & 0o2000 != 0)
+            && let Ok(metadata) = self.file_system().metadata(&place.path, follow)
+            && metadata.kind == FileKind::Directory
+        {
+            allowed.mode = Some(mode & 0o3777);
+        }
         self.file_system()
-            .set_attributes(&place.path, &attributes, follow)
+            .set_attributes(&place.path, &allowed, follow)
     }
 
     /// The text of a link.

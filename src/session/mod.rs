@@ -386,6 +386,13 @@ impl Session {
         credentials
     }
 
+    /// Counts public keys that were offered in vain, more than any agent holds,
+    /// as a failed login.
+    pub fn refuse_offers(&mut self, name: &str) -> Error {
+        let why = "too many public keys that may not log in";
+        self.refuse(name, Error::new(ErrorKind::LoginRefused, why))
+    }
+
     fn refuse(&mut self, name: &str, error: Error) -> Error {
         let peer = self.peer().ip();
         if error.kind() != ErrorKind::LoginRefused {

@@ -62,8 +62,8 @@ fn space(it: &mut Interpreter<'_>, path: &VirtualPath) -> Interpreted {
 }
 
 pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let old = it.path(arguments)?;
-    let new = it.path(arguments)?;
+    let old = it.entry(arguments)?;
+    let new = it.entry(arguments)?;
     it.handles.settle(&old)?;
     it.files.hard_link(&old, &new)?;
     Ok(Answer::Done)

@@ -1,13 +1,29 @@
 //! Open files and directories of one session, under names that a client
-//! can't guess its way around with: four bytes, slot and generation.
+//! can't guess its way around with: eight bytes, slot and generation.
+//!
+//! What all sessions of the process have open is bounded by the descriptors that
+//! it may have, so that one session never takes the last.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::wire::Arguments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
 use crate::storage::{Directory, Metadata, VirtualPath};
 
-/// Most handles that a session can be allowed: a slot is one byte.
-pub(super) const HANDLES_MAX: usize = 256;
+/// Handles that a session may have whatever others have open.
+const GUARANTEED: usize = 16;
+
+/// Handles of all sessions.
+static ALL_OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How many handles all sessions may have together: half of the descriptors,
+/// so that connections and other work keep theirs.
+fn most_of_all() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let descriptors = limit.current.unwrap_or(u64::MAX);
+    usize::try_from(descriptors / 2).unwrap_or(usize::MAX)
+}
 
 /// What a handle stands for.
 pub(super) enum Open {
@@ -63,7 +79,7 @@ impl Handles {
         Handles {
             slots: Vec::new(),
             open: 0,
-            max: max.min(HANDLES_MAX),
+            max,
         }
     }
 
@@ -80,14 +96,20 @@ impl Handles {
     /// Whether another one fits: to be asked before something is opened, and
     /// perhaps truncated, in vain.
     pub(super) fn may_open(&self) -> Result<()> {
-        match self.open < self.max {
-            true => Ok(()),
-            false => Err(Error::new(ErrorKind::TooMany, "all handles are in use")),
+        if self.open >= self.max {
+            return Err(Error::new(ErrorKind::TooMany, "all handles are in use"));
         }
+        if self.open >= GUARANTEED && ALL_OPEN.load(Relaxed) >= most_of_all() {
+            return Err(Error::new(
+                ErrorKind::TooMany,
+                "the handles of all sessions are in use",
+            ));
+        }
+        Ok(())
     }
 
     /// Takes something open in; yields its name.
-    pub(super) fn insert(&mut self, open: Open) -> Result<[u8; 4]> {
+    pub(super) fn insert(&mut self, open: Open) -> Result<[u8; 8]> {
         self.may_open()?;
         let at = match self.slots.iter().position(|slot| slot.open.is_none()) {
             Some(at) => at,
@@ -100,18 +122,25 @@ impl Handles {
             }
         };
         let slot = &mut self.slots[at];
-        slot.generation = slot.generation.wrapping_add(1) & 0x00ff_ffff;
+        slot.generation = slot.generation.wrapping_add(1);
         slot.open = Some(open);
         self.open += 1;
-        Ok((slot.generation << 8 | at as u32).to_be_bytes())
+        ALL_OPEN.fetch_add(1, Relaxed);
+        Ok((u64::from(slot.generation) << 32 | at as u64).to_be_bytes())
+    }
+
+    /// The slot that a name says, open or not.
+    fn place(name: &[u8]) -> Option<(usize, u32)> {
+        let number = u64::from_be_bytes(name.try_into().ok()?);
+        Some((number as u32 as usize, (number >> 32) as u32))
     }
 
     fn slot(&mut self, name: &[u8]) -> Result<&mut Slot> {
         let unknown = || Error::new(ErrorKind::Invalid, "a handle that is not open");
-        let number = u32::from_be_bytes(name.try_into().map_err(|_| unknown())?);
+        let (at, generation) = Self::place(name).ok_or_else(unknown)?;
         self.slots
-            .get_mut((number & 0xff) as usize)
-            .filter(|slot| slot.generation == number >> 8 && slot.open.is_some())
+            .get_mut(at)
+            .filter(|slot| slot.generation == generation && slot.open.is_some())
             .ok_or_else(unknown)
     }
 
@@ -148,8 +177,7 @@ impl Handles {
                 Some(Open::File(_)) => {}
                 _ => return Err(wrong("a directory's handle for a file")),
             }
-            // The slot exists, so the name has four bytes.
-            slots[at] = name.last().map_or(0, |byte| usize::from(*byte));
+            slots[at] = Self::place(name).map_or(0, |(at, _)| at);
         }
         Ok(slots)
     }
@@ -180,7 +208,10 @@ impl Handles {
     pub(super) fn remove(&mut self, arguments: &mut Arguments<'_>) -> Result<Open> {
         let slot = self.slot(arguments.string()?)?;
         let open = slot.open.take();
-        self.open -= usize::from(open.is_some());
+        if open.is_some() {
+            self.open -= 1;
+            ALL_OPEN.fetch_sub(1, Relaxed);
+        }
         open.ok_or_else(|| wrong("a handle that is not open"))
     }
 
@@ -202,6 +233,12 @@ impl Handles {
             Some(transfer) => transfer.publish(),
             None => Ok(()),
         }
+    }
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        ALL_OPEN.fetch_sub(self.open, Relaxed);
     }
 }
 

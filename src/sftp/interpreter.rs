@@ -1,6 +1,7 @@
 //! The loop: take a request, check it, run its handler, answer once.
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Options;
@@ -10,7 +11,7 @@ use super::table::{self, INIT, REQUESTS, VERSION, Wire};
 use super::wire::{Arguments, Input, Replies};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::Files;
-use crate::storage::VirtualPath;
+use crate::storage::{FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
 
 /// The version of the protocol.
@@ -43,13 +44,30 @@ pub(super) enum Answer {
     Made,
 }
 
+/// Whether replies still wait.
+#[derive(PartialEq, Eq)]
+enum Sent {
+    All,
+    Some,
+}
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The channel has no data now, or no room.
+    Waiting,
+    /// The client has ended the channel.
+    Ended,
+}
+
 /// The state of one session.
 pub(super) struct Interpreter<'a> {
-    channel: &'a mut dyn Duplex,
+    channel: Box<dyn Duplex + 'a>,
     pub(super) files: &'a Files,
-    pub(super) options: &'a Options,
+    pub(super) options: Options,
     pub(super) handles: Handles,
     pub(super) replies: Replies,
+    input: Input,
     /// Number of the request at hand.
     pub(super) id: u32,
     initialized: bool,
@@ -58,61 +76,91 @@ pub(super) struct Interpreter<'a> {
 }
 
 impl<'a> Interpreter<'a> {
-    pub(super) fn new(channel: &'a mut dyn Duplex, files: &'a Files, options: &'a Options) -> Self {
+    pub(super) fn new(channel: Box<dyn Duplex + 'a>, files: &'a Files, options: Options) -> Self {
         Interpreter {
             channel,
             files,
-            options,
             handles: Handles::new(options.max_handles),
+            options,
             replies: Replies::new(),
+            input: Input::new(),
             id: 0,
             initialized: false,
             owed: Duration::ZERO,
         }
     }
 
-    pub(super) fn run(mut self) -> Result<()> {
-        let mut input = Input::new();
+    /// Answers requests until the channel ends, or has no more data or room now.
+    pub(super) fn step(&mut self) -> Result<Step> {
         loop {
-            while let Some(packet) = input.packet()? {
-                self.packet(input.bytes(packet))?;
-                if self.replies.pending().len() >= PENDING_MAX || !self.owed.is_zero() {
-                    self.send()?;
-                }
+            while let Some(packet) = self.next_packet()? {
+                // The buffer is put back, whatever becomes of the request.
+                let input = std::mem::take(&mut self.input);
+                let outcome = self.packet(input.bytes(packet));
+                self.input = input;
+                outcome?;
                 if !self.owed.is_zero() {
+                    self.send()?;
                     let wait = std::mem::take(&mut self.owed);
                     self.wait(wait)?;
                 }
             }
-            self.send()?;
+            let sent = self.send()?;
+            if self.replies.pending().len() >= PENDING_MAX {
+                return Ok(Step::Waiting);
+            }
             let idle = self.handles.is_empty();
             if idle {
                 self.replies.shrink();
             }
-            let length = input
-                .fill(&mut *self.channel, idle)
-                .doing("reading requests")?;
-            if length == 0 {
-                return match input.is_cut() {
-                    true => Err(Error::new(
+            match self.input.fill(&mut *self.channel, idle) {
+                Ok(0) if self.input.is_cut() => {
+                    return Err(Error::new(
                         ErrorKind::Disconnected,
                         "the channel ended within a packet",
-                    )),
-                    false => Ok(()),
-                };
+                    ));
+                }
+                Ok(0) if sent == Sent::All => return Ok(Step::Ended),
+                Ok(0) => return Ok(Step::Waiting),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Step::Waiting);
+                }
+                Err(error) => return Err(error).doing("reading requests"),
             }
         }
     }
 
-    fn send(&mut self) -> Result<()> {
-        if !self.replies.pending().is_empty() {
-            self.channel
-                .write_all(self.replies.pending())
-                .and_then(|()| self.channel.flush())
-                .doing("sending replies")?;
-            self.replies.clear();
+    /// The next request, unless so many replies wait that the client must read
+    /// some first.
+    fn next_packet(&mut self) -> Result<Option<Range<usize>>> {
+        if self.replies.pending().len() >= PENDING_MAX {
+            self.send()?;
+            if self.replies.pending().len() >= PENDING_MAX {
+                return Ok(None);
+            }
         }
-        Ok(())
+        self.input.packet()
+    }
+
+    /// Sends replies as far as there is room for them.
+    fn send(&mut self) -> Result<Sent> {
+        if self.replies.pending().is_empty() {
+            return Ok(Sent::All);
+        }
+        while !self.replies.pending().is_empty() {
+            match self.channel.write(self.replies.pending()) {
+                Ok(0) => {
+                    return Err(io::Error::from(io::ErrorKind::WriteZero)).doing("sending replies");
+                }
+                Ok(count) => self.replies.sent(count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Sent::Some),
+                Err(error) => return Err(error).doing("sending replies"),
+            }
+        }
+        self.channel.flush().doing("sending replies")?;
+        Ok(Sent::All)
     }
 
     /// Lets the transport look after its peer during long work.
@@ -217,10 +265,67 @@ impl<'a> Interpreter<'a> {
         self.replies.begin(kind, self.id);
     }
 
-    /// The path that the next argument means.
+    /// The path that the next argument means. One that ends with a slash must
+    /// be a directory's, and then a link is followed, as everywhere in Unix.
     pub(super) fn path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
-        let path = self.options.start.join(arguments.string()?)?;
-        log::debug!("sftp path {path}");
+        let (path, slash) = self.path_with_slash(arguments)?;
+        if !slash || self.directory_at(&path)?.is_none() {
+            return Ok(path);
+        }
+        match self.files.metadata(&path, Follow::No) {
+            Ok(metadata) if metadata.kind == FileKind::Link => self.files.real_path(&path),
+            _ => Ok(path),
+        }
+    }
+
+    /// The path of an entry that is removed or renamed: with a slash at the end
+    /// it is a directory itself, never a link to one.
+    pub(super) fn entry(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
+        let (path, slash) = self.path_with_slash(arguments)?;
+        if slash
+            && self.directory_at(&path)?.is_some()
+            && let Ok(metadata) = self.files.metadata(&path, Follow::No)
+            && metadata.kind == FileKind::Link
+        {
+            return Err(not_directory());
+        }
         Ok(path)
     }
+
+    /// The path of a file that may be made: no file has a slash at the end.
+    pub(super) fn file_path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
+        let (path, slash) = self.path_with_slash(arguments)?;
+        if slash && self.directory_at(&path)?.is_none() {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                "a file with a slash at its end",
+            ));
+        }
+        Ok(path)
+    }
+
+    fn path_with_slash(&self, arguments: &mut Arguments<'_>) -> Result<(VirtualPath, bool)> {
+        let text = arguments.string()?;
+        let path = self.options.start.join(text)?;
+        log::debug!("sftp path {path}");
+        let slash = text.ends_with(b"/") || text.ends_with(b"/.");
+        Ok((path, slash))
+    }
+
+    /// What is at a path that ends with a slash, if it can be seen. Where it
+    /// can't, the request itself tells why.
+    ///
+    /// # Errors
+    /// Something that is no directory.
+    fn directory_at(&self, path: &VirtualPath) -> Result<Option<Metadata>> {
+        match self.files.metadata(path, Follow::Yes) {
+            Ok(metadata) if metadata.kind == FileKind::Directory => Ok(Some(metadata)),
+            Ok(_) => Err(not_directory()),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+fn not_directory() -> Error {
+    Error::new(ErrorKind::NotDirectory, "a path with a slash at its end")
 }

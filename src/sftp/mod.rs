@@ -8,6 +8,8 @@
 
 mod attributes;
 mod extensions;
+#[cfg(test)]
+mod floods;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/harness/sftp.rs"]
 pub mod fuzz;
@@ -19,13 +21,13 @@ mod status;
 mod table;
 mod wire;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::session::Files;
 use crate::storage::VirtualPath;
-use interpreter::{Duplex, Interpreter};
+use interpreter::{Interpreter, Step};
 
 pub use owners::Owners;
 pub use table::{Effect, REQUESTS, Request, RequestSet};
@@ -40,7 +42,7 @@ pub struct Options {
     pub allow: RequestSet,
     /// Requests that are refused; stronger than `allow`.
     pub deny: RequestSet,
-    /// Open files and directories of the session, 256 at most.
+    /// Open files and directories of the session. 512.
     pub max_handles: usize,
     /// Names of the machine's users, if clients may see them.
     pub owners: Option<Arc<Owners>>,
@@ -64,6 +66,9 @@ impl SymlinkOrder {
             &b"SSH-2.0-AsyncSSH_"[..],
             b"SSH-2.0-libssh_",
             b"SSH-2.0-libssh-",
+            // Node's ssh2.
+            b"SSH-2.0-ssh2js",
+            b"SSH-2.0-WinSCP_",
         ];
         match draft.iter().any(|name| identification.starts_with(name)) {
             true => SymlinkOrder::LinkFirst,
@@ -78,7 +83,7 @@ impl Default for Options {
             start: VirtualPath::root(),
             allow: RequestSet::ALL,
             deny: RequestSet::NONE,
-            max_handles: 128,
+            max_handles: 512,
             owners: None,
             symlink: SymlinkOrder::TargetFirst,
         }
@@ -102,26 +107,57 @@ impl Default for Options {
 /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the
 /// channel ended within a packet, and what reading and writing the channel
 /// said. The caller logs it.
-pub fn serve<C: Read + Write + ?Sized>(
-    channel: &mut C,
-    files: &Files,
-    options: &Options,
-) -> Result<()> {
-    let mut channel = channel;
-    let channel: &mut dyn Duplex = &mut channel;
-    Interpreter::new(channel, files, options).run()
+pub fn serve<C: Read + Write>(channel: &mut C, files: &Files, options: &Options) -> Result<()> {
+    let mut interpreter = Interpreter::new(Box::new(channel), files, options.clone());
+    match interpreter.step()? {
+        Step::Ended => Ok(()),
+        Step::Waiting => Err(Error::from(io::Error::from(io::ErrorKind::WouldBlock))),
+    }
+}
+
+/// A session on a channel that never blocks: several of them can share a
+/// thread.
+#[cfg(feature = "sftp")]
+pub struct SftpSession<'a>(Interpreter<'a>);
+
+#[cfg(feature = "sftp")]
+impl<'a> SftpSession<'a> {
+    /// A session that has heard nothing yet.
+    pub fn new(
+        channel: impl Read + Write + 'a,
+        files: &'a Files,
+        options: Options,
+    ) -> SftpSession<'a> {
+        SftpSession(Interpreter::new(Box::new(channel), files, options))
+    }
+
+    /// Answers what has come, as [`serve`] does; `false` once the client has
+    /// ended the channel.
+    ///
+    /// # Errors
+    /// As those of [`serve`].
+    pub fn step(&mut self) -> Result<bool> {
+        Ok(self.0.step()? == Step::Waiting)
+    }
+
+    /// Whether a file or directory is open.
+    pub fn is_busy(&self) -> bool {
+        !self.0.handles.is_empty()
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::SymlinkOrder;
 
-    /// Both go by the server's name, and swap the paths for OpenSSH alone.
+    /// They go by the server's name, and swap the paths for OpenSSH alone.
     #[test]
-    fn asyncssh_and_libssh_keep_to_the_draft() {
+    fn clients_that_go_by_the_name_of_the_server_keep_to_the_draft() {
         for (client, want) in [
             (&b"SSH-2.0-AsyncSSH_2.10.1"[..], SymlinkOrder::LinkFirst),
             (b"SSH-2.0-libssh_0.10.6", SymlinkOrder::LinkFirst),
+            (b"SSH-2.0-ssh2js1.15.0", SymlinkOrder::LinkFirst),
+            (b"SSH-2.0-WinSCP_release_6.3.3", SymlinkOrder::LinkFirst),
             (b"SSH-2.0-libssh2_1.10.0", SymlinkOrder::TargetFirst),
             (b"SSH-2.0-OpenSSH_9.2p1", SymlinkOrder::TargetFirst),
             (b"", SymlinkOrder::TargetFirst),

@@ -9,7 +9,7 @@ use super::interpreter::{Answer, Interpreter};
 use super::wire::{Arguments, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Put, Readable};
-use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata};
+use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
 use crate::time::seconds_of;
 
 // Replies, section 3.
@@ -33,7 +33,7 @@ const LISTING_MAX: usize = 32_000;
 type Interpreted = Result<Answer>;
 
 pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let path = it.path(arguments)?;
+    let path = it.file_path(arguments)?;
     let flags = arguments.u32()?;
     let wished = attributes::read(arguments)?;
     it.handles.may_open()?;
@@ -48,10 +48,19 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
         };
         it.files
             .put_with_mode(&path, how_to_put(flags), readable, wished.mode)?
-    } else if flags & (TRUNC | EXCL) != 0 {
+    } else if flags & TRUNC != 0 {
         return Err(Error::new(ErrorKind::Denied, "truncating without writing"));
     } else {
-        it.files.get(&path)?
+        if flags & (CREAT | EXCL) == CREAT | EXCL {
+            make_empty(it, &path, wished.mode)?;
+        }
+        match it.files.get(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && flags & CREAT != 0 => {
+                make_empty(it, &path, wished.mode)?;
+                it.files.get(&path)?
+            }
+            outcome => outcome?,
+        }
     };
     let handle = it.handles.insert(Open::File(OpenFile {
         transfer,
@@ -62,6 +71,12 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
     it.reply(HANDLE);
     it.replies.string(&handle);
     Ok(Answer::Made)
+}
+
+/// Makes the file that is opened for reading with CREAT, as open(2) does.
+fn make_empty(it: &Interpreter<'_>, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
+    let made = it.files.put_with_mode(path, Put::New, Readable::No, mode)?;
+    made.finish()
 }
 
 fn how_to_put(flags: u32) -> Put {
@@ -300,7 +315,7 @@ fn next(
 }
 
 pub(super) fn remove(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let path = it.path(arguments)?;
+    let path = it.entry(arguments)?;
     it.handles.settle(&path)?;
     it.files.delete(&path)?;
     Ok(Answer::Done)
@@ -314,7 +329,7 @@ pub(super) fn mkdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
 }
 
 pub(super) fn rmdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let path = it.path(arguments)?;
+    let path = it.entry(arguments)?;
     it.files.remove_dir(&path)?;
     Ok(Answer::Done)
 }
@@ -346,8 +361,8 @@ pub(super) fn move_to(
     arguments: &mut Arguments<'_>,
     existing: Existing,
 ) -> Interpreted {
-    let from = it.path(arguments)?;
-    let to = it.path(arguments)?;
+    let from = it.entry(arguments)?;
+    let to = it.entry(arguments)?;
     it.handles.settle(&from)?;
     it.files.rename(&from, &to, existing)?;
     Ok(Answer::Done)

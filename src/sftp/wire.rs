@@ -25,6 +25,7 @@ const BUFFER_KEPT: usize = 64 * 1024;
 const BUFFER_MAX: usize = 512 * 1024;
 
 /// Where requests arrive.
+#[derive(Default)]
 pub(super) struct Input {
     bytes: Vec<u8>,
     start: usize,
@@ -161,6 +162,8 @@ impl<'a> Arguments<'a> {
 /// Where replies are made until they are sent together.
 pub(super) struct Replies {
     bytes: Vec<u8>,
+    /// How much has been sent.
+    sent: usize,
     end: usize,
     /// Begin of the reply that is being made.
     begin: usize,
@@ -170,6 +173,7 @@ impl Replies {
     pub(super) fn new() -> Self {
         Replies {
             bytes: Vec::new(),
+            sent: 0,
             end: 0,
             begin: 0,
         }
@@ -202,12 +206,24 @@ impl Replies {
 
     /// Everything that is to be sent.
     pub(super) fn pending(&self) -> &[u8] {
-        self.bytes.get(..self.end).unwrap_or_default()
+        self.bytes.get(self.sent..self.end).unwrap_or_default()
     }
 
-    /// Forgets what was sent; an idle session gives memory back.
-    pub(super) fn clear(&mut self) {
-        (self.begin, self.end) = (0, 0);
+    /// The memory that replies take, for tests.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Takes off what was sent. Only between replies.
+    pub(super) fn sent(&mut self, count: usize) {
+        self.sent = (self.sent + count).min(self.end);
+        // SECURITY: replies of which some always wait must not grow for ever.
+        if self.sent * 2 >= self.end {
+            self.bytes.copy_within(self.sent..self.end, 0);
+            self.end -= self.sent;
+            (self.begin, self.sent) = (self.end, 0);
+        }
     }
 
     /// Gives memory back.

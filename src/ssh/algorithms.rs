@@ -1,8 +1,7 @@
 //! The algorithms: one table a class, the allow-lists that narrow them, and
 //! the choice between what both sides offer (RFC 4253, section 7.1).
 //!
-//! Nothing here signs or authenticates with SHA-1, MD5 or CBC, and there is
-//! no Diffie-Hellman over numbers at all. `mlkem768x25519-sha256` is there where
+//! Nothing here signs or authenticates with SHA-1, MD5 or CBC. `mlkem768x25519-sha256` is there where
 //! OpenSSL has ML-KEM, from 3.5 on.
 
 use super::mlkem;
@@ -18,6 +17,11 @@ pub(super) enum KexKind {
     X25519,
     /// RFC 5656, section 4.
     Nistp256,
+    Nistp384,
+    Nistp521,
+    /// RFC 8268: the groups of RFC 3526 with 2048 and 4096 bits.
+    Group14,
+    Group16,
 }
 
 /// How a cipher protects a packet.
@@ -91,6 +95,10 @@ const KEX: Table<KexKind> = &[
     ("curve25519-sha256", KexKind::X25519),
     ("curve25519-sha256@libssh.org", KexKind::X25519),
     ("ecdh-sha2-nistp256", KexKind::Nistp256),
+    ("ecdh-sha2-nistp384", KexKind::Nistp384),
+    ("ecdh-sha2-nistp521", KexKind::Nistp521),
+    ("diffie-hellman-group16-sha512", KexKind::Group16),
+    ("diffie-hellman-group14-sha256", KexKind::Group14),
 ];
 
 /// The key exchanges that this OpenSSL can do.
@@ -148,6 +156,8 @@ pub(super) const MACS: Table<MacKind> = &[
 pub(super) const HOST_KEYS: Table<SignatureKind> = &[
     ("ssh-ed25519", SignatureKind::Ed25519),
     ("ecdsa-sha2-nistp256", SignatureKind::EcdsaNistp256),
+    ("ecdsa-sha2-nistp384", SignatureKind::EcdsaNistp384),
+    ("ecdsa-sha2-nistp521", SignatureKind::EcdsaNistp521),
     ("rsa-sha2-512", SignatureKind::RsaSha512),
     ("rsa-sha2-256", SignatureKind::RsaSha256),
 ];
@@ -183,10 +193,11 @@ pub(super) fn name_of<T: PartialEq>(table: Table<T>, value: T) -> &'static str {
 pub struct Algorithms {
     /// Key exchange: `mlkem768x25519-sha256` where OpenSSL has ML-KEM (3.5),
     /// `curve25519-sha256`, `curve25519-sha256@libssh.org`,
-    /// `ecdh-sha2-nistp256`.
+    /// `ecdh-sha2-nistp256`, `-nistp384`, `-nistp521`,
+    /// `diffie-hellman-group16-sha512`, `diffie-hellman-group14-sha256`.
     pub kex: Vec<String>,
-    /// Host key signatures: `ssh-ed25519`, `ecdsa-sha2-nistp256`,
-    /// `rsa-sha2-512`, `rsa-sha2-256`; offered where there is such a host key.
+    /// Host key signatures: `ssh-ed25519`, `ecdsa-sha2-nistp256`, `-nistp384`,
+    /// `-nistp521`, `rsa-sha2-512`, `rsa-sha2-256`; offered where there is such a host key.
     pub host_keys: Vec<String>,
     /// Ciphers, both directions.
     pub ciphers: Vec<String>,

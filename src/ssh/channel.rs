@@ -1,24 +1,21 @@
-//! The connection protocol (RFC 4254) as far as SFTP needs it: one session
-//! channel at a time with the subsystem "sftp"; everything else is refused.
-//! `channel_io` moves the data.
+//! The connection protocol (RFC 4254) as far as SFTP needs it: session channels
+//! with the subsystem "sftp"; everything else is refused. `channel_io` moves
+//! the data.
 
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
-use super::Handler;
-use super::channel_io::SubsystemStream;
 use super::fault::Fault;
 use super::packet_stream::Need;
 use super::transport::Transport;
+use super::window::Window;
 use super::wire::{Put, Reader, message};
 use crate::text::Escaped;
 
-/// The number by which clients call our only channel.
-const OUR_NUMBER: u32 = 0;
 /// A client that takes smaller packets than this can't use SFTP.
 const LEAST_PACKET: u32 = 256;
-/// How long a client may take to close a channel that is done.
-const CLOSING: Duration = Duration::from_secs(30);
+/// Channels that we have closed and the client has not, beside those in use.
+/// They hold no data.
+const MOST_CLOSING: usize = 64;
 
 /// Reasons of SSH_MSG_CHANNEL_OPEN_FAILURE (RFC 4250, section 4.3).
 const ADMINISTRATIVELY_PROHIBITED: u32 = 1;
@@ -38,24 +35,24 @@ pub(super) enum Stage {
     Closing,
 }
 
-/// The session channel.
+/// A session channel.
 pub(super) struct SessionChannel {
     pub(super) stage: Stage,
+    /// Our number for it.
+    pub(super) number: u32,
     /// The client's number for it.
     pub(super) recipient: u32,
     /// What the client still takes, and the most in a packet.
     pub(super) send_window: u64,
     pub(super) send_packet: usize,
-    /// What the client may still send, and what it has sent that was used but
-    /// not yet granted again. Granting only what was used is the back pressure
-    /// against a flood of requests.
-    pub(super) receive_window: u32,
-    pub(super) owed: u32,
+    /// What the client may still send.
+    pub(super) window: Window,
     /// Data not read yet: first `queue` from `read` on, then the part of the
-    /// transport's last packet that `fresh` names.
+    /// last packet that [`Connection::fresh`] names.
     pub(super) queue: Vec<u8>,
     pub(super) read: usize,
-    pub(super) fresh: Range<usize>,
+    /// The subsystem found no room for output.
+    pub(super) wants_room: bool,
     /// No more data will come.
     pub(super) ended: bool,
     /// The client's CLOSE has come.
@@ -65,67 +62,90 @@ pub(super) struct SessionChannel {
 /// The connection after login.
 pub(super) struct Connection<'l, 'a> {
     pub(super) transport: &'l mut Transport<'a>,
-    pub(super) session: Option<SessionChannel>,
-    /// What went wrong while the subsystem ran; it only sees an `io::Error`.
+    pub(super) channels: Vec<SessionChannel>,
+    /// Data of the last packet that have not been copied out of the packet
+    /// reader's buffer: of which channel, and where.
+    pub(super) fresh: Option<(u32, Range<usize>)>,
+    /// What went wrong while a subsystem ran; it only sees an `io::Error`.
     pub(super) fault: Option<Fault>,
 }
 
-impl<'l, 'a> Connection<'l, 'a> {
-    pub(super) fn new(transport: &'l mut Transport<'a>) -> Self {
-        Connection {
-            transport,
-            session: None,
-            fault: None,
-        }
-    }
-
-    /// Serves channels until the client leaves.
-    pub(super) fn run(&mut self, handler: &mut dyn Handler) -> Result<(), Fault> {
-        loop {
-            self.pump()?;
-            if let Some(session) = &mut self.session
-                && session.stage == Stage::Granted
-            {
-                session.stage = Stage::Running;
-                let status = handler.sftp(&mut SubsystemStream { connection: self });
-                if let Some(fault) = self.fault.take() {
-                    return Err(fault);
-                }
-                self.end(status)?;
-            }
-        }
-    }
-
-    /// Waits for one packet and acts on it.
+impl Connection<'_, '_> {
+    /// Waits for one packet, or for room for output that a subsystem waits
+    /// for, and acts on it.
     pub(super) fn pump(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
-        if let Some(payload) = self.transport.next(Need::Packet)? {
+        let need = match self.channels.iter().any(|channel| channel.wants_room) {
+            true => Need::PacketOrRoom,
+            false => Need::Packet,
+        };
+        if let Some(payload) = self.transport.next(need)? {
             self.act(payload)?;
         }
         Ok(())
     }
 
-    /// Data that lie in the transport's buffer are lost at its next turn.
-    pub(super) fn keep_fresh(&mut self) {
-        if let Some(session) = &mut self.session
-            && !session.fresh.is_empty()
-        {
-            let fresh = std::mem::take(&mut session.fresh);
-            if session.read == session.queue.len() {
-                session.queue.clear();
-                session.read = 0;
+    /// A channel whose subsystem has been granted and must be started.
+    pub(super) fn start_granted(&mut self) -> Option<u32> {
+        let mut channels = self.channels.iter_mut();
+        let granted = channels.find(|channel| channel.stage == Stage::Granted)?;
+        granted.stage = Stage::Running;
+        Some(granted.number)
+    }
+
+    /// Whether the subsystem of a channel can do something now.
+    pub(super) fn is_ready(&self, number: u32) -> bool {
+        self.channel(number).is_some_and(|channel| {
+            if channel.closed {
+                true
+            } else if channel.wants_room {
+                channel.send_window > 0 && self.transport.has_room()
+            } else {
+                channel.ended
+                    || channel.read < channel.queue.len()
+                    || self.fresh.as_ref().is_some_and(|fresh| fresh.0 == number)
             }
-            session
-                .queue
-                .put_bytes(self.transport.packets.incoming.payload(fresh));
+        })
+    }
+
+    pub(super) fn channel(&self, number: u32) -> Option<&SessionChannel> {
+        self.channels
+            .iter()
+            .find(|channel| channel.number == number)
+    }
+
+    pub(super) fn channel_mut(&mut self, number: u32) -> Option<&mut SessionChannel> {
+        let mut channels = self.channels.iter_mut();
+        channels.find(|channel| channel.number == number)
+    }
+
+    fn forget(&mut self, number: u32) {
+        self.channels.retain(|channel| channel.number != number);
+    }
+
+    /// Copies data out of the packet reader's buffer, where they are lost when
+    /// more is read.
+    pub(super) fn keep_fresh(&mut self) {
+        let Some((number, fresh)) = self.fresh.take() else {
+            return;
+        };
+        let transport = &self.transport;
+        let mut channels = self.channels.iter_mut();
+        if let Some(channel) = channels.find(|channel| channel.number == number) {
+            if channel.read == channel.queue.len() {
+                channel.queue.clear();
+                channel.read = 0;
+            }
+            let bytes = transport.packets.incoming.payload(fresh);
+            channel.queue.put_bytes(bytes);
         }
     }
 
     // ---- what the client sends ----
 
     pub(super) fn act(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let bytes = self.transport.packets.incoming.payload(payload.clone());
-        let mut reader = Reader::new(bytes);
+        let transport = &mut *self.transport;
+        let mut reader = Reader::new(transport.packets.incoming.payload(payload.clone()));
         let number = reader.byte()?;
         match number {
             message::CHANNEL_OPEN => return self.open(payload),
@@ -136,61 +156,53 @@ impl<'l, 'a> Connection<'l, 'a> {
             }
             _ => {}
         }
-        let recipient = reader.u32()?;
-        let Some(session) = &mut self.session else {
+        let ours = reader.u32()?;
+        let mut channels = self.channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.number == ours) else {
             return Err(Fault::protocol("a message for a channel that is not open"));
         };
-        if recipient != OUR_NUMBER {
-            return Err(Fault::protocol("a message for a channel that is not open"));
-        }
         match number {
             message::CHANNEL_DATA => {
                 let data = reader.string()?;
                 let end = payload.end - reader.rest().len();
                 let start = end - data.len();
-                session.arrived(data.len())?;
-                if session.stage == Stage::Closing {
-                    return Ok(());
+                channel.arrived(data.len())?;
+                if channel.stage != Stage::Closing && start < end {
+                    self.fresh = Some((ours, start..end));
                 }
-                session.fresh = start..end;
                 Ok(())
             }
             message::CHANNEL_EXTENDED_DATA => {
                 reader.u32()?;
                 let count = reader.string()?.len();
-                session.arrived(count)?;
-                self.used(count)
+                channel.arrived(count)?;
+                self.used(ours, count)
             }
             message::CHANNEL_WINDOW_ADJUST => {
-                session.send_window += u64::from(reader.u32()?);
-                if session.send_window > u64::from(u32::MAX) {
+                channel.send_window += u64::from(reader.u32()?);
+                if channel.send_window > u64::from(u32::MAX) {
                     return Err(Fault::protocol("a window of more than 2^32-1 bytes"));
                 }
                 Ok(())
             }
             message::CHANNEL_EOF => {
-                session.ended = true;
+                channel.ended = true;
                 Ok(())
             }
             message::CHANNEL_CLOSE => {
-                session.ended = true;
-                session.closed = true;
-                match session.stage {
+                channel.ended = true;
+                channel.closed = true;
+                match channel.stage {
                     // The subsystem will notice and return.
                     Stage::Running => Ok(()),
                     Stage::Closing => {
-                        self.session = None;
-                        self.transport.packets.socket.deadline = None;
+                        self.forget(ours);
                         Ok(())
                     }
-                    Stage::Fresh | Stage::Granted => {
-                        self.close()?;
-                        self.session = None;
-                        Ok(())
-                    }
+                    Stage::Fresh | Stage::Granted => self.close(ours),
                 }
             }
-            message::CHANNEL_REQUEST => self.request(payload),
+            message::CHANNEL_REQUEST => self.request(ours, payload),
             // Answers to requests; we make none that wants one.
             message::CHANNEL_SUCCESS | message::CHANNEL_FAILURE => Ok(()),
             _ => Err(Fault::protocol("a channel message out of order")),
@@ -205,10 +217,14 @@ impl<'l, 'a> Connection<'l, 'a> {
         let window = reader.u32()?;
         let packet = reader.u32()?;
         let settings = self.transport.settings;
+        let closing = |channel: &&SessionChannel| channel.stage == Stage::Closing;
+        let closing = self.channels.iter().filter(closing).count();
+        let full = self.channels.len() - closing >= settings.max_channels as usize
+            || closing >= MOST_CLOSING;
         let refusal = match kind {
-            b"session" if self.session.is_some() => Some((
+            b"session" if full => Some((
                 RESOURCE_SHORTAGE,
-                "one session at a time; open another connection",
+                "too many channels; open another connection",
             )),
             b"session" if packet < LEAST_PACKET => {
                 Some((RESOURCE_SHORTAGE, "the maximum packet size is too small"))
@@ -234,42 +250,49 @@ impl<'l, 'a> Connection<'l, 'a> {
             answer.put_string(text.as_bytes());
             answer.put_string(b"");
         } else {
-            let receive_window = settings.window;
-            self.session = Some(SessionChannel {
+            // The lowest free number.
+            let number = (0..)
+                .find(|number| self.channel(*number).is_none())
+                .unwrap_or_default();
+            let receive = Window::new(settings);
+            answer.put_byte(message::CHANNEL_OPEN_CONFIRMATION);
+            answer.put_u32(recipient);
+            answer.put_u32(number);
+            answer.put_u32(receive.left());
+            answer.put_u32(settings.max_packet);
+            self.channels.push(SessionChannel {
                 stage: Stage::Fresh,
+                number,
                 recipient,
                 send_window: window.into(),
                 send_packet: (packet as usize).min(settings.max_packet as usize),
-                receive_window,
-                owed: 0,
+                window: receive,
                 queue: Vec::new(),
                 read: 0,
-                fresh: 0..0,
+                wants_room: false,
                 ended: false,
                 closed: false,
             });
-            answer.put_byte(message::CHANNEL_OPEN_CONFIRMATION);
-            answer.put_u32(recipient);
-            answer.put_u32(OUR_NUMBER);
-            answer.put_u32(receive_window);
-            answer.put_u32(settings.max_packet);
+            self.note_promises();
         }
         self.transport.send(&answer)
     }
 
-    fn request(&mut self, payload: Range<usize>) -> Result<(), Fault> {
-        let Some(session) = &mut self.session else {
+    fn request(&mut self, ours: u32, payload: Range<usize>) -> Result<(), Fault> {
+        let transport = &mut *self.transport;
+        let mut channels = self.channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.number == ours) else {
             return Ok(());
         };
-        let mut reader = Reader::new(self.transport.packets.incoming.payload(payload));
+        let mut reader = Reader::new(transport.packets.incoming.payload(payload));
         reader.take(5)?;
         let kind = reader.string()?;
         let wants_reply = reader.boolean()?;
-        let fresh = session.stage == Stage::Fresh;
+        let fresh = channel.stage == Stage::Fresh;
         let mut refusal = None;
         let granted = match kind {
             b"subsystem" if fresh && reader.string()? == b"sftp" => {
-                session.stage = Stage::Granted;
+                channel.stage = Stage::Granted;
                 true
             }
             b"exec" if fresh => {
@@ -292,75 +315,84 @@ impl<'l, 'a> Connection<'l, 'a> {
                 false
             }
         };
-        let recipient = session.recipient;
         // Nothing may follow our CLOSE.
-        if wants_reply && session.stage != Stage::Closing {
+        if wants_reply && channel.stage != Stage::Closing {
             let mut answer = vec![if granted {
                 message::CHANNEL_SUCCESS
             } else {
                 message::CHANNEL_FAILURE
             }];
-            answer.put_u32(recipient);
-            self.transport.send(&answer)?;
+            answer.put_u32(channel.recipient);
+            transport.send(&answer)?;
         }
         match refusal {
-            Some(text) => self.refuse(text),
+            Some(text) => self.refuse(ours, text),
             None => Ok(()),
         }
     }
 
     /// Tells a person on standard error why nothing runs, with exit status 1.
-    fn refuse(&mut self, text: &str) -> Result<(), Fault> {
-        if let Some(session) = &mut self.session
-            && session.send_window >= text.len() as u64
+    fn refuse(&mut self, number: u32, text: &str) -> Result<(), Fault> {
+        let transport = &mut *self.transport;
+        let mut channels = self.channels.iter_mut();
+        if let Some(channel) = channels.find(|channel| channel.number == number)
+            && channel.send_window >= text.len() as u64
         {
-            session.send_window -= text.len() as u64;
+            channel.send_window -= text.len() as u64;
             let mut words = vec![message::CHANNEL_EXTENDED_DATA];
-            words.put_u32(session.recipient);
+            words.put_u32(channel.recipient);
             words.put_u32(1); // SSH_EXTENDED_DATA_STDERR
             words.put_string(text.as_bytes());
-            self.transport.send(&words)?;
+            transport.send(&words)?;
         }
-        self.end(1)
+        self.end(number, 1)
+    }
+
+    /// Tells the transport what may come in the middle of a key exchange.
+    pub(super) fn note_promises(&mut self) {
+        let windows = self.channels.iter().map(|channel| channel.window.left());
+        self.transport.promised = windows.map(|left| left as usize).sum();
     }
 
     // ---- the end of a channel ----
 
     /// Exit status, EOF and CLOSE, behind all data: scp, pscp and psftp exit
     /// with 1 when one of them is missing.
-    fn end(&mut self, status: u32) -> Result<(), Fault> {
-        if let Some(session) = &self.session {
-            let recipient = session.recipient;
-            if !session.closed {
-                let mut request = vec![message::CHANNEL_REQUEST];
-                request.put_u32(recipient);
-                request.put_string(b"exit-status");
-                request.put_boolean(false);
-                request.put_u32(status);
-                self.transport.send(&request)?;
-                let mut eof = vec![message::CHANNEL_EOF];
-                eof.put_u32(recipient);
-                self.transport.send(&eof)?;
-            }
+    pub(super) fn end(&mut self, number: u32, status: u32) -> Result<(), Fault> {
+        if let Some(channel) = self.channel(number)
+            && !channel.closed
+        {
+            let recipient = channel.recipient;
+            let mut request = vec![message::CHANNEL_REQUEST];
+            request.put_u32(recipient);
+            request.put_string(b"exit-status");
+            request.put_boolean(false);
+            request.put_u32(status);
+            self.transport.send(&request)?;
+            let mut eof = vec![message::CHANNEL_EOF];
+            eof.put_u32(recipient);
+            self.transport.send(&eof)?;
         }
-        self.close()
+        self.close(number)
     }
 
-    fn close(&mut self) -> Result<(), Fault> {
-        let Some(session) = &mut self.session else {
+    /// Sends CLOSE. From here on the channel takes nobody's place.
+    fn close(&mut self, number: u32) -> Result<(), Fault> {
+        let Some(channel) = self.channel_mut(number) else {
             return Ok(());
         };
         let mut close = vec![message::CHANNEL_CLOSE];
-        close.put_u32(session.recipient);
-        if session.closed {
-            self.session = None;
+        close.put_u32(channel.recipient);
+        if channel.closed {
+            self.forget(number);
         } else {
-            session.stage = Stage::Closing;
-            session.queue = Vec::new();
-            session.read = 0;
-            session.fresh = 0..0;
-            let end = Instant::now() + CLOSING;
-            self.transport.packets.socket.deadline = Some((end, "waiting for the channel's CLOSE"));
+            channel.stage = Stage::Closing;
+            channel.queue = Vec::new();
+            channel.read = 0;
+            channel.wants_room = false;
+        }
+        if self.fresh.as_ref().is_some_and(|fresh| fresh.0 == number) {
+            self.fresh = None;
         }
         self.transport.send(&close)
     }

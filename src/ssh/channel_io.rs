@@ -1,6 +1,7 @@
-//! Data on the session channel, both ways, as the subsystem reads and writes
-//! them: windows, packets, and the packet loop behind each call that waits.
+//! Data on a session channel, both ways, as a subsystem reads and writes them:
+//! windows and packets. Nothing here waits for the client.
 
+use std::cell::RefCell;
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
@@ -10,73 +11,103 @@ use super::packet_stream::Need;
 use super::wire::{Put, message};
 
 impl Connection<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
+    /// Takes what has come. `None`: nothing has; 0: nothing will.
+    fn read(&mut self, number: u32, buffer: &mut [u8]) -> Result<Option<usize>, Fault> {
         if buffer.is_empty() {
-            return Ok(0);
+            return Ok(Some(0));
         }
         // What has been read from the socket already is all taken, so that the
         // subsystem answers many requests at once.
         let mut count = 0;
         loop {
-            let Some(session) = &mut self.session else {
-                return Ok(count);
-            };
-            let fresh = self
-                .transport
-                .packets
-                .incoming
-                .payload(session.fresh.clone());
-            let taken = session.take(&mut buffer[count..], fresh);
+            let taken = self.take(number, &mut buffer[count..]);
             count += taken;
             if taken > 0 {
-                self.used(taken)?;
-                continue;
+                self.used(number, taken)?;
+                if count < buffer.len() {
+                    continue;
+                }
             }
-            if count > 0 {
-                self.transport.packets.socket.active();
-                if count == buffer.len() {
-                    return Ok(count);
-                }
-                match self.transport.next(Need::Buffered)? {
-                    Some(payload) => self.act(payload)?,
-                    None => return Ok(count),
-                }
-            } else if session.ended {
-                return Ok(0);
-            } else {
-                self.pump()?;
+            if count == buffer.len() {
+                break;
+            }
+            if count == 0 && self.channel(number).is_none_or(|channel| channel.ended) {
+                return Ok(Some(0));
+            }
+            self.keep_fresh();
+            match self.transport.next(Need::Buffered)? {
+                Some(payload) => self.act(payload)?,
+                None => break,
             }
         }
+        if count == 0 {
+            return Ok(None);
+        }
+        self.transport.packets.socket.active();
+        Ok(Some(count))
     }
 
-    /// Takes bytes into the packet being gathered; waits for the client's
-    /// window and for the end of a key exchange. `None`: the client has closed.
-    fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
-        if bytes.is_empty() {
+    /// Moves bytes out of the queue, or out of the last packet.
+    fn take(&mut self, number: u32, buffer: &mut [u8]) -> usize {
+        let Connection {
+            transport,
+            channels,
+            fresh,
+            ..
+        } = self;
+        let mut channels = channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.number == number) else {
+            return 0;
+        };
+        let queued = &channel.queue[channel.read..];
+        if !queued.is_empty() {
+            let count = queued.len().min(buffer.len());
+            buffer[..count].copy_from_slice(&queued[..count]);
+            channel.read += count;
+            return count;
+        }
+        if channel.read > 0 {
+            // Given back rather than kept for the next burst.
+            channel.queue = Vec::new();
+            channel.read = 0;
+        }
+        let Some((_, range)) = fresh.as_mut().filter(|(of, _)| *of == number) else {
+            return 0;
+        };
+        let bytes = transport.packets.incoming.payload(range.clone());
+        let count = bytes.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&bytes[..count]);
+        range.start += count;
+        if range.start >= range.end {
+            *fresh = None;
+        }
+        count
+    }
+
+    /// Takes bytes into the packet being gathered. `Some(0)`: there is no room
+    /// now, because of the client's window, its slowness or a key exchange.
+    /// `None`: the client has closed.
+    fn write(&mut self, number: u32, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        self.transport.rekey_if_due()?;
+        if !self.transport.has_room() {
+            self.transport.packets.push()?;
+        }
+        let has_room = self.transport.has_room();
+        let mut channels = self.channels.iter_mut();
+        let Some(channel) = channels.find(|channel| channel.number == number && !channel.closed)
+        else {
+            return Ok(None);
+        };
+        channel.wants_room = channel.send_window == 0 || !has_room;
+        if channel.wants_room {
             return Ok(Some(0));
         }
-        loop {
-            self.transport.rekey_if_due()?;
-            let Some(session) = self.session.as_mut().filter(|session| !session.closed) else {
-                return Ok(None);
-            };
-            if session.send_window == 0 || self.transport.packets.outgoing.holding() {
-                self.pump()?;
-                continue;
-            }
-            let most = bytes.len().min(session.send_window as usize);
-            let count = self.transport.packets.outgoing.data(
-                session.recipient,
-                &bytes[..most],
-                session.send_packet,
-            )?;
-            session.send_window -= count as u64;
-            self.transport.packets.socket.active();
-            if self.transport.packets.outgoing.batch_is_full() {
-                self.drain()?;
-            }
-            return Ok(Some(count));
-        }
+        let most = bytes.len().min(channel.send_window as usize);
+        let outgoing = &mut self.transport.packets.outgoing;
+        let count = outgoing.data(channel.recipient, &bytes[..most], channel.send_packet)?;
+        channel.send_window -= count as u64;
+        self.transport.packets.socket.active();
+        Ok(Some(count))
     }
 
     /// Sends what can be sent now. Called during long work too, so it looks at
@@ -96,37 +127,26 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// Sends all output.
-    fn drain(&mut self) -> Result<(), Fault> {
-        self.keep_fresh();
-        while self.transport.packets.outgoing.has_unsent() {
-            if let Some(payload) = self.transport.next(Need::Drained)? {
-                self.act(payload)?;
-                self.keep_fresh();
-            }
-        }
-        Ok(())
-    }
-
-    /// Data were used: the window opens again, an eighth at a time.
-    pub(super) fn used(&mut self, count: usize) -> Result<(), Fault> {
-        let Some(session) = &mut self.session else {
+    /// Data were used: the window opens again.
+    pub(super) fn used(&mut self, number: u32, count: usize) -> Result<(), Fault> {
+        let Some(channel) = self.channel_mut(number) else {
             return Ok(());
         };
-        session.owed += count as u32;
-        if session.owed < self.transport.settings.window / 8 || session.ended {
+        if channel.ended {
             return Ok(());
         }
+        let Some(grant) = channel.window.used(count) else {
+            return Ok(());
+        };
         let mut adjust = vec![message::CHANNEL_WINDOW_ADJUST];
-        adjust.put_u32(session.recipient);
-        adjust.put_u32(session.owed);
-        session.receive_window += session.owed;
-        session.owed = 0;
+        adjust.put_u32(channel.recipient);
+        adjust.put_u32(grant);
+        self.note_promises();
         self.transport.send(&adjust)
     }
 
-    /// Runs a step for the subsystem, which sees faults as `io::Error`; the
-    /// fault itself is kept for [`Connection::run`].
+    /// Runs a step for a subsystem, which sees faults as `io::Error`; the
+    /// fault itself is kept for the one who ends the connection.
     fn run_step<T>(&mut self, step: impl FnOnce(&mut Self) -> Result<T, Fault>) -> io::Result<T> {
         if self.fault.is_some() {
             return Err(io::ErrorKind::NotConnected.into());
@@ -150,65 +170,58 @@ impl SessionChannel {
         if self.ended && self.stage != Stage::Closing {
             return Err(Fault::protocol("channel data after EOF"));
         }
-        match u32::try_from(count)
-            .ok()
-            .and_then(|count| self.receive_window.checked_sub(count))
-        {
-            Some(left) => {
-                self.receive_window = left;
-                Ok(())
-            }
-            None => Err(Fault::protocol("more channel data than the window allows")),
+        match self.window.take(count) {
+            true => Ok(()),
+            false => Err(Fault::protocol("more channel data than the window allows")),
         }
-    }
-
-    /// Moves bytes out of the queue, or out of the last packet.
-    fn take(&mut self, buffer: &mut [u8], fresh: &[u8]) -> usize {
-        let queued = &self.queue[self.read..];
-        if queued.is_empty() {
-            if self.read > 0 {
-                // Given back rather than kept for the next burst.
-                self.queue = Vec::new();
-                self.read = 0;
-            }
-            let count = fresh.len().min(buffer.len());
-            buffer[..count].copy_from_slice(&fresh[..count]);
-            self.fresh.start += count;
-            return count;
-        }
-        let count = queued.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&queued[..count]);
-        self.read += count;
-        count
     }
 }
 
-/// The channel as the subsystem sees it.
+/// A channel as its subsystem sees it.
 pub(super) struct SubsystemStream<'c, 'l, 'a> {
-    pub(super) connection: &'c mut Connection<'l, 'a>,
+    connection: &'c RefCell<Connection<'l, 'a>>,
+    number: u32,
+}
+
+impl<'c, 'l, 'a> SubsystemStream<'c, 'l, 'a> {
+    pub(super) fn new(connection: &'c RefCell<Connection<'l, 'a>>, number: u32) -> Self {
+        SubsystemStream { connection, number }
+    }
+
+    fn step<T>(
+        &self,
+        step: impl FnOnce(&mut Connection<'l, 'a>) -> Result<T, Fault>,
+    ) -> io::Result<T> {
+        self.connection.borrow_mut().run_step(step)
+    }
 }
 
 impl super::Channel for SubsystemStream<'_, '_, '_> {
-    fn client(&self) -> &[u8] {
-        self.connection.transport.client_version()
+    fn client(&self) -> Vec<u8> {
+        self.connection.borrow().transport.client_version().to_vec()
     }
 }
 
 impl Read for SubsystemStream<'_, '_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.connection
-            .run_step(|connection| connection.read(buffer))
+        self.step(|connection| connection.read(self.number, buffer))?
+            .ok_or_else(|| io::ErrorKind::WouldBlock.into())
     }
 }
 
 impl Write for SubsystemStream<'_, '_, '_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.connection
-            .run_step(|connection| connection.write(bytes))?
-            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+        if bytes.is_empty() {
+            return Ok(0);
+        }
+        match self.step(|connection| connection.write(self.number, bytes))? {
+            Some(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Some(count) => Ok(count),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.connection.run_step(Connection::flush)
+        self.step(Connection::flush)
     }
 }

@@ -128,7 +128,7 @@ fn load(path: &Path) -> Result<HostKey> {
             Error::new(
                 ErrorKind::Invalid,
                 format!(
-                    "{}: only ed25519, nistp256 and RSA of {LEAST_RSA_BITS} bits or more are of use",
+                    "{}: only ed25519, ECDSA and RSA of {LEAST_RSA_BITS} bits or more are of use",
                     doing()
                 ),
             )
@@ -216,19 +216,22 @@ impl HostKey {
             Id::EC => {
                 let ec = key.ec_key()?;
                 let group = ec.group();
-                if group.curve_name() != Some(Nid::X9_62_PRIME256V1) {
-                    return Ok(None);
-                }
+                let (key_type, curve) = match group.curve_name() {
+                    Some(Nid::X9_62_PRIME256V1) => ("ecdsa-sha2-nistp256", "nistp256"),
+                    Some(Nid::SECP384R1) => ("ecdsa-sha2-nistp384", "nistp384"),
+                    Some(Nid::SECP521R1) => ("ecdsa-sha2-nistp521", "nistp521"),
+                    _ => return Ok(None),
+                };
                 let mut context = BigNumContext::new()?;
                 let point = ec.public_key().to_bytes(
                     group,
                     PointConversionForm::UNCOMPRESSED,
                     &mut context,
                 )?;
-                blob.put_string(b"ecdsa-sha2-nistp256");
-                blob.put_string(b"nistp256");
+                blob.put_string(key_type.as_bytes());
+                blob.put_string(curve.as_bytes());
                 blob.put_string(&point);
-                "ecdsa-sha2-nistp256"
+                key_type
             }
             Id::RSA => {
                 if key.bits() < LEAST_RSA_BITS {
@@ -263,14 +266,15 @@ impl HostKey {
     ) -> Result<Vec<u8>, Fault> {
         let digest = match algorithm.1 {
             SignatureKind::Ed25519 => None,
-            SignatureKind::RsaSha512 => Some(Md::sha512()),
+            SignatureKind::RsaSha512 | SignatureKind::EcdsaNistp521 => Some(Md::sha512()),
+            SignatureKind::EcdsaNistp384 => Some(Md::sha384()),
             _ => Some(Md::sha256()),
         };
         let mut signature = Vec::new();
         let mut context = MdCtx::new()?;
         context.digest_sign_init(digest, &self.key)?;
         context.digest_sign_to_vec(data, &mut signature)?;
-        if algorithm.1 == SignatureKind::EcdsaNistp256 {
+        if self.key.id() == Id::EC {
             // RFC 5656, section 3.1.2: r and s, not DER.
             let numbers = EcdsaSig::from_der(&signature)?;
             signature.clear();

@@ -2,12 +2,12 @@
 //! made from it (RFC 4253, sections 7 and 8; RFC 5656; RFC 8731;
 //! draft-ietf-sshm-mlkem-hybrid-kex).
 
-use openssl::bn::BigNumContext;
+use openssl::bn::{BigNum, BigNumContext};
 use openssl::derive::Deriver;
 use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
-use openssl::sha::Sha256;
+use openssl::sha::{self, Sha256};
 
 use super::algorithms::{self, Algorithms, Chosen, KexKind, Protection, choose};
 use super::cipher::{Keys, key_lengths};
@@ -87,23 +87,27 @@ pub(super) fn read_init(
     reader.u32()?;
 
     let ours: Vec<String> = our_host_keys(allowed, keys).map(String::from).collect();
-    let chosen_kex =
-        choose(kex, &allowed.kex, algorithms::kex()).ok_or_else(|| none("key exchange", kex))?;
+    let chosen_kex = choose(kex, &allowed.kex, algorithms::kex())
+        .ok_or_else(|| none("key exchange", kex, &allowed.kex))?;
     let chosen_host_key = choose(host_key, &ours, algorithms::HOST_KEYS)
-        .ok_or_else(|| none("host key algorithm", host_key))?;
+        .ok_or_else(|| none("host key algorithm", host_key, &ours))?;
     let protection = |direction: usize| -> Result<Protection, Fault> {
         let cipher = choose(ciphers[direction], &allowed.ciphers, algorithms::CIPHERS)
-            .ok_or_else(|| none("cipher", ciphers[direction]))?;
+            .ok_or_else(|| none("cipher", ciphers[direction], &allowed.ciphers))?;
         let mac = if cipher.1.is_aead() {
             None
         } else {
             Some(
                 choose(macs[direction], &allowed.macs, algorithms::MACS)
-                    .ok_or_else(|| none("MAC", macs[direction]))?,
+                    .ok_or_else(|| none("MAC", macs[direction], &allowed.macs))?,
             )
         };
         if !compression[direction].split(',').any(|name| name == "none") {
-            return Err(none("compression", compression[direction]));
+            return Err(none(
+                "compression",
+                compression[direction],
+                &["none".into()],
+            ));
         }
         Ok(Protection { cipher, mac })
     };
@@ -124,25 +128,53 @@ pub(super) fn read_init(
 }
 
 /// The message an administrator needs when an old client can't connect.
-fn none(class: &str, offered: &str) -> Fault {
+fn none(class: &str, offered: &str, ours: &[String]) -> Fault {
     let offered = offered.as_bytes();
-    let offered = Escaped(&offered[..offered.len().min(200)]);
+    let offered = Escaped(&offered[..offered.len().min(1000)]);
+    let ours = ours.join(",");
     Fault::Disconnect(
         Reason::KeyExchangeFailed,
-        format!("no common {class}; the client offers {offered}").into(),
+        format!("no common {class}; the client offers {offered}, this server {ours}").into(),
     )
+}
+
+/// The hash of a key exchange: of its exchange hash and its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+impl Hash {
+    fn of(kind: KexKind) -> Self {
+        match kind {
+            KexKind::Nistp384 => Hash::Sha384,
+            KexKind::Nistp521 | KexKind::Group16 => Hash::Sha512,
+            _ => Hash::Sha256,
+        }
+    }
+
+    fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Hash::Sha256 => sha::sha256(bytes).to_vec(),
+            Hash::Sha384 => sha::sha384(bytes).to_vec(),
+            Hash::Sha512 => sha::sha512(bytes).to_vec(),
+        }
+    }
 }
 
 /// A key exchange as far as both public keys.
 pub(super) struct Shared {
+    hash: Hash,
     /// Our ephemeral public key, as it goes on the wire.
     pub(super) ours: Vec<u8>,
     /// The secret K as it is hashed: an mpint or a string.
     encoded: Vec<u8>,
 }
 
-/// Our public key of one exchange on a curve, and its secret.
-struct OnCurve {
+/// Our public key of one exchange, and its secret.
+struct Agreed {
     ours: Vec<u8>,
     /// Big-endian.
     secret: Vec<u8>,
@@ -150,23 +182,28 @@ struct OnCurve {
 
 /// Makes our ephemeral key and the secret shared with the client's.
 pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<Shared, Fault> {
-    match kind {
-        KexKind::X25519 => {
-            x25519(theirs).map(|OnCurve { ours, secret }| Shared::of_mpint(ours, &secret))
-        }
-        KexKind::Nistp256 => {
-            nistp256(theirs).map(|OnCurve { ours, secret }| Shared::of_mpint(ours, &secret))
-        }
+    let agreed = match kind {
+        KexKind::X25519 => x25519(theirs)?,
+        KexKind::Nistp256 => on_curve(Nid::X9_62_PRIME256V1, theirs)?,
+        KexKind::Nistp384 => on_curve(Nid::SECP384R1, theirs)?,
+        KexKind::Nistp521 => on_curve(Nid::SECP521R1, theirs)?,
+        KexKind::Group14 => in_group(BigNum::get_rfc3526_prime_2048()?, theirs)?,
+        KexKind::Group16 => in_group(BigNum::get_rfc3526_prime_4096()?, theirs)?,
         KexKind::MlKem768X25519 => {
             let (key, point) = theirs.split_at_checked(mlkem::KEY_LENGTH).ok_or_else(bad)?;
-            let on_curve = x25519(point)?;
+            let curve = x25519(point)?;
             let kem = mlkem::encapsulate(key).ok_or_else(bad)?;
-            Ok(Shared::of_string(
-                [&kem.ciphertext[..], &on_curve.ours].concat(),
-                &hybrid_secret(&kem.secret, &on_curve.secret),
-            ))
+            return Ok(Shared::of_string(
+                [&kem.ciphertext[..], &curve.ours].concat(),
+                &hybrid_secret(&kem.secret, &curve.secret),
+            ));
         }
-    }
+    };
+    Ok(Shared::of_mpint(
+        Hash::of(kind),
+        agreed.ours,
+        &agreed.secret,
+    ))
 }
 
 /// The secret that holds as long as one of the two does.
@@ -187,7 +224,7 @@ fn bad() -> Fault {
     )
 }
 
-fn x25519(theirs: &[u8]) -> Result<OnCurve, Fault> {
+fn x25519(theirs: &[u8]) -> Result<Agreed, Fault> {
     if theirs.len() != 32 {
         return Err(bad());
     }
@@ -198,18 +235,19 @@ fn x25519(theirs: &[u8]) -> Result<OnCurve, Fault> {
     if secret.iter().all(|byte| *byte == 0) {
         return Err(bad());
     }
-    Ok(OnCurve {
+    Ok(Agreed {
         ours: key.raw_public_key()?,
         secret,
     })
 }
 
-fn nistp256(theirs: &[u8]) -> Result<OnCurve, Fault> {
-    let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+fn on_curve(curve: Nid, theirs: &[u8]) -> Result<Agreed, Fault> {
+    let group = EcGroup::from_curve_name(curve)?;
     let mut context = BigNumContext::new()?;
     // Uncompressed points only; from_bytes refuses what is not on the
     // curve, check_key what is no proper point (RFC 5656, section 4).
-    if theirs.len() != 65 || theirs[0] != 4 {
+    let length = (group.degree() as usize).div_ceil(8);
+    if theirs.len() != 1 + 2 * length || theirs[0] != 4 {
         return Err(bad());
     }
     let point = EcPoint::from_bytes(&group, theirs, &mut context).map_err(|_| bad())?;
@@ -220,7 +258,48 @@ fn nistp256(theirs: &[u8]) -> Result<OnCurve, Fault> {
     let ours = key.public_key().to_bytes(&group, form, &mut context)?;
     let peer = PKey::from_ec_key(peer)?;
     let secret = derive(&PKey::from_ec_key(key)?, &peer).map_err(|_| bad())?;
-    Ok(OnCurve { ours, secret })
+    Ok(Agreed { ours, secret })
+}
+
+/// Diffie-Hellman with the generator 2 (RFC 4253, section 8).
+fn in_group(prime: BigNum, theirs: &[u8]) -> Result<Agreed, Fault> {
+    /// Twice the strength of the hash at least, as OpenSSH has it.
+    const EXPONENT: usize = 64;
+    let mut context = BigNumContext::new()?;
+    // An mpint: the first bit is the sign.
+    if theirs.first().is_none_or(|first| *first >= 0x80) || theirs.len() > 513 {
+        return Err(bad());
+    }
+    let peer = BigNum::from_slice(theirs)?;
+    let mut last = BigNum::new()?;
+    let one = BigNum::from_u32(1)?;
+    last.checked_sub(&prime, &one)?;
+    if peer <= one || peer >= last {
+        return Err(bad());
+    }
+    let mut bytes = [0; EXPONENT];
+    random(&mut bytes)?;
+    let mut exponent = BigNum::from_slice(&bytes)?;
+    exponent.set_const_time();
+    let mut result = BigNum::new()?;
+    let generator = BigNum::from_u32(2)?;
+    result.mod_exp(&generator, &exponent, &prime, &mut context)?;
+    let ours = mpint(&result.to_vec());
+    result.mod_exp(&peer, &exponent, &prime, &mut context)?;
+    if result <= one {
+        return Err(bad());
+    }
+    Ok(Agreed {
+        ours,
+        secret: result.to_vec(),
+    })
+}
+
+/// The bytes of an mpint, without their length.
+fn mpint(number: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(5 + number.len());
+    bytes.put_mpint(number);
+    bytes.split_off(4)
 }
 
 /// An ephemeral key of the kernel's random bytes, any 32 of which will do
@@ -268,21 +347,29 @@ pub(super) struct Transcript<'a> {
 
 impl Shared {
     /// With a secret that is a big-endian number.
-    pub(super) fn of_mpint(ours: Vec<u8>, secret: &[u8]) -> Self {
+    pub(super) fn of_mpint(hash: Hash, ours: Vec<u8>, secret: &[u8]) -> Self {
         let mut encoded = Vec::with_capacity(5 + secret.len());
         encoded.put_mpint(secret);
-        Shared { ours, encoded }
+        Shared {
+            hash,
+            ours,
+            encoded,
+        }
     }
 
     /// With a secret that is bytes.
     pub(super) fn of_string(ours: Vec<u8>, secret: &[u8]) -> Self {
         let mut encoded = Vec::with_capacity(4 + secret.len());
         encoded.put_string(secret);
-        Shared { ours, encoded }
+        Shared {
+            hash: Hash::Sha256,
+            ours,
+            encoded,
+        }
     }
 
-    /// The exchange hash H. All key exchanges we have use SHA-256.
-    pub(super) fn exchange_hash(&self, transcript: &Transcript<'_>) -> [u8; 32] {
+    /// The exchange hash H.
+    pub(super) fn exchange_hash(&self, transcript: &Transcript<'_>) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(4096);
         bytes.put_string(transcript.client_version);
         bytes.put_string(transcript.server_version);
@@ -292,14 +379,14 @@ impl Shared {
         bytes.put_string(transcript.client_public);
         bytes.put_string(&self.ours);
         bytes.put_bytes(&self.encoded);
-        openssl::sha::sha256(&bytes)
+        self.hash.digest(&bytes)
     }
 
     /// The keys of one direction (RFC 4253, section 7.2).
     pub(super) fn keys(
         &self,
-        hash: &[u8; 32],
-        session: &[u8; 32],
+        hash: &[u8],
+        session: &[u8],
         protection: Protection,
         letters: Letters,
     ) -> Keys {
@@ -312,19 +399,17 @@ impl Shared {
         }
     }
 
-    fn stretch(&self, hash: &[u8; 32], session: &[u8; 32], letter: u8, length: usize) -> Vec<u8> {
-        let mut out: Vec<u8> = Vec::with_capacity(length + 32);
+    fn stretch(&self, hash: &[u8], session: &[u8], letter: u8, length: usize) -> Vec<u8> {
+        let mut out: Vec<u8> = Vec::with_capacity(length + 64);
         while out.len() < length {
-            let mut digest = Sha256::new();
-            digest.update(&self.encoded);
-            digest.update(hash);
+            let mut bytes = [&self.encoded, hash].concat();
             if out.is_empty() {
-                digest.update(&[letter]);
-                digest.update(session);
+                bytes.put_byte(letter);
+                bytes.put_bytes(session);
             } else {
-                digest.update(&out);
+                bytes.put_bytes(&out);
             }
-            out.put_bytes(&digest.finish());
+            out.put_bytes(&self.hash.digest(&bytes));
         }
         out.truncate(length);
         out

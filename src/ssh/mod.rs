@@ -2,7 +2,7 @@
 //! 8731; OpenSSH's PROTOCOL files for what ends in `@openssh.com`).
 //!
 //! [`serve`] does a whole connection on the calling thread: versions, key
-//! exchange, login, one session channel at a time with the subsystem `sftp`.
+//! exchange, login, session channels with the subsystem `sftp`.
 //! Who may log in, and what the subsystem does, is the [`Handler`]'s business.
 //! There is no shell, no command, no forwarding, no agent and no X11.
 //!
@@ -10,7 +10,7 @@
 //! `timed_socket`, `packet_reader`, `packet_writer` and `packet_stream` (packets
 //! on a socket), `algorithms`, `mlkem` and `kex` (key exchange), `host_key`,
 //! `openssh_key` and `signature` (keys), `transport` (packets with rekeying),
-//! `userauth` (login), `channel` and `channel_io` (the session).
+//! `userauth` (login), `window`, `channel`, `channel_io` and `sessions` (channels).
 
 mod algorithms;
 mod channel;
@@ -27,12 +27,14 @@ mod openssh_key;
 mod packet_reader;
 mod packet_stream;
 mod packet_writer;
+mod sessions;
 mod signature;
 #[cfg(test)]
 mod tests;
 mod timed_socket;
 mod transport;
 mod userauth;
+mod window;
 mod wire;
 
 use std::io::{Read, Write};
@@ -45,7 +47,6 @@ pub use timed_socket::Socket;
 
 use crate::auth::PublicKey;
 use crate::error::Result;
-use channel::Connection;
 use fault::Fault;
 use packet_stream::PacketStream;
 use transport::Transport;
@@ -76,9 +77,14 @@ pub struct Settings {
     pub keepalive: Duration,
     /// How long a session may do nothing; zero is for ever. 300 s.
     pub idle_timeout: Duration,
-    /// Bytes a client may send before they are used: bandwidth times round
-    /// trip, and the memory a flooding client can take. 2 MiB.
+    /// Bytes a client may send on a channel before they are used: bandwidth
+    /// times round trip. Where a window ends that grows with its use; 16 MiB.
     pub window: u32,
+    /// What the windows of all connections of the process may hold beyond their
+    /// beginnings of 256 KiB each. 48 MiB.
+    pub window_budget: u64,
+    /// Session channels of a connection at the same time. 10.
+    pub max_channels: u32,
     /// Most channel data in a packet, both ways: 1 KiB to 256 KiB. 64 KiB.
     pub max_packet: u32,
 }
@@ -87,7 +93,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             algorithms: Arc::default(),
-            methods: vec![Method::PublicKey, Method::Password],
+            methods: Method::ALL.to_vec(),
             rekey_bytes: 32 << 30,
             rekey_time: Duration::from_secs(3600),
             login_deadline: Duration::from_secs(120),
@@ -95,7 +101,9 @@ impl Default for Settings {
             banner: String::new(),
             keepalive: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
-            window: 2 << 20,
+            window: 16 << 20,
+            window_budget: 48 << 20,
+            max_channels: 10,
             max_packet: 64 << 10,
         }
     }
@@ -108,13 +116,28 @@ pub enum Method {
     PublicKey,
     /// RFC 4252, section 8.
     Password,
+    /// RFC 4256: the password as the answer to a question.
+    KeyboardInteractive,
 }
 
 impl Method {
+    /// All, in the order in which clients are told of them by default.
+    pub const ALL: [Method; 3] = [
+        Method::PublicKey,
+        Method::Password,
+        Method::KeyboardInteractive,
+    ];
+
+    /// The method that RFC 4252 or 4256 calls so.
+    pub fn find(name: &str) -> Option<Method> {
+        Method::ALL.into_iter().find(|method| method.name() == name)
+    }
+
     fn name(self) -> &'static str {
         match self {
             Method::PublicKey => "publickey",
             Method::Password => "password",
+            Method::KeyboardInteractive => "keyboard-interactive",
         }
     }
 }
@@ -126,10 +149,36 @@ pub trait Handler {
     /// [`Proof::Password`] or [`Proof::KeyVerified`] logs anybody in.
     fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome;
 
-    /// Serves SFTP to the user who was accepted; returns the exit status that
-    /// the client is told. Called again if the client opens another session
-    /// after this one.
-    fn sftp(&mut self, channel: &mut dyn Channel) -> u32;
+    /// More keys have been offered in vain than any agent holds: this and each
+    /// further one is a failed login.
+    fn too_many_keys(&mut self, _name: &str) -> AuthOutcome {
+        AuthOutcome::Refused
+    }
+
+    /// Begins SFTP for the user who was accepted, on a channel of its own.
+    fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h>;
+}
+
+/// What runs on a session channel. The channels of a connection share a thread,
+/// so none may wait for its client.
+pub trait Subsystem {
+    /// Does what can be done now: called again when the channel has more data,
+    /// has ended, or has room for more output.
+    fn step(&mut self) -> Progress;
+
+    /// Whether anything is open, so that the session is not idle.
+    fn is_busy(&self) -> bool {
+        false
+    }
+}
+
+/// How far a [`Subsystem`] is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// It needs data or room for output.
+    Waiting,
+    /// It has ended, with the exit status that the client is told.
+    Ended(u32),
 }
 
 /// What a client shows to be let in.
@@ -162,16 +211,17 @@ pub enum AuthOutcome {
 
 /// A session channel with the subsystem on it.
 ///
-/// Reading blocks until there is data and returns 0 after the client's EOF;
-/// before it blocks it sends what was written, so nothing need be flushed
-/// between answers and questions. Writes are gathered into large packets.
-/// Flushing sends what can be sent at once and does not wait; during long work
-/// it should be done a few times a second, to notice what the client does.
-/// Both end with an error once the connection is lost or a deadline passed.
+/// Reading returns 0 after the client's EOF and `WouldBlock` when there is no
+/// data now; writing returns `WouldBlock` when there is no room. What was written
+/// is sent when all subsystems wait, so nothing need be flushed between answers
+/// and questions. Writes are gathered into large packets. Flushing sends what can
+/// be sent at once; during long work it should be done a few times a second, to
+/// notice what the client does. All end with an error once the connection is lost
+/// or a deadline passed.
 pub trait Channel: Read + Write {
     /// The client's identification (RFC 4253, section 4.2), for what one
     /// client alone needs.
-    fn client(&self) -> &[u8];
+    fn client(&self) -> Vec<u8>;
 }
 
 /// Serves one connection, from the version line to the end.
@@ -218,5 +268,5 @@ fn run(transport: &mut Transport<'_>, handler: &mut dyn Handler) -> Result<(), F
     transport.logged_in();
     // Key exchange and login are as deep as most sessions ever get.
     crate::sys::release_stack();
-    Connection::new(transport).run(handler)
+    sessions::run(transport, handler)
 }

@@ -63,11 +63,16 @@ pub(super) fn decode(text: &str) -> Result<PKey<Private>, Fault> {
             }
             Ok(key)
         }
-        "ecdsa-sha2-nistp256" => {
-            let _curve = reader.string()?;
+        "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => {
+            let curve = match key_type {
+                "ecdsa-sha2-nistp384" => Nid::SECP384R1,
+                "ecdsa-sha2-nistp521" => Nid::SECP521R1,
+                _ => Nid::X9_62_PRIME256V1,
+            };
+            let _name = reader.string()?;
             let public = reader.string()?;
             let private = reader.mpint()?;
-            let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1)?;
+            let group = EcGroup::from_curve_name(curve)?;
             let mut context = BigNumContext::new()?;
             let point = EcPoint::from_bytes(&group, public, &mut context)?;
             let key = EcKey::from_private_components(

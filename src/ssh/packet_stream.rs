@@ -18,7 +18,7 @@ use super::wire::{Put, message};
 
 /// With so much output unsent nothing more is read: a peer that asks and asks
 /// but reads no answer meets back pressure.
-const OUTPUT_LIMIT: usize = 1 << 20;
+const OUTPUT_LIMIT: usize = 64 << 10;
 /// How long the last words may take.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -27,8 +27,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Need {
     /// The next packet; output is sent before waiting for it.
     Packet,
-    /// All output sent; packets that arrive meanwhile are handed out too.
-    Drained,
+    /// The same, or room for more output.
+    PacketOrRoom,
     /// What can be had without waiting.
     Ready,
     /// A packet that has been read from the socket already.
@@ -87,45 +87,29 @@ impl<'a> PacketStream<'a> {
     }
 
     /// Reads and writes until there is what is needed. `None`: with
-    /// [`Need::Drained`], all is sent; with [`Need::Ready`] and
+    /// [`Need::PacketOrRoom`], there is room; with [`Need::Ready`] and
     /// [`Need::Buffered`], nothing is there.
     pub(super) fn turn(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
         if need == Need::Buffered {
-            return self.cut();
-        }
-        if need == Need::Drained {
-            self.outgoing.seal_open()?;
+            return match self.outgoing.unsent() < OUTPUT_LIMIT {
+                true => self.cut(),
+                false => Ok(None),
+            };
         }
         loop {
-            let unsent = self.outgoing.unsent();
-            let may_read = unsent < OUTPUT_LIMIT;
-            let mut progress = false;
-            match need {
-                Need::Packet | Need::Ready => {
-                    if may_read && let Some(payload) = self.cut()? {
-                        return Ok(Some(payload));
-                    }
-                    // Answers go out before more is read: the peer goes on
-                    // asking while we work.
-                    self.outgoing.seal_open()?;
-                    progress |= self.outgoing.send_some(&mut self.socket)?;
-                    if may_read {
-                        progress |= self.incoming.read_some(&mut self.socket)?;
-                    }
-                }
-                Need::Drained | Need::Buffered => {
-                    if unsent == 0 {
-                        return Ok(None);
-                    }
-                    progress = self.outgoing.send_some(&mut self.socket)?;
-                    if !progress && may_read {
-                        if let Some(payload) = self.cut()? {
-                            return Ok(Some(payload));
-                        }
-                        progress = self.incoming.read_some(&mut self.socket)?;
-                    }
-                }
+            let may_read = self.outgoing.unsent() < OUTPUT_LIMIT;
+            if may_read && let Some(payload) = self.cut()? {
+                return Ok(Some(payload));
             }
+            // Answers go out before more is read: the peer goes on asking
+            // while we work.
+            self.outgoing.seal_open()?;
+            let sent = self.outgoing.send_some(&mut self.socket)?;
+            if need == Need::PacketOrRoom && sent && !self.outgoing.batch_is_full() {
+                return Ok(None);
+            }
+            let read = may_read && self.incoming.read_some(&mut self.socket)?;
+            let progress = sent || read;
             if !progress && need == Need::Ready {
                 return Ok(None);
             }

@@ -8,6 +8,9 @@ use super::wire::{Put, message};
 
 /// Output is sent when so much has been gathered.
 const BATCH: usize = 128 << 10;
+/// What has been sent leaves the buffer when it is so much and at least half
+/// of what the buffer holds: each byte is moved once at the most.
+const COMPACT: usize = 32 << 10;
 /// Messages held back during a key exchange; a peer that causes more of them
 /// is flooding.
 const HELD_LIMIT: usize = 64 << 10;
@@ -19,8 +22,9 @@ const DATA_FRONT: usize = 9;
 pub(super) struct PacketWriter {
     bytes: Vec<u8>,
     sent: usize,
-    /// Where in `bytes` a CHANNEL_DATA packet is being gathered.
-    open: Option<usize>,
+    /// Where in `bytes` a CHANNEL_DATA packet is being gathered, and for which
+    /// channel.
+    open: Option<(usize, u32)>,
     protector: Protector,
     sequence: u32,
     pub(super) used: Used,
@@ -124,15 +128,18 @@ impl PacketWriter {
         bytes: &[u8],
         most: usize,
     ) -> Result<usize, Fault> {
+        if self.open.is_some_and(|(_, of)| of != recipient) {
+            self.seal_open()?;
+        }
         let at = match self.open {
-            Some(at) => at,
+            Some((at, _)) => at,
             None => {
                 let at = self.bytes.len();
                 self.bytes.put_bytes(&[0; FRONT]);
                 self.bytes.put_byte(message::CHANNEL_DATA);
                 self.bytes.put_u32(recipient);
                 self.bytes.put_u32(0);
-                self.open = Some(at);
+                self.open = Some((at, recipient));
                 at
             }
         };
@@ -147,7 +154,7 @@ impl PacketWriter {
 
     /// Ends the gathering of channel data.
     pub(super) fn seal_open(&mut self) -> Result<(), Fault> {
-        let Some(at) = self.open.take() else {
+        let Some((at, _)) = self.open.take() else {
             return Ok(());
         };
         let count = self.bytes.len() - at - FRONT - DATA_FRONT;
@@ -201,16 +208,61 @@ impl PacketWriter {
 
     /// Writes once, if there is something. False: nothing could be sent.
     pub(super) fn send_some(&mut self, socket: &mut TimedSocket<'_>) -> Result<bool, Fault> {
-        let end = self.open.unwrap_or(self.bytes.len());
+        let end = self.open.map_or(self.bytes.len(), |(at, _)| at);
         if self.sent >= end {
             return Ok(false);
         }
         let count = socket.write(&self.bytes[self.sent..end])?;
         self.sent += count;
+        self.compact();
+        Ok(count > 0)
+    }
+
+    /// SECURITY: a buffer that is never quite empty must not grow for ever: a
+    /// peer that asks without end and reads slowly would take all memory.
+    fn compact(&mut self) {
         if !self.has_unsent() {
             self.bytes.clear();
             self.sent = 0;
+        } else if self.sent >= COMPACT && self.sent * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.sent);
+            if let Some((at, _)) = &mut self.open {
+                *at -= self.sent;
+            }
+            self.sent = 0;
         }
-        Ok(count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    /// A peer that reads, but never all: 20 MiB go through a buffer that stays
+    /// small although it is never empty.
+    #[test]
+    fn what_has_been_sent_leaves_a_buffer_that_is_never_empty() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = TimedSocket::new(&mut ours).unwrap();
+        let mut writer = PacketWriter::new();
+        let mut taken = vec![0; 1000];
+        let (mut largest, mut never_empty) = (0, 0);
+        writer.packet(&[0; 64 << 10]).unwrap();
+        for _ in 0..20_000 {
+            writer.packet(&[7; 900]).unwrap();
+            while writer.unsent() > 64 << 10 && writer.send_some(&mut socket).unwrap() {}
+            if writer.unsent() > 64 << 10 {
+                theirs.read_exact(&mut taken).unwrap();
+            }
+            never_empty = match writer.has_unsent() {
+                true => never_empty + 1,
+                false => 0,
+            };
+            largest = largest.max(writer.bytes.len());
+        }
+        assert!(never_empty > 10_000, "{never_empty}");
+        assert!(largest < 1 << 20, "{largest}");
     }
 }

@@ -2,12 +2,14 @@
 //! the right reason, in bounded memory and without a panic.
 
 mod channels;
+mod floods;
 mod handshake;
 mod host_keys;
 #[cfg(ossl350)]
 mod hybrid;
 mod login;
 mod peer;
+mod sessions;
 mod vectors;
 
 use super::Settings;

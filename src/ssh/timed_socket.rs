@@ -46,8 +46,11 @@ pub(super) struct TimedSocket<'a> {
     /// Silence after which the peer is asked for a sign of life; zero is never.
     pub(super) keepalive: Duration,
     last_heard: Instant,
+    last_asked: Instant,
     looked: Instant,
     unanswered: u32,
+    /// The last write found the socket full.
+    blocked: bool,
 }
 
 impl<'a> TimedSocket<'a> {
@@ -61,8 +64,10 @@ impl<'a> TimedSocket<'a> {
             last_active: now,
             keepalive: Duration::ZERO,
             last_heard: now,
+            last_asked: now,
             looked: now,
             unanswered: 0,
+            blocked: false,
         })
     }
 
@@ -107,44 +112,63 @@ impl<'a> TimedSocket<'a> {
         loop {
             match self.socket.write(bytes) {
                 Ok(0) => return Err(closed()),
-                Ok(count) => return Ok(count),
+                Ok(count) => {
+                    // A full socket that takes more has a peer that reads:
+                    // however slow it is, it lives.
+                    if std::mem::take(&mut self.blocked) {
+                        self.last_heard = Instant::now();
+                        self.unanswered = 0;
+                    }
+                    return Ok(count);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.blocked = true;
+                    return Ok(0);
+                }
                 Err(error) => return Err(lost(error)),
             }
         }
     }
 
     /// Waits until the socket is ready or a timer wants something.
+    ///
+    /// Timers are judged by what the last look at the socket found, not by the
+    /// clock alone: a process that was stopped in between must first read what
+    /// has come meanwhile. [`Wake::Ready`] asks for that look.
     pub(super) fn wait(&mut self, interest: PollFlags, buffers: Buffers) -> Result<Wake, Fault> {
+        // A socket that is not read because too much output waits can't be
+        // looked at: there the clock decides.
+        let reads = interest.contains(PollFlags::IN);
         loop {
             let now = Instant::now();
+            let judged = if reads { self.looked } else { now };
             let mut until: Option<Instant> = None;
-            let mut earlier = |instant: Instant| {
-                until = Some(until.map_or(instant, |until| until.min(instant)));
-            };
             if let Some((deadline, phase)) = self.deadline {
-                if now >= deadline {
+                if judged >= deadline {
                     return Err(Fault::Timeout(phase));
                 }
-                earlier(deadline);
+                earlier(&mut until, deadline);
             }
             if !self.idle.is_zero() {
                 let end = self.last_active + self.idle;
-                if now >= end {
+                if judged >= end {
                     return Err(Fault::Timeout("the session was idle"));
                 }
-                earlier(end);
+                earlier(&mut until, end);
             }
             if !self.keepalive.is_zero() {
-                let due = self.last_heard + self.keepalive * (self.unanswered + 1);
-                if now >= due {
+                let due = self.last_heard.max(self.last_asked) + self.keepalive;
+                if judged >= due {
                     return self.ask();
                 }
-                earlier(due);
+                earlier(&mut until, due);
+            }
+            if until.is_some_and(|until| now >= until) {
+                return Ok(Wake::Ready);
             }
             if buffers == Buffers::InUse {
-                earlier(now + REST);
+                earlier(&mut until, now + REST);
             }
             let timeout = until.map(|until| {
                 let left = until.saturating_duration_since(now);
@@ -171,6 +195,7 @@ impl<'a> TimedSocket<'a> {
             ));
         }
         self.unanswered += 1;
+        self.last_asked = Instant::now();
         Ok(Wake::Keepalive)
     }
 
@@ -200,6 +225,10 @@ impl<'a> TimedSocket<'a> {
             }
         }
     }
+}
+
+fn earlier(until: &mut Option<Instant>, instant: Instant) {
+    *until = Some(until.map_or(instant, |until| until.min(instant)));
 }
 
 fn closed() -> Fault {

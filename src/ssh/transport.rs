@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Settings;
 use super::algorithms;
@@ -35,13 +35,16 @@ pub(super) struct Transport<'a> {
     keys: &'a HostKeys,
     client_version: Vec<u8>,
     /// The first exchange hash.
-    session_id: Option<[u8; 32]>,
+    session_id: Option<Vec<u8>>,
     strict: bool,
     /// Our KEXINIT that the client has not answered yet.
     our_init: Option<Vec<u8>>,
     keyed_at: Instant,
     /// Messages that came in the middle of a key exchange.
     early: VecDeque<Vec<u8>>,
+    answers_are_activity: bool,
+    /// What all windows let the client send.
+    pub(super) promised: usize,
     /// After login: rekeying, global requests and channels are allowed.
     pub(super) logged_in: bool,
 }
@@ -62,6 +65,8 @@ impl<'a> Transport<'a> {
             our_init: None,
             keyed_at: Instant::now(),
             early: VecDeque::new(),
+            answers_are_activity: false,
+            promised: 0,
             logged_in: false,
         }
     }
@@ -69,7 +74,7 @@ impl<'a> Transport<'a> {
     /// As if a first key exchange had been done that chose no protection.
     #[cfg(any(test, fuzzing))]
     pub(super) fn skip_key_exchange(&mut self) {
-        self.session_id = Some([0; 32]);
+        self.session_id = Some(vec![0; 32]);
         self.strict = true;
     }
 
@@ -138,7 +143,16 @@ impl<'a> Transport<'a> {
             match bytes.first().copied().unwrap_or_default() {
                 message::IGNORE | message::DEBUG | message::UNIMPLEMENTED | message::EXT_INFO => {}
                 // Answers to our keepalive requests.
-                message::REQUEST_SUCCESS | message::REQUEST_FAILURE if self.logged_in => {}
+                message::REQUEST_SUCCESS | message::REQUEST_FAILURE if self.logged_in => {
+                    if self.answers_are_activity {
+                        self.packets.socket.active();
+                    }
+                }
+                // SECURITY: a key exchange is work; as sshd, we do only one for
+                // somebody who has not logged in.
+                message::KEXINIT if !self.logged_in => {
+                    return Err(Fault::protocol("a second key exchange before the login"));
+                }
                 message::KEXINIT => {
                     let init = bytes.to_vec();
                     self.exchange(&init, true)?;
@@ -148,6 +162,7 @@ impl<'a> Transport<'a> {
                 }
                 message::GLOBAL_REQUEST if self.logged_in => self.global_request(payload)?,
                 message::SERVICE_REQUEST | message::USERAUTH_REQUEST => return Ok(Some(payload)),
+                message::USERAUTH_INFO_RESPONSE if !self.logged_in => return Ok(Some(payload)),
                 message::CHANNEL_OPEN..=message::CHANNEL_FAILURE if self.logged_in => {
                     return Ok(Some(payload));
                 }
@@ -155,6 +170,28 @@ impl<'a> Transport<'a> {
                 _ => self.disconnect_or(payload, "a message came out of order")?,
             }
         }
+    }
+
+    /// Whether channel data may be written: no key exchange is open, and not
+    /// too much waits to be sent.
+    pub(super) fn has_room(&self) -> bool {
+        let outgoing = &self.packets.outgoing;
+        !outgoing.holding() && !outgoing.batch_is_full()
+    }
+
+    /// What counts as activity: while a subsystem runs, answered keepalive
+    /// requests do; while it is `busy`, with files open, the session is never
+    /// idle.
+    pub(super) fn set_activity(&mut self, running: bool, busy: bool) {
+        self.answers_are_activity = running;
+        let socket = &mut self.packets.socket;
+        if busy {
+            socket.active();
+        }
+        socket.idle = match busy {
+            true => Duration::ZERO,
+            false => self.settings.idle_timeout,
+        };
     }
 
     /// Sends a message of the layers above.
@@ -312,7 +349,7 @@ impl<'a> Transport<'a> {
         self.packets.outgoing.packet(&reply)?;
         self.packets.outgoing.packet(&[message::NEWKEYS])?;
 
-        let session = *self.session_id.get_or_insert(hash);
+        let session = self.session_id.get_or_insert_with(|| hash.clone()).clone();
         let sequence = if self.strict {
             Sequence::FromZero
         } else {
@@ -342,7 +379,7 @@ impl<'a> Transport<'a> {
     /// more data than its window.
     fn keep_early(&mut self, payload: Range<usize>) -> Result<(), Fault> {
         let kept: usize = self.early.iter().map(Vec::len).sum();
-        let limit = self.settings.window as usize + EARLY_LIMIT;
+        let limit = self.promised + EARLY_LIMIT;
         if kept + payload.len() > limit || self.early.len() >= EARLY_LIMIT {
             return Err(Fault::protocol("too much said during a key exchange"));
         }

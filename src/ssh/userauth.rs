@@ -1,7 +1,9 @@
-//! User authentication (RFC 4252): `none`, `password` and `publickey`, with a
-//! limit of tries; the transport's deadline bounds the time.
+//! User authentication (RFC 4252): `none`, `password`, `publickey` and
+//! `keyboard-interactive` (RFC 4256) with a password behind it. The number of
+//! tries is limited; the transport's deadline bounds the time.
 
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use super::fault::{Fault, Reason};
 use super::packet_stream::Need;
@@ -15,33 +17,55 @@ use crate::text::Escaped;
 /// Requests of any outcome, `none` and questions about keys included: beyond
 /// any agent with many keys, short of a guessing machine.
 const MOST_REQUESTS: u32 = 64;
+/// Requests for the service: paramiko sends one before each of its tries.
+const MOST_SERVICE_REQUESTS: u32 = 2 * MOST_REQUESTS;
+/// Keys that may be offered in vain before each further one counts as a failed
+/// login: an agent with twenty keys still logs in.
+const FREE_KEYS: u32 = 20;
+/// The least time that the refusal of a key takes (as in OpenSSH's server).
+const LEAST_REFUSAL: Duration = Duration::from_millis(5);
 
 /// Lets somebody in, or ends with a fault.
 pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) -> Result<(), Fault> {
-    service(transport)?;
+    let payload = next(transport)?;
+    if first_byte(transport, payload.clone()) != message::SERVICE_REQUEST {
+        return Err(Fault::protocol("a login must begin with a service request"));
+    }
+    service(transport, payload)?;
     let mut tries = Tries::default();
     loop {
         let payload = next(transport)?;
-        let outcome = {
-            let request = Request::read(transport.packets.incoming.payload(payload.clone()))?;
-            tries.name_stays(request.name)?;
-            judge(transport, &request, handler)
+        let outcome = match first_byte(transport, payload.clone()) {
+            message::SERVICE_REQUEST => {
+                tries.services += 1;
+                if tries.services >= MOST_SERVICE_REQUESTS {
+                    return Err(too_many());
+                }
+                service(transport, payload)?;
+                continue;
+            }
+            message::USERAUTH_INFO_RESPONSE => {
+                let bytes = transport.packets.incoming.payload(payload.clone());
+                info_response(bytes, &mut tries, handler)
+            }
+            _ => {
+                // RFC 4256, section 3.1: another request gives the question up.
+                tries.asked = false;
+                let bytes = transport.packets.incoming.payload(payload.clone());
+                let request = Request::read(bytes)?;
+                tries.name_stays(request.name)?;
+                judge(transport, &request, &mut tries, handler)
+            }
         };
         transport.packets.incoming.wipe(payload);
-        if !std::mem::replace(&mut tries.banner_sent, true) && !transport.settings.banner.is_empty()
-        {
-            let mut banner = vec![message::USERAUTH_BANNER];
-            banner.put_string(transport.settings.banner.as_bytes());
-            banner.put_string(b"");
-            transport.send(&banner)?;
-        }
+        send_banner(transport, &mut tries)?;
         tries.requests += 1;
         match outcome? {
             Outcome::Accepted => {
                 transport.send(&[message::USERAUTH_SUCCESS])?;
                 return Ok(());
             }
-            Outcome::KeyWouldDo(question) => transport.send(&question)?,
+            Outcome::Question(question) => transport.send(&question)?,
             Outcome::Refused(counts) => {
                 tries.failed += u32::from(counts == Counts::AsTry);
                 if tries.failed >= transport.settings.max_tries {
@@ -49,7 +73,7 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
                 }
                 failure(transport)?;
             }
-            Outcome::Ended(text) => {
+            Outcome::Disconnect(text) => {
                 return Err(Fault::Disconnect(Reason::TooManyConnections, text.into()));
             }
         }
@@ -57,6 +81,17 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
             return Err(too_many());
         }
     }
+}
+
+/// The banner comes once, before the answer to the first request.
+fn send_banner(transport: &mut Transport<'_>, tries: &mut Tries) -> Result<(), Fault> {
+    if std::mem::replace(&mut tries.banner_sent, true) || transport.settings.banner.is_empty() {
+        return Ok(());
+    }
+    let mut banner = vec![message::USERAUTH_BANNER];
+    banner.put_string(transport.settings.banner.as_bytes());
+    banner.put_string(b"");
+    transport.send(&banner)
 }
 
 fn too_many() -> Fault {
@@ -71,6 +106,11 @@ struct Tries {
     name: Option<String>,
     failed: u32,
     requests: u32,
+    services: u32,
+    /// Keys that were refused.
+    keys: u32,
+    /// The question of keyboard-interactive waits for its answer.
+    asked: bool,
     banner_sent: bool,
 }
 
@@ -89,13 +129,11 @@ impl Tries {
     }
 }
 
-/// The service request that must come first (RFC 4253, section 10).
-fn service(transport: &mut Transport<'_>) -> Result<(), Fault> {
-    let payload = next(transport)?;
+/// Answers a service request (RFC 4253, section 10): the one that comes first,
+/// and those that some clients repeat before each try.
+fn service(transport: &mut Transport<'_>, payload: Range<usize>) -> Result<(), Fault> {
     let mut reader = Reader::new(transport.packets.incoming.payload(payload));
-    if reader.byte()? != message::SERVICE_REQUEST {
-        return Err(Fault::protocol("a login must begin with a service request"));
-    }
+    reader.byte()?;
     if reader.string()? != b"ssh-userauth" {
         return Err(Fault::Disconnect(
             Reason::ServiceNotAvailable,
@@ -105,6 +143,11 @@ fn service(transport: &mut Transport<'_>) -> Result<(), Fault> {
     let mut accept = vec![message::SERVICE_ACCEPT];
     accept.put_string(b"ssh-userauth");
     transport.send(&accept)
+}
+
+fn first_byte(transport: &Transport<'_>, payload: Range<usize>) -> u8 {
+    let bytes = transport.packets.incoming.payload(payload);
+    bytes.first().copied().unwrap_or_default()
 }
 
 fn next(transport: &mut Transport<'_>) -> Result<Range<usize>, Fault> {
@@ -161,10 +204,10 @@ impl<'a> Request<'a> {
 
 enum Outcome {
     Accepted,
-    /// SSH_MSG_USERAUTH_PK_OK.
-    KeyWouldDo(Vec<u8>),
+    /// SSH_MSG_USERAUTH_PK_OK or SSH_MSG_USERAUTH_INFO_REQUEST.
+    Question(Vec<u8>),
     Refused(Counts),
-    Ended(&'static str),
+    Disconnect(&'static str),
 }
 
 /// Whether a refusal uses up a try. `none` does not: each client asks with it
@@ -180,7 +223,7 @@ impl From<AuthOutcome> for Outcome {
         match outcome {
             AuthOutcome::Accepted => Outcome::Accepted,
             AuthOutcome::Refused => Outcome::Refused(Counts::AsTry),
-            AuthOutcome::Disconnect(text) => Outcome::Ended(text),
+            AuthOutcome::Disconnect(text) => Outcome::Disconnect(text),
         }
     }
 }
@@ -188,6 +231,7 @@ impl From<AuthOutcome> for Outcome {
 fn judge(
     transport: &Transport<'_>,
     request: &Request<'_>,
+    tries: &mut Tries,
     handler: &mut dyn Handler,
 ) -> Result<Outcome, Fault> {
     let method = transport
@@ -211,16 +255,53 @@ fn judge(
                 .authenticate(request.name, Proof::Password(password))
                 .into())
         }
-        (_, Some(Method::PublicKey)) => public_key(transport, request, handler),
+        (_, Some(Method::KeyboardInteractive)) => {
+            tries.asked = true;
+            Ok(Outcome::Question(password_prompt()))
+        }
+        (_, Some(Method::PublicKey)) => public_key(transport, request, tries, handler),
         _ => Ok(Outcome::Refused(Counts::AsTry)),
     }
+}
+
+/// SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, section 3.2) with one prompt.
+fn password_prompt() -> Vec<u8> {
+    let mut question = vec![message::USERAUTH_INFO_REQUEST];
+    // Name, instruction, language.
+    for _ in 0..3 {
+        question.put_string(b"");
+    }
+    question.put_u32(1);
+    question.put_string(b"Password: ");
+    question.put_boolean(false);
+    question
+}
+
+/// The answer to [`password_prompt`].
+fn info_response(
+    bytes: &[u8],
+    tries: &mut Tries,
+    handler: &mut dyn Handler,
+) -> Result<Outcome, Fault> {
+    let (true, Some(name)) = (std::mem::take(&mut tries.asked), &tries.name) else {
+        return Err(Fault::protocol("an answer without a question"));
+    };
+    let mut reader = Reader::new(bytes);
+    reader.byte()?;
+    if reader.u32()? != 1 {
+        return Ok(Outcome::Refused(Counts::AsTry));
+    }
+    let password = reader.string()?;
+    Ok(handler.authenticate(name, Proof::Password(password)).into())
 }
 
 fn public_key(
     transport: &Transport<'_>,
     request: &Request<'_>,
+    tries: &mut Tries,
     handler: &mut dyn Handler,
 ) -> Result<Outcome, Fault> {
+    let began = Instant::now();
     let mut rest = request.rest;
     let signed = rest.boolean()?;
     let algorithm = rest.text()?;
@@ -230,23 +311,24 @@ fn public_key(
             "SSH key algorithm {} refused",
             Escaped(algorithm.as_bytes())
         );
-        return Ok(Outcome::Refused(Counts::AsTry));
+        return Ok(refuse_key(request.name, tries, handler, began));
     };
     if Reader::new(blob).string()? != kind.key_type().as_bytes() {
-        return Ok(Outcome::Refused(Counts::AsTry));
+        return Ok(refuse_key(request.name, tries, handler, began));
     }
     let key = PublicKey::new(kind.key_type(), blob);
-    // The handler is asked before a signature is checked: verifying is work that
-    // a stranger with any large key could make us do.
+    // The handler is asked before a signature is checked: verifying is work
+    // that anybody with any large key could make us do.
     match handler.authenticate(request.name, Proof::KeyOffered(&key)) {
         AuthOutcome::Accepted => {}
+        AuthOutcome::Refused => return Ok(refuse_key(request.name, tries, handler, began)),
         outcome => return Ok(outcome.into()),
     }
     if !signed {
         let mut question = vec![message::USERAUTH_PK_OK];
         question.put_string(algorithm.as_bytes());
         question.put_string(blob);
-        return Ok(Outcome::KeyWouldDo(question));
+        return Ok(Outcome::Question(question));
     }
     // RFC 4252, section 7: session identifier, then the request up to here.
     let length = request.whole.len() - rest.rest().len();
@@ -264,4 +346,22 @@ fn public_key(
     Ok(handler
         .authenticate(request.name, Proof::KeyVerified(&key))
         .into())
+}
+
+/// Refuses a key: for nothing at first, because agents offer all they have,
+/// and later as a failed login.
+///
+/// SECURITY: the time of the answer does not tell whether the name exists and
+/// has keys that had to be read.
+fn refuse_key(name: &str, tries: &mut Tries, handler: &mut dyn Handler, began: Instant) -> Outcome {
+    tries.keys += 1;
+    if tries.keys > FREE_KEYS {
+        return handler.too_many_keys(name).into();
+    }
+    let mut least = LEAST_REFUSAL;
+    while least < began.elapsed() {
+        least *= 2;
+    }
+    std::thread::sleep(least.saturating_sub(began.elapsed()));
+    Outcome::Refused(Counts::AsQuestion)
 }

@@ -9,7 +9,7 @@ use super::{Options, serve};
 use crate::auth::{Authenticator, Credentials, Secret, User};
 use crate::config::Config;
 use crate::error::Result;
-use crate::session::{Encrypted, Services, Session};
+use crate::session::{Encrypted, Files, Services, Session};
 use crate::storage::{FileSystem, MemoryFs, VirtualPath};
 
 /// Serves what `data` says. The first byte chooses: an even one makes the
@@ -29,22 +29,27 @@ pub fn session(data: &[u8]) {
 }
 
 fn serve_recorded(channel: &mut Recorded) -> Result<()> {
+    let config = Config {
+        atomic_uploads: channel.input.len() & 1 == 0,
+        ..Config::default()
+    };
+    with_files(config, |files| serve(channel, files, &Options::default()))
+}
+
+/// Runs something on the files of a user who has just logged in.
+pub(super) fn with_files<T>(config: Config, run: impl FnOnce(&Files) -> Result<T>) -> Result<T> {
     let files = MemoryFs::new().with_capacity_limit(1 << 20);
     for (name, target) in [(&b"link"[..], &b"d/../f"[..]), (b"loop", b"loop")] {
         files.symlink(target, &VirtualPath::root().join(name)?)?;
     }
     files.make_dir(&VirtualPath::root().join(b"d")?, 0o755)?;
-    let config = Config {
-        atomic_uploads: channel.input.len() & 1 == 0,
-        ..Config::default()
-    };
     let user = User::new("ann", Arc::new(files));
     let services = Arc::new(Services::new(config, Arc::new(LetIn(user)), Vec::new()));
     let peer = std::net::SocketAddr::from(([192, 0, 2, 7], 5));
     let ticket = services.limits.admit(peer.ip(), &services.config())?;
     let mut session = Session::new(&services, ticket, peer, peer, "sftp");
     session.login("ann", Secret::Password(b""), Encrypted::Yes)?;
-    serve(channel, session.files()?, &Options::default())
+    run(session.files()?)
 }
 
 struct LetIn(User);

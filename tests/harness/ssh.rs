@@ -12,11 +12,13 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::channel::Connection;
 use super::fault::Fault;
 use super::packet_stream::PacketStream;
 use super::transport::Transport;
-use super::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, serve, userauth};
+use super::{
+    AuthOutcome, Channel, Handler, HostKeys, Progress, Proof, Settings, Subsystem, serve, sessions,
+    userauth,
+};
 
 /// What fits into a socket's buffer with all that is answered to it, so that
 /// one thread can be both sides.
@@ -74,7 +76,7 @@ fn from_keys_on(server: &mut UnixStream, begin: Begin) -> Result<(), Fault> {
         userauth::login(&mut transport, &mut LetIn)?;
     }
     transport.logged_in();
-    Connection::new(&mut transport).run(&mut LetIn)
+    sessions::run(&mut transport, &LetIn)
 }
 
 /// A server's socket that has everything already, and whose client listens to
@@ -121,18 +123,49 @@ impl Handler for LetIn {
         }
     }
 
-    fn sftp(&mut self, channel: &mut dyn Channel) -> u32 {
+    fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h> {
+        Box::new(Echo::new(channel, 0))
+    }
+}
+
+/// Gives data back, and ends with a status.
+pub struct Echo<'h> {
+    channel: Box<dyn Channel + 'h>,
+    waiting: Vec<u8>,
+    status: u32,
+}
+
+impl<'h> Echo<'h> {
+    /// An echo on a channel.
+    pub fn new(channel: Box<dyn Channel + 'h>, status: u32) -> Self {
+        Echo {
+            channel,
+            waiting: Vec::new(),
+            status,
+        }
+    }
+
+    fn give_back(&mut self) -> std::io::Result<()> {
         let mut buffer = [0; 3000];
         loop {
-            match channel.read(&mut buffer) {
-                Ok(0) => return 0,
-                Ok(count) => {
-                    if channel.write_all(&buffer[..count]).is_err() || channel.flush().is_err() {
-                        return 1;
-                    }
-                }
-                Err(_) => return 1,
+            while !self.waiting.is_empty() {
+                let count = self.channel.write(&self.waiting)?;
+                self.waiting.drain(..count);
             }
+            match self.channel.read(&mut buffer)? {
+                0 => return self.channel.flush(),
+                count => self.waiting.extend_from_slice(&buffer[..count]),
+            }
+        }
+    }
+}
+
+impl Subsystem for Echo<'_> {
+    fn step(&mut self) -> Progress {
+        match self.give_back() {
+            Ok(()) => Progress::Ended(self.status),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Progress::Waiting,
+            Err(_) => Progress::Ended(1),
         }
     }
 }

@@ -37,7 +37,7 @@ fn limits_are_told() {
     let mut reply = client.extended("limits@openssh.com", Body::new());
     assert_eq!(reply.kind, EXTENDED_REPLY);
     let numbers = [reply.u64(), reply.u64(), reply.u64(), reply.u64()];
-    assert_eq!(numbers, [262_144, 261_120, 261_120, 128]);
+    assert_eq!(numbers, [262_144, 261_120, 261_120, 512]);
     // And kept: the largest WRITE and READ in one packet each.
     let data: Vec<u8> = (0..261_120u32).map(|at| (at % 251) as u8).collect();
     let handle = client.open("a", NEW | FOR_READING);

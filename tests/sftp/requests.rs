@@ -8,7 +8,7 @@ use super::client::*;
 use super::temp::TempDir;
 
 /// Runs a case on both file systems.
-fn on_both(name: &str, case: fn(&mut Client)) {
+pub fn on_both(name: &str, case: fn(&mut Client)) {
     let mut client = Client::start(MemoryFs::new(), Setup::default());
     case(&mut client);
     assert_eq!(client.end(), Ok(()));
@@ -76,6 +76,65 @@ fn flags_of_open_mean_what_they_say() {
         assert_eq!(client.close(&handle), OK);
         assert_eq!(client.get("a"), b"new");
         assert_eq!(client.try_open("/", FOR_READING).status(), FAILURE);
+
+        // As open(2): a file that is opened for reading can be made by it.
+        let exclusive = FOR_READING | CREAT | EXCL;
+        assert_eq!(client.try_open("a", exclusive).status(), FAILURE);
+        for (name, flags) in [
+            ("b", FOR_READING | CREAT),
+            ("b", FOR_READING | CREAT),
+            ("c", exclusive),
+        ] {
+            let handle = client.open(name, flags);
+            assert_eq!(client.read(&handle, 0, 1).status(), EOF);
+            assert_eq!(client.write(&handle, 0, b"x"), PERMISSION_DENIED);
+            assert_eq!(client.close(&handle), OK);
+        }
+        let handle = client.open("a", FOR_READING | CREAT);
+        assert_eq!(client.data(&handle, 0, 9), b"new");
+        assert_eq!(client.close(&handle), OK);
+    });
+}
+
+/// As in Unix: a slash at the end follows a link, and wants a directory.
+#[test]
+fn a_slash_at_the_end_wants_a_directory() {
+    on_both("slash", |client| {
+        client.put("file", b"1");
+        assert_eq!(client.status(MKDIR, Body::new().string("d/").none()), OK);
+        let link = Body::new().string("d").string("dl");
+        assert_eq!(client.status(SYMLINK, link), OK);
+        let link = Body::new().string("file").string("fl");
+        assert_eq!(client.status(SYMLINK, link), OK);
+        let kind = |client: &mut Client, path: &str| {
+            let mut reply = client.call(LSTAT, Body::new().string(path));
+            reply.attributes().mode & 0o170_000
+        };
+        assert_eq!(kind(client, "dl"), 0o120_000);
+        for path in ["d/", "dl/", "dl/."] {
+            assert_eq!(kind(client, path), 0o040_000, "{path}");
+        }
+        for path in ["file/", "fl/", "file/."] {
+            for request in [STAT, LSTAT, REMOVE, RMDIR] {
+                let status = client.status(request, Body::new().string(path));
+                assert_eq!(status, NO_SUCH_FILE, "{request} {path}");
+            }
+            let status = client.try_open(path, FOR_READING).status();
+            assert_eq!(status, NO_SUCH_FILE, "{path}");
+        }
+        // The link stays, and what it points to.
+        for request in [REMOVE, RMDIR] {
+            let status = client.status(request, Body::new().string("dl/"));
+            assert_eq!(status, NO_SUCH_FILE);
+        }
+        let rename = Body::new().string("dl/").string("other");
+        assert_eq!(client.status(RENAME, rename), NO_SUCH_FILE);
+        assert_eq!(client.try_open("new/", NEW).status(), NO_SUCH_FILE);
+        assert_eq!(kind(client, "dl"), 0o120_000);
+        let rename = Body::new().string("d/").string("e/");
+        assert_eq!(client.status(RENAME, rename), OK);
+        assert_eq!(client.status(RMDIR, Body::new().string("e/")), OK);
+        assert_eq!(client.status(REMOVE, Body::new().string("dl")), OK);
     });
 }
 
@@ -121,6 +180,12 @@ fn attributes_are_set() {
         assert_eq!(client.close(&handle), OK);
         let stat = client.stat("a");
         assert_eq!((stat.size, stat.mode), (2, 0o100_755));
+        assert_eq!(client.status(MKDIR, Body::new().string("d").none()), OK);
+        for (wished, want) in [(0o6775, 0o2775), (0o750, 0o750), (0o3777, 0o3777)] {
+            let set = Body::new().string("d").u32(4).u32(wished);
+            assert_eq!(client.status(SETSTAT, set), OK);
+            assert_eq!(client.stat("d").mode, 0o040_000 | want, "{wished:o}");
+        }
         let set = Body::new().string("a").u32(4).u32(0o6711);
         assert_eq!(client.status(SETSTAT, set), OK);
         assert_eq!(client.stat("a").mode, 0o100_711);

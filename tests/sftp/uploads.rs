@@ -106,6 +106,22 @@ fn a_full_disk_is_told_on_the_write_and_on_the_close() {
     assert_eq!(client.status(STAT, Body::new().string("a")), NO_SUCH_FILE);
 }
 
+/// OpenSSH and ProFTPD give so many, and sshfs needs them.
+#[test]
+fn four_hundred_files_are_open_at_once() {
+    super::requests::on_both("many", |client| {
+        client.put("a", b"content");
+        let handles: Vec<_> = (0..400).map(|_| client.open("a", FOR_READING)).collect();
+        for handle in &handles {
+            assert_eq!(client.data(handle, 0, 99), b"content");
+        }
+        for handle in &handles {
+            assert_eq!(client.close(handle), OK);
+            assert_eq!(client.close(handle), FAILURE);
+        }
+    });
+}
+
 #[test]
 fn handles_are_bounded() {
     let mut setup = Setup::default();

@@ -9,5 +9,6 @@ mod others;
 mod over_ssh;
 mod pipe;
 #[cfg(feature = "sftp")]
+mod second_try;
 mod settings;
 mod tools;

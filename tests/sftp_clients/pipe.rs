@@ -7,12 +7,13 @@ use std::path::Path;
 use super::common::tree::assert_same;
 use super::tools::*;
 
-/// Runs lines of OpenSSH's sftp in `local` with the server in `remote`.
+/// Runs lines of OpenSSH's sftp in `local` with the server in `remote`. The
+/// operand is ignored, as OpenSSH's server does: `scp -D` passes one.
 fn sftp(place: &Place, flags: &str, lines: &str) -> String {
     let batch = place.top().join("batch");
     std::fs::write(&batch, lines).unwrap();
     let server = format!(
-        "{} --sftp-server -d {} {flags}",
+        "{} --sftp-server -d {} {flags} ignored.example.org",
         wharfd(),
         place.remote().display()
     );

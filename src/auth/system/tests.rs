@@ -159,8 +159,10 @@ fn keys_count_only_where_nobody_else_can_write() {
     std::fs::write(&file, text).unwrap();
     let blob = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &[0x11; 32]].concat();
     let key = PublicKey::new("ssh-ed25519", blob);
+    // Root's file counts where the user could read it, too.
+    let owner = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&file).unwrap());
     for (path, mode, want) in [
-        (&file, 0o600, true),
+        (&file, 0o600, owner == uid),
         (&file, 0o660, false),
         (&file, 0o644, true),
         (&home.join(".ssh"), 0o777, false),
@@ -194,4 +196,42 @@ fn unknown_names_cost_what_most_accounts_cost() {
     let usual = usual_hash(text.as_bytes());
     assert_eq!(password::cost_class(&usual), "$6$rounds=1500$");
     assert_eq!(usual_hash(b"a:*:\n"), "");
+}
+
+/// What stands in the place of a user's key file is looked at before it is
+/// opened: devices, FIFOs and files of others are not.
+#[test]
+fn key_files_are_the_users_own() {
+    use crate::auth::AuthorizedKeys;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    let place = TempDir::new("own-keys");
+    let (file, link) = (place.join("keys"), place.join("link"));
+    std::fs::write(&file, "").unwrap();
+    let mode = |bits| {
+        let mode = std::fs::Permissions::from_mode(bits);
+        std::fs::set_permissions(&file, mode).unwrap();
+    };
+    mode(0o600);
+    symlink(&file, &link).unwrap();
+    let owner = std::fs::metadata(&file).unwrap().uid();
+    for path in [&file, &link] {
+        assert!(AuthorizedKeys::read_of_user(path, owner).is_ok());
+        assert!(AuthorizedKeys::read_of_user(path, owner + 1).is_err());
+    }
+    // Root's, and everybody may read it.
+    mode(0o644);
+    let read = AuthorizedKeys::read_of_user(&file, owner + 1);
+    assert_eq!(read.is_ok(), owner == 0);
+    mode(0o620);
+    assert!(AuthorizedKeys::read_of_user(&file, owner).is_err());
+    let fifo = place.join("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let device = place.join("device");
+    symlink("/dev/zero", &device).unwrap();
+    for path in [fifo, device] {
+        let owner = std::fs::metadata(&path).unwrap().uid();
+        let error = AuthorizedKeys::read_of_user(&path, owner).unwrap_err();
+        assert!(error.to_string().contains("it is no file"), "{error}");
+    }
 }

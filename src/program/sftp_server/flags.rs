@@ -124,12 +124,8 @@ pub(super) fn parse(arguments: &[String]) -> Result<Wish, String> {
             _ => Err(format!("-Q '{}': expected requests", what.escape_debug())),
         };
     }
-    if let Some(extra) = matches.free.first() {
-        return Err(format!(
-            "unexpected '{}' (-h tells more)",
-            extra.escape_debug()
-        ));
-    }
+    // Operands mean nothing, as with OpenSSH's: `scp -D PROGRAM` passes the
+    // name of a host.
     flags(&matches).map(|flags| Wish::Serve(Box::new(flags)))
 }
 

@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::ssh::wire::{Put, Reader, message};
 
 /// Reads to the end of the channel: data, exit status, EOF, CLOSE.
-fn to_the_end(peer: &mut Peer) -> (Vec<u8>, Vec<u8>) {
+pub fn to_the_end(peer: &mut Peer) -> (Vec<u8>, Vec<u8>) {
     let (mut data, mut rest) = (Vec::new(), Vec::new());
     loop {
         let payload = peer.receive();
@@ -24,7 +24,7 @@ fn to_the_end(peer: &mut Peer) -> (Vec<u8>, Vec<u8>) {
     }
 }
 
-const END: [u8; 3] = [
+pub const END: [u8; 3] = [
     message::CHANNEL_REQUEST,
     message::CHANNEL_EOF,
     message::CHANNEL_CLOSE,
@@ -70,8 +70,11 @@ fn a_client_may_close_while_the_subsystem_runs() {
 }
 
 #[test]
-fn everything_but_one_session_is_refused() {
-    let mut peer = Peer::running(Settings::default());
+fn everything_but_session_channels_is_refused() {
+    let mut peer = Peer::running(Settings {
+        max_channels: 1,
+        ..Settings::default()
+    });
     for (kind, packet, reason) in [
         ("session", 1 << 15, 4),
         ("direct-tcpip", 1 << 15, 1),
@@ -165,6 +168,34 @@ fn to_the_end_or_disconnect(peer: &mut Peer) -> (Vec<u8>, Vec<u8>) {
 }
 
 // ---- windows ----
+
+/// A window doubles with its use, up to its bound.
+#[test]
+fn windows_grow_with_their_use() {
+    let mut peer = Peer::running(Settings {
+        window: 1 << 20,
+        ..Settings::default()
+    });
+    let (mut left, mut most, mut back) = (256_usize << 10, 0, 0);
+    for _ in 0..400 {
+        peer.data(&[7; 16 << 10]);
+        left -= 16 << 10;
+        back += 16 << 10;
+        while back > 0 {
+            let payload = peer.receive();
+            match payload[0] {
+                message::CHANNEL_DATA => back -= payload.len() - 9,
+                message::CHANNEL_WINDOW_ADJUST => {
+                    left += Reader::new(&payload[5..]).u32().unwrap() as usize;
+                }
+                other => panic!("{other}"),
+            }
+        }
+        peer.adjust(16 << 10);
+        most = most.max(left);
+    }
+    assert_eq!(most, 1 << 20);
+}
 
 #[test]
 fn windows_bind_both_sides() {
@@ -270,9 +301,9 @@ fn silent_clients_are_asked_and_given_up() {
     assert_eq!(questions, 3);
     assert_eq!(peer.ended().unwrap_err().kind(), ErrorKind::Timeout);
 
-    // Idle: answers to questions are no activity.
+    // Where nothing runs, answers to questions are no activity.
     settings.idle_timeout = Duration::from_millis(350);
-    let mut peer = Peer::running(settings);
+    let mut peer = Peer::logged_in(settings.clone());
     loop {
         let payload = peer.receive();
         if payload[0] == message::DISCONNECT {
@@ -282,6 +313,18 @@ fn silent_clients_are_asked_and_given_up() {
         peer.send(&[message::REQUEST_FAILURE]);
     }
     assert_eq!(peer.ended().unwrap_err().kind(), ErrorKind::Timeout);
+
+    // Where the subsystem runs they are: a mounted file system stays.
+    let mut peer = Peer::running(settings.clone());
+    for _ in 0..8 {
+        assert_eq!(peer.receive()[0], message::GLOBAL_REQUEST);
+        peer.send(&[message::REQUEST_FAILURE]);
+    }
+    peer.data(b"alive");
+    assert_eq!(&peer.receive()[9..], b"alive");
+    settings.keepalive = Duration::ZERO;
+    let mut peer = Peer::running(settings);
+    peer.must_disconnect(BY_APPLICATION, ErrorKind::Timeout);
 }
 
 #[test]
@@ -388,7 +431,7 @@ fn data_in_the_middle_of_a_rekey_are_kept_for_later() {
     let mut data = vec![message::CHANNEL_DATA, 0, 0, 0, 0, 0, 0, 0x40, 0];
     data.resize(9 + 0x4000, 0);
     let question = vec![message::GLOBAL_REQUEST, 0, 0, 0, 0, 0];
-    for (flood, count) in [(data, 129), (question, 4097)] {
+    for (flood, count) in [(data, 20), (question, 4097)] {
         let mut peer = Peer::running(settings.clone());
         let init = peer.init("aes128-ctr", Kex::STRICT);
         peer.send(&init);

@@ -201,7 +201,14 @@ fn the_hybrid_key_exchange_is_offered_where_openssl_has_it() {
     let offered: Vec<&str> = reader.text().unwrap().split(',').collect();
     let hybrid = "mlkem768x25519-sha256";
     let mut ours = vec!["curve25519-sha256", "curve25519-sha256@libssh.org"];
-    ours.extend(["ecdh-sha2-nistp256", "kex-strict-s-v00@openssh.com"]);
+    ours.extend([
+        "ecdh-sha2-nistp256",
+        "ecdh-sha2-nistp384",
+        "ecdh-sha2-nistp521",
+        "diffie-hellman-group16-sha512",
+        "diffie-hellman-group14-sha256",
+        "kex-strict-s-v00@openssh.com",
+    ]);
     let has_it = openssl::version::number() >= 0x3050_0000;
     if has_it {
         ours.insert(0, hybrid);
@@ -215,6 +222,12 @@ fn the_hybrid_key_exchange_is_offered_where_openssl_has_it() {
     assert_eq!(algorithms.check().is_ok(), has_it);
 }
 
+fn before_prime() -> Vec<u8> {
+    let mut number = openssl::bn::BigNum::get_rfc3526_prime_4096().unwrap();
+    number.sub_word(1).unwrap();
+    [&[0][..], &number.to_vec()].concat()
+}
+
 #[test]
 fn bad_ephemeral_keys_and_unknown_algorithms_fail_the_key_exchange() {
     let mut off_curve = vec![4; 65];
@@ -226,6 +239,15 @@ fn bad_ephemeral_keys_and_unknown_algorithms_fail_the_key_exchange() {
         ("ecdh-sha2-nistp256", vec![0]),
         ("ecdh-sha2-nistp256", vec![2; 33]),
         ("ecdh-sha2-nistp256", off_curve),
+        ("ecdh-sha2-nistp384", vec![4; 97]),
+        ("ecdh-sha2-nistp521", vec![4; 133]),
+        // Nothing, 0, 1, a negative number, one past the prime, p - 1.
+        ("diffie-hellman-group14-sha256", vec![]),
+        ("diffie-hellman-group14-sha256", vec![0]),
+        ("diffie-hellman-group14-sha256", vec![1]),
+        ("diffie-hellman-group14-sha256", vec![0x80; 256]),
+        ("diffie-hellman-group14-sha256", vec![1; 257]),
+        ("diffie-hellman-group16-sha512", before_prime()),
     ] {
         let mut peer = after_versions(Settings::default());
         let names = Kex {

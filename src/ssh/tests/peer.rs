@@ -14,9 +14,9 @@ use openssl::pkey::{Id, PKey, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ssh::algorithms::KexKind;
 use crate::ssh::cipher::{Direction, Protector};
-use crate::ssh::kex::{CLIENT_TO_SERVER, SERVER_TO_CLIENT, Shared, Transcript, read_init};
+use crate::ssh::kex::{CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, Shared, Transcript, read_init};
 use crate::ssh::wire::{Put, Reader, message};
-use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, serve};
+use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, Subsystem, serve};
 
 const VERSION: &str = "SSH-2.0-test";
 /// How long a test waits for anything.
@@ -36,15 +36,8 @@ impl Handler for Echo {
         }
     }
 
-    fn sftp(&mut self, channel: &mut dyn Channel) -> u32 {
-        let mut buffer = vec![0; 10_000];
-        loop {
-            match channel.read(&mut buffer) {
-                Ok(0) => return 7,
-                Ok(count) if channel.write_all(&buffer[..count]).is_ok() => {}
-                _ => return 1,
-            }
-        }
+    fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h> {
+        Box::new(crate::ssh::fuzz::Echo::new(channel, 7))
     }
 }
 
@@ -67,8 +60,10 @@ pub struct Peer {
     seal_sequence: u32,
     open: Protector,
     open_sequence: u32,
-    session: Option<[u8; 32]>,
+    session: Option<Vec<u8>>,
     strict: bool,
+    /// The client's number of the next channel.
+    next_channel: u32,
     end: mpsc::Receiver<Result<()>>,
 }
 
@@ -93,6 +88,7 @@ impl Peer {
             open_sequence: 0,
             session: None,
             strict: false,
+            next_channel: 42,
             end,
         }
     }
@@ -279,7 +275,7 @@ impl Peer {
         assert!(crate::ssh::signature::verify(
             algorithm, host_key, signature, &hash
         ));
-        let session = *self.session.get_or_insert(hash);
+        let session = self.session.get_or_insert_with(|| hash.clone()).clone();
         self.strict |= read.strict;
         assert_eq!(self.receive(), [message::NEWKEYS]);
         self.send(&[message::NEWKEYS]);
@@ -318,15 +314,19 @@ impl Peer {
     pub fn open_channel(&mut self, kind: &str, window: u32, packet: u32) {
         let mut open = vec![message::CHANNEL_OPEN];
         open.put_string(kind.as_bytes());
-        open.put_u32(42);
+        open.put_u32(self.next_channel);
         open.put_u32(window);
         open.put_u32(packet);
         self.send(&open);
     }
 
     pub fn request(&mut self, kind: &str, argument: Option<&str>) {
+        self.request_on(0, kind, argument);
+    }
+
+    pub fn request_on(&mut self, channel: u32, kind: &str, argument: Option<&str>) {
         let mut request = vec![message::CHANNEL_REQUEST];
-        request.put_u32(0);
+        request.put_u32(channel);
         request.put_string(kind.as_bytes());
         request.put_boolean(true);
         if let Some(argument) = argument {
@@ -336,8 +336,12 @@ impl Peer {
     }
 
     pub fn data(&mut self, bytes: &[u8]) {
+        self.data_on(0, bytes);
+    }
+
+    pub fn data_on(&mut self, channel: u32, bytes: &[u8]) {
         let mut data = vec![message::CHANNEL_DATA];
-        data.put_u32(0);
+        data.put_u32(channel);
         data.put_string(bytes);
         self.send(&data);
     }
@@ -351,6 +355,31 @@ impl Peer {
 
     pub fn channel_message(&mut self, number: u8) {
         self.send(&[number, 0, 0, 0, 0]);
+    }
+
+    /// Opens a session channel, with another number of the client's than the
+    /// last; returns the server's number for it.
+    pub fn open_session(&mut self) -> u32 {
+        self.next_channel += 1;
+        self.open_channel("session", 1 << 20, 1 << 15);
+        let answer = self.receive();
+        assert_eq!(answer[0], message::CHANNEL_OPEN_CONFIRMATION);
+        Reader::new(&answer[5..]).u32().unwrap()
+    }
+
+    /// Offers a key that nobody has.
+    pub fn offer_key(&mut self, name: &str) {
+        let mut request = vec![message::USERAUTH_REQUEST];
+        for word in [name, "ssh-connection", "publickey"] {
+            request.put_string(word.as_bytes());
+        }
+        request.put_boolean(false);
+        request.put_string(b"ssh-ed25519");
+        let mut blob = Vec::new();
+        blob.put_string(b"ssh-ed25519");
+        blob.put_string(&[7; 32]);
+        request.put_string(&blob);
+        self.send(&request);
     }
 }
 
@@ -381,7 +410,9 @@ impl Ephemeral {
 
     fn shared(&self, theirs: &[u8]) -> Shared {
         match self {
-            Ephemeral::X25519(key) => Shared::of_mpint(theirs.to_vec(), &x25519(key, theirs)),
+            Ephemeral::X25519(key) => {
+                Shared::of_mpint(Hash::Sha256, theirs.to_vec(), &x25519(key, theirs))
+            }
             #[cfg(ossl350)]
             Ephemeral::Hybrid(keys) => keys.shared(theirs),
         }

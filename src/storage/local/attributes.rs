@@ -71,7 +71,10 @@ pub(super) fn apply(place: &Place<'_>, wanted: &Attributes) -> Result<()> {
         retry(|| fs::chownat(&place.directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
     }
     if let Some(bits) = wanted.mode {
-        retry(|| change_mode(place, mode(bits)))?;
+        match bits & 0o6000 {
+            0 => retry(|| change_mode(place, mode(bits)))?,
+            _ => retry(|| change_mode_of_directory(place, bits))?,
+        }
     }
     if let Some(times) = times(wanted)? {
         retry(|| fs::utimensat(&place.directory, name, &times, AtFlags::SYMLINK_NOFOLLOW))?;
@@ -85,12 +88,24 @@ pub(super) fn apply_open(fd: BorrowedFd<'_>, wanted: &Attributes) -> Result<()> 
         retry(|| fs::fchown(fd, uid, gid))?;
     }
     if let Some(bits) = wanted.mode {
-        retry(|| fs::fchmod(fd, mode(bits)))?;
+        retry(|| fs::fchmod(fd, mode(bits & 0o1777)))?;
     }
     if let Some(times) = times(wanted)? {
         retry(|| fs::futimens(fd, &times))?;
     }
     Ok(())
+}
+
+/// The set-group-ID bit is for directories, whose new files get their group.
+///
+/// SECURITY: it is set through the open directory, so that no program comes in
+/// between; a file is changed without it.
+fn change_mode_of_directory(place: &Place<'_>, bits: u32) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty()) {
+        Ok(directory) => fs::fchmod(directory, mode(bits & 0o3777)),
+        Err(_) => change_mode(place, mode(bits & 0o1777)),
+    }
 }
 
 /// Changes a mode without following a link. fchmodat(2) can't do that before

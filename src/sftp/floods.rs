@@ -1,0 +1,156 @@
+//! Requests without end from a client that takes no replies, or one byte now
+//! and then: every row of the table is tried, and none makes the session hold
+//! more than the replies that may wait and the one being made.
+
+use std::io::{self, Read, Write};
+
+use super::Options;
+use super::fuzz::with_files;
+use super::interpreter::{Interpreter, Step};
+use super::table::{EXTENDED, REQUESTS, Request, Wire};
+use super::wire::PACKET_MAX;
+use crate::config::Config;
+use crate::error::Result;
+
+/// Replies that may wait, one more of the largest kind, and what a buffer that
+/// doubles has beside them.
+const MOST_HELD: usize = 2 * (64 * 1024 + PACKET_MAX + 1024);
+/// As much may be read ahead.
+const MOST_TAKEN: usize = 1 << 20;
+
+/// The same requests for ever, after a prelude that opens a file and a
+/// directory.
+#[derive(Default)]
+struct Flood {
+    prelude: Vec<u8>,
+    request: Vec<u8>,
+    given: usize,
+    /// Bytes of replies that the client still takes.
+    room: usize,
+}
+
+impl Read for Flood {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        for byte in buffer.iter_mut() {
+            *byte = match self.given.checked_sub(self.prelude.len()) {
+                None => self.prelude[self.given],
+                Some(at) => self.request[at % self.request.len()],
+            };
+            self.given += 1;
+        }
+        Ok(buffer.len())
+    }
+}
+
+impl Write for Flood {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room);
+        self.room -= count;
+        match count {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            count => Ok(count),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The flood, with a hand on it while the session has it.
+struct Shared<'a>(&'a std::cell::RefCell<Flood>);
+
+impl Read for Shared<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.borrow_mut().read(buffer)
+    }
+}
+
+impl Write for Shared<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.borrow_mut().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn string(bytes: &[u8]) -> Vec<u8> {
+    [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat()
+}
+
+fn packet(kind: u8, id: u32, body: &[u8]) -> Vec<u8> {
+    string(&[&[kind][..], &id.to_be_bytes(), body].concat())
+}
+
+/// A request of this kind that asks for as much as it can. Rows that are not
+/// named here get two names, so that a new one is tried, too.
+fn request(row: &Request) -> Vec<u8> {
+    let file = string(&[0, 0, 0, 1, 0, 0, 0, 0]);
+    let directory = string(&[0, 0, 0, 1, 0, 0, 0, 1]);
+    let zero = [0; 8];
+    let body = match row.name {
+        "open" => [&string(b"f")[..], &[0, 0, 0, 1], &zero[..4]].concat(),
+        "read" => [&file[..], &zero, &[0, 3, 0xfc, 0]].concat(),
+        "write" => [&file[..], &zero, &string(&[7; 100])].concat(),
+        "readdir" => directory,
+        "fstat" | "fsync" | "fstatvfs" => file,
+        "fsetstat" => [&file[..], &zero[..4]].concat(),
+        "copy-data" => [&file[..], &zero, &zero, &file, &zero].concat(),
+        "check-file" | "check-file-handle" => {
+            [&file[..], &string(b"crc32"), &zero, &zero, &[0, 0, 1, 0]].concat()
+        }
+        "users-groups-by-id" => [string(&[1; 30_000]), string(&[1; 30_000])].concat(),
+        _ => [string(b"link"), string(b"g"), zero.to_vec()].concat(),
+    };
+    match row.wire {
+        Wire::Number(kind) => packet(kind, 7, &body),
+        Wire::Name(name, _) => packet(EXTENDED, 7, &[string(name.as_bytes()), body].concat()),
+    }
+}
+
+#[test]
+fn no_flood_of_requests_makes_a_session_hold_much() -> Result<()> {
+    let open = [&string(b"f")[..], &[0, 0, 0, 0x0b], &[0; 4]].concat();
+    let fill = [
+        &string(&[0, 0, 0, 1, 0, 0, 0, 0])[..],
+        &[0; 8],
+        &string(&[1; 200_000]),
+    ]
+    .concat();
+    let prelude = [
+        string(&[1, 0, 0, 0, 3]),
+        packet(3, 1, &open),
+        packet(6, 2, &fill),
+        packet(11, 3, &string(b"/")),
+    ]
+    .concat();
+    for row in REQUESTS {
+        let flood = std::cell::RefCell::new(Flood {
+            prelude: prelude.clone(),
+            request: request(row),
+            ..Flood::default()
+        });
+        with_files(Config::default(), |files| {
+            let channel = Box::new(Shared(&flood));
+            let mut session = Interpreter::new(channel, files, Options::default());
+            for round in 0..200 {
+                assert_eq!(session.step()?, Step::Waiting, "{}", row.name);
+                let held = session.replies.held();
+                assert!(
+                    held <= MOST_HELD,
+                    "{}: {held} bytes in round {round}",
+                    row.name
+                );
+                let taken = flood.borrow().given;
+                // What was answered may be asked again.
+                let most = MOST_TAKEN + prelude.len() + round * 1000;
+                assert!(taken <= most, "{}: {taken} bytes taken", row.name);
+                flood.borrow_mut().room = 1 + round % 5;
+            }
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
