@@ -58,9 +58,9 @@ impl Algorithm {
 }
 
 /// A checksum in the making.
-pub struct Digest(State);
+pub struct Digest(DigestState);
 
-enum State {
+enum DigestState {
     Crc32(u32),
     #[cfg(not(any(feature = "ftps", feature = "sftp")))]
     Sha256(Box<hmac_sha256::Hash>),
@@ -74,7 +74,7 @@ impl Digest {
     /// Begins; `None` if this build, or the policy of its OpenSSL, can't.
     pub fn new(algorithm: Algorithm) -> Option<Digest> {
         if algorithm == Algorithm::Crc32 {
-            return Some(Digest(State::Crc32(!0)));
+            return Some(Digest(DigestState::Crc32(!0)));
         }
         #[cfg(any(feature = "ftps", feature = "sftp"))]
         {
@@ -86,12 +86,16 @@ impl Digest {
             };
             Hasher::new(kind)
                 .ok()
-                .map(|hasher| Digest(State::OpenSsl(Box::new(hasher))))
+                .map(|hasher| Digest(DigestState::OpenSsl(Box::new(hasher))))
         }
         #[cfg(not(any(feature = "ftps", feature = "sftp")))]
         match algorithm {
-            Algorithm::Sha256 => Some(Digest(State::Sha256(Box::new(hmac_sha256::Hash::new())))),
-            Algorithm::Sha512 => Some(Digest(State::Sha512(Box::new(hmac_sha512::Hash::new())))),
+            Algorithm::Sha256 => Some(Digest(DigestState::Sha256(Box::new(
+                hmac_sha256::Hash::new(),
+            )))),
+            Algorithm::Sha512 => Some(Digest(DigestState::Sha512(Box::new(
+                hmac_sha512::Hash::new(),
+            )))),
             _ => None,
         }
     }
@@ -99,13 +103,13 @@ impl Digest {
     /// Takes more bytes.
     pub fn update(&mut self, data: &[u8]) {
         match &mut self.0 {
-            State::Crc32(crc) => *crc = crc32(*crc, data),
+            DigestState::Crc32(crc) => *crc = crc32(*crc, data),
             #[cfg(not(any(feature = "ftps", feature = "sftp")))]
-            State::Sha256(hash) => hash.update(data),
+            DigestState::Sha256(hash) => hash.update(data),
             #[cfg(not(any(feature = "ftps", feature = "sftp")))]
-            State::Sha512(hash) => hash.update(data),
+            DigestState::Sha512(hash) => hash.update(data),
             #[cfg(any(feature = "ftps", feature = "sftp"))]
-            State::OpenSsl(hasher) => {
+            DigestState::OpenSsl(hasher) => {
                 // Memory alone can fail here; finish then gives another sum
                 // than any file has.
                 let _ = hasher.update(data);
@@ -116,13 +120,13 @@ impl Digest {
     /// The checksum's bytes.
     pub fn finish(self) -> Vec<u8> {
         match self.0 {
-            State::Crc32(crc) => (!crc).to_be_bytes().to_vec(),
+            DigestState::Crc32(crc) => (!crc).to_be_bytes().to_vec(),
             #[cfg(not(any(feature = "ftps", feature = "sftp")))]
-            State::Sha256(hash) => hash.finalize().to_vec(),
+            DigestState::Sha256(hash) => hash.finalize().to_vec(),
             #[cfg(not(any(feature = "ftps", feature = "sftp")))]
-            State::Sha512(hash) => hash.finalize().to_vec(),
+            DigestState::Sha512(hash) => hash.finalize().to_vec(),
             #[cfg(any(feature = "ftps", feature = "sftp"))]
-            State::OpenSsl(mut hasher) => {
+            DigestState::OpenSsl(mut hasher) => {
                 hasher.finish().map(|sum| sum.to_vec()).unwrap_or_default()
             }
         }

@@ -177,6 +177,7 @@ mod session;
 mod sftp;
 #[cfg(feature = "sftp")]
 mod ssh;
+mod stamp;
 pub mod storage;
 mod sync;
 mod sys;

@@ -2,7 +2,7 @@
 
 mod program;
 
-use program::cli::{self, Wish};
+use program::cli::{self, Action};
 use program::failure::{self, Failure};
 
 fn main() {
@@ -54,12 +54,12 @@ fn run(mut arguments: Vec<String>) -> i32 {
     }
     failure::guard_connection();
     match cli::read(&arguments, cli::environment()) {
-        Ok(Wish::Print(text)) => {
+        Ok(Action::Print(text)) => {
             print!("{text}");
             0
         }
-        Ok(Wish::Serve(invocation)) if invocation.check => program::check::run(&invocation),
-        Ok(Wish::Serve(invocation)) => program::serve::run(*invocation),
+        Ok(Action::Serve(invocation)) if invocation.check => program::check::run(&invocation),
+        Ok(Action::Serve(invocation)) => program::serve::run(*invocation),
         Err(mistakes) => {
             for mistake in mistakes {
                 failure::complain(&mistake.to_string());

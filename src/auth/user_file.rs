@@ -20,6 +20,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::grant::UserDefaults;
 use super::{Authenticator, AuthorizedKeys, Credentials, Secret, User, grant, password, refused};
 use crate::error::{Error, ErrorKind, Result, retried};
+use crate::stamp::Stamp;
 use crate::sync::{Swap, try_unpoisoned};
 
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
@@ -37,7 +38,7 @@ pub struct UserFile {
     path: PathBuf,
     defaults: UserDefaults,
     look_every: Duration,
-    table: Swap<Table>,
+    table: Swap<LoadedUsers>,
     watch: Mutex<Watch>,
 }
 
@@ -122,7 +123,12 @@ impl UserFile {
 
     /// Whether the secret is the entry's. An absent entry, or one that can't
     /// log in with a password, takes the time of a wrong password.
-    fn proven(&self, entry: Option<&Entry>, table: &Table, with: &Credentials<'_>) -> Result<bool> {
+    fn proven(
+        &self,
+        entry: Option<&Entry>,
+        table: &LoadedUsers,
+        with: &Credentials<'_>,
+    ) -> Result<bool> {
         match with.secret {
             Secret::Password(given) => match entry {
                 Some(entry) if !password::never_matches(&entry.hash) => {
@@ -178,28 +184,8 @@ struct Watch {
     complained: bool,
 }
 
-/// Tells two states of a file apart, also when it is replaced by a rename.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    file: (u64, u64),
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Stamp {
-    fn of(metadata: &std::fs::Metadata) -> Self {
-        Stamp {
-            file: (metadata.dev(), metadata.ino()),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        }
-    }
-}
-
 /// The users in force.
-struct Table {
+struct LoadedUsers {
     text: Vec<u8>,
     /// Offsets of the lines, ordered by name.
     lines: Vec<u32>,
@@ -207,7 +193,7 @@ struct Table {
     like: String,
 }
 
-impl Table {
+impl LoadedUsers {
     fn new(text: Vec<u8>) -> Result<Self, Vec<Mistake>> {
         let mut classes: HashMap<String, (u32, String)> = HashMap::new();
         let lines = parse::scan(&text, |_, entry| {
@@ -227,7 +213,7 @@ impl Table {
             .into_values()
             .max_by(|a, b| a.cmp(b))
             .map_or_else(String::new, |(_, hash)| hash);
-        Ok(Table { text, lines, like })
+        Ok(LoadedUsers { text, lines, like })
     }
 
     fn find(&self, name: &str) -> Option<Entry> {
@@ -239,9 +225,9 @@ impl Table {
 }
 
 /// Reads and checks the file.
-fn load(path: &Path) -> Result<(Table, Stamp)> {
+fn load(path: &Path) -> Result<(LoadedUsers, Stamp)> {
     let (text, stamp, mode) = retried(|| read(path)).map_err(|error| unreadable(path, error))?;
-    match Table::new(text) {
+    match LoadedUsers::new(text) {
         Ok(table) => {
             // Hashes that anybody can read will be guessed on a fast machine.
             if mode & 0o004 != 0 {

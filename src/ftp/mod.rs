@@ -212,8 +212,12 @@ impl Interpreter {
             Ok(busy) => busy,
             Err(error) => return self.answer(&error),
         };
-        self.session.live().words().command.clear();
-        self.session.live().words().command.push_str(command.verb);
+        self.session.live().activity().command.clear();
+        self.session
+            .live()
+            .activity()
+            .command
+            .push_str(command.verb);
         // From here on nobody wakes the session; whoever wanted to before has
         // changed the phase first.
         let reply = match self.session.services().phase() {
@@ -223,7 +227,7 @@ impl Interpreter {
                 going_down()
             }
         };
-        self.session.live().words().command.clear();
+        self.session.live().activity().command.clear();
         reply
     }
 

@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 
 use wharf::Server;
+use wharf::auth::{UserDefaults, UserFile};
 use wharf::config::{Config, Endpoint};
 use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, paths_of};
 use wharf::storage::LocalFs;
@@ -145,6 +146,13 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
         if let Err(error) = LocalFs::open(&path) {
             complain(key, format!("{}: {error}", path.display()));
         }
+    }
+    if let Some(path) = &settings.users
+        && let Some(key) = Key::find("users")
+        && let Err(error) = UserFile::open(path, UserDefaults::default())
+    {
+        // It names the file and the line itself.
+        complain(key, error.to_string());
     }
     for (key, path) in paths_of(Names::FileWritten, settings) {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());

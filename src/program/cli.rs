@@ -42,7 +42,7 @@ const OWN: &[(&str, &str, &str, &str)] = &[
 ];
 
 /// What the command line asks for.
-pub enum Wish {
+pub enum Action {
     /// Serve, or only check.
     Serve(Box<Invocation>),
     /// Print this and end well.
@@ -74,7 +74,7 @@ pub struct Invocation {
 pub fn read(
     arguments: &[String],
     environment: impl Iterator<Item = (String, String)>,
-) -> Result<Wish, Vec<Mistake>> {
+) -> Result<Action, Vec<Mistake>> {
     let usage = |what: String| {
         vec![Mistake {
             place: "wharfd".into(),
@@ -85,10 +85,10 @@ pub fn read(
         .parse(arguments)
         .map_err(|fail| usage(explain(fail)))?;
     if matches.opt_present("help") {
-        return Ok(Wish::Print(help()));
+        return Ok(Action::Print(help()));
     }
     if matches.opt_present("version") {
-        return Ok(Wish::Print(version()));
+        return Ok(Action::Print(version()));
     }
     let mut settings = Settings::default();
     let mut mistakes = Vec::new();
@@ -155,7 +155,7 @@ pub fn read(
             })
             .to_vec();
     }
-    Ok(Wish::Serve(Box::new(Invocation {
+    Ok(Action::Serve(Box::new(Invocation {
         arguments: arguments.to_vec(),
         settings,
         places,

@@ -125,7 +125,7 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
 fn sessions(services: &Services) -> String {
     let mut rows = String::new();
     for live in services.registry.all() {
-        let words = live.words().clone();
+        let words = live.activity().clone();
         let running = words.transfer_since.map(|since| since.elapsed());
         let plain = |text: &str| text.replace(|byte: char| byte.is_control(), "?");
         rows.push_str(&format!(

@@ -106,18 +106,18 @@ impl Domain {
 /// # Errors
 /// It can't be done although the settings insist.
 pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
-    let wish = settings.landlock;
-    let off = |why: &str| match wish {
+    let wanted = settings.landlock;
+    let off = |why: &str| match wanted {
         Sandbox::Yes => Err(Failure::usage(format!("landlock yes: {why}"))),
         _ => {
             log::debug!("landlock is off: {why}");
             Ok(Domain::default())
         }
     };
-    if wish == Sandbox::No {
+    if wanted == Sandbox::No {
         return Ok(Domain::default());
     }
-    if wish == Sandbox::Auto {
+    if wanted == Sandbox::Auto {
         // Programs that we start would be shut in with us.
         if !settings.auth_helper.is_empty() || settings.starts_programs() {
             return off("helper and hooks would be restricted, too");
@@ -152,15 +152,15 @@ pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
 /// # Errors
 /// It can't be done although the settings insist.
 pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
-    let wish = settings.sandbox;
-    let off = |why: &str| match wish {
+    let wanted = settings.sandbox;
+    let off = |why: &str| match wanted {
         Sandbox::Yes => Err(Failure::usage(format!("sandbox yes: {why}"))),
         _ => {
             log::debug!("the filter of system calls is off: {why}");
             Ok(())
         }
     };
-    if wish == Sandbox::No {
+    if wanted == Sandbox::No {
         return Ok(());
     }
     if !settings.auth_helper.is_empty() || settings.starts_programs() {

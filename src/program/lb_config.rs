@@ -9,7 +9,7 @@ use std::fmt::Write;
 
 use wharf::config::{Config, Endpoint, ExternalAddress, Node, PortRange, ProxyData};
 
-use super::cli::{self, Wish};
+use super::cli::{self, Action};
 use super::failure::{Failure, USAGE, complain};
 
 const BRIEF: &str = "wharfd lb-config haproxy|nftables|ipvs --nodes ADDR,ADDR,... [options]";
@@ -54,8 +54,8 @@ fn text(arguments: &[String]) -> Result<String, Vec<String>> {
     };
     let (nodes, options) = take_nodes(rest).map_err(|what| usage(&what))?;
     let invocation = match cli::read(&options, cli::environment()) {
-        Ok(Wish::Serve(invocation)) => invocation,
-        Ok(Wish::Print(text)) => return Ok(text),
+        Ok(Action::Serve(invocation)) => invocation,
+        Ok(Action::Print(text)) => return Ok(text),
         Err(mistakes) => return Err(mistakes.iter().map(ToString::to_string).collect()),
     };
     if invocation.default_listen {

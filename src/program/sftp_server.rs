@@ -20,7 +20,7 @@ use wharf::events::Events;
 use wharf::storage::{FileSystem, Follow, LocalFs, VirtualPath};
 use wharf::{ErrorKind, Result};
 
-use flags::{Flags, Wish};
+use flags::{Flags, SubsystemAction};
 use pipes::Pipes;
 
 const SUCCESS: i32 = 0;
@@ -37,12 +37,12 @@ const DESCRIPTORS_KEPT: u64 = 16;
 /// exit code: 0 the client has ended it, 1 trouble, 100 bad usage.
 pub fn run(arguments: &[String]) -> i32 {
     let flags = match flags::parse(arguments) {
-        Ok(Wish::Serve(flags)) => flags,
-        Ok(Wish::Help(text)) => {
+        Ok(SubsystemAction::Serve(flags)) => flags,
+        Ok(SubsystemAction::Help(text)) => {
             println!("{text}");
             return SUCCESS;
         }
-        Ok(Wish::Names) => {
+        Ok(SubsystemAction::Names) => {
             REQUESTS.iter().for_each(|row| println!("{}", row.name));
             return SUCCESS;
         }

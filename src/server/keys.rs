@@ -184,7 +184,7 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
         client_ca: config.tls_client_ca.clone(),
         client_certificate: match (&config.tls_client_ca, config.tls_client_certificate) {
             (Some(_), ClientCertificate::No) => ClientCertificate::Optional,
-            (_, wish) => wish,
+            (_, wanted) => wanted,
         },
         close_notify: match config.tls_relaxed_close {
             true => CloseNotify::Optional,

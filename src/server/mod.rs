@@ -35,7 +35,7 @@ pub use connection::Protocol;
 use keys::Keys;
 use pool::Pool;
 use secure_shell::HostKeys;
-use shared::Shared;
+use shared::SharedDirectory;
 pub use state_dir::state_dir;
 
 /// A server that is not running yet.
@@ -440,7 +440,7 @@ impl Running {
                 let machine = rustix::system::uname();
                 machine.nodename().to_string_lossy().into_owned()
             });
-            let shared = Shared::open(directory, &name)?;
+            let shared = SharedDirectory::open(directory, &name)?;
             let services = Arc::clone(&self.host.services);
             spawn("shared", Box::new(move || shared.run(&services)))?;
         }

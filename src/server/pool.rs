@@ -27,18 +27,18 @@ pub type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads. A clone is the same pool.
 #[derive(Clone)]
-pub struct Pool(Arc<Shared>);
+pub struct Pool(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     most: u32,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     work: Condvar,
     free: Condvar,
     end: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     threads: u32,
     idle: u32,
     queue: VecDeque<Job>,
@@ -48,7 +48,7 @@ struct State {
 impl Pool {
     /// A pool of at most `most` threads.
     pub fn new(most: u32) -> Self {
-        Pool(Arc::new(Shared {
+        Pool(Arc::new(Inner {
             most: most.max(1),
             state: Mutex::default(),
             work: Condvar::new(),
@@ -62,7 +62,7 @@ impl Pool {
     /// # Errors
     /// The job comes back when all threads are busy or none can be started.
     pub fn try_run(&self, job: Job) -> Result<(), Job> {
-        let all_busy = |state: &mut State| {
+        let all_busy = |state: &mut PoolState| {
             state.queue.len() >= state.idle as usize
                 && state.threads >= self.0.most
                 && !state.closed
@@ -97,7 +97,7 @@ impl Pool {
                     return Ok(());
                 };
                 // As above: the thread of a session that has just ended.
-                let none_idle = |state: &mut State| state.queue.len() >= state.idle as usize;
+                let none_idle = |state: &mut PoolState| state.queue.len() >= state.idle as usize;
                 let waited = self.0.free.wait_timeout_while(state, PATIENCE, none_idle);
                 let mut state = unpoisoned(waited).0;
                 if none_idle(&mut state) {
@@ -132,8 +132,8 @@ impl Pool {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         unpoisoned(self.state.lock())
     }
 

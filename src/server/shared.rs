@@ -17,7 +17,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::address::Network;
 use crate::error::{Doing, Result, retried};
-use crate::session::limits::{Hearsay, Unban};
+use crate::session::limits::{OtherNodes, Unban};
 use crate::session::{Phase, Services};
 
 /// How often files are read and written.
@@ -31,7 +31,7 @@ const FILES_MAX: usize = 10_000;
 const NODE_FILE_MAX: u64 = 4 << 20;
 
 /// The shared directory of one node.
-pub struct Shared {
+pub struct SharedDirectory {
     bans: PathBuf,
     nodes: PathBuf,
     own: String,
@@ -42,12 +42,12 @@ pub struct Shared {
     complained: bool,
 }
 
-impl Shared {
+impl SharedDirectory {
     /// Makes the directories.
     ///
     /// # Errors
     /// They can't be made.
-    pub fn open(directory: &Path, node: &str) -> Result<Shared> {
+    pub fn open(directory: &Path, node: &str) -> Result<SharedDirectory> {
         let (bans, nodes) = (directory.join("bans"), directory.join("nodes"));
         for path in [&bans, &nodes] {
             fs::create_dir_all(path)
@@ -63,7 +63,7 @@ impl Shared {
                 }
             })
             .collect();
-        Ok(Shared {
+        Ok(SharedDirectory {
             bans,
             nodes,
             own,
@@ -120,7 +120,7 @@ impl Shared {
             if bans.iter().any(|(banned, _)| banned == network) {
                 self.told.insert(*network);
             } else if self.told.remove(network) {
-                limits.pardon(*network);
+                limits.lift_ban(*network);
             } else {
                 self.tell_ban(*network)?;
                 self.told.insert(*network);
@@ -128,9 +128,9 @@ impl Shared {
         }
         self.told
             .retain(|told| own.iter().any(|(network, _)| network == told));
-        let mut hearsay = self.read_nodes()?;
-        hearsay.bans = bans;
-        limits.set_elsewhere(hearsay);
+        let mut nodes = self.read_nodes()?;
+        nodes.bans = bans;
+        limits.set_elsewhere(nodes);
         Ok(())
     }
 
@@ -221,8 +221,8 @@ impl Shared {
     }
 
     /// What the other nodes that are alive have told.
-    fn read_nodes(&mut self) -> io::Result<Hearsay> {
-        let mut heard = Hearsay::default();
+    fn read_nodes(&mut self) -> io::Result<OtherNodes> {
+        let mut heard = OtherNodes::default();
         for entry in retried(|| fs::read_dir(&self.nodes))?.take(FILES_MAX) {
             let entry = entry?;
             let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
@@ -262,7 +262,7 @@ impl Shared {
 }
 
 /// A line of another node's file; what is not understood is left out.
-fn hear(line: &str, heard: &mut Hearsay) {
+fn hear(line: &str, heard: &mut OtherNodes) {
     let mut words = line.splitn(3, ' ');
     let (Some(kind), Some(Ok(count)), Some(name)) = (
         words.next(),
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn lines_of_other_nodes_are_added_up() {
-        let mut heard = Hearsay::default();
+        let mut heard = OtherNodes::default();
         for line in [
             "user 2 ann",
             "user 3 ann",

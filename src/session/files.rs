@@ -17,7 +17,7 @@ use super::Services;
 use super::events::{Event, Transferred, Who};
 use super::home::Rates;
 use super::names;
-use super::registry::Live;
+use super::registry::SessionInfo;
 use super::transfer::{Bucket, Opened, Transfer};
 use crate::auth::{Perms, Right, User};
 use crate::config::Config;
@@ -38,7 +38,7 @@ pub struct Files(Arc<Inner>);
 struct Inner {
     services: Arc<Services>,
     config: Arc<Config>,
-    live: Arc<Live>,
+    live: Arc<SessionInfo>,
     user: User,
     /// Whether it matters where a path leads.
     judged: bool,
@@ -53,7 +53,7 @@ impl Files {
     pub(super) fn new(
         services: Arc<Services>,
         config: Arc<Config>,
-        live: Arc<Live>,
+        live: Arc<SessionInfo>,
         user: User,
     ) -> Self {
         let judged = place::is_judged(&user, &config);
@@ -80,7 +80,7 @@ impl Files {
         &self.0.config
     }
 
-    pub(super) fn live(&self) -> &Arc<Live> {
+    pub(super) fn live(&self) -> &Arc<SessionInfo> {
         &self.0.live
     }
 

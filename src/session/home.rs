@@ -9,7 +9,7 @@ use super::Services;
 use super::events::{Event, Who};
 use super::names::TEMPORARY_PREFIX;
 use super::places;
-use super::registry::Live;
+use super::registry::SessionInfo;
 use super::transfer::Bucket;
 use crate::auth::{QuotaFull, Right, User};
 use crate::config::Config;
@@ -57,7 +57,7 @@ impl Homes {
         user: &mut User,
         config: &Config,
         services: &Arc<Services>,
-        live: &Arc<Live>,
+        live: &Arc<SessionInfo>,
     ) {
         let limits = user.limits;
         let quota = (
@@ -82,7 +82,7 @@ impl Homes {
         };
         drop(usages);
         let mut metered = Metered::new(Arc::clone(&user.file_system), Arc::clone(&usage));
-        let keeper = Arc::new(Keeper {
+        let policy = Arc::new(RetirePolicy {
             services: Arc::clone(services),
             live: Arc::clone(live),
             user: user.clone(),
@@ -90,10 +90,10 @@ impl Homes {
         });
         let full = limits.quota_full.unwrap_or(config.quota_full);
         if full == QuotaFull::DeleteOldest {
-            metered = metered.with_ring(Arc::clone(&keeper) as Arc<dyn Retire>);
+            metered = metered.with_ring(Arc::clone(&policy) as Arc<dyn Retire>);
         }
         if !retention.is_zero() {
-            metered = metered.with_retention(retention, keeper);
+            metered = metered.with_retention(retention, policy);
         }
         metered.retire_old();
         user.file_system = Arc::new(metered);
@@ -104,14 +104,14 @@ impl Homes {
 }
 
 /// Says which files of a user may go, and tells everybody what has gone.
-struct Keeper {
+struct RetirePolicy {
     services: Arc<Services>,
-    live: Arc<Live>,
+    live: Arc<SessionInfo>,
     user: User,
     retention: Duration,
 }
 
-impl Retire for Keeper {
+impl Retire for RetirePolicy {
     /// What the user can't store stays: a tree that is only read, a directory
     /// of the administrator. So does what is not a whole file yet.
     fn may_retire(&self, path: &VirtualPath) -> bool {

@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::registry::Live;
+use super::registry::SessionInfo;
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::unpoisoned;
 use bans::Bans;
 
-pub use bans::{Hearsay, Unban};
+pub use bans::{OtherNodes, Unban};
 
 /// What other nodes have told counts for so long: when the disk they share is
 /// gone, nobody is kept out for sessions that may have ended long ago.
-const HEARSAY: Duration = Duration::from_secs(15);
-/// When all threads are in use, strangers who have been here for so long give
-/// way; a client that is just logging in has the time to.
+const OTHER_NODES_VALID: Duration = Duration::from_secs(15);
+/// When all threads are in use, sessions that have been here for so long without
+/// a login give way; a client that is just logging in has the time to.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a new connection waits for those that give way to be gone.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ pub struct Limits {
 #[derive(Default)]
 struct State {
     sessions: u32,
-    strangers: u32,
+    unauthenticated: u32,
     addresses: HashMap<Network, Counts>,
     users: HashMap<String, u32>,
     bans: Bans,
@@ -63,11 +63,11 @@ struct Waiting {
 #[derive(Default)]
 struct Place {
     gives_way: AtomicBool,
-    live: Mutex<Option<Arc<Live>>>,
+    live: Mutex<Option<Arc<SessionInfo>>>,
 }
 
 impl Place {
-    fn live(&self) -> MutexGuard<'_, Option<Arc<Live>>> {
+    fn live(&self) -> MutexGuard<'_, Option<Arc<SessionInfo>>> {
         unpoisoned(self.live.lock())
     }
 
@@ -79,22 +79,22 @@ impl Place {
 }
 
 impl State {
-    /// Makes room for a stranger, whatever the attacker's number of addresses
-    /// (wharf-security(7), attack 13): of the network that holds most places the
-    /// oldest stranger, older than `age`, has to go.
+    /// Makes room for an unauthenticated client, whatever the attacker's number of
+    /// addresses (wharf-security(7), attack 13): of the network that holds most places the
+    /// oldest unauthenticated client, older than `age`, has to go.
     fn one_gives_way(&mut self, age: Duration) -> Option<Arc<Place>> {
-        let strangers = |network: &Network| {
+        let unauthenticated = |network: &Network| {
             self.addresses
                 .get(network)
-                .map_or(0, |counts| counts.strangers)
+                .map_or(0, |counts| counts.unauthenticated)
         };
         let most = self
             .waiting
             .iter()
-            .map(|waiting| strangers(&waiting.network))
+            .map(|waiting| unauthenticated(&waiting.network))
             .max()?;
         let at = self.waiting.iter().position(|waiting| {
-            strangers(&waiting.network) == most && waiting.since.elapsed() >= age
+            unauthenticated(&waiting.network) == most && waiting.since.elapsed() >= age
         })?;
         let place = self.waiting.remove(at).place;
         // Under the lock, so that no login comes between.
@@ -105,10 +105,11 @@ impl State {
 
     /// Whether what other nodes have told is still worth something.
     fn hears(&self) -> bool {
-        self.heard.is_some_and(|heard| heard.elapsed() < HEARSAY)
+        self.heard
+            .is_some_and(|heard| heard.elapsed() < OTHER_NODES_VALID)
     }
 
-    fn wait_as_stranger(&mut self, network: Network, place: &Arc<Place>) -> u64 {
+    fn wait_unauthenticated(&mut self, network: Network, place: &Arc<Place>) -> u64 {
         self.next += 1;
         self.waiting.push(Waiting {
             number: self.next,
@@ -133,7 +134,7 @@ impl State {
 #[derive(Default, Clone, Copy)]
 struct Counts {
     sessions: u32,
-    strangers: u32,
+    unauthenticated: u32,
 }
 
 impl Limits {
@@ -178,19 +179,21 @@ impl Limits {
         if reached(counts.sessions, config.max_per_address) {
             return too_many("max-per-address is reached");
         }
-        // However the limits are set, strangers of one address never take more
-        // than half of the threads (wharf-security(7), attack 13).
-        if reached(counts.strangers, config.max_unauthenticated_per_address)
-            || reached(counts.strangers, (config.threads / 2).max(1))
+        // However the limits are set, unauthenticated sessions of one address never
+        // take more than half of the threads (wharf-security(7), attack 13).
+        if reached(
+            counts.unauthenticated,
+            config.max_unauthenticated_per_address,
+        ) || reached(counts.unauthenticated, (config.threads / 2).max(1))
         {
             return too_many("max-unauthenticated-per-address is reached");
         }
-        if reached(state.strangers, config.max_unauthenticated) {
+        if reached(state.unauthenticated, config.max_unauthenticated) {
             return too_many("max-unauthenticated is reached");
         }
         // A quarter of the threads that users leave stays free: from many
-        // addresses, too, strangers get in only in the place of another.
-        let users = state.sessions - state.strangers;
+        // addresses, too, unauthenticated clients get in only in the place of another.
+        let users = state.sessions - state.unauthenticated;
         let left = config.threads.saturating_sub(users);
         let most = left - left / 4;
         let gives_way = match left >= 4 && state.waiting.len() >= most as usize {
@@ -198,12 +201,12 @@ impl Limits {
             false => None,
         };
         state.sessions += 1;
-        state.strangers += 1;
+        state.unauthenticated += 1;
         let counts = state.addresses.entry(network).or_default();
         counts.sessions += 1;
-        counts.strangers += 1;
+        counts.unauthenticated += 1;
         let place = Arc::default();
-        let waits = state.wait_as_stranger(network, &place);
+        let waits = state.wait_unauthenticated(network, &place);
         drop(state);
         if let Some(place) = gives_way {
             place.wake();
@@ -238,14 +241,14 @@ pub struct Ticket {
     limits: Arc<Limits>,
     network: Network,
     place: Arc<Place>,
-    /// Number among the strangers, while it is one of theirs.
+    /// Number among the unauthenticated sessions, while it is one.
     waits: u64,
     user: Option<String>,
 }
 
 impl Ticket {
     /// Says which session has the place, so that it can be told to give way.
-    pub fn belongs_to(&self, live: &Arc<Live>) {
+    pub fn belongs_to(&self, live: &Arc<SessionInfo>) {
         *self.place.live() = Some(Arc::clone(live));
         if self.place.gives_way.load(SeqCst) {
             live.give_way();
@@ -279,23 +282,23 @@ impl Ticket {
         }
         state.users.insert(user.into(), here + 1);
         state.waits_no_more(self.waits);
-        state.strangers -= 1;
+        state.unauthenticated -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
-            counts.strangers -= 1;
+            counts.unauthenticated -= 1;
         }
         drop(state);
         self.user = Some(user.into());
         Ok(())
     }
 
-    /// Counts the session as a stranger's again (REIN).
+    /// Counts the session as unauthenticated again (REIN).
     pub fn log_out(&mut self) {
         let Some(user) = self.user.take() else { return };
         let mut state = self.limits.state();
-        state.strangers += 1;
-        self.waits = state.wait_as_stranger(self.network, &self.place);
+        state.unauthenticated += 1;
+        self.waits = state.wait_unauthenticated(self.network, &self.place);
         if let Some(counts) = state.addresses.get_mut(&self.network) {
-            counts.strangers += 1;
+            counts.unauthenticated += 1;
         }
         if let Some(count) = state.users.get_mut(&user) {
             *count -= 1;
@@ -315,10 +318,10 @@ impl Drop for Ticket {
             state.giving_way -= 1;
         }
         state.sessions -= 1;
-        state.strangers -= 1;
+        state.unauthenticated -= 1;
         if let Some(counts) = state.addresses.get_mut(&self.network) {
             counts.sessions -= 1;
-            counts.strangers -= 1;
+            counts.unauthenticated -= 1;
             if counts.sessions == 0 {
                 state.addresses.remove(&self.network);
             }
@@ -346,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_of_one_address_never_take_all_places() {
+    fn unauthenticated_of_one_address_never_take_all_places() {
         let (limits, config) = (Arc::new(Limits::default()), config());
         let mut held: Vec<Ticket> = (0..4)
             .map(|_| limits.admit(address("10.0.0.1"), &config).unwrap())
@@ -357,17 +360,17 @@ mod tests {
         held.push(limits.admit(address("10.0.0.1"), &config).unwrap());
         drop((held, other));
         let state = limits.state();
-        assert_eq!((state.sessions, state.strangers), (0, 0));
+        assert_eq!((state.sessions, state.unauthenticated), (0, 0));
         assert!(state.addresses.is_empty() && state.users.is_empty());
         assert!(state.waiting.is_empty());
     }
 
     #[test]
-    fn strangers_of_many_addresses_give_way_one_for_one() {
+    fn unauthenticated_of_many_addresses_give_way_one_for_one() {
         let (limits, config) = (Arc::new(Limits::default()), config());
         let peer = |number: u32| IpAddr::V4((0x0a00_0000 + number).into());
         let gone = |ticket: &Ticket| ticket.place.gives_way.load(SeqCst);
-        // Six of eight may be strangers; network 1 has two of them.
+        // Six of eight may be unauthenticated; network 1 has two of them.
         let mut held: Vec<Ticket> = [0, 1, 1, 2, 3, 4]
             .map(|number| limits.admit(peer(number), &config).unwrap())
             .into();
@@ -382,7 +385,7 @@ mod tests {
         );
         seventh.log_in("ann", 0).unwrap();
         held.remove(1);
-        // The user's place is safe, and strangers get three quarters of what
+        // The user's place is safe, and others get three quarters of what
         // users leave: six of seven. Then the oldest goes.
         held.push(limits.admit(peer(6), &config).unwrap());
         assert!(!held.iter().any(gone));

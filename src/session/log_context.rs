@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 
 use super::events::Who;
-use super::registry::Live;
+use super::registry::SessionInfo;
 
 thread_local! {
     static CURRENT: RefCell<Option<LogContext>> = const { RefCell::new(None) };
@@ -31,7 +31,7 @@ pub struct Scope(Option<LogContext>);
 
 impl LogContext {
     /// The context of a session.
-    pub fn of(live: &Live) -> Self {
+    pub fn of(live: &SessionInfo) -> Self {
         LogContext {
             session: live.id,
             address: live.peer.ip().to_canonical(),

@@ -32,7 +32,7 @@ use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use identity::{Acting, IdentityScope};
 use limits::{Limits, Ticket};
-use registry::{Live, Registry, Wake};
+use registry::{Registry, SessionInfo, Wake};
 use transfer::Bucket;
 
 pub use data_failures::{DataFailure, DataFailures};
@@ -201,7 +201,7 @@ pub struct Via {
 pub struct Session {
     services: Arc<Services>,
     config: Arc<Config>,
-    live: Arc<Live>,
+    live: Arc<SessionInfo>,
     local: SocketAddr,
     via: Option<Via>,
     ticket: Ticket,
@@ -261,7 +261,7 @@ impl Session {
     }
 
     /// What others see of this session.
-    pub fn live(&self) -> &Arc<Live> {
+    pub fn live(&self) -> &Arc<SessionInfo> {
         &self.live
     }
 
@@ -289,7 +289,7 @@ impl Session {
         }
     }
 
-    /// When a stranger must have logged in.
+    /// When the client must have logged in.
     pub fn login_deadline(&self) -> Option<Instant> {
         deadline(self.started, self.config.login_timeout)
     }
@@ -343,7 +343,7 @@ impl Session {
         services
             .homes
             .meter(&mut user, &self.config, services, &self.live);
-        self.live.words().user = user.name.clone();
+        self.live.activity().user = user.name.clone();
         log_context::set_user(Some(&user.name));
         log::info!(
             encrypted = secure == Encrypted::Yes;
@@ -426,7 +426,7 @@ impl Session {
         }
     }
 
-    /// Ends the login; the connection goes on as a stranger's.
+    /// Ends the login; the connection goes on without a user.
     pub fn logout(&mut self) {
         self.end_login();
         log_context::set_user(None);
@@ -437,7 +437,7 @@ impl Session {
             files.emit(&Event::LoggedOut);
             drop(files);
             self.acting = None;
-            self.live.words().user.clear();
+            self.live.activity().user.clear();
             self.ticket.log_out();
         }
     }

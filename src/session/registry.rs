@@ -1,5 +1,5 @@
 //! The sessions that are alive, for `who`, for limits and for the end of the
-//! server. A session writes into its own [`Live`]; others read.
+//! server. A session writes into its own [`SessionInfo`]; others read.
 
 use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -15,11 +15,11 @@ use crate::sync::unpoisoned;
 pub struct Registry {
     next: AtomicU64,
     /// By their numbers.
-    live: Mutex<Vec<Arc<Live>>>,
+    live: Mutex<Vec<Arc<SessionInfo>>>,
 }
 
 /// What is known about one session.
-pub struct Live {
+pub struct SessionInfo {
     /// Number, unique in this process.
     pub id: u64,
     /// The client's address.
@@ -32,14 +32,14 @@ pub struct Live {
     pub bytes: AtomicU64,
     /// Size of the file being sent, 0 if unknown.
     pub size: AtomicU64,
-    words: Mutex<Words>,
+    activity: Mutex<Activity>,
     gives_way: AtomicBool,
-    control: Mutex<Control>,
+    control: Mutex<Waker>,
 }
 
 /// What is needed to wake a session at the right moment.
 #[derive(Default)]
-struct Control {
+struct Waker {
     socket: Option<Socket>,
     busy: u32,
     woken: bool,
@@ -47,7 +47,7 @@ struct Control {
 
 /// A piece of work that the end of the server waits for: a command, an open
 /// file. Whoever drops the last one is woken if that was put off.
-pub struct Busy(Arc<Live>);
+pub struct Busy(Arc<SessionInfo>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
@@ -57,7 +57,7 @@ impl Drop for Busy {
     }
 }
 
-impl Control {
+impl Waker {
     fn wake_if_idle(&self) {
         if let Some(socket) = &self.socket
             && self.woken
@@ -69,9 +69,9 @@ impl Control {
     }
 }
 
-/// The changing words about a session.
+/// What a session does now.
 #[derive(Debug, Clone, Default)]
-pub struct Words {
+pub struct Activity {
     /// User, once logged in.
     pub user: String,
     /// Version and cipher of TLS; empty in the clear.
@@ -84,13 +84,13 @@ pub struct Words {
     pub transfer_since: Option<Instant>,
 }
 
-impl Live {
-    /// The words, to read or to change.
-    pub fn words(&self) -> MutexGuard<'_, Words> {
-        unpoisoned(self.words.lock())
+impl SessionInfo {
+    /// What it does now, to read or to change.
+    pub fn activity(&self) -> MutexGuard<'_, Activity> {
+        unpoisoned(self.activity.lock())
     }
 
-    /// Tells a stranger's session to end, because others want its place.
+    /// Tells an unauthenticated session to end, because others want its place.
     pub fn give_way(&self) {
         self.gives_way.store(true, SeqCst);
         self.wake(Wake::Gently);
@@ -103,10 +103,10 @@ impl Live {
 
     /// Whether a transfer runs.
     pub fn is_busy(&self) -> bool {
-        self.words().transfer_since.is_some()
+        self.activity().transfer_since.is_some()
     }
 
-    fn control(&self) -> MutexGuard<'_, Control> {
+    fn control(&self) -> MutexGuard<'_, Waker> {
         unpoisoned(self.control.lock())
     }
 
@@ -154,22 +154,22 @@ pub enum Wake {
 }
 
 impl Registry {
-    fn live(&self) -> MutexGuard<'_, Vec<Arc<Live>>> {
+    fn live(&self) -> MutexGuard<'_, Vec<Arc<SessionInfo>>> {
         unpoisoned(self.live.lock())
     }
 
     /// Enters a new session.
-    pub fn enter(&self, peer: SocketAddr, protocol: &'static str) -> Arc<Live> {
+    pub fn enter(&self, peer: SocketAddr, protocol: &'static str) -> Arc<SessionInfo> {
         // Locked before the number is taken, so that they come in order.
         let mut all = self.live();
-        let live = Arc::new(Live {
+        let live = Arc::new(SessionInfo {
             id: self.next.fetch_add(1, Relaxed) + 1,
             peer,
             protocol,
             since: Instant::now(),
             bytes: AtomicU64::new(0),
             size: AtomicU64::new(0),
-            words: Mutex::default(),
+            activity: Mutex::default(),
             control: Mutex::default(),
             gives_way: AtomicBool::new(false),
         });
@@ -186,7 +186,7 @@ impl Registry {
     }
 
     /// All sessions, the oldest first.
-    pub fn all(&self) -> Vec<Arc<Live>> {
+    pub fn all(&self) -> Vec<Arc<SessionInfo>> {
         self.live().clone()
     }
 }

@@ -74,7 +74,7 @@ impl Transfer {
         let live = files.live();
         live.bytes.store(0, Relaxed);
         live.size.store(0, Relaxed);
-        let mut words = live.words();
+        let mut words = live.activity();
         words.file = opened.path.to_string();
         words.transfer_since = Some(Instant::now());
         drop(words);
@@ -360,7 +360,7 @@ impl Transfer {
     }
 
     fn tell(&mut self, outcome: Outcome) {
-        let mut words = self.files.live().words();
+        let mut words = self.files.live().activity();
         words.file.clear();
         words.transfer_since = None;
         drop(words);

@@ -39,13 +39,13 @@ const TARGET_MAX: usize = 4095;
 /// ```
 #[derive(Clone)]
 pub struct MemoryFs {
-    shared: Arc<Shared>,
+    shared: Arc<Inner>,
 }
 
 type Clock = dyn Fn() -> SystemTime + Send + Sync;
 
 /// What a file system shares with its open files.
-struct Shared {
+struct Inner {
     tree: Arc<RwLock<Tree>>,
     room: Arc<Room>,
     clock: Arc<Swap<Clock>>,
@@ -57,7 +57,7 @@ impl MemoryFs {
     /// An empty file system.
     pub fn new() -> Self {
         MemoryFs {
-            shared: Arc::new(Shared {
+            shared: Arc::new(Inner {
                 tree: Arc::new(RwLock::new(Tree::new(SystemTime::now()))),
                 room: Arc::new(Room::new()),
                 clock: Arc::new(Swap::from(Arc::new(SystemTime::now) as Arc<Clock>)),
@@ -103,7 +103,7 @@ impl fmt::Debug for MemoryFs {
     }
 }
 
-impl Shared {
+impl Inner {
     fn now(&self) -> SystemTime {
         (self.clock.load())()
     }
@@ -424,7 +424,7 @@ impl FileSystem for MemoryFs {
     fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
         let shared = &self.shared;
         Some(Arc::new(MemoryFs {
-            shared: Arc::new(Shared {
+            shared: Arc::new(Inner {
                 tree: Arc::clone(&shared.tree),
                 room: Arc::clone(&shared.room),
                 clock: Arc::clone(&shared.clock),

@@ -27,11 +27,11 @@ use crate::error::{Error, ErrorKind, Result};
 /// ```
 #[derive(Clone)]
 pub struct Mounts {
-    table: Arc<Table>,
+    table: Arc<MountTable>,
 }
 
 #[derive(Clone)]
-struct Table {
+struct MountTable {
     base: Arc<dyn FileSystem>,
     points: Vec<Point>,
 }
@@ -47,7 +47,7 @@ impl Mounts {
     pub fn new(base: Arc<dyn FileSystem>) -> Self {
         let points = Vec::new();
         Mounts {
-            table: Arc::new(Table { base, points }),
+            table: Arc::new(MountTable { base, points }),
         }
     }
 
@@ -69,7 +69,7 @@ impl Mounts {
     }
 }
 
-impl Table {
+impl MountTable {
     /// The innermost folder that `path` lies in.
     fn point(&self, path: &VirtualPath) -> Option<&Point> {
         let above = self
@@ -290,7 +290,7 @@ impl FileSystem for Mounts {
             files: plain(&point.files),
         });
         Some(Arc::new(Mounts {
-            table: Arc::new(Table {
+            table: Arc::new(MountTable {
                 base: plain(&self.table.base),
                 points: points.collect(),
             }),
@@ -300,7 +300,7 @@ impl FileSystem for Mounts {
 
 /// A directory with folders in it: first its own entries, then the folders.
 struct MountDirectory {
-    table: Arc<Table>,
+    table: Arc<MountTable>,
     path: VirtualPath,
     /// `None`: the directory is there for its folders alone.
     below: Option<Box<dyn Directory>>,

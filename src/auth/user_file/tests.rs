@@ -256,7 +256,7 @@ fn unknown_names_cost_what_most_users_cost() {
         (line("a", "*") + &line("b", "!"), ""),
         (String::new(), ""),
     ] {
-        let table = Table::new(text.clone().into_bytes()).unwrap();
+        let table = LoadedUsers::new(text.clone().into_bytes()).unwrap();
         assert_eq!(password::cost_class(&table.like), want, "{text}");
     }
 }
@@ -267,7 +267,7 @@ fn a_hundred_thousand_users_are_found_by_name() {
     for number in (0..100_000).rev() {
         text += &format!("user{number}:*:/srv/{number}:elr:max-sessions={number}\n");
     }
-    let table = Table::new(text.into_bytes()).unwrap();
+    let table = LoadedUsers::new(text.into_bytes()).unwrap();
     for number in [0, 1, 77_777, 99_999] {
         let entry = table.find(&format!("user{number}")).unwrap();
         assert_eq!(entry.options.max_sessions, Some(number));

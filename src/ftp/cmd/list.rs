@@ -139,7 +139,7 @@ fn session_status(state: &Interpreter) -> Reply {
         .into_bytes(),
     );
     lines.push(format!("Logged in as {}", Escaped(user.as_bytes())).into_bytes());
-    lines.push(match state.session.live().words().tls.as_str() {
+    lines.push(match state.session.live().activity().tls.as_str() {
         "" => b"The control connection is in the clear".to_vec(),
         protocol => format!("The control connection is under {protocol}").into_bytes(),
     });

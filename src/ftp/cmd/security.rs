@@ -119,7 +119,7 @@ pub fn ccc(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
         plain => Ok(plain),
     })?;
     state.control.push_read(&early);
-    state.session.live().words().tls.clear();
+    state.session.live().activity().tls.clear();
     Ok(Reply::sent(200))
 }
 
@@ -161,7 +161,7 @@ impl Interpreter {
                 )
             });
             log::info!(tls = protocol.as_str(); "{protocol}{certificate}");
-            self.session.live().words().tls = protocol;
+            self.session.live().activity().tls = protocol;
         }
         self.tls = Some(session);
         Ok(())

@@ -1,11 +1,8 @@
 //! The certificates in force: read, checked, and read again when they change.
 
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 #[cfg(test)]
 use std::sync::MutexGuard;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::backend::{Context, Material};
@@ -13,6 +10,10 @@ use super::hello::ClientHello;
 use super::keys::{self, Identity};
 use super::{CertificateFacts, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
+use crate::stamp::Stamp;
+#[cfg(test)]
+use crate::sync::unpoisoned;
+use crate::sync::{Swap, try_unpoisoned};
 
 /// How often, at most, the files' times are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -27,7 +28,7 @@ pub struct Tls(pub(super) Arc<Certificates>);
 
 pub(super) struct Certificates {
     pub(super) settings: TlsSettings,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: Swap<Loaded>,
     watched: Mutex<Watched>,
 }
 
@@ -42,42 +43,6 @@ pub(super) struct Loaded {
     served: Vec<(Identity, Material)>,
 }
 
-/// What changes when a file is replaced or written to.
-#[derive(Debug)]
-enum Stamp {
-    /// Device, inode and size; time of change in seconds and nanoseconds.
-    Found([u64; 3], [i64; 2]),
-    Missing,
-    /// In a directory that we may not enter: since root was given up, nothing
-    /// is known of the file, and nothing can be read. That is no change.
-    Hidden,
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Stamp {
-        match std::fs::metadata(path) {
-            Ok(found) => Stamp::Found(
-                [found.dev(), found.ino(), found.size()],
-                [found.mtime(), found.mtime_nsec()],
-            ),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Stamp::Hidden,
-            Err(_) => Stamp::Missing,
-        }
-    }
-}
-
-impl PartialEq for Stamp {
-    fn eq(&self, other: &Stamp) -> bool {
-        match (self, other) {
-            (Stamp::Hidden, _) | (_, Stamp::Hidden) | (Stamp::Missing, Stamp::Missing) => true,
-            (Stamp::Found(file, time), Stamp::Found(other, changed)) => {
-                (file, time) == (other, changed)
-            }
-            _ => false,
-        }
-    }
-}
-
 impl Tls {
     /// Reads and checks everything.
     ///
@@ -90,7 +55,7 @@ impl Tls {
         let loaded = Loaded::read(settings)?;
         Ok(Tls(Arc::new(Certificates {
             settings: settings.clone(),
-            loaded: RwLock::new(Arc::new(loaded)),
+            loaded: Swap::new(loaded),
             watched: Mutex::new(Watched {
                 stamps,
                 looked: Instant::now(),
@@ -129,25 +94,23 @@ impl std::fmt::Debug for Tls {
 impl Certificates {
     #[cfg(test)]
     fn watched(&self) -> MutexGuard<'_, Watched> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.watched.lock())
     }
 
     fn loaded(&self) -> Arc<Loaded> {
-        Arc::clone(&self.loaded.read().unwrap_or_else(PoisonError::into_inner))
+        self.loaded.load()
     }
 
     fn replace(&self, loaded: Loaded) {
-        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+        self.loaded.replace(loaded);
     }
 
     /// What is in force now, read again if the files have changed. While one
     /// session looks, which may take long on a disk that hangs, the others go
     /// on with what was read before.
     pub(super) fn current(&self, now: Instant) -> Arc<Loaded> {
-        let mut watched = match self.watched.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return self.loaded(),
+        let Some(mut watched) = try_unpoisoned(self.watched.try_lock()) else {
+            return self.loaded();
         };
         match self.look(&mut watched, now) {
             None => {}
@@ -182,7 +145,7 @@ fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
         .flat_map(|pair| [&pair.certificate, &pair.key])
         .chain(&settings.key_password_file)
         .chain(&settings.client_ca)
-        .map(|path| Stamp::of(path))
+        .map(|path| Stamp::at(path))
         .collect()
 }
 

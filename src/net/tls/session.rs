@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use super::backend::{Connection, Context, Handshake};
@@ -14,6 +14,7 @@ use super::wire::{Reads, Wire};
 use super::{Direction, Purpose, ResumptionId, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
+use crate::sync::unpoisoned;
 
 /// Stack of a handshake's thread, in bytes; it touches about 20 KiB.
 const HANDSHAKE_STACK: usize = 256 * 1024;
@@ -139,7 +140,7 @@ impl SessionTls {
     }
 
     fn control(&self) -> MutexGuard<'_, Option<ControlSession>> {
-        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.control.lock())
     }
 
     /// The handshake of a control connection in a thread of its own, which

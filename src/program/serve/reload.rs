@@ -5,7 +5,7 @@
 use wharf::daemon::{KEYS, Key, Mistake, Reload, Settings};
 
 use super::super::assemble::authenticator;
-use super::super::cli::{self, Wish};
+use super::super::cli::{self, Action};
 use super::Daemon;
 
 /// The options that wait for the next start and whose values differ from
@@ -50,8 +50,8 @@ impl Daemon {
 
     fn read_again(&mut self) -> Result<(), Vec<Mistake>> {
         let mut new = match cli::read(&self.invocation.arguments, cli::environment())? {
-            Wish::Serve(new) => new,
-            Wish::Print(_) => return Ok(()),
+            Action::Serve(new) => new,
+            Action::Print(_) => return Ok(()),
         };
         let waiting = differences(&self.given, &new.settings);
         let in_force = &self.invocation.settings;

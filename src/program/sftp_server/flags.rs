@@ -25,7 +25,7 @@ pub(super) struct Flags {
 }
 
 /// What is to be done.
-pub(super) enum Wish {
+pub(super) enum SubsystemAction {
     Serve(Box<Flags>),
     /// Print this.
     Help(String),
@@ -107,26 +107,26 @@ fn options() -> Options {
 }
 
 /// Reads the arguments.
-pub(super) fn parse(arguments: &[String]) -> Result<Wish, String> {
+pub(super) fn parse(arguments: &[String]) -> Result<SubsystemAction, String> {
     let options = options();
     let matches = options
         .parse(arguments)
         .map_err(|error| format!("{error} (-h tells more)"))?;
     if matches.opt_present("h") {
-        return Ok(Wish::Help(options.usage(
+        return Ok(SubsystemAction::Help(options.usage(
             "usage: wharfd --sftp-server [options]\n\n\
              SFTP on standard input and output, as a subsystem of sshd or dropbear.",
         )));
     }
     if let Some(what) = matches.opt_str("Q") {
         return match what.as_str() {
-            "requests" => Ok(Wish::Names),
+            "requests" => Ok(SubsystemAction::Names),
             _ => Err(format!("-Q '{}': expected requests", what.escape_debug())),
         };
     }
     // Operands mean nothing, as with OpenSSH's: `scp -D PROGRAM` passes the
     // name of a host.
-    flags(&matches).map(|flags| Wish::Serve(Box::new(flags)))
+    flags(&matches).map(|flags| SubsystemAction::Serve(Box::new(flags)))
 }
 
 fn flags(matches: &Matches) -> Result<Flags, String> {
@@ -233,7 +233,7 @@ mod tests {
     fn served(line: &str) -> Result<Box<Flags>, String> {
         let words: Vec<String> = line.split_whitespace().map(String::from).collect();
         match parse(&words)? {
-            Wish::Serve(flags) => Ok(flags),
+            SubsystemAction::Serve(flags) => Ok(flags),
             _ => Err("no session".into()),
         }
     }

@@ -13,7 +13,7 @@ use crate::config::Config;
 const FAILURES_MAX: usize = 4096;
 /// So long after a ban was lifted, what other nodes remember does not make
 /// another: they may not have heard yet.
-const PARDON: Duration = Duration::from_secs(15);
+const LIFTED_FOR: Duration = Duration::from_secs(15);
 
 #[derive(Default)]
 pub(super) struct Bans {
@@ -22,7 +22,7 @@ pub(super) struct Bans {
     elsewhere: HashMap<Network, u32>,
     /// Bans that any node has told, until they are over.
     told: HashMap<Network, Instant>,
-    pardoned: HashMap<Network, Instant>,
+    lifted: HashMap<Network, Instant>,
     /// What the other nodes have not been told yet.
     unbans: Vec<Unban>,
 }
@@ -43,7 +43,7 @@ pub enum Unban {
 
 /// What other nodes have told.
 #[derive(Debug, Default)]
-pub struct Hearsay {
+pub struct OtherNodes {
     /// Sessions of each user on them.
     pub users: HashMap<String, u32>,
     /// Failed logins of each network on them.
@@ -58,19 +58,19 @@ impl Bans {
         let failures = self.failures.get(&network)?;
         let fresh = failures.last.elapsed() < config.ban_time;
         let elsewhere = self.elsewhere.get(&network).filter(|_| hears);
-        let pardoned = self.pardoned.get(&network);
-        let elsewhere = match pardoned.is_some_and(|at| at.elapsed() < PARDON) {
+        let lifted = self.lifted.get(&network);
+        let elsewhere = match lifted.is_some_and(|at| at.elapsed() < LIFTED_FOR) {
             true => 0,
             false => elsewhere.copied().unwrap_or(0),
         };
         fresh.then(|| (failures.count.saturating_add(elsewhere), failures.last))
     }
 
-    fn pardon(&mut self, network: Network) {
+    fn lift(&mut self, network: Network) {
         self.failures.remove(&network);
         self.told.remove(&network);
-        self.pardoned.retain(|_, at| at.elapsed() < PARDON);
-        self.pardoned.insert(network, Instant::now());
+        self.lifted.retain(|_, at| at.elapsed() < LIFTED_FOR);
+        self.lifted.insert(network, Instant::now());
     }
 }
 
@@ -161,7 +161,7 @@ impl Limits {
                 .collect(),
         };
         for network in networks {
-            bans.pardon(network);
+            bans.lift(network);
         }
         // Where nodes share nothing, nobody takes them: few are kept.
         if bans.unbans.len() >= FAILURES_MAX {
@@ -173,8 +173,8 @@ impl Limits {
 
     /// Forgets the failed logins of a network whose ban another node has
     /// lifted.
-    pub fn pardon(&self, network: Network) {
-        self.state().bans.pardon(network);
+    pub fn lift_ban(&self, network: Network) {
+        self.state().bans.lift(network);
     }
 
     /// Bans that were lifted here since the last call.
@@ -198,14 +198,14 @@ impl Limits {
     }
 
     /// Notes what other nodes have told.
-    pub fn set_elsewhere(&self, hearsay: Hearsay) {
+    pub fn set_elsewhere(&self, nodes: OtherNodes) {
         let now = Instant::now();
         let mut state = self.state();
-        state.users_elsewhere = hearsay.users;
+        state.users_elsewhere = nodes.users;
         state.heard = Some(now);
         let bans = &mut state.bans;
-        bans.elsewhere = hearsay.failures;
-        let told = hearsay.bans.into_iter();
+        bans.elsewhere = nodes.failures;
+        let told = nodes.bans.into_iter();
         bans.told = told.map(|(network, left)| (network, now + left)).collect();
     }
 }
@@ -258,11 +258,11 @@ mod tests {
         let (limits, config) = (Limits::default(), config());
         let peer = address("192.0.2.1");
         let network = Network::of_peer(peer);
-        let hearsay = || Hearsay {
+        let nodes = || OtherNodes {
             failures: HashMap::from([(network, 1)]),
-            ..Hearsay::default()
+            ..OtherNodes::default()
         };
-        limits.set_elsewhere(hearsay());
+        limits.set_elsewhere(nodes());
         assert!(!limits.is_banned(peer, &config));
         limits.failed(peer, &config);
         assert!(limits.is_banned(peer, &config));
@@ -271,7 +271,7 @@ mod tests {
         limits.state().heard = Instant::now().checked_sub(Duration::from_secs(60));
         assert!(!limits.is_banned(peer, &config));
         // A ban that was lifted does not come back from what others remember.
-        limits.set_elsewhere(hearsay());
+        limits.set_elsewhere(nodes());
         limits.unban(Unban::One(network));
         limits.failed(peer, &config);
         assert!(!limits.is_banned(peer, &config));
@@ -283,12 +283,12 @@ mod tests {
         let (limits, config) = (Limits::default(), config());
         let (peer, other) = (address("192.0.2.1"), address("192.0.2.2"));
         let told = |peer, left| (Network::of_peer(peer), left);
-        limits.set_elsewhere(Hearsay {
+        limits.set_elsewhere(OtherNodes {
             bans: vec![
                 told(peer, Duration::from_secs(60)),
                 told(other, Duration::ZERO),
             ],
-            ..Hearsay::default()
+            ..OtherNodes::default()
         });
         assert!(limits.is_banned(peer, &config) && !limits.is_banned(other, &config));
         assert_eq!(limits.bans(&config).len(), 1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::super::{
     Attributes, Directory, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
-use super::Shared;
+use super::Inner;
 use super::tree::{FileNode, Node};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,7 +14,7 @@ pub(super) struct MemoryFile {
     pub(super) node: Arc<FileNode>,
     pub(super) created: bool,
     pub(super) options: OpenOptions,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Inner>,
 }
 
 impl File for MemoryFile {
@@ -74,7 +74,7 @@ impl File for MemoryFile {
 }
 
 pub(super) struct MemoryDirectory {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Inner>,
     pub(super) number: u64,
     pub(super) path: VirtualPath,
     /// The name given last; names are served in order, so that entries may
