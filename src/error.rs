@@ -176,6 +176,24 @@ impl From<rustix::io::Errno> for Error {
     }
 }
 
+/// An error of the operating system, in one of its two spellings.
+pub trait MaybeStale {
+    /// Whether it is ESTALE.
+    fn is_stale(&self) -> bool;
+}
+
+impl MaybeStale for io::Error {
+    fn is_stale(&self) -> bool {
+        self.raw_os_error() == Some(libc::ESTALE)
+    }
+}
+
+impl MaybeStale for rustix::io::Errno {
+    fn is_stale(&self) -> bool {
+        *self == rustix::io::Errno::STALE
+    }
+}
+
 /// How often something is tried that NFS calls stale.
 const STALE_TRIES: u32 = 4;
 
@@ -184,10 +202,12 @@ const STALE_TRIES: u32 = 4;
 ///
 /// # Errors
 /// Those of the last try.
-pub fn retried<T>(mut attempt: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn retried<T, E: MaybeStale>(
+    mut attempt: impl FnMut() -> std::result::Result<T, E>,
+) -> std::result::Result<T, E> {
     for _ in 1..STALE_TRIES {
         match attempt() {
-            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
+            Err(error) if error.is_stale() => {}
             result => return result,
         }
     }
@@ -254,7 +274,7 @@ mod tests {
         }
         // Anything else is told at once.
         let mut tries = 0;
-        let outcome = retried::<()>(|| {
+        let outcome = retried::<(), io::Error>(|| {
             tries += 1;
             Err(io::ErrorKind::NotFound.into())
         });

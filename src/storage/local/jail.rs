@@ -15,6 +15,7 @@ use rustix::io::{Errno, Result};
 
 use super::super::{Create, Follow, VirtualPath};
 use super::walk::{Trace, Walk};
+use crate::error::retried;
 
 /// How paths below the root of a [`LocalFs`](super::LocalFs) are resolved.
 ///
@@ -30,8 +31,6 @@ pub enum Resolver {
 /// Attempts of `openat2` before the walk takes over. The kernel says EAGAIN
 /// when any rename or mount on the machine raced with a `..`.
 const AGAIN_MAX: usize = 16;
-/// New looks at a path whose handle an NFS server has forgotten.
-const STALE_MAX: usize = 2;
 
 /// A directory that nothing leads out of.
 pub(super) struct Jail {
@@ -264,14 +263,14 @@ impl AsFd for Base<'_> {
 /// Runs an operation again when a signal cut it short or an NFS server has
 /// forgotten a handle: it begins at the root's descriptor each time.
 pub(super) fn retry<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
-    let mut stale = 0;
-    loop {
-        match operation() {
-            Err(Errno::INTR) => {}
-            Err(Errno::STALE) if stale < STALE_MAX => stale += 1,
-            result => return result,
+    retried(|| {
+        loop {
+            match operation() {
+                Err(Errno::INTR) => {}
+                result => break result,
+            }
         }
-    }
+    })
 }
 
 /// The text of the link `name`; EINVAL when it is no link.
