@@ -307,7 +307,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let Config {
         listen, listen_ftps, listen_sftp, tls_cert, tls_key, tls_key_password_file, self_signed,
         self_signed_names, tls_required, tls_required_anonymous, tls_reuse, tls_relaxed_close,
-        tls_client_ca, tls_client_certificate, ccc, host_key, ssh, state_dir, node, node_name, proxy_from, proxy_data,
+        tls_client_ca, tls_client_crl, tls_client_certificate, ccc, host_key, ssh, state_dir, node, node_name, proxy_from, proxy_data,
         listen_health, drain_file, drain_delay, shared_dir, banner, passive_ports,
         passive_address, passive_local_networks, shared_data_ports, active_mode, data_peer, data_peer_allow,
         threads, max_per_address, max_per_user, max_unauthenticated,
@@ -378,6 +378,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
         tls_key_password_file,
         self_signed_names,
         tls_client_ca,
+        tls_client_crl,
         host_key,
     );
     let _ = (

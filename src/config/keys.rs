@@ -279,6 +279,7 @@ keys! {
         "tls-reuse" "off|prefer|require" server.tls_reuse: NewSessions, "data connections resume the control connection's session";
         "tls-relaxed-close" "" server.tls_relaxed_close: AtOnce, "accept uploads that end without close_notify";
         "tls-client-ca" "FILE" server.tls_client_ca: AtOnce reads, "authorities of client certificates";
+        "tls-client-crl" "FILE" server.tls_client_crl: AtOnce reads, "revoked client certificates";
         "tls-client-certificate" "no|optional|required" server.tls_client_certificate: AtOnce, "whether clients show one";
         "ccc" "" server.ccc: NewSessions, "allow CCC, back to plain text";
         "host-key" "FILE" server.host_key: NewSessions repeats reads secret, "key of the SFTP server; made if missing";

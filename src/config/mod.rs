@@ -56,6 +56,8 @@ pub struct Config {
     pub tls_relaxed_close: bool,
     /// Authorities of client certificates (feature `tls13`).
     pub tls_client_ca: Option<PathBuf>,
+    /// Revoked client certificates (feature `tls13`).
+    pub tls_client_crl: Option<PathBuf>,
     /// Whether clients show certificates (feature `tls13`).
     pub tls_client_certificate: ClientCertificate,
     /// CCC is allowed.
@@ -328,6 +330,7 @@ impl Default for Config {
             tls_reuse: TlsReuse::Prefer,
             tls_relaxed_close: false,
             tls_client_ca: None,
+            tls_client_crl: None,
             tls_client_certificate: ClientCertificate::No,
             ccc: false,
             host_key: Vec::new(),

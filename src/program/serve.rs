@@ -248,6 +248,9 @@ impl Daemon {
     }
 
     fn beat(&self) {
+        if let Some(tls) = self.running.services().tls() {
+            tls.watch();
+        }
         if let Some(path) = &self.invocation.settings.metrics_file
             && let Err(error) = self.counters.write(self.running.services(), path)
         {

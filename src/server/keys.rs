@@ -113,6 +113,7 @@ fn only_with_certificate(config: &Config) -> Option<&'static str> {
             "tls-key-password-file",
         ),
         (config.tls_client_ca.is_some(), "tls-client-ca"),
+        (config.tls_client_crl.is_some(), "tls-client-crl"),
         (
             config.tls_client_certificate != ClientCertificate::No,
             "tls-client-certificate",
@@ -178,10 +179,14 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
     if config.tls_client_certificate != ClientCertificate::No && config.tls_client_ca.is_none() {
         return invalid("tls-client-certificate needs tls-client-ca");
     }
+    if config.tls_client_crl.is_some() && config.tls_client_ca.is_none() {
+        return invalid("tls-client-crl needs tls-client-ca");
+    }
     let settings = TlsSettings {
         certificates,
         key_password_file: config.tls_key_password_file.clone(),
         client_ca: config.tls_client_ca.clone(),
+        client_crl: config.tls_client_crl.clone(),
         client_certificate: match (&config.tls_client_ca, config.tls_client_certificate) {
             (Some(_), ClientCertificate::No) => ClientCertificate::Optional,
             (_, wanted) => wanted,

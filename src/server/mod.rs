@@ -116,7 +116,10 @@ impl Server {
     pub fn check(&self) -> Result<Vec<(PathBuf, i64)>> {
         ports_for_all_nodes(&self.config)?;
         let certificates = match Keys::load(&self.config)?.tls {
-            Some(tls) => tls.certificates()?,
+            Some(tls) => {
+                tls.usable()?;
+                tls.certificates()?
+            }
             None => Vec::new(),
         };
         let dates = certificates.into_iter();

@@ -11,6 +11,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
 use openssl::ssl::{
     ShutdownState, Ssl, SslContext, SslContextBuilder, SslMethod, SslSession, SslStream, SslVersion,
 };
@@ -258,8 +259,18 @@ impl Certificates {
 /// Makes a certificate for a host (a name with a dot), a person or an
 /// authority; `days` from now it begins and ends.
 pub fn certificate(name: &str, issuer: Option<&Made>, days: (i64, i64)) -> Made {
+    certificate_with(made::new_key(), name, issuer, days)
+}
+
+/// The same for a key of one's own.
+pub fn certificate_with(
+    key: PKey<Private>,
+    name: &str,
+    issuer: Option<&Made>,
+    days: (i64, i64),
+) -> Made {
     let subject = [(Nid::COMMONNAME, name)];
-    made::signed(&subject, made::new_key(), issuer, days, |builder| {
+    made::signed(&subject, key, issuer, days, |builder| {
         if issuer.is_none() {
             made::may_sign(builder);
         }

@@ -1,10 +1,16 @@
-//! ALPN and SNI.
+//! ALPN, SNI, and which certificate a client gets.
 
-use openssl::ssl::Ssl;
+use std::time::{Duration, Instant};
+
+use openssl::pkey::PKey;
+use openssl::rsa::Rsa;
+use openssl::ssl::{Ssl, SslVersion};
 
 use crate::common::client::Client;
 use crate::common::server;
-use crate::common::tls::{Certificates, VALID, certificate, context, secure};
+use crate::common::tls::{
+    Certificates, SecureClient, VALID, certificate, certificate_with, context, secure,
+};
 
 /// A handshake that offers protocols or asks for a name; what came of it.
 fn attempt(
@@ -114,5 +120,64 @@ fn the_certificate_is_chosen_by_name() {
         let subject = certificate.subject_name();
         let name = subject.entries().next().unwrap().data().to_string();
         assert_eq!(name.unwrap(), shown, "{asked:?}");
+    }
+}
+
+#[test]
+fn an_expired_certificate_stops_ftps_alone() {
+    let certificates = Certificates::new();
+    let old = certificate("ftp.test", None, (-20, -1));
+    let (path, key) = certificates.write("ftp.test", &[&old]);
+    let server = server()
+        .set("tls-cert", path.to_str().unwrap())
+        .set("tls-key", key.to_str().unwrap())
+        .start();
+    let mut client = server.ann();
+    client.expect("AUTH TLS", 431);
+    client.expect("NOOP", 200);
+    // A renewed one is taken up, without a restart.
+    certificates.write("ftp.test", &[&certificate("ftp.test", None, VALID)]);
+    let until = Instant::now() + Duration::from_secs(20);
+    while client.cmd("AUTH TLS").code != 234 {
+        assert!(
+            Instant::now() < until,
+            "the renewed certificate is not served"
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An RSA and an EC certificate for one name: clients get what they can use.
+#[test]
+fn an_ec_and_an_rsa_certificate_serve_one_name() {
+    let certificates = Certificates::new();
+    let ec = certificate("ftp.test", None, VALID);
+    let key = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
+    let rsa = certificate_with(key, "ftp.test", None, VALID);
+    let (rsa_path, rsa_key) = certificates.write("rsa", &[&rsa]);
+    let (ec_path, ec_key) = certificates.write("ec", &[&ec]);
+    for order in [[0, 1], [1, 0]] {
+        let pairs = [(&rsa_path, &rsa_key), (&ec_path, &ec_key)];
+        let mut settings = server();
+        for at in order {
+            settings = settings
+                .set("tls-cert", pairs[at].0.to_str().unwrap())
+                .set("tls-key", pairs[at].1.to_str().unwrap());
+        }
+        let server = settings.start();
+        for (ciphers, signatures, want) in [
+            ("ECDHE-ECDSA-AES128-GCM-SHA256", "ECDSA+SHA256", &ec),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "RSA+SHA256", &rsa),
+        ] {
+            let rules = context(|builder| {
+                let version = Some(SslVersion::TLS1_2);
+                builder.set_max_proto_version(version).unwrap();
+                builder.set_cipher_list(ciphers).unwrap();
+                builder.set_sigalgs_list(signatures).unwrap();
+            });
+            let client = SecureClient::explicit_with(server.v4, rules);
+            let shown = client.stream.ssl().peer_certificate().unwrap();
+            assert!(shown == want.certificate, "{ciphers}, {order:?}");
+        }
     }
 }

@@ -18,11 +18,9 @@ fn bad_keys_are_refused_with_what_to_do() {
     let certificates = Certificates::new();
     let authority = certificate("Authority", None, VALID);
     let good = certificate("ftp.test", Some(&authority), VALID);
-    let old = certificate("ftp.test", None, (-20, -1));
     let (chain, chain_key) = certificates.write("chain", &[&good, &authority]);
     let (turned, _) = certificates.write("turned", &[&authority, &good]);
     let (other, other_key) = certificates.write("other", &[&certificate("b.test", None, VALID)]);
-    let (expired, expired_key) = certificates.write("expired", &[&old]);
     let encrypted = certificates.0.join("encrypted.key");
     let pem = good
         .key
@@ -42,7 +40,6 @@ fn bad_keys_are_refused_with_what_to_do() {
         ("order", &turned, &chain_key, None, "order"),
         ("mismatch", &other, &chain_key, None, "key"),
         ("mismatch", &chain, &other_key, None, "key"),
-        ("expired", &expired, &expired_key, None, "expired"),
         (
             "missing certificate",
             &missing,

@@ -26,6 +26,10 @@ pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if state.control.is_secure() {
         return Ok(Reply::new(503, "The connection is under TLS already."));
     }
+    if let Some(Err(error)) = state.session.services().tls().map(|tls| tls.usable()) {
+        log::warn!("refused AUTH: {error}");
+        return Ok(Reply::new(431, "The certificate has expired."));
+    }
     let protection = match argument.trim_ascii().to_ascii_uppercase().as_slice() {
         b"TLS" | b"TLS-C" => Protection::Clear,
         // The old words mean a protected data connection from the start

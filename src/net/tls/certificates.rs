@@ -18,6 +18,9 @@ use crate::sync::{Swap, try_unpoisoned};
 /// How often, at most, the files' times are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Days before a certificate expires on which the log says so.
+const EXPIRES_SOON: [i64; 3] = [14, 7, 1];
+
 /// The server's certificates: one for the whole server.
 ///
 /// Changed files are noticed when a session begins and serve it and those
@@ -36,6 +39,9 @@ struct Watched {
     /// Of the files in force, or of those that were refused last.
     stamps: Vec<Stamp>,
     looked: Instant,
+    /// The day on which the certificates' dates were looked at last, counted
+    /// from 1970.
+    said: Option<i64>,
 }
 
 /// What was read from the files at one time.
@@ -49,7 +55,8 @@ impl Tls {
     /// # Errors
     /// With what to do about it: a missing or unreadable file, a damaged or
     /// encrypted key, a key of another certificate, a chain in the wrong
-    /// order, an expired certificate, something this build can't do.
+    /// order, something this build can't do. An expired certificate is none:
+    /// see [`Tls::usable`].
     pub fn new(settings: &TlsSettings) -> Result<Tls> {
         let stamps = stamps(settings);
         let loaded = Loaded::read(settings)?;
@@ -59,6 +66,7 @@ impl Tls {
             watched: Mutex::new(Watched {
                 stamps,
                 looked: Instant::now(),
+                said: None,
             }),
         })))
     }
@@ -73,6 +81,41 @@ impl Tls {
     #[cfg(test)]
     pub(super) fn looking(&self) -> impl Sized {
         self.0.watched()
+    }
+
+    /// Whether there is a certificate that has not expired.
+    ///
+    /// # Errors
+    /// `Invalid`, with the certificate and its last day.
+    pub fn usable(&self) -> Result<()> {
+        self.0.current(Instant::now()).expired()
+    }
+
+    /// Says once a day what an administrator must know of the certificates:
+    /// that one has expired or expires soon. To be called now and then.
+    pub fn watch(&self) {
+        let today = keys::now().div_euclid(86_400);
+        let before = {
+            let Ok(mut watched) = self.0.watched.try_lock() else {
+                return;
+            };
+            std::mem::replace(&mut watched.said, Some(today))
+        };
+        if before == Some(today) {
+            return;
+        }
+        for (identity, _) in &self.0.loaded().served {
+            let path = identity.path.display();
+            let days = (identity.valid.end - keys::now()).div_euclid(86_400);
+            if let Err(error) = identity.check_dates(keys::now()) {
+                log::error!("no FTPS with it until then: {error}");
+            } else if keys::now() < identity.valid.start {
+                log::error!("the certificate {path} is not valid yet: is the clock right?");
+            } else if EXPIRES_SOON.contains(&days) || (before.is_none() && days <= EXPIRES_SOON[0])
+            {
+                log::warn!("the certificate {path} expires in {days} days: renew it");
+            }
+        }
     }
 
     /// The certificates in force, for `--check` and the log.
@@ -135,7 +178,11 @@ impl Certificates {
             return None;
         }
         watched.stamps = stamps;
-        Some(Loaded::read(&self.settings).map(|loaded| self.replace(loaded)))
+        let loaded = Loaded::read(&self.settings).and_then(|loaded| {
+            // What is in force may be better.
+            loaded.expired().map(|()| loaded)
+        });
+        Some(loaded.map(|loaded| self.replace(loaded)))
     }
 }
 
@@ -145,6 +192,7 @@ fn stamps(settings: &TlsSettings) -> Vec<Stamp> {
         .flat_map(|pair| [&pair.certificate, &pair.key])
         .chain(&settings.key_password_file)
         .chain(&settings.client_ca)
+        .chain(&settings.client_crl)
         .map(|path| Stamp::at(path))
         .collect()
 }
@@ -172,12 +220,39 @@ impl Loaded {
         Ok(Loaded { served })
     }
 
-    /// The certificate for the name a client asks for.
+    /// The certificate for the name a client asks for: of several for one
+    /// name, an EC and an RSA one, that whose key it can use. None when all
+    /// have expired.
     pub(super) fn choose(&self, hello: &ClientHello) -> Option<&Material> {
-        let named = hello.server_name.as_deref().and_then(|host| {
-            let mut served = self.served.iter();
-            served.find(|(identity, _)| identity.serves(host))
-        });
-        named.or(self.served.first()).map(|(_, material)| material)
+        let now = keys::now();
+        let valid = || {
+            let served = self.served.iter();
+            served.filter(|(identity, _)| identity.check_dates(now).is_ok())
+        };
+        let first = valid().next();
+        let host = hello.server_name.as_deref();
+        let asked = |(identity, _): &&(Identity, Material)| match host {
+            Some(host) => identity.serves(host),
+            None => first.is_some_and(|(first, _)| first.names == identity.names),
+        };
+        let chosen = valid()
+            .filter(asked)
+            .find(|(identity, _)| identity.suits(hello))
+            .or_else(|| valid().find(asked))
+            .or(first);
+        chosen.map(|(_, material)| material)
+    }
+
+    /// What is wrong when no certificate can be served now.
+    fn expired(&self) -> Result<()> {
+        let now = keys::now();
+        let mut dates = self
+            .served
+            .iter()
+            .map(|(identity, _)| identity.check_dates(now));
+        match dates.next() {
+            Some(Err(error)) if dates.all(|other| other.is_err()) => Err(error),
+            _ => Ok(()),
+        }
     }
 }

@@ -19,6 +19,9 @@ pub struct ClientHello {
     /// The application protocols offered (RFC 7301); `None` without the
     /// extension.
     pub protocols: Option<Vec<Vec<u8>>>,
+    /// Whether it takes a certificate with an EC key: its signatures, and a
+    /// cipher suite with it or one of TLS 1.3.
+    pub ecdsa: bool,
     /// The sessions that it asks to resume.
     pub sessions: Vec<ResumptionId>,
 }
@@ -133,7 +136,7 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
     let mut body = Cursor(body);
     body.take(2 + 32)?; // version, random
     let session = body.vector8()?.0;
-    body.vector16()?; // cipher suites
+    let suites = body.vector16()?.0;
     body.vector8()?; // compression methods
     let mut hello = ClientHello::default();
     if !session.is_empty() {
@@ -142,12 +145,24 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
     if body.0.is_empty() {
         return Some(hello); // a hello without extensions is legal
     }
+    let suits = |[high, low]: [u8; 2]| match high {
+        0x13 => true,
+        0xc0 => matches!(low, 0x09 | 0x0a | 0x23 | 0x24 | 0x2b | 0x2c),
+        0xcc => low == 0xa9,
+        _ => false,
+    };
+    let ecdsa_suites = pairs(suites).any(suits);
     let mut extensions = body.vector16()?;
     while !extensions.0.is_empty() {
         let kind = extensions.number()?;
         let mut content = extensions.vector16()?;
         match kind {
             0 => hello.server_name = server_name(content),
+            // ecdsa_secp256r1_sha256 and its kin (RFC 8446, section 4.2.3).
+            13 => {
+                let signatures = content.vector16()?.0;
+                hello.ecdsa = ecdsa_suites && pairs(signatures).any(|[_, low]| low == 3);
+            }
             35 => hello.sessions.extend(ticket(content.0)),
             // The tickets of TLS 1.3 (RFC 8446, section 4.2.11).
             41 => {
@@ -169,6 +184,12 @@ fn parse(body: &[u8]) -> Option<ClientHello> {
         }
     }
     Some(hello)
+}
+
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    bytes
+        .chunks_exact(2)
+        .filter_map(|pair| pair.try_into().ok())
 }
 
 /// A name that can't be read counts as none: it only chooses a certificate.
@@ -268,6 +289,7 @@ mod tests {
             }
             let want = ClientHello {
                 sessions: Vec::new(),
+                ecdsa: false,
                 server_name: Some("host.test".into()),
                 protocols: Some(vec![b"ftp".to_vec()]),
             };

@@ -4,19 +4,23 @@
 //! certificate without a word, and every client then fails. Here they are
 //! refused with what to do about it.
 
-use std::cmp::Ordering;
 use std::fs;
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{Id, PKey, Private};
+#[cfg(feature = "tls13")]
+use openssl::x509::X509Crl;
 use openssl::x509::{X509, X509Ref, X509VerifyResult};
 
+use super::hello::ClientHello;
 use super::{CertificateFacts, CertificatePair};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -35,6 +39,8 @@ pub(super) struct Identity {
     /// What it serves: DNS names in lower case, perhaps `*.example.org`.
     pub names: Vec<String>,
     pub path: PathBuf,
+    /// Begin and end of its time, in seconds since 1970.
+    pub valid: Range<i64>,
 }
 
 impl Identity {
@@ -52,8 +58,8 @@ impl Identity {
         let Some(own) = chain.first() else {
             return Err(no_certificate(path));
         };
-        check_dates(path, own)?;
         Ok(Identity {
+            valid: seconds(own.not_before())?..seconds(own.not_after())?,
             names: names(own),
             path: path.clone(),
             chain,
@@ -82,6 +88,28 @@ impl Identity {
         })
     }
 
+    /// Whether its kind of key is the better one for a client: an EC key, if
+    /// it takes one.
+    pub(super) fn suits(&self, hello: &ClientHello) -> bool {
+        hello.ecdsa != (self.key.id() == Id::RSA)
+    }
+
+    /// What is wrong with its dates at `now`.
+    ///
+    /// # Errors
+    /// `Invalid`: it has expired.
+    pub(super) fn check_dates(&self, now: i64) -> Result<()> {
+        if now <= self.valid.end {
+            return Ok(());
+        }
+        let end = Asn1Time::from_unix(self.valid.end as _);
+        Err(invalid(format!(
+            "the certificate {} expired on {}: renew it, or set the clock if that is wrong",
+            self.path.display(),
+            end.map_or(String::new(), |end| end.to_string())
+        )))
+    }
+
     pub(super) fn facts(&self) -> Result<CertificateFacts> {
         let own = self
             .chain
@@ -90,10 +118,18 @@ impl Identity {
         Ok(CertificateFacts {
             path: self.path.clone(),
             names: self.names.clone(),
-            days_left: days_left(own.not_after())?,
+            days_left: (self.valid.end - now()).div_euclid(86_400),
             fingerprint: fingerprint_of(own)?,
         })
     }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+    })
 }
 
 fn fingerprint_of(certificate: &X509Ref) -> Result<String> {
@@ -154,6 +190,42 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>> {
         true => Err(no_certificate(path)),
         false => Ok(chain),
     }
+}
+
+/// The revocation lists of a PEM file, perhaps none, each signed by one of
+/// `authorities`.
+#[cfg(feature = "tls13")]
+pub(super) fn read_revoked(path: &Path, authorities: &[X509]) -> Result<Vec<X509Crl>> {
+    const BEGIN: &str = "-----BEGIN X509 CRL-----";
+    let pem = String::from_utf8_lossy(&read_file(path)?).into_owned();
+    let mut lists = Vec::new();
+    for block in pem.split(BEGIN).skip(1) {
+        let list = X509Crl::from_pem(format!("{BEGIN}{block}").as_bytes()).map_err(|error| {
+            let text = format!("{} has a damaged revocation list", path.display());
+            Error::with_source(ErrorKind::Invalid, text, error)
+        })?;
+        let signed = authorities.iter().any(|authority| {
+            let key = authority.public_key();
+            key.is_ok_and(|key| list.verify(&key).unwrap_or(false))
+        });
+        if !signed {
+            return Err(invalid(format!(
+                "{} has a revocation list that none of the authorities in tls-client-ca has signed",
+                path.display()
+            )));
+        }
+        if list
+            .next_update()
+            .is_some_and(|end| seconds(end).is_ok_and(|end| end < now()))
+        {
+            log::warn!(
+                "a revocation list in {} is out of date: get the authority's new one",
+                path.display()
+            );
+        }
+        lists.push(list);
+    }
+    Ok(lists)
 }
 
 /// PKCS#8, PKCS#1 and SEC1, in the clear or encrypted.
@@ -293,32 +365,12 @@ fn wrong_order(path: &Path) -> Error {
     ))
 }
 
-fn check_dates(path: &Path, own: &X509Ref) -> Result<()> {
-    let now = Asn1Time::days_from_now(0)
-        .map_err(|error| Error::with_source(ErrorKind::Internal, "asking for the time", error))?;
-    if let Ok(Ordering::Less) = own.not_after().compare(&now) {
-        return Err(invalid(format!(
-            "the certificate {} expired on {}: renew it",
-            path.display(),
-            own.not_after()
-        )));
-    }
-    // Routers without a clock of their own start in 1970: no reason to refuse.
-    if let Ok(Ordering::Greater) = own.not_before().compare(&now) {
-        log::warn!(
-            "the certificate {} is valid only from {}; is the clock right?",
-            path.display(),
-            own.not_before()
-        );
-    }
-    Ok(())
-}
-
-fn days_left(end: &Asn1TimeRef) -> Result<i64> {
-    let left = Asn1Time::days_from_now(0)
-        .and_then(|now| now.diff(end))
-        .map_err(|error| Error::with_source(ErrorKind::Internal, "comparing dates", error))?;
-    Ok(i64::from(left.days))
+/// Seconds since 1970.
+fn seconds(time: &Asn1TimeRef) -> Result<i64> {
+    let since = Asn1Time::from_unix(0).and_then(|epoch| epoch.diff(time));
+    let since =
+        since.map_err(|error| Error::with_source(ErrorKind::Internal, "reading a date", error))?;
+    Ok(i64::from(since.days) * 86_400 + i64::from(since.secs))
 }
 
 /// The DNS names; certificates of the old kind have only a common name.

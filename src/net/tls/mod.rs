@@ -100,6 +100,8 @@ pub struct TlsSettings {
     pub key_password_file: Option<PathBuf>,
     /// PEM file of the authorities whose client certificates are taken.
     pub client_ca: Option<PathBuf>,
+    /// PEM file of revoked client certificates (RFC 5280).
+    pub client_crl: Option<PathBuf>,
     /// Whether clients show certificates.
     pub client_certificate: ClientCertificate,
     /// How the end of an upload must be told.
@@ -114,6 +116,7 @@ impl Default for TlsSettings {
             certificates: Vec::new(),
             key_password_file: None,
             client_ca: None,
+            client_crl: None,
             client_certificate: ClientCertificate::No,
             close_notify: CloseNotify::Required,
             handshake_timeout: Duration::from_secs(20),

@@ -23,7 +23,10 @@ impl Material {
     /// # Errors
     /// `Unsupported` for what native-tls can't do.
     pub(super) fn new(identity: &Identity, settings: &TlsSettings) -> Result<Material> {
-        if settings.client_certificate != ClientCertificate::No || settings.client_ca.is_some() {
+        if settings.client_certificate != ClientCertificate::No
+            || settings.client_ca.is_some()
+            || settings.client_crl.is_some()
+        {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "client certificates need a build with the feature tls13",

@@ -53,6 +53,8 @@ macro_rules! methods {
 
 methods! {
     session(self: &Self) -> SessionTls;
+    usable(self: &Self) -> Result<()>;
+    watch(self: &Self) -> ();
     certificates(self: &Self) -> Result<Vec<CertificateFacts>>;
     accept(self: &Self, Socket, Instant) -> Result<TlsStream>;
     begin_data(self: &Self, Socket, Direction) -> Result<DataHandshake>;

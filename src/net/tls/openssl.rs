@@ -2,6 +2,7 @@
 //! and a cipher order that fits the processor.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use openssl::error::ErrorStack;
@@ -11,7 +12,7 @@ use openssl::ssl::{
     AlpnError, ErrorCode, Ssl, SslContext, SslContextBuilder, SslMethod, SslMode, SslOptions,
     SslStream, SslVerifyMode, SslVersion,
 };
-use openssl::x509::{X509, X509NameRef};
+use openssl::x509::{CrlStatus, X509, X509Crl, X509NameRef, X509Ref, X509VerifyResult};
 
 use super::keys::{self, Identity};
 use super::stream::Peer;
@@ -19,6 +20,7 @@ use super::wire::Wire;
 use super::{Purpose, ResumptionId, Step, TlsSettings};
 use crate::config::ClientCertificate;
 use crate::error::{Error, ErrorKind, Result};
+use crate::text::Escaped;
 
 /// How long a session can be resumed, counted from the control connection's
 /// handshake: the longest that TLS 1.3 allows (RFC 8446, section 4.6.1).
@@ -47,6 +49,7 @@ const CHACHA_FIRST_13: &str =
 pub(super) struct Material {
     identity: Identity,
     authorities: Vec<X509>,
+    revoked: Arc<Vec<X509Crl>>,
     client_certificate: ClientCertificate,
 }
 
@@ -66,7 +69,19 @@ impl Material {
                 "client certificates need the authority's certificate (client-ca)",
             ));
         }
+        // Lists may be beside the authorities, in the same file.
+        let mut revoked = Vec::new();
+        for path in settings.client_ca.iter().chain(&settings.client_crl) {
+            revoked.extend(keys::read_revoked(path, &authorities)?);
+        }
+        if let Some(path) = &settings.client_crl
+            && revoked.is_empty()
+        {
+            let text = format!("{} has no revocation list in PEM form", path.display());
+            return Err(Error::new(ErrorKind::Invalid, text));
+        }
         Ok(Material {
+            revoked: Arc::new(revoked),
             identity: identity.clone(),
             authorities,
             client_certificate: settings.client_certificate,
@@ -174,16 +189,49 @@ fn require_certificate(
     context: &mut SslContextBuilder,
     material: &Material,
 ) -> Result<(), ErrorStack> {
-    context.set_verify(match material.client_certificate {
+    let mode = match material.client_certificate {
         ClientCertificate::No => SslVerifyMode::NONE,
         ClientCertificate::Optional => SslVerifyMode::PEER,
         ClientCertificate::Required => SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT,
-    });
+    };
+    if material.revoked.is_empty() {
+        context.set_verify(mode);
+    } else {
+        let lists = Arc::clone(&material.revoked);
+        context.set_verify_callback(mode, move |well, chain| {
+            let revoked = chain
+                .current_cert()
+                .is_some_and(|certificate| is_revoked(&lists, certificate));
+            if revoked {
+                chain.set_error(X509VerifyResult::APPLICATION_VERIFICATION);
+                let subject = chain
+                    .current_cert()
+                    .map(|shown| written(shown.subject_name()));
+                let subject = subject.unwrap_or_default();
+                log::warn!(
+                    "a client's certificate has been revoked: {}",
+                    Escaped(subject.as_bytes())
+                );
+            }
+            well && !revoked
+        });
+    }
     for authority in &material.authorities {
         context.cert_store_mut().add_cert(authority.clone())?;
         context.add_client_ca(authority)?;
     }
     Ok(())
+}
+
+fn is_revoked(lists: &[X509Crl], certificate: &X509Ref) -> bool {
+    lists.iter().any(|list| {
+        let same = list.issuer_name().try_cmp(certificate.issuer_name());
+        same.is_ok_and(|order| order.is_eq())
+            && matches!(
+                list.get_by_serial(certificate.serial_number()),
+                CrlStatus::Revoked(_)
+            )
+    })
 }
 
 /// `ftp`, or on data connections `ftp-data` from who offers nothing else

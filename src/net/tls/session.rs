@@ -197,7 +197,9 @@ impl SessionTls {
         if let Some(context) = self.context.get() {
             return Ok(context);
         }
-        let material = self.loaded.choose(hello).ok_or(io::ErrorKind::NotFound)?;
+        let material = self.loaded.choose(hello).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::NotFound, "every certificate has expired")
+        })?;
         let made = Context::new(material)?;
         Ok(self.context.get_or_init(|| made))
     }

@@ -224,7 +224,9 @@ fn bad_files_are_refused_with_what_to_do() {
     let future = make("ftp.test", None, (5, 20));
     let short = Rsa::generate(512).unwrap();
     let short = make_with("ftp.test", PKey::from_rsa(short).unwrap(), None, VALID);
-    let text = refusal(&files(&place, &[&past], &pkcs8(&past)));
+    // It stops FTPS alone.
+    let tls = Tls::new(&files(&place, &[&past], &pkcs8(&past))).unwrap();
+    let text = tls.usable().unwrap_err().to_string();
     assert!(
         text.contains("expired on") && text.contains("renew"),
         "{text}"
