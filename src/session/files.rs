@@ -7,7 +7,9 @@
 mod copy;
 mod place;
 mod put;
+mod receipt;
 mod sweep;
+pub mod transfer;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -17,8 +19,8 @@ use super::Services;
 use super::events::{Event, Transferred, Who};
 use super::home::Rates;
 use super::names;
+use super::rate::Bucket;
 use super::registry::SessionInfo;
-use super::transfer::{Bucket, Opened, Transfer};
 use crate::auth::{Perms, Right, User};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,9 +29,12 @@ use crate::storage::{
     Space, VirtualPath,
 };
 
+use transfer::Opened;
+
 pub(super) use place::Place;
 pub use put::{Put, Readable};
 pub(super) use sweep::Sweeps;
+pub use transfer::Transfer;
 
 /// A logged-in user's files.
 #[derive(Clone)]

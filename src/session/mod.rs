@@ -11,9 +11,8 @@ pub mod limits;
 pub mod log_context;
 mod names;
 mod places;
-mod receipt;
+mod rate;
 pub mod registry;
-pub mod transfer;
 pub mod transfer_log;
 
 use std::net::{IpAddr, SocketAddr};
@@ -32,13 +31,12 @@ use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use identity::{Acting, IdentityScope};
 use limits::{Limits, Ticket};
+use rate::Bucket;
 use registry::{Registry, SessionInfo, Wake};
-use transfer::Bucket;
 
 pub use data_failures::{DataFailure, DataFailures};
-pub use files::{Files, Put, Readable};
+pub use files::{Files, Put, Readable, Transfer};
 pub use names::matches;
-pub use transfer::Transfer;
 
 /// What all sessions of one server share.
 pub struct Services {

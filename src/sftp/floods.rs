@@ -5,8 +5,9 @@
 use std::io::{self, Read, Write};
 
 use super::Options;
+use super::dispatch::Step;
 use super::fuzz::with_files;
-use super::interpreter::{Interpreter, Step};
+use super::interpreter::Interpreter;
 use super::table::{EXTENDED, REQUESTS, Request, Wire};
 use super::wire::PACKET_MAX;
 use crate::config::Config;

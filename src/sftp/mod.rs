@@ -7,6 +7,7 @@
 //! into numbers.
 
 mod attributes;
+mod dispatch;
 mod extensions;
 #[cfg(test)]
 mod floods;
@@ -27,7 +28,8 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::session::Files;
 use crate::storage::VirtualPath;
-use interpreter::{Interpreter, Step};
+use dispatch::Step;
+use interpreter::Interpreter;
 
 pub use owners::Owners;
 pub use table::{Effect, REQUESTS, Request, RequestSet};

@@ -10,6 +10,7 @@ mod attributes;
 mod directory;
 mod file;
 mod jail;
+mod place;
 mod walk;
 
 use std::fmt;
@@ -26,7 +27,8 @@ use super::{
 };
 use crate::error::{Doing, Error, ErrorKind, Result};
 use attributes::{OFLAGS_SAFE, metadata};
-use jail::{Base, Jail, Place, file_type, link_text, retry};
+use jail::Jail;
+use place::{Base, Place, file_type, link_text, retry};
 
 pub use jail::Resolver;
 

@@ -2,10 +2,10 @@
 //! temporary name, so that whatever fails leaves target and sources as they
 //! were, and files are told apart by what they are and not by their names.
 
+use super::transfer::Transfer;
 use super::{Files, Put};
 use crate::auth::Right;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::transfer::Transfer;
 use crate::storage::{
     Extent, File, Follow, Metadata, OpenOptions, VirtualPath, copy_in_kernel, extent,
 };

@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::transfer::{Opened, Pending, Transfer};
 use super::{Files, Place};
 use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::names::TEMPORARY_PREFIX;
 use crate::session::registry::Busy;
-use crate::session::transfer::{Opened, Pending, Transfer};
 use crate::storage::{
     Attributes, Create, Existing, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };

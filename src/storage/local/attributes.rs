@@ -8,7 +8,7 @@ use rustix::io::{Errno, Result};
 
 use super::super::time::since_1970;
 use super::super::{Attributes, FileKind, Metadata};
-use super::jail::{Place, file_type, retry};
+use super::place::{Place, file_type, retry};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 

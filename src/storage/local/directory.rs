@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use super::super::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use super::attributes::{kind, metadata};
-use super::jail::{Jail, file_type, link_text, retry};
+use super::jail::Jail;
+use super::place::{file_type, link_text, retry};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::sys::directory::Records;
 

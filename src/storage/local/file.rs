@@ -8,7 +8,8 @@ use rustix::io::{self, Errno};
 
 use super::super::{Attributes, File, Metadata, OpenOptions, VirtualPath, Write};
 use super::attributes::{self, metadata};
-use super::jail::{Jail, retry};
+use super::jail::Jail;
+use super::place::retry;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::sys;
 

@@ -5,17 +5,16 @@
 //! `RESOLVE_IN_ROOT`, or the component walk. Absolute links and `..` mean the
 //! jail's root, as they would after chroot(2).
 
-use std::borrow::Cow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use super::super::{Create, Follow, VirtualPath};
+use super::place::{Base, Place, file_type, retry};
 use super::walk::{Trace, Walk};
-use crate::error::retried;
 
 /// How paths below the root of a [`LocalFs`](super::LocalFs) are resolved.
 ///
@@ -38,18 +37,6 @@ pub(super) struct Jail {
     resolver: Resolver,
     /// Whether links are followed at all.
     links: Follow,
-}
-
-/// An open directory: one that is open anyway, such as the root, or a new one.
-pub(super) enum Base<'a> {
-    Borrowed(BorrowedFd<'a>),
-    Owned(OwnedFd),
-}
-
-/// A name in an open directory: what the `*at` calls want.
-pub(super) struct Place<'a> {
-    pub(super) directory: Base<'a>,
-    pub(super) name: Cow<'a, [u8]>,
 }
 
 impl Jail {
@@ -231,55 +218,6 @@ impl Jail {
     fn root(&self) -> Base<'_> {
         Base::Borrowed(self.root.as_fd())
     }
-}
-
-impl<'a> Place<'a> {
-    pub(super) fn new(directory: Base<'a>, name: impl Into<Cow<'a, [u8]>>) -> Self {
-        Place {
-            directory,
-            name: name.into(),
-        }
-    }
-
-    /// What is there, links not followed.
-    pub(super) fn stat(&self) -> Result<Stat> {
-        fs::statat(
-            &self.directory,
-            self.name.as_ref(),
-            AtFlags::SYMLINK_NOFOLLOW,
-        )
-    }
-}
-
-impl AsFd for Base<'_> {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Base::Borrowed(fd) => *fd,
-            Base::Owned(fd) => fd.as_fd(),
-        }
-    }
-}
-
-/// Runs an operation again when a signal cut it short or an NFS server has
-/// forgotten a handle: it begins at the root's descriptor each time.
-pub(super) fn retry<T>(mut operation: impl FnMut() -> Result<T>) -> Result<T> {
-    retried(|| {
-        loop {
-            match operation() {
-                Err(Errno::INTR) => {}
-                result => break result,
-            }
-        }
-    })
-}
-
-/// The text of the link `name`; EINVAL when it is no link.
-pub(super) fn link_text(directory: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
-    fs::readlinkat(directory, name, Vec::new()).map(|text| text.into_bytes())
-}
-
-pub(super) fn file_type(stat: &Stat) -> FileType {
-    FileType::from_raw_mode(stat.st_mode)
 }
 
 fn openat2(

@@ -15,7 +15,7 @@ use rustix::io::{Errno, Result};
 
 use super::super::Follow;
 use super::super::trail::{Step, Trail};
-use super::jail::{Base, Place, link_text};
+use super::place::{Base, Place, link_text};
 
 /// Directories that one walk may open. A path of 4095 bytes has at most 2048;
 /// links with many `..` would otherwise cost the square of that each.

@@ -1,7 +1,7 @@
 //! Upload receipts: the SHA-256 of a file, made of the bytes as they come, in
 //! the log and, if asked for, in a file beside it.
 
-use super::files::Files;
+use super::Files;
 use crate::config::UploadReceipt;
 use crate::digest::{Algorithm, Digest, hex};
 use crate::error::Result;
