@@ -157,33 +157,6 @@ fn plain_ftp_does_not_start_openssl() {
     assert_eq!(client.fetch("NLST"), b"openssl.cnf\r\n");
 }
 
-/// What the start and a session have run of the program's files is not kept
-/// mapped when nobody is there: it is looked at as often as systemd wants a sign
-/// of life, or once a minute.
-#[test]
-fn a_server_without_sessions_keeps_little_of_its_program_mapped() {
-    let place = TempDir::new("mapped");
-    let signs = place.join("notify");
-    let _socket = std::os::unix::net::UnixDatagram::bind(&signs).unwrap();
-    let server = Process::start(
-        wharfd()
-            .env("NOTIFY_SOCKET", &signs)
-            .env("WATCHDOG_USEC", "200000")
-            .args(["--listen", "127.0.0.1:0", "--print-port"])
-            .arg(place.path()),
-    );
-    let address = server.address();
-    for _ in 0..2 {
-        let mut client = Client::greeted(address);
-        client.login("anonymous", "guest@");
-        client.fetch("NLST");
-        let busy = status(server.pid(), "RssFile:");
-        drop(client);
-        let little = || status(server.pid(), "RssFile:") <= busy / 2;
-        assert!(soon(little), "{busy} KiB and no less");
-    }
-}
-
 /// Sessions that send and read nothing, or a byte a second.
 const UNREAD: usize = 32;
 /// Commands of one pipeline.
