@@ -83,7 +83,9 @@ pub(crate) fn check(hash: &str) -> Result<()> {
 /// wherever the difference is.
 ///
 /// # Errors
-/// As [`check`]; [`ErrorKind::Busy`] if there is no memory for the work.
+/// [`ErrorKind::Invalid`] for an unknown format, a hash that is cut short, or
+/// one whose cost is past our bounds; [`ErrorKind::Busy`] if there is no memory
+/// for the work.
 pub fn verify(hash: &str, password: &[u8]) -> Result<bool> {
     let scheme = Scheme::parse(hash)?;
     // crypt(3) never made a hash of such a password. The answer comes at once
@@ -178,10 +180,11 @@ pub(crate) fn dummy_verify(password: &[u8], like: &str) {
 const DUMMY: &str = "$6$rounds=50000$................$\
     ......................................................................................";
 
-/// A new `$6$` hash of `password`, with a random salt and [`ROUNDS`].
+/// A new `$6$` hash of `password`, with a random salt and 50,000 rounds.
 ///
 /// # Errors
-/// As [`hash_with_rounds`].
+/// [`ErrorKind::Invalid`] for an empty password, one past 511 bytes or one
+/// with a NUL byte; otherwise what the source of random numbers said.
 pub fn hash(password: &[u8]) -> Result<String> {
     hash_with_rounds(password, ROUNDS)
 }

@@ -188,7 +188,7 @@ fn a_broken_file_is_refused_with_every_mistake() {
     assert!(!text.contains("secret"), "{text}");
     let missing = UserFile::open(place.0.join("none"), UserDefaults::default());
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
-    let directory = UserFile::open(place.0.to_path_buf(), UserDefaults::default());
+    let directory = UserFile::open(&place.0, UserDefaults::default());
     assert!(directory.is_err());
 }
 

@@ -99,7 +99,7 @@ impl Tls {
             let Ok(mut watched) = self.0.watched.try_lock() else {
                 return;
             };
-            std::mem::replace(&mut watched.said, Some(today))
+            watched.said.replace(today)
         };
         if before == Some(today) {
             return;
