@@ -34,6 +34,8 @@ pub enum ErrorKind {
     NameInvalid,
     /// The disk is full.
     NoSpace,
+    /// Source and target lie on different file systems.
+    CrossDevice,
     /// The user's quota, or the largest size of a file, would be exceeded.
     Quota,
     /// The back-end, or this build, can't do it.
@@ -97,6 +99,12 @@ impl Error {
         self.kind
     }
 
+    /// Replaces the kind, keeping what was being done and the cause.
+    pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Replaces what was being done, keeping kind and cause.
     pub fn doing(mut self, doing: impl Into<Cow<'static, str>>) -> Self {
         self.doing = doing.into();
@@ -143,7 +151,9 @@ impl From<ErrorKind> for Error {
     }
 }
 
-/// The only mapping from operating-system errors to kinds.
+/// The only mapping from operating-system errors to kinds. It takes them for
+/// those of a connection where they can be; a user's file system is wrapped so
+/// that they are not.
 impl From<io::Error> for Error {
     fn from(error: io::Error) -> Self {
         use ErrorKind::*;
@@ -222,8 +232,9 @@ fn kind_of_errno(number: i32) -> ErrorKind {
         libc::ENOTDIR => NotDirectory,
         libc::EISDIR => IsDirectory,
         libc::ENOTEMPTY => NotEmpty,
-        // ELOOP: a link chain without end. EXDEV: openat2 refused an escape.
-        libc::EACCES | libc::EPERM | libc::ELOOP | libc::EXDEV => Denied,
+        // ELOOP: a link chain without end.
+        libc::EACCES | libc::EPERM | libc::ELOOP => Denied,
+        libc::EXDEV => CrossDevice,
         libc::EROFS => ReadOnly,
         libc::ENAMETOOLONG | libc::EILSEQ => NameInvalid,
         libc::ENOSPC => NoSpace,

@@ -106,6 +106,71 @@ fn what_is_not_received_as_a_whole_has_none() {
     assert_eq!(running.names(""), ["broken", "old", "x.sha256"]);
 }
 
+/// Whatever changes a file takes its receipt away, or makes it anew.
+#[test]
+fn a_receipt_is_never_out_of_date() {
+    for atomic in ["no", "yes"] {
+        let home = TempDir::new("receipt");
+        let running = server()
+            .directory(home.path())
+            .set("upload-receipt", "sidecar")
+            .set("atomic-uploads", atomic)
+            .start();
+        let mut client = running.ann();
+        let check = |what: &str| {
+            for name in running.names("/") {
+                let Some(file) = name.strip_suffix(".sha256").filter(|file| *file != "mine") else {
+                    continue;
+                };
+                let sum = sha256sum(&home.join(file));
+                let receipt = std::fs::read_to_string(home.join(&name)).unwrap();
+                assert_eq!(receipt, format!("{sum}  {file}\n"), "{what}: {file}");
+            }
+        };
+        std::fs::write(home.join("mine.sha256"), "no receipt").unwrap();
+        std::fs::write(home.join("mine"), "mine").unwrap();
+        for name in ["f", "g", "part"] {
+            assert_eq!(
+                client.store(&format!("STOR {name}"), name.as_bytes()).code,
+                226
+            );
+        }
+        assert_eq!(client.store("APPE f", b"more").code, 226);
+        assert!(!home.join("f.sha256").exists());
+        check("APPE");
+        assert_eq!(client.store("STOR f", b"again").code, 226);
+        client.expect("REST 2", 350);
+        assert_eq!(client.store("STOR f", b"resumed").code, 226);
+        check("REST");
+        assert_eq!(client.store("STOR f", b"again").code, 226);
+        client.expect("RNFR g", 350);
+        client.expect("RNTO f", 250);
+        check("RNTO");
+        assert!(home.join("f.sha256").exists() && !home.join("g.sha256").exists());
+        client.expect("COMB f part", 250);
+        assert!(home.join("f.sha256").exists() && !home.join("part.sha256").exists());
+        check("COMB");
+        client.expect("SITE COPY f copy", 250);
+        client.expect("DELE f", 250);
+        assert!(home.join("copy.sha256").exists() && !home.join("f.sha256").exists());
+        check("SITE COPY");
+        // In place a broken upload has changed the file.
+        let mut data = client.data();
+        client.expect("STOR copy", 150);
+        data.send(b"half");
+        running.until("the first half", |running| {
+            let all = running.running().services().registry.all();
+            all.iter()
+                .any(|live| live.bytes.load(std::sync::atomic::Ordering::SeqCst) == 4)
+        });
+        data.reset();
+        client.wait_for(426);
+        check("a broken upload");
+        client.expect("DELE mine", 250);
+        assert!(home.join("mine.sha256").exists(), "it was no receipt");
+    }
+}
+
 #[test]
 fn the_file_beside_is_within_the_rights_of_the_user() {
     let home = TempDir::new("receipt");
@@ -116,7 +181,8 @@ fn the_file_beside_is_within_the_rights_of_the_user() {
         .start();
     std::fs::write(home.join("a.sha256"), "of somebody else").unwrap();
     let mut client = running.login("cam", "secret");
-    assert_eq!(client.store("STOR a", b"abc").code, 226);
+    // Without its receipt an upload is not acknowledged.
+    assert_eq!(client.store("STOR a", b"abc").code, 451);
     assert_eq!(running.content("a.sha256").unwrap(), b"of somebody else");
     assert_eq!(client.store("STOR b", b"abc").code, 226);
     assert_eq!(running.content("b.sha256").unwrap().len(), 64 + 4);

@@ -11,6 +11,10 @@ use std::time::{Duration, SystemTime};
 use common::{Builder, Client, TempDir, server};
 use wharf::auth::QuotaFull;
 use wharf::events::{Event, Events, Who};
+use wharf::storage::{
+    Directory, Existing, File, FileKind, FileSystem, Follow, LocalFs, Metadata, OpenOptions, Space,
+    VirtualPath,
+};
 
 /// The paths of deleted files, in order.
 #[derive(Default)]
@@ -28,6 +32,12 @@ impl Deleted {
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
+
+    /// So many of them, which go in the background.
+    fn wait(&self, count: usize) -> Vec<String> {
+        common::until("the deletions", || self.0.lock().unwrap().len() >= count);
+        self.take()
+    }
 }
 
 /// A file that was changed so many seconds ago.
@@ -42,10 +52,65 @@ fn try_aged(path: &Path, size: usize, seconds: u64) -> std::io::Result<()> {
     file.set_modified(SystemTime::now() - Duration::from_secs(seconds))
 }
 
+/// A directory whose files are here since their contents were changed: the
+/// time of the last change of anything can't be set.
+struct Aged(LocalFs);
+
+struct AgedDirectory(Box<dyn Directory>);
+
+fn since_modified(mut metadata: Metadata) -> Metadata {
+    metadata.changed = metadata.modified;
+    metadata.changed_nanos = metadata.modified_nanos;
+    metadata
+}
+
+impl FileSystem for Aged {
+    fn metadata(&self, path: &VirtualPath, follow: Follow) -> wharf::Result<Metadata> {
+        self.0.metadata(path, follow).map(since_modified)
+    }
+    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> wharf::Result<Box<dyn File>> {
+        self.0.open(path, options)
+    }
+    fn read_dir(&self, path: &VirtualPath) -> wharf::Result<Box<dyn Directory>> {
+        let directory = self.0.read_dir(path)?;
+        Ok(Box::new(AgedDirectory(directory)))
+    }
+    fn make_dir(&self, path: &VirtualPath, mode: u32) -> wharf::Result<()> {
+        self.0.make_dir(path, mode)
+    }
+    fn remove_file(&self, path: &VirtualPath) -> wharf::Result<()> {
+        self.0.remove_file(path)
+    }
+    fn remove_dir(&self, path: &VirtualPath) -> wharf::Result<()> {
+        self.0.remove_dir(path)
+    }
+    fn rename(&self, from: &VirtualPath, to: &VirtualPath, how: Existing) -> wharf::Result<()> {
+        self.0.rename(from, to, how)
+    }
+    fn space(&self, path: &VirtualPath) -> wharf::Result<Space> {
+        self.0.space(path)
+    }
+}
+
+impl Directory for AgedDirectory {
+    fn next(&mut self, name: &mut Vec<u8>) -> wharf::Result<Option<Option<FileKind>>> {
+        self.0.next(name)
+    }
+    fn metadata(&self, name: &[u8], follow: Follow) -> wharf::Result<Metadata> {
+        self.0.metadata(name, follow).map(since_modified)
+    }
+    fn read_link(&self, name: &[u8]) -> wharf::Result<Vec<u8>> {
+        self.0.read_link(name)
+    }
+}
+
+fn served(home: &Path) -> Builder {
+    server().files(Arc::new(Aged(LocalFs::open(home).unwrap())))
+}
+
 /// `cam` with a ring of 1000 bytes in `home`.
 fn camera(home: &Path, rights: &str) -> Builder {
-    server()
-        .directory(home)
+    served(home)
         .set("quota-bytes", "1000")
         .set("quota-full", "delete-oldest")
         .user("cam", "secret", rights)
@@ -56,9 +121,9 @@ fn the_oldest_files_make_room_for_the_newest() {
     for atomic in ["no", "yes"] {
         let home = TempDir::new("ring");
         let deleted = Arc::new(Deleted::default());
-        aged(&home.join("monday/1"), 400, 400);
-        aged(&home.join("tuesday/2"), 300, 300);
-        aged(&home.join("tuesday/3"), 200, 200);
+        aged(&home.join("2026-01-05/1"), 400, 400);
+        aged(&home.join("2026-01-06/2"), 300, 300);
+        aged(&home.join("2026-01-06/3"), 200, 200);
         let running = camera(home.path(), "upload-only")
             .set("atomic-uploads", atomic)
             .events(Arc::clone(&deleted) as Arc<dyn Events>)
@@ -68,10 +133,10 @@ fn the_oldest_files_make_room_for_the_newest() {
         client.expect("CWD wednesday", 250);
         // 900 are in use: the first one goes, and its directory with it.
         assert_eq!(client.store("STOR 4", &[1; 450]).code, 226);
-        assert_eq!(deleted.take(), ["/monday/1"], "atomic-uploads {atomic}");
-        assert!(!home.join("monday").exists());
+        assert_eq!(deleted.take(), ["/2026-01-05/1"], "atomic-uploads {atomic}");
+        assert!(!home.join("2026-01-05").exists());
         assert_eq!(client.store("STOR 5", &[1; 500]).code, 226);
-        assert_eq!(deleted.take(), ["/tuesday/2", "/tuesday/3"]);
+        assert_eq!(deleted.take(), ["/2026-01-06/2", "/2026-01-06/3"]);
         // A whole ring takes everything but itself.
         assert_eq!(client.store("STOR 6", &[1; 1000]).code, 226);
         assert_eq!(deleted.take(), ["/wednesday/4", "/wednesday/5"]);
@@ -244,8 +309,8 @@ fn old_files_go_at_a_login_and_before_an_upload() {
     aged(&home.join("2026-01-02/b"), 10, 31 * day);
     aged(&home.join("2026-01-02/c"), 10, 29 * day);
     aged(&home.join("config/old"), 10, 90 * day);
-    let running = server()
-        .directory(home.path())
+    aged(&home.join("holiday/d"), 10, 32 * day);
+    let running = served(home.path())
         .set("retention", "30d")
         .user("cam", "secret", "upload-only")
         .at("config", "read-only")
@@ -261,8 +326,11 @@ fn old_files_go_at_a_login_and_before_an_upload() {
         assert_eq!(deleted.take(), [""; 0], "{harmless}");
     }
     let mut client = running.login("cam", "secret");
-    assert_eq!(deleted.take(), ["/2026-01-01/a", "/2026-01-02/b"]);
-    assert!(!home.join("2026-01-01").exists());
+    let gone = ["/2026-01-01/a", "/holiday/d", "/2026-01-02/b"];
+    assert_eq!(deleted.wait(3), gone);
+    // What cameras make for a day goes, what people make stays.
+    common::until("the directory", || !home.join("2026-01-01").exists());
+    assert!(home.join("holiday").exists());
     assert_eq!(
         client.expect("SITE QUOTA", 200).text(),
         "There is no quota."
@@ -272,9 +340,31 @@ fn old_files_go_at_a_login_and_before_an_upload() {
     assert_eq!(client.store("STOR d", &[1; 10]).code, 226);
     assert_eq!(deleted.take(), [""; 0]);
     running.login("quick", "secret");
-    let mut gone = deleted.take();
+    let mut gone = deleted.wait(3);
     gone.sort();
     assert_eq!(gone, ["/2026-01-02/c", "/config/old", "/late"]);
+}
+
+/// The time that an upload brings along is not that of its arrival.
+#[test]
+fn an_upload_with_an_old_time_is_not_old() {
+    let home = TempDir::new("ring");
+    let running = server()
+        .directory(home.path())
+        .set("retention", "30d")
+        .set("quota-bytes", "1000")
+        .set("quota-full", "delete-oldest")
+        .start();
+    let mut client = running.ann();
+    for name in ["first", "second"] {
+        assert_eq!(client.store(&format!("STOR {name}"), &[1; 400]).code, 226);
+        client.expect(&format!("MFMT 19990101000000 {name}"), 213);
+    }
+    client.expect("MFMT 19980101000000 second", 213);
+    let mut again = running.ann();
+    // The ring takes what came first.
+    assert_eq!(again.store("STOR third", &[1; 400]).code, 226);
+    assert_eq!(running.names("/"), ["second", "third"]);
 }
 
 #[test]

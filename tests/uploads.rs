@@ -1,9 +1,18 @@
 //! Uploads: what appears under which name and with which mode, and that no
 //! failure is ever answered with 226.
 
+#[path = "uploads/access.rs"]
+mod access;
 mod common;
 #[path = "uploads/copies.rs"]
 mod copies;
+#[path = "uploads/odd.rs"]
+mod odd;
+#[path = "uploads/owners.rs"]
+mod owners;
+#[allow(dead_code)]
+#[path = "sftp/client.rs"]
+mod packets;
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};

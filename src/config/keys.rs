@@ -312,6 +312,7 @@ keys! {
         "atomic-uploads" "" server.atomic_uploads: NewSessions subsystem, "uploads appear when they are whole";
         "fsync-uploads" "" server.fsync_uploads: NewSessions subsystem, "acknowledge an upload when the disk has it";
         "delete-broken-uploads" "" server.delete_broken_uploads: NewSessions subsystem, "delete uploads that were cut off";
+        "cross-device-rename" "" server.cross_device_rename: NewSessions subsystem, "rename files between two file systems by copying them";
         "quota-bytes" "BYTES" server.quota_bytes: NewSessions, "bytes that the files of a user's home may take";
         "quota-files" "N" server.quota_files: NewSessions, "files that a user's home may hold";
         "quota-full" "refuse|delete-oldest" server.quota_full: NewSessions, "what happens when a quota is full";

@@ -160,6 +160,8 @@ pub struct Config {
     /// Whether an FTP upload counts as cut off when its client closes the
     /// control connection together with the data connection.
     pub strict_end: bool,
+    /// Rename files between two file systems by copying them.
+    pub cross_device_rename: bool,
     /// Bytes that all files of a user's home may take.
     pub quota_bytes: u64,
     /// Files that a user's home may hold.
@@ -390,6 +392,7 @@ impl Default for Config {
             fsync_uploads: false,
             delete_broken_uploads: false,
             strict_end: false,
+            cross_device_rename: true,
             quota_bytes: 0,
             quota_files: 0,
             quota_full: QuotaFull::Refuse,

@@ -73,7 +73,7 @@ impl Interpreter {
         length: u64,
     ) -> Result<()> {
         let plain = matches!(stream, Stream::Plain(_)) && transfer.file()?.descriptor().is_some();
-        if plain && self.parameters.transfer_type == Type::Image {
+        if plain && length != Transfer::UNKNOWN && self.parameters.transfer_type == Type::Image {
             self.sendfile(stream, transfer, offset, length)
         } else {
             self.send_through_buffer(stream, transfer, offset, length)
@@ -97,6 +97,7 @@ impl Interpreter {
             keep_short(stream);
         }
         let mut progress = self.progress();
+        let mut waited = None;
         while offset < end {
             let wanted = (end - offset).min(piece as u64) as usize;
             let before = offset;
@@ -118,6 +119,12 @@ impl Interpreter {
                     }
                 }
                 Err(Errno::AGAIN) => {
+                    // The socket is full. If it was ready just now, it may be
+                    // the file that has nothing yet.
+                    if waited == Some(offset) {
+                        ask_file(transfer, offset)?;
+                    }
+                    waited = Some(offset);
                     self.wait_for_data(stream, Interest::Write, offset, &mut progress)?
                 }
                 Err(Errno::INTR) => {}
@@ -125,7 +132,10 @@ impl Interpreter {
                 Err(Errno::INVAL | Errno::NOSYS) => {
                     return self.send_through_buffer(stream, transfer, offset, end - offset);
                 }
-                Err(errno) => return Err(data_error(errno.into())),
+                Err(errno) => {
+                    ask_file(transfer, offset)?;
+                    return Err(data_error(errno.into()));
+                }
             }
         }
         Ok(())
@@ -149,6 +159,9 @@ impl Interpreter {
         while offset < end {
             let wanted = (end - offset).min(buffer.len() as u64) as usize;
             let got = transfer.read_at(&mut buffer[..wanted], offset)?;
+            if got == 0 && length == Transfer::UNKNOWN {
+                break;
+            }
             if got == 0 {
                 return Err(shorter());
             }
@@ -409,6 +422,12 @@ fn keep_short(stream: &Stream) {
         // One that can't be set is no harm.
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(stream.as_fd(), SEND_BUFFER);
     }
+}
+
+/// One error of sendfile can be that of the file or that of the connection:
+/// the file's own, if reading it fails.
+fn ask_file(transfer: &Transfer, offset: u64) -> Result<()> {
+    transfer.file()?.read_at(&mut [0], offset).map(drop)
 }
 
 /// A file that somebody has cut while it was sent: 150 has named its size, and

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::Stream;
 use crate::session::matches;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
+use crate::text::Escaped;
 use crate::time::seconds_of;
 
 /// LIST is sorted up to so many entries; a longer one comes in the order of
@@ -39,6 +40,8 @@ pub struct Lister {
     out: Vec<u8>,
     count: u32,
     left: u64,
+    /// An entry that could not be looked at has been logged.
+    told: bool,
 }
 
 /// Where the lines go.
@@ -65,6 +68,7 @@ impl Lister {
             out: Vec::new(),
             count: 0,
             left: state.session.config().max_recursion,
+            told: false,
         })
     }
 
@@ -88,21 +92,25 @@ impl Lister {
         self.out.extend_from_slice(b"\r\n");
     }
 
-    /// One entry of an open directory. One that has vanished since is left out.
+    /// One entry of an open directory, of which `known` is its kind. One that
+    /// has vanished since is left out.
     fn entry(
         &mut self,
         directory: &dyn Directory,
         prefix: &[u8],
-        name: &[u8],
-    ) -> Result<Option<FileKind>> {
+        (name, known): (&[u8], Option<FileKind>),
+    ) -> Option<FileKind> {
         if self.format == Format::Names {
             listing::name_line(&mut self.out, prefix, name);
-            return Ok(None);
+            return None;
         }
         let metadata = match directory.metadata(name, Follow::No) {
             Ok(metadata) => metadata,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => return None,
+            Err(error) => {
+                self.unknown(name, known, &error);
+                return known;
+            }
         };
         let mut shown = metadata;
         let mut target = None;
@@ -114,7 +122,22 @@ impl Lister {
             }
         }
         self.line(name, &shown, target.as_deref());
-        Ok(Some(metadata.kind))
+        Some(metadata.kind)
+    }
+
+    /// An entry that can't be looked at (a file system whose daemon is dead, a
+    /// bad sector) is shown by what the directory says of it, and takes no
+    /// other with it.
+    fn unknown(&mut self, name: &[u8], known: Option<FileKind>, error: &Error) {
+        if !std::mem::replace(&mut self.told, true) {
+            log::warn!("listing: {} can't be looked at: {error}", Escaped(name));
+        }
+        let mut metadata = Metadata::new(known.unwrap_or(FileKind::Other), 0);
+        metadata.mode = 0;
+        let facts = self.facts;
+        self.facts = facts.of_unknown();
+        self.line(name, &metadata, None);
+        self.facts = facts;
     }
 
     pub fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
@@ -158,26 +181,26 @@ impl Lister {
             None => lister.shows(name),
         };
         while sorted && names.len() < SORTED_MAX {
-            if directory.next(&mut name)?.is_none() {
+            let Some(known) = directory.next(&mut name)? else {
                 break;
-            }
+            };
             if fits(self, &name) {
-                names.push(&name);
+                names.push(&name, known);
             }
         }
         names.sort();
-        for name in names.iter() {
-            let kind = self.entry(directory.as_ref(), prefix, name)?;
+        for (name, known) in names.iter() {
+            let kind = self.entry(directory.as_ref(), prefix, (name, known));
             if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
                 below.push(name.to_vec());
             }
             self.after_entry(state, sink)?;
         }
-        while directory.next(&mut name)?.is_some() {
+        while let Some(known) = directory.next(&mut name)? {
             if !fits(self, &name) {
                 continue;
             }
-            let kind = self.entry(directory.as_ref(), prefix, &name)?;
+            let kind = self.entry(directory.as_ref(), prefix, (&name, known));
             if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
                 below.push(name.clone());
             }
@@ -226,30 +249,30 @@ impl Lister {
 #[derive(Default)]
 struct Names {
     bytes: Vec<u8>,
-    ends: Vec<(u32, u32)>,
+    entries: Vec<(u32, u32, Option<FileKind>)>,
 }
 
 impl Names {
     fn len(&self) -> usize {
-        self.ends.len()
+        self.entries.len()
     }
 
-    fn push(&mut self, name: &[u8]) {
+    fn push(&mut self, name: &[u8], kind: Option<FileKind>) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name);
-        self.ends.push((start, self.bytes.len() as u32));
+        self.entries.push((start, self.bytes.len() as u32, kind));
     }
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.ends
-            .sort_unstable_by_key(|(start, end)| &bytes[*start as usize..*end as usize]);
+        self.entries
+            .sort_unstable_by_key(|(start, end, _)| &bytes[*start as usize..*end as usize]);
     }
 
-    fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.ends
+    fn iter(&self) -> impl Iterator<Item = (&[u8], Option<FileKind>)> {
+        self.entries
             .iter()
-            .map(|(start, end)| &self.bytes[*start as usize..*end as usize])
+            .map(|(start, end, kind)| (&self.bytes[*start as usize..*end as usize], *kind))
     }
 }
 

@@ -230,6 +230,11 @@ impl Facts {
         )
     }
 
+    /// Those of them that a name and a kind tell.
+    pub fn of_unknown(self) -> Facts {
+        Facts(self.0 & (1 | 1 << 3))
+    }
+
     /// The selected names, each with `;` behind it.
     pub fn names(self) -> String {
         FACTS

@@ -144,6 +144,7 @@ impl From<&Error> for Reply {
             ErrorKind::ReadOnly => (550, "The file system is read-only."),
             ErrorKind::NameInvalid => (553, "This name is not allowed."),
             ErrorKind::NoSpace => (452, "The disk is full."),
+            ErrorKind::CrossDevice => (550, "Source and target are on different file systems."),
             ErrorKind::Quota => (552, "The quota or the largest size is exceeded."),
             ErrorKind::Unsupported => (502, "Not supported here."),
             ErrorKind::BadOffset => (554, "The offset lies outside the file."),

@@ -211,7 +211,7 @@ impl Files {
             pending: None,
             floor: 0,
             delete_if_broken: false,
-            writes: false,
+            upload: None,
         });
         self.live().size.store(size, Relaxed);
         Ok(transfer)
@@ -241,7 +241,7 @@ impl Files {
         let mode = mode.map_or(dir_mode, |wished| wished & dir_mode);
         self.file_system().make_dir(&place.path, mode)?;
         self.emit(&Event::DirectoryMade(path));
-        Ok(())
+        self.keep_names(&place.path)
     }
 
     /// Removes an empty directory.
@@ -250,7 +250,7 @@ impl Files {
         self.may_move(&place)?;
         self.file_system().remove_dir(&place.path)?;
         self.emit(&Event::DirectoryRemoved(path));
-        Ok(())
+        self.keep_names(&place.path)
     }
 
     /// Deletes a file or a link.
@@ -258,8 +258,18 @@ impl Files {
         let place = self.allowed(path, Follow::No, Right::Delete)?;
         self.may_move(&place)?;
         self.file_system().remove_file(&place.path)?;
+        self.0.services.uploads.gone(self.0.live.id, &place.path);
         self.emit(&Event::Deleted(path));
-        Ok(())
+        self.drop_receipt(&place.path);
+        self.keep_names(&place.path)
+    }
+
+    /// With `fsync-uploads`, what happened to a name survives a power cut.
+    fn keep_names(&self, path: &VirtualPath) -> Result<()> {
+        match self.0.config.fsync_uploads {
+            true => self.file_system().sync_dir(&path.parent()),
+            false => Ok(()),
+        }
     }
 
     /// Whether a rename may begin with `path`: it exists and may be renamed.
@@ -287,10 +297,23 @@ impl Files {
             true => existing,
             false => Existing::Keep,
         };
-        self.file_system()
-            .rename(&source.path, &target.path, existing)?;
+        let (from_there, to_there) = (&source.path, &target.path);
+        match self.file_system().rename(from_there, to_there, existing) {
+            Err(error) if error.kind() == ErrorKind::CrossDevice => {
+                self.move_by_copy((&source, &target), existing, error)?;
+            }
+            outcome => outcome?,
+        }
+        let uploads = &self.0.services.uploads;
+        uploads.gone(self.0.live.id, to_there);
+        uploads.renamed(&self.0.user.name, from_there, to_there);
         self.emit(&Event::Renamed(from, to));
-        Ok(())
+        self.move_receipt(from_there, to_there);
+        self.keep_names(from_there)?;
+        match from_there.parent() == to_there.parent() {
+            true => Ok(()),
+            false => self.keep_names(to_there),
+        }
     }
 
     /// Checks the rights for everything but the size, and yields what may be
@@ -336,7 +359,11 @@ impl Files {
             allowed.mode = Some(mode & 0o3777);
         }
         self.file_system()
-            .set_attributes(&place.path, &allowed, follow)
+            .set_attributes(&place.path, &allowed, follow)?;
+        if attributes.size.is_some() {
+            self.drop_receipt(&place.path);
+        }
+        Ok(())
     }
 
     /// The text of a link.
@@ -352,7 +379,8 @@ impl Files {
         self.may_make(path, &place)?;
         self.may_move(&place)?;
         self.may_name(&place.path.parent().join(target)?)?;
-        self.file_system().symlink(target, &place.path)
+        self.file_system().symlink(target, &place.path)?;
+        self.keep_names(&place.path)
     }
 
     /// Makes another name of a file: reading the old, storing the new, with no
@@ -363,7 +391,8 @@ impl Files {
         self.may_make(new, &place)?;
         self.may_move(&place)?;
         self.may_name_again(&old, &place)?;
-        self.file_system().hard_link(&old.path, &place.path)
+        self.file_system().hard_link(&old.path, &place.path)?;
+        self.keep_names(&place.path)
     }
 
     /// Room where `path` lies.

@@ -13,8 +13,12 @@ use super::rate::Bucket;
 use super::registry::SessionInfo;
 use crate::auth::{QuotaFull, Right, User};
 use crate::config::Config;
-use crate::storage::{Follow, Metered, Retire, Retired, Usage, VirtualPath};
+use crate::storage::{FileSystem, Follow, Metered, Retire, Retired, Usage, VirtualPath};
 use crate::sync::unpoisoned;
+
+/// How long a login waits until the files of a home are counted. Until they
+/// are, what would change the count is refused as busy.
+const COUNTING_MAX: Duration = Duration::from_secs(1);
 
 /// What is known of users who are logged in, by name.
 #[derive(Default)]
@@ -50,8 +54,8 @@ impl Homes {
     }
 
     /// Has a user with a quota, or whose files grow too old, metered together
-    /// with all other sessions of the user. The first of them looks what is
-    /// in use.
+    /// with all other sessions of the user. The first of them has the tree
+    /// looked through, and waits for that no longer than `COUNTING_MAX`.
     pub(super) fn meter(
         &self,
         user: &mut User,
@@ -74,14 +78,14 @@ impl Homes {
         let usage = match known.filter(|usage| usage.limits() == quota) {
             Some(usage) => usage,
             None => {
-                let scan = Usage::scan(user.file_system.as_ref(), quota.0, quota.1);
-                let usage = Arc::new(scan);
+                let usage = Arc::new(Usage::new(quota.0, quota.1));
                 usages.insert(user.name.clone(), Arc::downgrade(&usage));
                 usage
             }
         };
         drop(usages);
-        let mut metered = Metered::new(Arc::clone(&user.file_system), Arc::clone(&usage));
+        let files = Arc::clone(&user.file_system);
+        let mut metered = Metered::new(Arc::clone(&files), Arc::clone(&usage));
         let policy = Arc::new(RetirePolicy {
             services: Arc::clone(services),
             live: Arc::clone(live),
@@ -95,11 +99,35 @@ impl Homes {
         if !retention.is_zero() {
             metered = metered.with_retention(retention, policy);
         }
-        metered.retire_old();
+        in_background(metered.clone(), files, Arc::clone(&usage));
+        if quota != (0, 0) {
+            usage.wait(COUNTING_MAX);
+        }
         user.file_system = Arc::new(metered);
         if quota != (0, 0) {
             user.usage = Some(usage);
         }
+    }
+}
+
+/// Looks through a tree where that is due: what its files take, and which are
+/// too old. A slow or hung home delays nobody; the thread has the identity of
+/// the session that started it.
+fn in_background(metered: Metered, files: Arc<dyn FileSystem>, usage: Arc<Usage>) {
+    let count = usage.limits() != (0, 0) && usage.is_due();
+    if !count && !metered.is_time_to_retire() {
+        return;
+    }
+    let look = move || {
+        if count {
+            usage.count(files.as_ref());
+        }
+        metered.retire_old();
+    };
+    let thread = std::thread::Builder::new().name("look".into());
+    if let Err(error) = thread.spawn(look.clone()) {
+        log::warn!("a thread that counts files can't be started: {error}");
+        look();
     }
 }
 

@@ -14,6 +14,7 @@ mod places;
 mod rate;
 pub mod registry;
 pub mod transfer_log;
+mod uploads;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
 use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
+use crate::storage::Sided;
 use crate::sync::Swap;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
@@ -53,6 +55,7 @@ pub struct Services {
     /// What `passive-address` resolves to, if it is a name.
     pub external: NameCache,
     sweeps: files::Sweeps,
+    uploads: Arc<uploads::Uploads>,
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
@@ -104,6 +107,7 @@ impl Services {
             shared_ports: None,
             external: NameCache::default(),
             sweeps: files::Sweeps::default(),
+            uploads: Arc::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             identity_scope: IdentityScope::default(),
             data_failures: DataFailures::default(),
@@ -337,6 +341,7 @@ impl Session {
             }
         }
         let mut user = user;
+        user.file_system = Arc::new(Sided::new(user.file_system));
         let services = &self.services;
         services
             .homes

@@ -51,6 +51,8 @@ pub(super) struct OpenDirectory {
     pub(super) name: Vec<u8>,
     /// What ended the listing after some entries had been sent.
     pub(super) failed: Option<Error>,
+    /// An entry that could not be looked at has been logged.
+    pub(super) told: bool,
 }
 
 /// How far a listing is.

@@ -10,6 +10,7 @@ use super::wire::{Arguments, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Put, Readable};
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
+use crate::text::Escaped;
 use crate::time::seconds_of;
 
 // Replies, section 3.
@@ -217,6 +218,7 @@ pub(super) fn opendir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -
         stage: Stage::Dot,
         name: Vec::new(),
         failed: None,
+        told: false,
     }))?;
     it.reply(HANDLE);
     it.replies.string(&handle);
@@ -307,7 +309,10 @@ fn next(
             Ok(metadata) => return Ok(Some(Some(metadata))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
-                log::debug!("sftp readdir: {error}");
+                if !std::mem::replace(&mut listing.told, true) {
+                    let name = Escaped(&listing.name);
+                    log::warn!("listing: {name} can't be looked at: {error}");
+                }
                 return Ok(Some(None));
             }
         }

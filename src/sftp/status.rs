@@ -52,6 +52,7 @@ pub(super) fn of(kind: ErrorKind) -> (Code, &'static str) {
         ErrorKind::IsDirectory => (Failure, "Is a directory"),
         ErrorKind::NotEmpty => (Failure, "Directory not empty"),
         ErrorKind::NoSpace => (Failure, "No space left"),
+        ErrorKind::CrossDevice => (Failure, "Cross-device link"),
         ErrorKind::Quota => (Failure, "Quota exceeded"),
         ErrorKind::BadOffset => (Failure, "Bad offset"),
         ErrorKind::Busy => (Failure, "Busy, try again later"),

@@ -8,6 +8,7 @@
 
 mod attributes;
 mod directory;
+mod extended;
 mod file;
 mod jail;
 mod place;
@@ -18,12 +19,12 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{self, AtFlags, FileType, OFlags, RenameFlags, StatVfsMountFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, StatVfsMountFlags};
 use rustix::io::Errno;
 
 use super::{
-    Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Resolved, Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, Extended, File, FileSystem, Follow, Metadata,
+    OpenOptions, Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{Doing, Error, ErrorKind, Result};
 use attributes::{OFLAGS_SAFE, metadata};
@@ -118,10 +119,15 @@ impl FileSystem for LocalFs {
         }
         let mut opened = metadata(&stat);
         let wanted = options.mode & 0o7777;
-        if created && opened.mode != wanted && fs::fchmod(&fd, mode).is_ok() {
-            // The umask took bits away. A file system without modes (FAT)
-            // refuses; the upload goes on with what it has.
-            opened.mode = wanted;
+        if created && opened.mode != wanted {
+            // The umask took bits away, or an access control list, which has
+            // the last word. A file system without modes (FAT) refuses; the
+            // upload goes on with what it has.
+            let place = self.jail.home_of(path);
+            let by_list = place.is_ok_and(|place| extended::has_list(&place));
+            if !by_list && fs::fchmod(&fd, mode).is_ok() {
+                opened.mode = wanted;
+            }
         }
         let (jail, path) = (self.jail.clone(), path.clone());
         Ok(Box::new(file::LocalFile::new(
@@ -152,12 +158,13 @@ impl FileSystem for LocalFs {
                 place.name.as_ref(),
                 attributes::mode(mode),
             )?;
-            // As for files: the umask has no say. A setgid bit that came from
-            // the parent stays. What fails here leaves the directory usable.
+            // As for files: the umask has no say, an access control list has. A
+            // setgid bit that came from the parent stays. What fails here leaves the directory usable.
             if let Ok(stat) = place.stat() {
                 let wanted = (mode & 0o7777) | (metadata(&stat).mode & 0o2000);
                 let is_directory = file_type(&stat) == FileType::Directory;
-                if is_directory && metadata(&stat).mode != wanted {
+                let differs = metadata(&stat).mode != wanted;
+                if is_directory && differs && !extended::has_list(&place) {
                     let _ = attributes::change_mode(&place, attributes::mode(wanted));
                 }
             }
@@ -256,6 +263,34 @@ impl FileSystem for LocalFs {
             link(&old, &new)
         })
         .doing("making a hard link")
+    }
+
+    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFLAGS_SAFE;
+        retry(|| match self.jail.open_at(path, flags) {
+            Ok(directory) => match fs::fsync(&directory) {
+                // File systems that can't sync a directory have nothing to sync.
+                Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+                outcome => outcome,
+            },
+            // One may write there, not read. Everything then.
+            Err(Errno::ACCESS) => {
+                fs::sync();
+                Ok(())
+            }
+            Err(error) => Err(error),
+        })
+        .doing("writing a directory to the disk")
+    }
+
+    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
+        retry(|| {
+            let place = self.jail.place(path)?;
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let name = place.name.as_ref();
+            extended::read(fs::openat(&place.directory, name, flags, Mode::empty())?.as_fd())
+        })
+        .doing("reading extended attributes")
     }
 
     fn space(&self, path: &VirtualPath) -> Result<Space> {

@@ -84,7 +84,10 @@ impl MemoryFs {
             ..Attributes::default()
         };
         // The root is always there.
-        let _ = self.shared.tree_mut().set_attributes(tree::ROOT, &times);
+        let _ = self
+            .shared
+            .tree_mut()
+            .set_attributes(tree::ROOT, &times, now);
         self
     }
 }
@@ -265,7 +268,7 @@ impl Inner {
                 Node::Link(..) => return Err(ErrorKind::Denied),
             }
         }
-        tree.set_attributes(number, wanted)
+        tree.set_attributes(number, wanted, now)
     }
 }
 

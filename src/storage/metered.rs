@@ -1,9 +1,9 @@
 //! [`Metered`]: another file system whose files may take so much room.
 //!
-//! What is in use is found by looking once ([`Usage::scan`]) and counted from
-//! then on, with every change under one lock, so that sessions of one user
-//! never exceed the quota together. What other programs change in the tree is
-//! seen at the next look. Where the oldest files give way to the newest, they
+//! What is in use is found by a look ([`Usage::count`]) and counted from then
+//! on, with every change under one lock, so that sessions of one user never
+//! exceed the quota together. What other programs change in the tree is seen
+//! at the next look. Where the oldest files give way to the newest, they
 //! go under the same lock.
 
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use super::oldest::{Candidate, Retire, Retired, oldest};
 use super::time::since_1970;
 use super::usage::{State, Usage, Used, Written, size};
 use super::{
-    Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Resolved, Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, Extended, File, FileSystem, Follow, Metadata,
+    OpenOptions, Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{ErrorKind, Result};
 
@@ -102,9 +102,9 @@ impl Metered {
                 return false;
             }
             looked = true;
-            let State { written, .. } = &*state;
+            let known = &*state;
             state.oldest = oldest(self.plain().as_ref(), None, &|path, metadata| {
-                !written.contains_key(&metadata.id) && retire.may_retire(path)
+                !known.is_written(metadata.id) && retire.may_retire(path)
             });
         }
     }
@@ -120,11 +120,10 @@ impl Metered {
         if !retire.may_retire(&candidate.path) {
             return false;
         }
-        let written = &state.written;
         let plain = self.plain();
-        match candidate.remove(plain.as_ref(), retire, |id| written.contains_key(&id)) {
+        match candidate.remove(plain.as_ref(), retire, |id| state.is_written(id)) {
             Ok(Some(metadata)) => {
-                state.used.remove(&metadata);
+                state.unnamed(&metadata);
                 retire.retired(&candidate.path, why);
                 true
             }
@@ -137,18 +136,24 @@ impl Metered {
         }
     }
 
+    /// Whether it is time to look for what is too old.
+    pub fn is_time_to_retire(&self) -> bool {
+        self.retention.as_ref().is_some_and(|(time, _)| {
+            let every = LOOK_EVERY.min(*time / 24);
+            let looked = self.usage.lock().looked;
+            looked.is_none_or(|looked| looked.elapsed() >= every)
+        })
+    }
+
     /// Deletes what is too old, if it is time to look for it.
     pub fn retire_old(&self) {
         let Some((time, retire)) = &self.retention else {
             return;
         };
-        let mut state = self.usage.lock();
-        let every = LOOK_EVERY.min(*time / 24);
-        if state.looked.is_some_and(|looked| looked.elapsed() < every) {
+        if !self.is_time_to_retire() {
             return;
         }
-        state.looked = Some(Instant::now());
-        drop(state);
+        self.usage.lock().looked = Some(Instant::now());
         let Some(before) = SystemTime::now().checked_sub(*time) else {
             return;
         };
@@ -159,7 +164,9 @@ impl Metered {
                 retire.may_retire(path)
             });
             let gone = found.iter().rev().filter(|candidate| {
-                let mut state = self.usage.lock();
+                let Ok(mut state) = self.usage.change() else {
+                    return false;
+                };
                 self.retire(&mut state, candidate, retire.as_ref(), Retired::Old)
             });
             if gone.count() == 0 {
@@ -179,7 +186,7 @@ impl FileSystem for Metered {
             return self.files.open(path, options);
         }
         self.retire_old();
-        let mut state = self.usage.lock();
+        let mut state = self.usage.change()?;
         let before = self.known(path, Follow::Yes)?;
         if before.is_none() && options.create != Create::Never {
             self.make_room(&mut state, 0, 0, 1)?;
@@ -187,7 +194,9 @@ impl FileSystem for Metered {
         let file = self.files.open(path, options)?;
         match before {
             None => state.used.files = state.used.files.saturating_add(1),
-            Some(before) if options.write == Write::Truncate => state.used.resize(size(&before), 0),
+            Some(before) if options.write == Write::Truncate => {
+                state.resize(before.id, size(&before), 0);
+            }
             Some(_) => {}
         }
         // A file that was opened is handed over whatever comes now, so that
@@ -212,10 +221,10 @@ impl FileSystem for Metered {
     }
 
     fn remove_file(&self, path: &VirtualPath) -> Result<()> {
-        let mut state = self.usage.lock();
+        let mut state = self.usage.change()?;
         let metadata = self.files.metadata(path, Follow::No)?;
         self.files.remove_file(path)?;
-        state.used.remove(&metadata);
+        state.unnamed(&metadata);
         Ok(())
     }
 
@@ -224,7 +233,7 @@ impl FileSystem for Metered {
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
-        let mut state = self.usage.lock();
+        let mut state = self.usage.change()?;
         let source = self.known(from, Follow::No)?;
         let target = self.known(to, Follow::No)?;
         self.files.rename(from, to, existing)?;
@@ -232,7 +241,7 @@ impl FileSystem for Metered {
         if let Some(target) = target.filter(|target| !target.is_dir())
             && source.is_none_or(|source| source.id != target.id)
         {
-            state.used.remove(&target);
+            state.unnamed(&target);
         }
         Ok(())
     }
@@ -246,11 +255,12 @@ impl FileSystem for Metered {
         let Some(wished) = attributes.size else {
             return self.files.set_attributes(path, attributes, follow);
         };
-        let mut state = self.usage.lock();
-        let before = size(&self.files.metadata(path, follow)?);
+        let mut state = self.usage.change()?;
+        let there = self.files.metadata(path, follow)?;
+        let before = size(&there);
         self.make_room(&mut state, wished, wished.saturating_sub(before), 0)?;
         self.files.set_attributes(path, attributes, follow)?;
-        state.used.resize(before, wished);
+        state.resize(there.id, before, wished);
         Ok(())
     }
 
@@ -259,22 +269,28 @@ impl FileSystem for Metered {
     }
 
     fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
-        let mut state = self.usage.lock();
+        let mut state = self.usage.change()?;
         self.make_room(&mut state, 0, 0, 1)?;
         self.files.symlink(target, path)?;
         state.used.files = state.used.files.saturating_add(1);
         Ok(())
     }
 
-    /// Counted as a copy: whichever name is removed first, the count is right
-    /// when both are gone.
+    /// Another name takes no room; the last of them that goes gives it back.
     fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
-        let mut state = self.usage.lock();
+        let mut state = self.usage.change()?;
         let metadata = self.files.metadata(path, Follow::No)?;
-        self.make_room(&mut state, size(&metadata), size(&metadata), 1)?;
         self.files.hard_link(path, new)?;
-        state.used.add(&metadata);
+        state.named(&metadata);
         Ok(())
+    }
+
+    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
+        self.files.sync_dir(path)
+    }
+
+    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
+        self.files.extended(path)
     }
 
     /// What the user may still use, if that is less than what is there; in a
@@ -286,6 +302,12 @@ impl FileSystem for Metered {
             None => self.usage.used(),
         };
         let (bytes_max, files_max) = self.usage.limits();
+        if space.blocks == 0 && bytes_max != 0 {
+            // Unknown below, and known here.
+            space.block_size = space.block_size.max(1);
+            space.blocks = bytes_max / space.block_size;
+            (space.blocks_available, space.blocks_free) = (space.blocks, space.blocks);
+        }
         if bytes_max != 0 && space.block_size != 0 {
             let left = bytes_max.saturating_sub(used.bytes) / space.block_size;
             space.blocks_available = space.blocks_available.min(left);
@@ -324,9 +346,10 @@ impl File for MeteredFile {
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let mut state = self.metered.usage.lock();
+        let mut state = self.metered.usage.change()?;
         // The size is asked for each time: another session may write, too.
-        let before = self.file.metadata()?.size;
+        let there = self.file.metadata()?;
+        let before = there.size;
         let begin = if self.append { before } else { offset };
         let end = begin.saturating_add(data.len() as u64).max(before);
         self.metered.make_room(&mut state, end, end - before, 0)?;
@@ -335,7 +358,7 @@ impl File for MeteredFile {
             Ok(()) => end,
             Err(_) => self.file.metadata().map_or(end, |metadata| metadata.size),
         };
-        state.used.resize(before, after);
+        state.resize(there.id, before, after);
         outcome
     }
 
@@ -351,17 +374,26 @@ impl File for MeteredFile {
         self.file.is_new()
     }
 
+    fn current_path(&self) -> Option<VirtualPath> {
+        self.file.current_path()
+    }
+
     fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
         let Some(wished) = attributes.size else {
             return self.file.set_attributes(attributes);
         };
-        let mut state = self.metered.usage.lock();
-        let before = self.file.metadata()?.size;
+        let mut state = self.metered.usage.change()?;
+        let there = self.file.metadata()?;
+        let before = there.size;
         self.metered
             .make_room(&mut state, wished, wished.saturating_sub(before), 0)?;
         self.file.set_attributes(attributes)?;
-        state.used.resize(before, wished);
+        state.resize(there.id, before, wished);
         Ok(())
+    }
+
+    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
+        self.file.take_over(old, extended)
     }
 
     fn sync(&self) -> Result<()> {
@@ -369,7 +401,8 @@ impl File for MeteredFile {
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        self.file.close()
+        let MeteredFile { file, _written, .. } = *self;
+        file.close()
     }
 }
 
@@ -434,7 +467,17 @@ mod tests {
         }
         check(5, 4);
         quota(open("4", Write::Truncate, Create::New).map(drop));
+        // What is removed while it is written takes its room until it is closed.
         files.remove_file(&path("a")).unwrap();
+        b.write_all_at(&[4; 20], 0).unwrap();
+        assert_eq!(
+            usage.used(),
+            Used {
+                bytes: 20,
+                files: 4
+            }
+        );
+        b.close().unwrap();
         check(0, 3);
         open("4", Write::Truncate, Create::New).unwrap();
         check(0, 4);

@@ -16,6 +16,8 @@ pub(crate) mod oldest;
 mod path;
 mod read_only;
 mod resolve;
+mod sided;
+mod take_over;
 mod time;
 mod trail;
 pub(crate) mod usage;
@@ -35,6 +37,9 @@ pub(crate) use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
 pub use resolve::Resolved;
+pub(crate) use sided::Sided;
+#[doc(hidden)]
+pub use take_over::Extended;
 pub(crate) use usage::Usage;
 
 /// A user's file system.
@@ -102,6 +107,17 @@ pub trait FileSystem: Send + Sync {
         unsupported()
     }
 
+    /// Makes the names in a directory survive a power cut.
+    fn sync_dir(&self, _path: &VirtualPath) -> Result<()> {
+        Ok(())
+    }
+
+    /// What a file has besides its metadata, for one that will take its place.
+    /// A link in the last component is not followed.
+    fn extended(&self, _path: &VirtualPath) -> Result<Extended> {
+        Ok(Extended::default())
+    }
+
     /// Room on the device that holds `path`.
     fn space(&self, _path: &VirtualPath) -> Result<Space> {
         unsupported()
@@ -157,8 +173,21 @@ pub trait File: Send {
         false
     }
 
+    /// The path by which the file is found now, whoever has renamed it or a
+    /// directory above it, where the back-end can tell. To be looked at, for
+    /// it may be another file's already.
+    fn current_path(&self) -> Option<VirtualPath> {
+        None
+    }
+
     /// Changes mode, times, owner or size of the open file.
     fn set_attributes(&self, attributes: &Attributes) -> Result<()>;
+
+    /// Makes this new file as accessible as `old`, whose place it will take,
+    /// and never more. An error refuses the upload.
+    fn take_over(&self, old: &Metadata, _extended: &Extended) -> Result<()> {
+        take_over::take_over(self, old)
+    }
 
     /// Makes the data, and the names in the directory that the file was
     /// opened in, survive a power cut. An upload that is renamed to its final
@@ -324,6 +353,11 @@ pub struct Metadata {
     pub modified: i64,
     /// Nanoseconds of `modified`.
     pub modified_nanos: u32,
+    /// Time of the last change of contents, name or attributes, which nobody
+    /// can set: seconds since 1970, UTC; 0 where it is unknown.
+    pub changed: i64,
+    /// Nanoseconds of `changed`.
+    pub changed_nanos: u32,
     /// Time of the last access: seconds since 1970, UTC.
     pub accessed: i64,
     /// Device and inode, or whatever tells two files apart; zeros are unknown.
@@ -347,6 +381,8 @@ impl Metadata {
             links: 1,
             modified: 0,
             modified_nanos: 0,
+            changed: 0,
+            changed_nanos: 0,
             accessed: 0,
             id: (0, 0),
         }
@@ -356,6 +392,13 @@ impl Metadata {
     /// back-end that knows no numbers (`id` is zero) can't say so.
     pub fn is_same_file(&self, other: &Metadata) -> bool {
         self.id == other.id && self.id != (0, 0)
+    }
+
+    /// Since when the file is here as it is: clients set the time of the last
+    /// change of the contents to that of their own file.
+    pub(crate) fn arrived(&self) -> (i64, u32) {
+        let modified = (self.modified, self.modified_nanos);
+        modified.max((self.changed, self.changed_nanos))
     }
 
     /// Whether it is a directory.
@@ -407,6 +450,10 @@ pub struct Space {
 impl Space {
     /// Bytes that a user without privileges can still write.
     pub fn available(&self) -> u64 {
-        self.blocks_available.saturating_mul(self.block_size)
+        match self.blocks {
+            // A file system that does not know (FUSE, /proc) is not full.
+            0 => u64::MAX,
+            _ => self.blocks_available.saturating_mul(self.block_size),
+        }
     }
 }

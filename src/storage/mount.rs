@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Attributes, Create, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
-    OpenOptions, Resolved, Space, VirtualPath,
+    Attributes, Create, Directory, Existing, Extended, File, FileKind, FileSystem, Follow,
+    Metadata, OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -14,7 +14,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Folders show in listings, also where the base has no such directory, and
 /// hide what the base has there. They are found by the name a client gives:
 /// links lead about inside the base and inside each folder, never from one to
-/// the other, and nothing is renamed or linked across.
+/// the other. They are different file systems: renaming and linking across is
+/// [`ErrorKind::CrossDevice`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -156,7 +157,10 @@ impl MountTable {
         let (files, one) = self.route(one)?;
         let (others, two) = self.route(two)?;
         if !Arc::ptr_eq(files, others) {
-            return Err(Error::new(ErrorKind::Denied, "leaving a virtual folder"));
+            return Err(Error::new(
+                ErrorKind::CrossDevice,
+                "between two virtual folders",
+            ));
         }
         Ok((files, one, two))
     }
@@ -267,6 +271,19 @@ impl FileSystem for Mounts {
         }
         let (files, path, new) = self.table.route_both(path, new)?;
         files.hard_link(&path, &new)
+    }
+
+    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
+        let (files, inner) = self.table.route(path)?;
+        match files.sync_dir(&inner) {
+            Err(error) if self.table.is_implied(path, &error) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
+        let (files, inner) = self.table.route(path)?;
+        files.extended(&inner)
     }
 
     fn space(&self, path: &VirtualPath) -> Result<Space> {

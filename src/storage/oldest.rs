@@ -1,5 +1,6 @@
 //! The oldest files of a tree, and deleting them: rings (the oldest gives way
-//! to the newest) and retention (nothing is kept for longer).
+//! to the newest) and retention (nothing is kept for longer). A file is as old
+//! as the time since which it is there as it is, not as its contents.
 //!
 //! Nothing outside the tree is reached: links are neither followed nor
 //! deleted, and a file is looked at again in the moment before it goes.
@@ -36,7 +37,7 @@ pub enum Retired {
 /// A file as it was when it was found; ordered by age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
-    modified: (i64, u32),
+    arrived: (i64, u32),
     pub(super) path: VirtualPath,
     id: (u64, u64),
 }
@@ -47,7 +48,7 @@ impl Candidate {
     fn is_still(&self, metadata: &Metadata) -> bool {
         metadata.kind == FileKind::File
             && metadata.id == self.id
-            && (metadata.modified, metadata.modified_nanos) == self.modified
+            && metadata.arrived() == self.arrived
     }
 
     /// Deletes the file and the directory above it if that is empty then;
@@ -64,16 +65,27 @@ impl Candidate {
         }
         files.remove_file(&self.path)?;
         let above = self.path.parent();
-        if !above.is_root() && retire.may_remove_dir(&above) {
-            // Cameras make a directory a day; one that is not empty stays.
+        if is_numbered(above.name()) && retire.may_remove_dir(&above) {
+            // One that is not empty stays.
             let _ = files.remove_dir(&above);
         }
         Ok(Some(metadata))
     }
 }
 
+/// Whether a directory is one of those that cameras make for a day or an hour,
+/// such as `2026-01-31`, `14` or `001`. Those that people make have words in
+/// their names, and stay.
+fn is_numbered(name: &[u8]) -> bool {
+    let separator = |byte: &u8| matches!(byte, b'-' | b'_' | b'.');
+    name.iter().any(u8::is_ascii_digit)
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_digit() || separator(byte))
+}
+
 /// The oldest files that fit, the very oldest last; with `before` only those
-/// that were changed before that second. Directories that can't be read hold
+/// that arrived before that second. Directories that can't be read hold
 /// none.
 pub(super) fn oldest(
     files: &dyn FileSystem,
@@ -98,10 +110,10 @@ pub(super) fn oldest(
                 left.push(path);
                 continue;
             }
-            let old = before.is_none_or(|before| metadata.modified < before);
+            let old = before.is_none_or(|before| metadata.arrived().0 < before);
             if metadata.kind == FileKind::File && old && fits(&path, &metadata) {
                 found.push(Candidate {
-                    modified: (metadata.modified, metadata.modified_nanos),
+                    arrived: metadata.arrived(),
                     path,
                     id: metadata.id,
                 });
@@ -141,10 +153,13 @@ mod tests {
     }
 
     fn put(files: &MemoryFs, name: &str, modified: u64) {
+        let time = UNIX_EPOCH + Duration::from_secs(modified);
+        let files = files.clone().with_clock(move || time);
         let options = OpenOptions::write(Write::Truncate, Create::IfMissing, 0o600);
         files.open(&path(name), &options).unwrap().close().unwrap();
+        // What clients set says nothing.
         let attributes = Attributes {
-            modified: Some(UNIX_EPOCH + Duration::from_secs(modified)),
+            modified: Some(UNIX_EPOCH),
             ..Attributes::default()
         };
         files
@@ -181,8 +196,10 @@ mod tests {
         for name in ["a", "b", "c", "used"] {
             put(&files, name, 10);
         }
-        files.make_dir(&path("d"), 0o700).unwrap();
-        put(&files, "d/only", 10);
+        for directory in ["d", "2026-01-31"] {
+            files.make_dir(&path(directory), 0o700).unwrap();
+            put(&files, &format!("{directory}/only"), 10);
+        }
         let found = oldest(&files, None, &|_, _| true);
         let find = |name: &str| {
             let wanted = path(name);
@@ -201,7 +218,9 @@ mod tests {
             assert_eq!(remove(name).unwrap(), None, "{name}");
         }
         assert!(remove("d/only").unwrap().is_some());
-        assert!(files.metadata(&path("d"), Follow::No).is_err());
+        assert!(files.metadata(&path("d"), Follow::No).is_ok());
+        assert!(remove("2026-01-31/only").unwrap().is_some());
+        assert!(files.metadata(&path("2026-01-31"), Follow::No).is_err());
         assert!(remove("d/only").is_err());
     }
 }

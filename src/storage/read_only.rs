@@ -4,8 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::{
-    Attributes, Create, Directory, Existing, File, FileSystem, Follow, Metadata, OpenOptions,
-    Resolved, Space, VirtualPath, Write,
+    Attributes, Create, Directory, Existing, Extended, File, FileSystem, Follow, Metadata,
+    OpenOptions, Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -82,6 +82,14 @@ impl FileSystem for ReadOnly {
 
     fn hard_link(&self, _path: &VirtualPath, _new: &VirtualPath) -> Result<()> {
         refused()
+    }
+
+    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
+        self.files.sync_dir(path)
+    }
+
+    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
+        self.files.extended(path)
     }
 
     fn space(&self, path: &VirtualPath) -> Result<Space> {

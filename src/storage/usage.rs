@@ -1,13 +1,23 @@
 //! What a user's files take, counted: shared by all sessions of the user.
+//!
+//! A file is counted once, whatever number of names it has in the tree, and
+//! for as long as a session writes to it, also when its last name is gone.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use super::oldest::Candidate;
 use super::{FileKind, FileSystem, Follow, Metadata, VirtualPath};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::unpoisoned;
+
+/// Between two looks at the whole tree, for what other programs change.
+const LOOK_EVERY: Duration = Duration::from_secs(3600);
+
+/// Device and inode.
+type Id = (u64, u64);
 
 /// What the files of a tree take, and may take; a limit of 0 is none.
 #[derive(Debug)]
@@ -15,17 +25,33 @@ pub struct Usage {
     bytes_max: u64,
     files_max: u64,
     state: Mutex<State>,
+    counted: Condvar,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) used: Used,
-    /// Files that are open for writing, and how often.
-    pub(super) written: HashMap<(u64, u64), u32>,
+    /// When what is in use was found by a look; `None` until the first.
+    counted: Option<Instant>,
+    counting: bool,
+    /// Changes so far: a look during which there was one is of no use.
+    changes: u64,
+    /// Names in the tree of files that have more than one.
+    names: HashMap<Id, u64>,
+    /// Files that are open for writing.
+    written: HashMap<Id, Open>,
     /// Files that give way next, the oldest last.
     pub(super) oldest: Vec<Candidate>,
     /// When old files were looked for.
     pub(super) looked: Option<Instant>,
+}
+
+/// A file that is open for writing.
+#[derive(Debug, Default)]
+struct Open {
+    times: u32,
+    /// Its last name is gone; it takes this room until it is closed.
+    gone: Option<u64>,
 }
 
 /// Room in use.
@@ -38,36 +64,59 @@ pub struct Used {
 }
 
 impl Usage {
-    /// Counts what is in `files`, without following links. Directories that
-    /// can't be read count nothing.
-    pub fn scan(files: &dyn FileSystem, bytes_max: u64, files_max: u64) -> Self {
-        let mut used = Used::default();
-        let mut left = vec![VirtualPath::root()];
-        while let Some(path) = left.pop() {
-            let Ok(mut directory) = files.read_dir(&path) else {
-                log::warn!("quota: {path} can't be read and is not counted");
-                continue;
-            };
-            let mut name = Vec::new();
-            while let Ok(Some(_)) = directory.next(&mut name) {
-                let Ok(metadata) = directory.metadata(&name, Follow::No) else {
-                    continue;
-                };
-                match (metadata.is_dir(), path.join(&name)) {
-                    (true, Ok(below)) => left.push(below),
-                    (true, Err(_)) => {}
-                    (false, _) => used.add(&metadata),
-                }
-            }
-        }
+    /// Limits for a tree that has not been counted yet: until then nothing
+    /// may be stored.
+    pub fn new(bytes_max: u64, files_max: u64) -> Self {
         Usage {
             bytes_max,
             files_max,
-            state: Mutex::new(State {
-                used,
-                ..State::default()
-            }),
+            state: Mutex::default(),
+            counted: Condvar::new(),
         }
+    }
+
+    /// Limits, and what is in `files` now.
+    pub fn scan(files: &dyn FileSystem, bytes_max: u64, files_max: u64) -> Self {
+        let usage = Usage::new(bytes_max, files_max);
+        usage.count(files);
+        usage
+    }
+
+    /// Counts what is in `files`. Nobody waits for it: what changes meanwhile
+    /// makes the look one of no use, if there has been one before.
+    pub fn count(&self, files: &dyn FileSystem) {
+        let before = self.lock().changes;
+        let (used, names) = look(files);
+        let mut state = self.lock();
+        if state.changes == before || state.counted.is_none() {
+            (state.used, state.names) = (used, names);
+        }
+        state.counted = Some(Instant::now());
+        state.counting = false;
+        drop(state);
+        self.counted.notify_all();
+    }
+
+    /// Whether it is time for another look, which the caller then takes.
+    pub fn is_due(&self) -> bool {
+        let mut state = self.lock();
+        let due = state
+            .counted
+            .is_none_or(|counted| counted.elapsed() >= LOOK_EVERY);
+        due && !std::mem::replace(&mut state.counting, true)
+    }
+
+    /// Waits for the first look, no longer than `most`.
+    pub fn wait(&self, most: Duration) {
+        let state = self.lock();
+        let waiting = |state: &mut State| state.counted.is_none();
+        drop(self.counted.wait_timeout_while(state, most, waiting));
+    }
+
+    /// What is in use now; `None` while it is being counted.
+    pub fn known(&self) -> Option<Used> {
+        let state = self.lock();
+        state.counted.map(|_| state.used)
     }
 
     /// What is in use now.
@@ -84,6 +133,17 @@ impl Usage {
         unpoisoned(self.state.lock())
     }
 
+    /// The same for a change, which waits for the first look.
+    pub(super) fn change(&self) -> Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        if state.counted.is_none() && (self.bytes_max, self.files_max) != (0, 0) {
+            let why = "the files are being counted for the quota";
+            return Err(Error::new(ErrorKind::Busy, why));
+        }
+        state.changes += 1;
+        Ok(state)
+    }
+
     pub(super) fn room_for(&self, used: &Used, bytes: u64, files: u64) -> Result<()> {
         let over = |now: u64, more: u64, most: u64| {
             most != 0 && more != 0 && now.saturating_add(more) > most
@@ -95,18 +155,92 @@ impl Usage {
     }
 }
 
+/// Counts what is in `files`, without following links, and the names of files
+/// that have several. Directories that can't be read count nothing.
+fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
+    let (mut used, mut names) = (Used::default(), HashMap::new());
+    let mut left = vec![VirtualPath::root()];
+    while let Some(path) = left.pop() {
+        let Ok(mut directory) = files.read_dir(&path) else {
+            log::warn!("quota: {path} can't be read and is not counted");
+            continue;
+        };
+        let mut name = Vec::new();
+        while let Ok(Some(_)) = directory.next(&mut name) {
+            let Ok(metadata) = directory.metadata(&name, Follow::No) else {
+                continue;
+            };
+            if metadata.is_dir() {
+                if let Ok(below) = path.join(&name) {
+                    left.push(below);
+                }
+                continue;
+            }
+            if metadata.links > 1 {
+                let count = names.entry(metadata.id).or_insert(0);
+                *count += 1;
+                if *count > 1 {
+                    continue;
+                }
+            }
+            used.add(&metadata);
+        }
+    }
+    (used, names)
+}
+
+impl State {
+    /// A file has got another name in the tree.
+    pub(super) fn named(&mut self, metadata: &Metadata) {
+        *self.names.entry(metadata.id).or_insert(1) += 1;
+    }
+
+    /// A name of a file is gone, and with the last one the file, unless
+    /// somebody still writes to it.
+    pub(super) fn unnamed(&mut self, metadata: &Metadata) {
+        if let Entry::Occupied(mut names) = self.names.entry(metadata.id)
+            && metadata.links > 1
+        {
+            *names.get_mut() -= 1;
+            if *names.get() > 0 {
+                return;
+            }
+        }
+        self.names.remove(&metadata.id);
+        match self.written.get_mut(&metadata.id) {
+            Some(open) => open.gone = Some(size(metadata)),
+            None => self.used.remove(size(metadata)),
+        }
+    }
+
+    /// A file has another size.
+    pub(super) fn resize(&mut self, id: Id, from: u64, to: u64) {
+        self.used.resize(from, to);
+        if let Some(open) = self.written.get_mut(&id)
+            && open.gone.is_some()
+        {
+            open.gone = Some(to);
+        }
+    }
+
+    /// Whether a session writes to the file.
+    pub(super) fn is_written(&self, id: Id) -> bool {
+        self.written.contains_key(&id)
+    }
+}
+
 impl Used {
     pub(super) fn add(&mut self, metadata: &Metadata) {
         self.files = self.files.saturating_add(1);
         self.bytes = self.bytes.saturating_add(size(metadata));
     }
 
-    pub(super) fn remove(&mut self, metadata: &Metadata) {
+    fn remove(&mut self, size: u64) {
         self.files = self.files.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size(metadata));
+        self.bytes = self.bytes.saturating_sub(size);
     }
 
-    pub(super) fn resize(&mut self, from: u64, to: u64) {
+    fn resize(&mut self, from: u64, to: u64) {
         self.bytes = self.bytes.saturating_sub(from).saturating_add(to);
     }
 }
@@ -121,13 +255,13 @@ pub(super) fn size(metadata: &Metadata) -> u64 {
 /// A file that is open for writing: it neither gives way nor grows too old.
 pub(super) struct Written {
     usage: Arc<Usage>,
-    id: (u64, u64),
+    id: Id,
 }
 
 impl Written {
     /// Notes a file under the lock.
-    pub(super) fn begin(usage: &Arc<Usage>, state: &mut State, id: (u64, u64)) -> Self {
-        *state.written.entry(id).or_default() += 1;
+    pub(super) fn begin(usage: &Arc<Usage>, state: &mut State, id: Id) -> Self {
+        state.written.entry(id).or_default().times += 1;
         Written {
             usage: Arc::clone(usage),
             id,
@@ -138,10 +272,13 @@ impl Written {
 impl Drop for Written {
     fn drop(&mut self) {
         let mut state = self.usage.lock();
-        if let Some(count) = state.written.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
-                state.written.remove(&self.id);
+        if let Entry::Occupied(mut open) = state.written.entry(self.id) {
+            open.get_mut().times -= 1;
+            if open.get().times == 0
+                && let Some(size) = open.remove().gone
+            {
+                state.changes += 1;
+                state.used.remove(size);
             }
         }
     }

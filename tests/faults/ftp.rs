@@ -82,7 +82,7 @@ const COMMANDS: &[(&[&str], &str, Data)] = &[
     (&[], "SITE RMDIR d", Data::None),
 ];
 
-fn start(atomic: &str) -> (Arc<Faulty>, TestServer) {
+pub fn start(atomic: &str) -> (Arc<Faulty>, TestServer) {
     start_with(atomic, |settings| settings)
 }
 
@@ -143,7 +143,7 @@ fn play(
 }
 
 /// Runs every command with each of its operations failing in turn.
-fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
+pub fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
     let mut faults = 0;
     for &(before, command, data) in COMMANDS {
         for number in 1.. {
@@ -453,8 +453,10 @@ fn what_is_synced_when() {
     let tail = &done[done.iter().rposition(|name| *name == "write").unwrap()..];
     assert_eq!(
         tail,
-        ["write", "sync", "close", "rename", "open", "sync"],
-        "data, what closing says, the name, and the name on the disk"
+        [
+            "write", "sync", "metadata", "close", "metadata", "rename", "open", "sync"
+        ],
+        "data, whose file it is, what closing says, the name, and the name on the disk"
     );
 }
 

@@ -20,6 +20,7 @@ mod machine;
 mod panics;
 mod power;
 mod sftp;
+mod sides;
 mod streams;
 #[cfg(feature = "cli")]
 mod surroundings;

@@ -24,6 +24,8 @@ enum Step {
     Remove(Vec<u8>),
     /// The file's content and the names of its directory.
     Sync(u64),
+    /// The names of a directory.
+    SyncNames(Vec<u8>),
 }
 
 #[derive(Default)]
@@ -82,6 +84,29 @@ impl FileSystem for Recorded {
     }
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
         self.files.read_dir(path)
+    }
+    fn make_dir(&self, path: &VirtualPath, mode: u32) -> Result<()> {
+        self.files.make_dir(path, mode)?;
+        let number = self.record.steps.lock().unwrap().len() as u64 + 1000;
+        let name = path.as_bytes().to_vec();
+        self.record
+            .names
+            .lock()
+            .unwrap()
+            .insert(name.clone(), number);
+        self.record.push(Step::Create(name, number));
+        Ok(())
+    }
+    fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
+        self.files.remove_dir(path)?;
+        let name = path.as_bytes().to_vec();
+        self.record.names.lock().unwrap().remove(&name);
+        self.record.push(Step::Remove(name));
+        Ok(())
+    }
+    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
+        self.record.push(Step::SyncNames(path.as_bytes().to_vec()));
+        Ok(())
     }
     fn remove_file(&self, path: &VirtualPath) -> Result<()> {
         self.files.remove_file(path)?;
@@ -183,6 +208,17 @@ impl State {
         }
     }
 
+    /// The names of a directory as they are in another state.
+    fn take_names(&mut self, now: &State, directory: &[u8]) {
+        self.names.retain(|name, _| above(name) != directory);
+        let there = now
+            .names
+            .iter()
+            .filter(|(name, _)| above(name) == directory);
+        self.names
+            .extend(there.map(|(name, file)| (name.clone(), *file)));
+    }
+
     fn change_contents(&mut self, step: &Step) {
         match step {
             Step::Write(number, offset, data) => {
@@ -206,10 +242,17 @@ fn after_cut(before: &State, steps: &[Step], disk: Disk) -> BTreeMap<String, Vec
     for step in steps {
         now.change_names(step);
         now.change_contents(step);
-        if let Step::Sync(number) = step {
-            lasting.names = now.names.clone();
-            let content = now.contents.get(number).cloned().unwrap_or_default();
-            lasting.contents.insert(*number, content);
+        match step {
+            Step::Sync(number) => {
+                let content = now.contents.get(number).cloned().unwrap_or_default();
+                lasting.contents.insert(*number, content);
+                let named = now.names.iter().find(|(_, file)| *file == number);
+                if let Some((name, _)) = named {
+                    lasting.take_names(&now, above(name));
+                }
+            }
+            Step::SyncNames(directory) => lasting.take_names(&now, directory),
+            _ => {}
         }
     }
     if matches!(disk, Disk::Eager | Disk::NamesFirst) {
@@ -218,11 +261,28 @@ fn after_cut(before: &State, steps: &[Step], disk: Disk) -> BTreeMap<String, Vec
     if matches!(disk, Disk::Eager | Disk::ContentsFirst) {
         lasting.contents = now.contents;
     }
-    let found = lasting.names.iter().map(|(name, number)| {
+    // What lies in a directory that is not there is not there.
+    let reached = |name: &[u8]| {
+        let mut above = above(name);
+        while !matches!(above, b"/" | b"/d") && lasting.names.contains_key(above) {
+            above = self::above(above);
+        }
+        matches!(above, b"/" | b"/d")
+    };
+    let names = lasting.names.iter().filter(|(name, _)| reached(name));
+    let found = names.map(|(name, number)| {
         let content = lasting.contents.get(number).cloned().unwrap_or_default();
         (String::from_utf8(name.clone()).unwrap(), content)
     });
     found.collect()
+}
+
+/// The directory that holds a name.
+fn above(name: &[u8]) -> &[u8] {
+    match name.iter().rposition(|byte| *byte == b'/') {
+        Some(0) | None => b"/",
+        Some(at) => &name[..at],
+    }
 }
 
 const OLD: &[u8] = b"the old contents";
@@ -343,4 +403,59 @@ fn without_syncs_it_would_not() {
         .collect();
     assert_eq!(syncs.len(), 2, "{steps:?}");
     assert!(lost(&|at, _| at != syncs[1]), "the name is not synced");
+}
+
+/// Directories that were made, renames and deletions are as they were
+/// acknowledged, and so is what was uploaded to a new directory.
+#[test]
+fn names_survive_a_cut_behind_every_reply() {
+    for atomic in ["no", "yes"] {
+        let (server, record, before) = start(atomic);
+        let mut client = server.ann();
+        let mut wanted: BTreeMap<String, Vec<u8>> = after_cut(&before, &[], Disk::Lazy);
+        type Change = fn(&mut BTreeMap<String, Vec<u8>>);
+        let history: [(&[&str], Change); 8] = [
+            (&["MKD new"], |wanted| {
+                wanted.insert("/new".into(), Vec::new());
+            }),
+            (&["MKD new/sub"], |wanted| {
+                wanted.insert("/new/sub".into(), Vec::new());
+            }),
+            (&["STOR new/sub/f"], |wanted| {
+                wanted.insert("/new/sub/f".into(), b"data".to_vec());
+            }),
+            (&["RNFR old", "RNTO new/old"], |wanted| {
+                let old = wanted.remove("/old").unwrap();
+                wanted.insert("/new/old".into(), old);
+            }),
+            (&["RNFR new/old", "RNTO new/other"], |wanted| {
+                let old = wanted.remove("/new/old").unwrap();
+                wanted.insert("/new/other".into(), old);
+            }),
+            (&["DELE new/sub/f"], |wanted| {
+                wanted.remove("/new/sub/f");
+            }),
+            (&["RMD new/sub"], |wanted| {
+                wanted.remove("/new/sub");
+            }),
+            (&["SITE MKDIR a/b"], |wanted| {
+                wanted.insert("/a".into(), Vec::new());
+                wanted.insert("/a/b".into(), Vec::new());
+            }),
+        ];
+        for (lines, change) in history {
+            for line in lines {
+                match line.starts_with("STOR") {
+                    true => assert_eq!(client.store(line, b"data").code, 226),
+                    false => assert!(client.cmd(line).code < 400, "{line}"),
+                }
+            }
+            change(&mut wanted);
+            let steps = record.steps.lock().unwrap().clone();
+            for disk in DISKS {
+                let found = after_cut(&before, &steps, disk);
+                assert_eq!(found, wanted, "{lines:?}, atomic {atomic}, {disk:?}");
+            }
+        }
+    }
 }

@@ -125,7 +125,7 @@ const REQUESTS: &[Make] = &[
     },
 ];
 
-fn every_operation_fails(errno: i32, atomic: bool) {
+pub fn every_operation_fails(errno: i32, atomic: bool) {
     let mut faults = 0;
     for (at, make) in REQUESTS.iter().enumerate() {
         for number in 1.. {

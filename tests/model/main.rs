@@ -8,6 +8,10 @@ mod common;
 mod dialogue;
 mod model;
 mod others;
+#[allow(dead_code)]
+#[path = "../sftp/client.rs"]
+mod packets;
+mod sessions;
 
 use std::sync::{Arc, Mutex};
 

@@ -231,6 +231,34 @@ impl Client {
         }
     }
 
+    /// A session of its own with a server that runs, greeted; for tests of both
+    /// protocols.
+    #[allow(dead_code)]
+    pub fn beside(services: &Arc<Services>, name: &str, password: &str) -> Client {
+        let (stream, mut channel) = UnixStream::pair().unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let (services, name) = (Arc::clone(services), name.to_owned());
+        let password = password.to_owned();
+        let server = std::thread::spawn(move || {
+            let peer = "192.0.2.7:5".parse().unwrap();
+            let ticket = services
+                .limits
+                .admit("192.0.2.7".parse().unwrap(), &services.config())?;
+            let mut session = Session::new(&services, ticket, peer, peer, "sftp");
+            let secret = Secret::Password(password.as_bytes());
+            session.login(&name, secret, Encrypted::Yes)?;
+            sftp::serve(&mut channel, session.files()?, &Options::default())
+        });
+        let mut client = Client {
+            stream,
+            server,
+            next: 100,
+        };
+        client.greet();
+        client
+    }
+
     /// The same, greeted.
     pub fn start(files: impl FileSystem + 'static, setup: Setup) -> Client {
         let mut client = Client::connect(files, setup);

@@ -99,9 +99,9 @@ fn folders_show_and_hide_and_stay() {
         ("hard f deep", "Exists"),
         ("mkdir deep/new", "NotFound"),
         // Not from one to another.
-        ("mv f deep/in/it/f", "Denied"),
-        ("mv deep/in/it/g g", "Denied"),
-        ("hard f pub/drop/f", "Denied"),
+        ("mv f deep/in/it/f", "CrossDevice"),
+        ("mv deep/in/it/g g", "CrossDevice"),
+        ("hard f pub/drop/f", "CrossDevice"),
         // Inside they are like any other.
         ("store deep/in/it/n", "ok"),
         ("mv deep/in/it/g deep/in/it/h", "ok"),

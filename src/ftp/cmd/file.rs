@@ -11,7 +11,7 @@ use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
-use crate::storage::{Attributes, Existing, Follow, VirtualPath};
+use crate::storage::{Attributes, Existing, File, Follow, VirtualPath};
 use crate::time::Utc;
 
 /// Names that STOU tries.
@@ -44,9 +44,12 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         ));
     }
     let end = range_end.map_or(size, |last| size.min(last.saturating_add(1)));
-    let length = end.saturating_sub(start);
-    state.session.live().size.store(length, Relaxed);
-    let reply = opening(state, argument, Some(length));
+    let known = Some(end.saturating_sub(start));
+    // A size of 0 may be unknown (/proc): one byte more says so.
+    let known = known.filter(|_| size > 0 || !has_more(&transfer));
+    state.session.live().size.store(known.unwrap_or(0), Relaxed);
+    let reply = opening(state, argument, known);
+    let length = known.unwrap_or(Transfer::UNKNOWN);
     let mut stream = match state.open_data(Direction::Send, || reply) {
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
@@ -62,6 +65,11 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
         Err(error) => Ok(transfer_failed(&error)),
     }
+}
+
+fn has_more(transfer: &Transfer) -> bool {
+    let read = |file: &dyn File| file.read_at(&mut [0], 0);
+    transfer.file().and_then(read).is_ok_and(|read| read > 0)
 }
 
 /// Where an upload begins, and how many bytes of the old contents stay once
@@ -195,8 +203,10 @@ pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
                 });
             }
             Err(error)
-                if matches!(error.kind(), ErrorKind::Exists | ErrorKind::Denied)
-                    && number + 1 < UNIQUE_TRIES => {}
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Exists | ErrorKind::Denied | ErrorKind::Busy
+                ) && number + 1 < UNIQUE_TRIES => {}
             Err(error) => return Err(error),
         }
     }
@@ -283,10 +293,14 @@ pub fn mfmt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     };
     let path = state.path(name)?;
     set_modified(state, &path, time)?;
-    Ok(Reply::bytes(
-        213,
-        [b"Modify=", digits, b"; ", name].concat(),
-    ))
+    // What the disk holds: FAT has even seconds, and ext3 ends in 2038.
+    let held = state.files()?.metadata(&path, Follow::Yes);
+    let held = held.map(|metadata| Utc::from_seconds(metadata.modified).digits().to_vec());
+    let shown = match &held {
+        Ok(held) if !digits.starts_with(held) => held,
+        _ => digits,
+    };
+    Ok(Reply::bytes(213, [b"Modify=", shown, b"; ", name].concat()))
 }
 
 pub fn mff(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {

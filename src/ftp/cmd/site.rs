@@ -162,7 +162,9 @@ pub fn quota(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
     let Some(usage) = state.files()?.user().usage.clone() else {
         return Ok(Reply::new(200, "There is no quota."));
     };
-    let (used, (bytes, files)) = (usage.used(), usage.limits());
+    let (Some(used), (bytes, files)) = (usage.known(), usage.limits()) else {
+        return Ok(Reply::new(200, "The files are being counted."));
+    };
     let of = |limit: u64| match limit {
         0 => "no limit".into(),
         limit => limit.to_string(),

@@ -2,12 +2,15 @@
 //! temporary name, so that whatever fails leaves target and sources as they
 //! were, and files are told apart by what they are and not by their names.
 
+use std::time::{Duration, SystemTime};
+
 use super::transfer::Transfer;
-use super::{Files, Put};
+use super::{Files, Place, Put};
 use crate::auth::Right;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Extent, File, Follow, Metadata, OpenOptions, VirtualPath, copy_in_kernel, extent,
+    Attributes, Existing, Extent, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath,
+    copy_in_kernel, extent,
 };
 
 /// Bytes that are read and written at once.
@@ -125,6 +128,68 @@ impl Files {
             log::warn!("{part} is joined to its target and can't be deleted: {error}");
         }
     }
+}
+
+impl Files {
+    /// Renames a file to another file system: a copy under a temporary name,
+    /// which gets its own when it is whole; then the original goes.
+    pub(super) fn move_by_copy(
+        &self,
+        (source, target): (&Place, &Place),
+        existing: Existing,
+        refused: Error,
+    ) -> Result<()> {
+        let files = self.file_system();
+        let (from, to) = (&source.path, &target.path);
+        let old = files.metadata(from, Follow::No)?;
+        if !self.config().cross_device_rename || old.kind != FileKind::File {
+            return Err(refused);
+        }
+        let file = files.open(from, &OpenOptions::read())?;
+        if file.metadata_at_open()?.id != old.id {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "the file was replaced meanwhile",
+            ));
+        }
+        let there = files.metadata(to, Follow::No);
+        let mut moving = self.put_moved((source, &old), target, existing)?;
+        copy_all(file.as_ref(), &mut moving, 0, &mut || Ok(()))?;
+        keep_times(moving.file()?, &old);
+        let moved = moving.metadata()?;
+        moving.finish()?;
+        let gone = match files.metadata(from, Follow::No) {
+            Ok(still) if still.id == old.id => files.remove_file(from),
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        gone.inspect_err(|error| {
+            // As a rename that failed, if that can be: nothing was there before.
+            log::warn!("{from} is copied to {to} and can't be removed: {error}");
+            let still = files.metadata(to, Follow::No);
+            if there.is_err() && still.is_ok_and(|still| still.is_same_file(&moved)) {
+                let _ = files.remove_file(to);
+            }
+        })
+    }
+}
+
+/// Gives a copy the times of the original, as far as the system lets us.
+fn keep_times(file: &dyn File, old: &Metadata) {
+    let attributes = Attributes {
+        modified: time_of(old.modified, old.modified_nanos),
+        accessed: time_of(old.accessed, 0),
+        ..Attributes::default()
+    };
+    if let Err(error) = file.set_attributes(&attributes) {
+        log::debug!("a moved file's times are not kept: {error}");
+    }
+}
+
+/// Seconds since 1970 as a time; `None` before that.
+fn time_of(seconds: i64, nanos: u32) -> Option<SystemTime> {
+    let since = Duration::new(u64::try_from(seconds).ok()?, nanos);
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 fn is_same(source: &Transfer, there: &Metadata) -> bool {

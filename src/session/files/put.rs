@@ -8,9 +8,12 @@ use super::{Files, Place};
 use crate::auth::{Perms, Right};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::names::TEMPORARY_PREFIX;
+use crate::session::places::is_known;
 use crate::session::registry::Busy;
+use crate::session::uploads::{Owned, Upload, id};
 use crate::storage::{
-    Attributes, Create, Existing, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
+    Attributes, Create, Existing, Extended, File, FileKind, Follow, Metadata, OpenOptions,
+    VirtualPath, Write,
 };
 
 /// How an upload treats what is there.
@@ -66,6 +69,21 @@ impl Files {
             return self.put_atomic(path, (put, place), options, busy);
         }
         let create = options.create;
+        let mut options = options;
+        let truncates = options.write == Write::Truncate;
+        if truncates {
+            // Only when it is known that no other upload to the file goes on.
+            options.write = Write::At;
+        }
+        let owned = match self.0.config.atomic_uploads {
+            // Its name may be that of an upload that is not there yet.
+            true => {
+                let (target, old) = self.end_of_link(&place.path, put)?;
+                self.owned_name(&target, old.as_ref())?
+            }
+            false => Vec::new(),
+        };
+        let mut upload = self.begin_upload(&place.path, owned)?;
         let file =
             self.file_system()
                 .open(&place.path, &options)
@@ -76,10 +94,25 @@ impl Files {
                     }
                     _ => error,
                 })?;
+        if let Some(id) = id(file.as_ref()) {
+            match file.is_new() {
+                true => upload.owns_new(id),
+                false => upload.owns(id)?,
+            }
+        }
         let floor = match options.write {
-            Write::At if !place.may_replace() && !file.is_new() => file.metadata_at_open()?.size,
+            Write::At if !truncates && !place.may_replace() && !file.is_new() => {
+                file.metadata_at_open()?.size
+            }
             _ => 0,
         };
+        if truncates && !file.is_new() {
+            let empty = Attributes {
+                size: Some(0),
+                ..Attributes::default()
+            };
+            file.set_attributes(&empty)?;
+        }
         Ok(self.transfer(Opened {
             file,
             busy,
@@ -88,8 +121,27 @@ impl Files {
             floor,
             pending: None,
             delete_if_broken: self.0.config.delete_broken_uploads && replaces,
-            writes: true,
+            upload: Some(upload),
         }))
+    }
+
+    fn begin_upload(&self, path: &VirtualPath, owned: Vec<Owned>) -> Result<Upload> {
+        let who = (self.0.live.id, self.0.user.name.as_str());
+        self.0.services.uploads.begin(who, path, owned)
+    }
+
+    /// What an upload owns that gets its name at the end: the name, and the
+    /// file that is there now.
+    fn owned_name(&self, target: &VirtualPath, old: Option<&Metadata>) -> Result<Vec<Owned>> {
+        let directory = self.file_system().metadata(&target.parent(), Follow::Yes)?;
+        let name = match directory.id {
+            // A back-end without numbers: at least the sessions of one user.
+            (0, 0) => [self.0.user.name.as_bytes(), target.as_bytes()].concat(),
+            _ => target.name().to_vec(),
+        };
+        let mut owned = vec![Owned::Name(directory.id, name)];
+        owned.extend(old.map(|old| old.id).filter(is_known).map(Owned::File));
+        Ok(owned)
     }
 
     /// Opens a file that the server itself fills, and that appears under its
@@ -162,7 +214,7 @@ impl Files {
         &self,
         path: &VirtualPath,
         (put, place): (Put, Place),
-        mut options: OpenOptions,
+        options: OpenOptions,
         busy: Busy,
     ) -> Result<Transfer> {
         let (target, old) = self.end_of_link(&place.path, put)?;
@@ -186,15 +238,74 @@ impl Files {
             Some(_) if existing == Existing::Keep => {
                 return Err(no_right_to_replace(path));
             }
-            // Whoever could read the old file or not can or can't read the new one.
-            Some(old) => options.mode = old.mode & 0o777,
+            Some(_) => {}
         }
+        let old = match old {
+            Some(old) => Some((old, self.file_system().extended(&target)?)),
+            None => None,
+        };
+        self.begin_pending((path, place), target, existing, (old, options), busy)
+    }
+
+    /// Opens the file that will be renamed to `to`, in place of the one that
+    /// was renamed from another file system.
+    pub(super) fn put_moved(
+        &self,
+        (from, moved): (&Place, &Metadata),
+        to: &Place,
+        existing: Existing,
+    ) -> Result<Transfer> {
+        let busy = self.live().begin()?;
+        let there = self.file_system().metadata(&to.path, Follow::No);
+        match there {
+            Ok(_) if existing == Existing::Keep => return Err(ErrorKind::Exists.into()),
+            Ok(there) if there.is_dir() => return Err(ErrorKind::IsDirectory.into()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let options = OpenOptions::write(Write::At, Create::New, 0);
+        let old = Some((*moved, self.file_system().extended(&from.path)?));
+        let mut transfer = self.begin_pending(
+            (&to.path, to.clone()),
+            to.path.clone(),
+            existing,
+            (old, options),
+            busy,
+        )?;
+        transfer.is_no_upload();
+        Ok(transfer)
+    }
+
+    /// Opens the temporary file of an upload, which takes over from `old`.
+    fn begin_pending(
+        &self,
+        (path, place): (&VirtualPath, Place),
+        target: VirtualPath,
+        existing: Existing,
+        (old, mut options): (Option<(Metadata, Extended)>, OpenOptions),
+        busy: Busy,
+    ) -> Result<Transfer> {
         options.create = Create::New;
+        if let Some((old, _)) = &old {
+            // SECURITY: nobody but the owner sees the data before the file has
+            // the access control of the old one.
+            options.mode = old.mode & 0o700;
+        }
+        let there = old.as_ref().map(|(old, _)| old);
+        let owned = self.owned_name(&target, there)?;
+        let mut upload = self.begin_upload(&target.parent(), owned)?;
         self.sweep(&target.parent());
         let temporary = target.parent().join(&temporary_name(self.0.live.id))?;
         let file = self.file_system().open(&temporary, &options)?;
-        if let Some(old) = &old {
-            keep_owner(file.as_ref(), old);
+        if let Some(id) = id(file.as_ref()) {
+            upload.owns_new(id);
+        }
+        if let Some((old, extended)) = &old
+            && let Err(error) = file.take_over(old, extended)
+        {
+            drop(file);
+            let _ = self.file_system().remove_file(&temporary);
+            return Err(error);
         }
         Ok(self.transfer(Opened {
             file,
@@ -206,10 +317,10 @@ impl Files {
                 temporary,
                 target,
                 existing,
-                replaces: old.map(|old| old.id),
+                replaces: old.map(|(old, _)| old.id),
             }),
             delete_if_broken: false,
-            writes: true,
+            upload: Some(upload),
         }))
     }
 
@@ -235,30 +346,6 @@ impl Files {
 
 fn no_right_to_replace(path: &VirtualPath) -> Error {
     Error::new(ErrorKind::Denied, format!("no right to replace {path}"))
-}
-
-/// Gives the file that takes another's place its owner and group, as far as
-/// the system lets us: root may, others may choose among their own groups.
-fn keep_owner(file: &dyn File, old: &Metadata) {
-    let Ok(new) = file.metadata_at_open() else {
-        return;
-    };
-    for attributes in [
-        Attributes {
-            gid: (new.gid != old.gid).then_some(old.gid),
-            ..Attributes::default()
-        },
-        Attributes {
-            uid: (new.uid != old.uid).then_some(old.uid),
-            ..Attributes::default()
-        },
-    ] {
-        if attributes != Attributes::default()
-            && let Err(error) = file.set_attributes(&attributes)
-        {
-            log::debug!("a replaced file's owner is not kept: {error}");
-        }
-    }
 }
 
 /// How to open so that the rights hold without a look beforehand, which

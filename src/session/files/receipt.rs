@@ -4,11 +4,13 @@
 use super::Files;
 use crate::config::UploadReceipt;
 use crate::digest::{Algorithm, Digest, hex};
-use crate::error::Result;
-use crate::storage::VirtualPath;
+use crate::error::{ErrorKind, Result};
+use crate::storage::{OpenOptions, VirtualPath};
 
 /// How the name of a file with a checksum ends, as `sha256sum -c` users have it.
 const ENDING: &[u8] = b".sha256";
+/// Longest receipt: the digits, and a name of 255 bytes that are all escaped.
+const RECEIPT_MAX: usize = 1024;
 
 /// The checksum of an upload in the making.
 ///
@@ -66,20 +68,68 @@ impl Files {
     }
 
     /// Writes the checksum of `path` to the file beside it, if the settings
-    /// say so. The upload is whole; that this fails is for the log alone.
-    pub(super) fn write_sidecar(&self, path: &VirtualPath, sum: &str) {
+    /// say so.
+    ///
+    /// # Errors
+    /// It could not be written: whoever relies on receipts must not take the
+    /// upload for one that has its own.
+    pub(super) fn write_sidecar(&self, path: &VirtualPath, sum: &str) -> Result<()> {
+        let Some(beside) = self.beside(path) else {
+            return Ok(());
+        };
+        let outcome = self.put_quietly(&beside, &line(path.name(), sum));
+        outcome.map_err(|error| {
+            log::error!("the checksum of {path} can't be written: {error}");
+            error.with_kind(ErrorKind::Internal)
+        })
+    }
+
+    /// The file has changed, or is gone: so is its receipt. A file that is no
+    /// receipt of ours stays.
+    pub(super) fn drop_receipt(&self, path: &VirtualPath) {
+        if let Some(beside) = self.beside(path)
+            && self.sum_in(&beside, path).is_some()
+            && let Err(error) = self.file_system().remove_file(&beside)
+        {
+            log::error!("{beside} is out of date and can't be removed: {error}");
+        }
+    }
+
+    /// The receipt of a file that was renamed goes along, with the new name in
+    /// it; that of a file that was replaced is out of date.
+    pub(super) fn move_receipt(&self, from: &VirtualPath, to: &VirtualPath) {
+        let sum = self
+            .beside(from)
+            .and_then(|beside| self.sum_in(&beside, from));
+        self.drop_receipt(from);
+        self.drop_receipt(to);
+        if let Some(sum) = sum {
+            // It tells of an error in the log, and the rename is done.
+            let _ = self.write_sidecar(to, &sum);
+        }
+    }
+
+    /// Where the receipt of a file is, if there is one at all.
+    fn beside(&self, path: &VirtualPath) -> Option<VirtualPath> {
         let name = path.name();
         if self.config().upload_receipt != UploadReceipt::Sidecar || name.ends_with(ENDING) {
-            return;
+            return None;
         }
-        let beside = [name, ENDING].concat();
-        let outcome = path
-            .parent()
-            .join(&beside)
-            .and_then(|beside| self.put_quietly(&beside, &line(name, sum)));
-        if let Err(error) = outcome {
-            log::error!("the checksum of {path} can't be written: {error}");
-        }
+        path.parent().join(&[name, ENDING].concat()).ok()
+    }
+
+    /// The sum in a receipt of ours for `path`; `None` if it is none.
+    fn sum_in(&self, beside: &VirtualPath, path: &VirtualPath) -> Option<String> {
+        let file = self.file_system().open(beside, &OpenOptions::read()).ok()?;
+        let mut content = vec![0; RECEIPT_MAX];
+        let length = file.read_at(&mut content, 0).ok()?;
+        content.truncate(length);
+        let digits = match content.strip_prefix(b"\\") {
+            Some(rest) => rest.get(..64)?,
+            None => content.get(..64)?,
+        };
+        let sum = std::str::from_utf8(digits).ok()?;
+        (content == line(path.name(), sum)).then(|| sum.to_owned())
     }
 
     fn put_quietly(&self, path: &VirtualPath, content: &[u8]) -> Result<()> {

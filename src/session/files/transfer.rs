@@ -2,7 +2,9 @@
 //! atomic upload, asks the disk, and tells what happened. FTP has one at a
 //! time, SFTP has one a handle.
 
-use std::sync::atomic::Ordering::Relaxed;
+mod name;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::receipt::Receipt;
@@ -10,6 +12,7 @@ use super::{Files, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::events::{Event, Transferred};
 use crate::session::registry::Busy;
+use crate::session::uploads::{self, Upload};
 use crate::storage::{
     Attributes, Create, Existing, File, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
@@ -26,6 +29,10 @@ pub struct Transfer {
     floor: u64,
     pending: Option<Pending>,
     delete_if_broken: bool,
+    /// Device and inode of the file, where the back-end knows them.
+    id: Option<(u64, u64)>,
+    /// What an upload owns.
+    upload: Option<Upload>,
     /// Nothing of the client's has come yet.
     held: bool,
     started: Instant,
@@ -33,6 +40,9 @@ pub struct Transfer {
     written: u64,
     writes: bool,
     ascii: bool,
+    quiet: bool,
+    /// Its size was changed otherwise than by writing.
+    resized: AtomicBool,
     receipt: Option<Receipt>,
     /// The checksum of an upload that is whole.
     sha256: Option<String>,
@@ -64,10 +74,13 @@ pub(super) struct Opened {
     pub(super) floor: u64,
     pub(super) pending: Option<Pending>,
     pub(super) delete_if_broken: bool,
-    pub(super) writes: bool,
+    pub(super) upload: Option<Upload>,
 }
 
 impl Transfer {
+    /// The length of a file that does not tell it: it is sent to its end.
+    pub const UNKNOWN: u64 = u64::MAX;
+
     pub(super) fn new(files: Files, opened: Opened) -> Self {
         let live = files.live();
         live.bytes.store(0, Relaxed);
@@ -77,8 +90,12 @@ impl Transfer {
         words.transfer_since = Some(Instant::now());
         drop(words);
         Transfer {
-            receipt: files.receipt().filter(|_| opened.writes),
+            receipt: files.receipt().filter(|_| opened.upload.is_some()),
             sha256: None,
+            id: match &opened.upload {
+                Some(_) => uploads::id(opened.file.as_ref()),
+                None => None,
+            },
             file: Some(opened.file),
             files,
             path: opened.path,
@@ -90,8 +107,11 @@ impl Transfer {
             started: Instant::now(),
             read: 0,
             written: 0,
-            writes: opened.writes,
+            writes: opened.upload.is_some(),
+            upload: opened.upload,
             ascii: false,
+            quiet: false,
+            resized: AtomicBool::new(false),
             _busy: opened.busy,
         }
     }
@@ -198,6 +218,9 @@ impl Transfer {
         {
             Files::may_resize(&self.place, &attributes)?;
         }
+        if attributes.size.is_some() {
+            self.resized.store(true, Relaxed);
+        }
         file.set_attributes(&attributes)
     }
 
@@ -212,6 +235,7 @@ impl Transfer {
     }
 
     fn truncate(&self, size: u64) -> Result<()> {
+        self.resized.store(true, Relaxed);
         let attributes = Attributes {
             size: Some(size),
             ..Attributes::default()
@@ -246,6 +270,12 @@ impl Transfer {
         self.pending.as_ref().and_then(|pending| pending.replaces)
     }
 
+    /// The server has work of its own with the file, of which nobody is told.
+    pub(super) fn is_no_upload(&mut self) {
+        self.quiet = true;
+        self.receipt = None;
+    }
+
     /// Whether a checksum is made of what is written.
     pub(super) fn is_summed(&self) -> bool {
         self.receipt.is_some()
@@ -269,16 +299,29 @@ impl Transfer {
     /// # Errors
     /// What closing, syncing or renaming said; the upload is broken then.
     pub fn finish(mut self) -> Result<()> {
-        let outcome = self.close();
-        if outcome.is_ok() {
-            if let Some(sum) = &self.sha256 {
-                self.files.write_sidecar(&self.path, sum);
-            }
-            self.tell(Outcome::Complete);
-        } else {
+        if let Err(error) = self.close() {
             self.broken();
+            return Err(error);
         }
-        outcome
+        let receipt = match &self.sha256 {
+            Some(sum) => self.files.write_sidecar(&self.place.path, sum),
+            None => {
+                self.drop_receipt();
+                Ok(())
+            }
+        };
+        self.tell(match receipt {
+            Ok(()) => Outcome::Complete,
+            Err(_) => Outcome::Incomplete,
+        });
+        receipt
+    }
+
+    /// What was written has made the receipt of the file a wrong one.
+    fn drop_receipt(&self) {
+        if self.written > 0 || self.resized.load(Relaxed) {
+            self.files.drop_receipt(&self.place.path);
+        }
     }
 
     fn close(&mut self) -> Result<()> {
@@ -293,6 +336,10 @@ impl Transfer {
         }
         if lasting {
             file.sync()?;
+        }
+        if let Err(error) = self.check_name() {
+            self.file = Some(file);
+            return Err(error);
         }
         file.close()?;
         let renamed = self.pending.is_some();
@@ -319,23 +366,41 @@ impl Transfer {
     /// # Errors
     /// What renaming said; the upload is as it was then.
     pub fn publish(&mut self) -> Result<()> {
-        if let Some(pending) = &self.pending {
-            let file_system = self.files.file_system();
-            file_system.rename(&pending.temporary, &pending.target, pending.existing)?;
-            self.pending = None;
+        self.follow_renames();
+        let Some(pending) = &self.pending else {
+            return Ok(());
+        };
+        let file_system = self.files.file_system();
+        if let Some(upload) = &self.upload
+            && let Ok(there) = file_system.metadata(&pending.target, Follow::No)
+            && upload.is_of_another(&there)
+        {
+            let why = format!("another upload to {} goes on", pending.target);
+            return Err(Error::new(ErrorKind::Busy, why));
         }
+        file_system.rename(&pending.temporary, &pending.target, pending.existing)?;
+        if let Some(upload) = &self.upload {
+            upload.goes_on_at(&pending.target);
+        }
+        self.pending = None;
         Ok(())
     }
 
     fn broken(&mut self) {
+        self.follow_renames();
         let unused = self.held && self.is_unused();
-        drop(self.file.take());
-        let remove = match self.pending.take() {
-            Some(pending) => Some(pending.temporary),
+        let file = self.file.take();
+        let remove = match &self.pending {
+            Some(pending) => self.where_ours_is(&pending.temporary, file.as_deref()),
             None if self.held => unused.then(|| self.place.path.clone()),
-            None if self.delete_if_broken => Some(self.place.path.clone()),
+            None if self.delete_if_broken => self.where_ours_is(&self.place.path, file.as_deref()),
             None => None,
         };
+        if self.writes && self.pending.is_none() {
+            self.drop_receipt();
+        }
+        self.pending = None;
+        drop(file);
         if let Some(path) = remove
             && let Err(error) = self.files.file_system().remove_file(&path)
         {
@@ -344,24 +409,14 @@ impl Transfer {
         self.tell(Outcome::Incomplete);
     }
 
-    /// Whether the file was made for this transfer, and still is as it was.
-    fn is_unused(&self) -> bool {
-        let Ok(file) = self.file() else {
-            return false;
-        };
-        let files = self.files.file_system();
-        let there = files.metadata(&self.place.path, Follow::No);
-        match (file.metadata(), there) {
-            (Ok(ours), Ok(there)) => file.is_new() && ours.size == 0 && ours.id == there.id,
-            _ => false,
-        }
-    }
-
     fn tell(&mut self, outcome: Outcome) {
         let mut words = self.files.live().activity();
         words.file.clear();
         words.transfer_since = None;
         drop(words);
+        if self.quiet {
+            return;
+        }
         let complete = outcome == Outcome::Complete;
         let transferred = Transferred {
             path: &self.path,

@@ -1,14 +1,14 @@
 //! What the kernel knows about files, in our words, and how it is changed.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::{Errno, Result};
 
 use super::super::time::since_1970;
-use super::super::{Attributes, FileKind, Metadata};
-use super::place::{Place, file_type, retry};
+use super::super::{Attributes, FileKind, Metadata, VirtualPath};
+use super::place::{Place, file_type, link_text, retry};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 
@@ -28,6 +28,8 @@ pub(super) fn metadata(stat: &Stat) -> Metadata {
         links: stat.st_nlink as u64,
         modified: stat.st_mtime as i64,
         modified_nanos: stat.st_mtime_nsec as u32,
+        changed: stat.st_ctime as i64,
+        changed_nanos: stat.st_ctime_nsec as u32,
         accessed: stat.st_atime as i64,
         id: (stat.st_dev as u64, stat.st_ino as u64),
     }
@@ -72,7 +74,10 @@ pub(super) fn apply(place: &Place<'_>, wanted: &Attributes) -> Result<()> {
     }
     if let Some(bits) = wanted.mode {
         match bits & 0o6000 {
-            0 => retry(|| change_mode(place, mode(bits)))?,
+            0 => {
+                let bits = retry(|| keep_setgid(place, bits))?;
+                retry(|| change_mode(place, mode(bits)))?;
+            }
             _ => retry(|| change_mode_of_directory(place, bits))?,
         }
     }
@@ -108,6 +113,16 @@ fn change_mode_of_directory(place: &Place<'_>, bits: u32) -> Result<()> {
     }
 }
 
+/// The setgid bit of a directory, which says whose what is made in it will be,
+/// is the administrator's: clients change modes without knowing of it.
+fn keep_setgid(place: &Place<'_>, bits: u32) -> Result<u32> {
+    let there = metadata(&place.stat()?);
+    match there.kind {
+        FileKind::Directory => Ok(bits | there.mode & 0o2000),
+        _ => Ok(bits),
+    }
+}
+
 /// Changes a mode without following a link. fchmodat(2) can't do that before
 /// Linux 6.6, and a check before it would be a race.
 pub(super) fn change_mode(place: &Place<'_>, mode: Mode) -> Result<()> {
@@ -135,8 +150,24 @@ pub(super) fn change_mode_old(place: &Place<'_>, mode: Mode) -> Result<()> {
     }
 }
 
+/// Where an open file is now below an open root, as far as /proc knows. Only
+/// a hint: what is there is to be looked at, and by the way through the jail.
+pub(super) fn path_of(root: BorrowedFd<'_>, file: BorrowedFd<'_>) -> Option<VirtualPath> {
+    let descriptors = own_descriptors().ok()?;
+    let path = |fd: BorrowedFd<'_>| {
+        let number = fd.as_raw_fd().to_string();
+        link_text(descriptors.as_fd(), number.as_bytes()).ok()
+    };
+    let (root, file) = (path(root)?, path(file)?);
+    let below = match root.as_slice() {
+        b"/" => &file[..],
+        root => file.strip_prefix(root)?,
+    };
+    VirtualPath::root().join(below.strip_prefix(b"/")?).ok()
+}
+
 /// The directory of this process's descriptors, if /proc is what it should be.
-fn own_descriptors() -> Result<OwnedFd> {
+pub(super) fn own_descriptors() -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let descriptors = fs::open("/proc/self/fd", flags, Mode::empty())?;
     match fs::fstatfs(&descriptors)?.f_type {

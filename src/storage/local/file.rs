@@ -6,8 +6,11 @@ use std::sync::Arc;
 use rustix::fs::{self, Mode, OFlags};
 use rustix::io::{self, Errno};
 
-use super::super::{Attributes, File, Metadata, OpenOptions, VirtualPath, Write};
+use super::super::{
+    Attributes, Extended, File, Metadata, OpenOptions, VirtualPath, Write, take_over,
+};
 use super::attributes::{self, metadata};
+use super::extended::{self, Group};
 use super::jail::Jail;
 use super::place::retry;
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -103,6 +106,10 @@ impl File for LocalFile {
         self.created
     }
 
+    fn current_path(&self) -> Option<VirtualPath> {
+        attributes::path_of(self.jail.root().as_fd(), self.fd.as_fd())
+    }
+
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
         if let Some(size) = wanted.size {
             self.options.check_writable()?;
@@ -111,6 +118,20 @@ impl File for LocalFile {
                 .doing("changing the size of an open file")?;
         }
         attributes::apply_open(self.fd.as_fd(), wanted).doing("changing attributes of an open file")
+    }
+
+    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
+        take_over::keep_owner(self, old)?;
+        let group = match self.metadata()?.gid == old.gid {
+            true => Group::Kept,
+            false => Group::Another,
+        };
+        extended::write(self.fd.as_fd(), extended, group)
+            .doing("keeping the access control list and attributes of a file")?;
+        match extended.list {
+            Some(_) => Ok(()),
+            None => take_over::take_over(self, old),
+        }
     }
 
     fn sync(&self) -> Result<()> {

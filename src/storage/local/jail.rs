@@ -215,7 +215,7 @@ impl Jail {
         self.links == Follow::Yes && follow == Follow::Yes
     }
 
-    fn root(&self) -> Base<'_> {
+    pub(super) fn root(&self) -> Base<'_> {
         Base::Borrowed(self.root.as_fd())
     }
 }

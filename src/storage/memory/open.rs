@@ -60,7 +60,7 @@ impl File for MemoryFile {
             state.content.resize(size)?;
             state.traits.changed(now);
         }
-        state.traits.apply(wanted);
+        state.traits.apply(wanted, now);
         Ok(())
     }
 

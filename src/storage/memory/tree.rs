@@ -50,6 +50,7 @@ pub(super) struct Traits {
     gid: u32,
     links: u64,
     modified: (i64, u32),
+    changed: (i64, u32),
     accessed: i64,
 }
 
@@ -214,13 +215,14 @@ impl Tree {
         &mut self,
         number: u64,
         wanted: &Attributes,
+        now: SystemTime,
     ) -> Result<(), ErrorKind> {
         match self.nodes.get_mut(&number).ok_or(ErrorKind::NotFound)? {
-            Node::File(file) => file.state().traits.apply(wanted),
-            Node::Directory(_, traits) => traits.apply(wanted),
+            Node::File(file) => file.state().traits.apply(wanted, now),
+            Node::Directory(_, traits) => traits.apply(wanted, now),
             // As on Linux: a link has an owner and times, but no mode.
             Node::Link(..) if wanted.mode.is_some() => return Err(ErrorKind::Unsupported),
-            Node::Link(_, traits) => traits.apply(wanted),
+            Node::Link(_, traits) => traits.apply(wanted, now),
         }
         Ok(())
     }
@@ -228,7 +230,7 @@ impl Tree {
     fn change(&mut self, number: u64, now: SystemTime) -> Result<&mut Entries, ErrorKind> {
         match self.nodes.get_mut(&number).ok_or(ErrorKind::NotFound)? {
             Node::Directory(entries, traits) => {
-                traits.modified = since_1970(now);
+                traits.changed(now);
                 Ok(entries)
             }
             _ => Err(ErrorKind::NotDirectory),
@@ -271,15 +273,18 @@ impl Traits {
             gid: 0,
             links: 1,
             modified,
+            changed: modified,
             accessed: modified.0,
         }
     }
 
     pub(super) fn changed(&mut self, now: SystemTime) {
         self.modified = since_1970(now);
+        self.changed = self.modified;
     }
 
-    pub(super) fn apply(&mut self, wanted: &Attributes) {
+    pub(super) fn apply(&mut self, wanted: &Attributes, now: SystemTime) {
+        self.changed = since_1970(now);
         self.mode = wanted.mode.map_or(self.mode, |mode| mode & 0o7777);
         self.uid = wanted.uid.unwrap_or(self.uid);
         self.gid = wanted.gid.unwrap_or(self.gid);
@@ -304,6 +309,8 @@ impl Traits {
             links: self.links,
             modified: self.modified.0,
             modified_nanos: self.modified.1,
+            changed: self.changed.0,
+            changed_nanos: self.changed.1,
             accessed: self.accessed,
             id: (0, number),
         }
