@@ -137,7 +137,7 @@ fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
         format!("# from {name}:3:\nmax-per-user 11\n"),
         "# from WHARFD_DENY:\ndeny 10.3.0.0/16\ndeny 10.4.0.0/16\n".into(),
         format!("# from DIR:\nanonymous {}\n", directory.path().display()),
-        "\nstall-timeout 60\n".into(),
+        "\nstall-timeout 300\n".into(),
         "\n# users\n".into(),
     ] {
         assert!(out.contains(&line), "no {line:?} in\n{out}");
