@@ -19,7 +19,7 @@ use wharf::auth::{
 };
 use wharf::config::{
     ClientCertificate, DataPeer, DotFiles, Endpoint, ExternalAddress, Mode, Network, Node,
-    PortRange, ProxyData, Ssh, TlsRequired, TlsReuse, UploadReceipt,
+    PortRange, ProxyData, Ssh, TlsMin, TlsRequired, TlsReuse, UploadReceipt,
 };
 use wharf::events::{Transferred, Who};
 use wharf::storage::{
@@ -307,7 +307,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let Config {
         listen, listen_ftps, listen_sftp, tls_cert, tls_key, tls_key_password_file, self_signed,
         self_signed_names, tls_required, tls_required_anonymous, tls_reuse, tls_relaxed_close,
-        tls_client_ca, tls_client_crl, tls_client_certificate, ccc, host_key, ssh, state_dir, node, node_name, proxy_from, proxy_data,
+        tls_min, tls_ciphers, tls_curves, tls_old_clients, tls_client_ca, tls_client_crl, tls_client_certificate, ccc, host_key, ssh, state_dir, node, node_name, proxy_from, proxy_data,
         listen_health, drain_file, drain_delay, shared_dir, banner, passive_ports,
         passive_address, passive_local_networks, shared_data_ports, active_mode, data_peer, data_peer_allow,
         threads, max_per_address, max_per_user, max_unauthenticated,
@@ -320,7 +320,9 @@ fn the_parts_are_where_they_were() -> Result<()> {
     } = Config::default();
     let _: [Vec<Endpoint>; 4] = [listen, listen_ftps, listen_sftp, listen_health];
     let _: (TlsRequired, TlsRequired, TlsReuse) = (tls_required, tls_required_anonymous, tls_reuse);
-    let _: [Vec<Network>; 5] = [
+    let _: (TlsMin, [Option<String>; 2]) = (tls_min, [tls_ciphers, tls_curves]);
+    let _: [Vec<Network>; 6] = [
+        tls_old_clients,
         allow,
         deny,
         proxy_from,

@@ -278,6 +278,10 @@ keys! {
         "tls-required-anonymous" "no|login|data" server.tls_required_anonymous: NewSessions, "what anonymous users need TLS for";
         "tls-reuse" "off|prefer|require" server.tls_reuse: NewSessions, "data connections resume the control connection's session";
         "tls-relaxed-close" "" server.tls_relaxed_close: AtOnce, "accept uploads that end without close_notify";
+        "tls-min" "default|1.2|1.3" server.tls_min: AtOnce, "oldest version of TLS";
+        "tls-ciphers" "NAMES" server.tls_ciphers: AtOnce, "cipher suites in OpenSSL's names, best first, with colons between";
+        "tls-curves" "NAMES" server.tls_curves: AtOnce, "groups of the key exchange, best first, with colons between";
+        "tls-old-clients" "NETWORK" server.tls_old_clients: AtOnce repeats, "clients there may use TLS 1.0 and 1.1, which are broken";
         "tls-client-ca" "FILE" server.tls_client_ca: AtOnce reads, "authorities of client certificates";
         "tls-client-crl" "FILE" server.tls_client_crl: AtOnce reads, "revoked client certificates";
         "tls-client-certificate" "no|optional|required" server.tls_client_certificate: AtOnce, "whether clients show one";

@@ -54,6 +54,17 @@ pub struct Config {
     /// Uploads under TLS may end without close_notify, as old clients do; a
     /// cut upload then looks whole.
     pub tls_relaxed_close: bool,
+    /// The oldest version of TLS; `Default` is 1.2, or what the system's
+    /// openssl.cnf says if that is newer.
+    pub tls_min: TlsMin,
+    /// Cipher suites in OpenSSL's names, colons between; none: an order that
+    /// fits the processor (feature `tls13`).
+    pub tls_ciphers: Option<String>,
+    /// Groups of the key exchange in OpenSSL's names, colons between; none:
+    /// those of OpenSSL or of the system's openssl.cnf (feature `tls13`).
+    pub tls_curves: Option<String>,
+    /// Networks whose clients may use TLS 1.0 and 1.1 (feature `tls13`).
+    pub tls_old_clients: Vec<Network>,
     /// Authorities of client certificates (feature `tls13`).
     pub tls_client_ca: Option<PathBuf>,
     /// Revoked client certificates (feature `tls13`).
@@ -239,6 +250,19 @@ pub enum ClientCertificate {
     Required,
 }
 
+/// The oldest version of TLS that clients may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum TlsMin {
+    /// 1.2, or what the system's openssl.cnf says if that is newer.
+    #[default]
+    Default,
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
 /// Whether a data connection must resume the TLS session of its control
 /// connection, which proves that both are of one client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,6 +355,10 @@ impl Default for Config {
             tls_required_anonymous: TlsRequired::No,
             tls_reuse: TlsReuse::Prefer,
             tls_relaxed_close: false,
+            tls_min: TlsMin::Default,
+            tls_ciphers: None,
+            tls_curves: None,
+            tls_old_clients: Vec::new(),
             tls_client_ca: None,
             tls_client_crl: None,
             tls_client_certificate: ClientCertificate::No,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    ClientCertificate, DataPeer, DotFiles, ProxyData, TlsRequired, TlsReuse, UploadReceipt,
+    ClientCertificate, DataPeer, DotFiles, ProxyData, TlsMin, TlsRequired, TlsReuse, UploadReceipt,
 };
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
@@ -271,6 +271,7 @@ pub(super) use words;
 words!(DataPeer: "same-address" => DataPeer::SameAddress, "same-network" => DataPeer::SameNetwork, "any" => DataPeer::Any);
 words!(ProxyData: "header" => ProxyData::Header, "tls" => ProxyData::Tls);
 words!(TlsRequired: "no" => TlsRequired::No, "login" => TlsRequired::Login, "data" => TlsRequired::Data);
+words!(TlsMin: "default" => TlsMin::Default, "1.2" => TlsMin::Tls12, "1.3" => TlsMin::Tls13);
 words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require" => TlsReuse::Require);
 words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);
 words!(QuotaFull: "refuse" => QuotaFull::Refuse, "delete-oldest" => QuotaFull::DeleteOldest);

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::secure_shell::HostKeys;
 use super::state_dir;
-use crate::config::{ClientCertificate, Config, TlsRequired, TlsReuse};
+use crate::config::{ClientCertificate, Config, TlsMin, TlsRequired, TlsReuse};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::tls::{CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed};
+use crate::net::tls::{
+    CertificatePair, CloseNotify, Tls, TlsSettings, make_self_signed, retire_self_signed,
+};
 
 /// What a server proves who it is with.
 pub struct Keys {
@@ -119,6 +121,10 @@ fn only_with_certificate(config: &Config) -> Option<&'static str> {
             "tls-client-certificate",
         ),
         (config.tls_reuse == TlsReuse::Require, "tls-reuse"),
+        (config.tls_min != TlsMin::Default, "tls-min"),
+        (config.tls_ciphers.is_some(), "tls-ciphers"),
+        (config.tls_curves.is_some(), "tls-curves"),
+        (!config.tls_old_clients.is_empty(), "tls-old-clients"),
     ]
     .into_iter()
     .find_map(|(said, key)| said.then_some(key))
@@ -187,6 +193,10 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
         key_password_file: config.tls_key_password_file.clone(),
         client_ca: config.tls_client_ca.clone(),
         client_crl: config.tls_client_crl.clone(),
+        min: config.tls_min,
+        ciphers: config.tls_ciphers.clone().unwrap_or_default(),
+        curves: config.tls_curves.clone().unwrap_or_default(),
+        old_clients: config.tls_old_clients.clone(),
         client_certificate: match (&config.tls_client_ca, config.tls_client_certificate) {
             (Some(_), ClientCertificate::No) => ClientCertificate::Optional,
             (_, wanted) => wanted,
@@ -215,6 +225,9 @@ fn self_signed(config: &Config) -> Result<CertificatePair> {
             vec![host, "localhost".into(), "127.0.0.1".into(), "::1".into()]
         }
     };
+    if !config.self_signed_names.is_empty() {
+        retire_self_signed(&certificate, &key, &names)?;
+    }
     make_self_signed(&certificate, &key, &names)?;
     Ok(pair(certificate, key))
 }

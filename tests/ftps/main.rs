@@ -15,6 +15,7 @@ mod daemon;
 mod ends;
 mod nagle;
 mod names;
+mod policy;
 mod required;
 mod reuse;
 #[cfg(feature = "cli")]

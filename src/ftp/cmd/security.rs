@@ -139,7 +139,7 @@ impl Interpreter {
         let Some(tls) = self.session.services().tls() else {
             return Err(Error::new(ErrorKind::Unsupported, "TLS is not configured"));
         };
-        let session = tls.session();
+        let session = tls.session().for_client(self.session.peer().ip());
         let until = self
             .session
             .login_deadline()

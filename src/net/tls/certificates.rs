@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::backend::{Context, Material};
 use super::hello::ClientHello;
 use super::keys::{self, Identity};
-use super::{CertificateFacts, TlsSettings};
+use super::{CertificateFacts, Rules, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::stamp::Stamp;
 #[cfg(test)]
@@ -58,6 +58,12 @@ impl Tls {
     /// order, something this build can't do. An expired certificate is none:
     /// see [`Tls::usable`].
     pub fn new(settings: &TlsSettings) -> Result<Tls> {
+        if !settings.old_clients.is_empty() {
+            log::warn!(
+                "tls-old-clients: TLS 1.0 and 1.1 are broken; who is on the way to these \
+                 clients may read and change what they send"
+            );
+        }
         let stamps = stamps(settings);
         let loaded = Loaded::read(settings)?;
         Ok(Tls(Arc::new(Certificates {
@@ -211,8 +217,12 @@ impl Loaded {
             let identity = Identity::load(pair, password.as_deref())?;
             let material = Material::new(&identity, settings)?;
             // The library may still refuse it: a key too short, for example.
-            Context::new(&material).map_err(|error| {
-                let doing = format!("using the certificate {}", identity.path.display());
+            Context::new(&material, Rules::Usual).map_err(|error| {
+                let policy = match settings.ciphers.is_empty() && settings.curves.is_empty() {
+                    true => "",
+                    false => " with tls-ciphers and tls-curves",
+                };
+                let doing = format!("using the certificate {}{policy}", identity.path.display());
                 Error::with_source(ErrorKind::Invalid, doing, error)
             })?;
             served.push((identity, material));

@@ -14,7 +14,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::ClientCertificate;
+use crate::address::Network;
+use crate::config::{ClientCertificate, TlsMin};
 
 #[cfg(all(feature = "ftps", not(feature = "tls13")))]
 #[path = "native.rs"]
@@ -45,11 +46,11 @@ mod wire;
 
 pub use hello::{FirstBytes, inspect};
 #[cfg(not(feature = "ftps"))]
-pub use none::{DataHandshake, SessionTls, Tls, TlsStream, make_self_signed};
+pub use none::{DataHandshake, SessionTls, Tls, TlsStream, make_self_signed, retire_self_signed};
 #[cfg(feature = "ftps")]
 pub use {
     certificates::Tls,
-    self_signed::make_self_signed,
+    self_signed::{make_self_signed, retire_self_signed},
     session::{DataHandshake, SessionTls},
     stream::TlsStream,
 };
@@ -104,6 +105,14 @@ pub struct TlsSettings {
     pub client_crl: Option<PathBuf>,
     /// Whether clients show certificates.
     pub client_certificate: ClientCertificate,
+    /// The oldest version that clients may use.
+    pub min: TlsMin,
+    /// Cipher suites in OpenSSL's names; empty: our own order.
+    pub ciphers: String,
+    /// Groups of the key exchange in OpenSSL's names; empty: OpenSSL's own.
+    pub curves: String,
+    /// Networks whose clients may use TLS 1.0 and 1.1.
+    pub old_clients: Vec<Network>,
     /// How the end of an upload must be told.
     pub close_notify: CloseNotify,
     /// The longest a whole handshake may take. Default: 20 seconds.
@@ -118,6 +127,10 @@ impl Default for TlsSettings {
             client_ca: None,
             client_crl: None,
             client_certificate: ClientCertificate::No,
+            min: TlsMin::Default,
+            ciphers: String::new(),
+            curves: String::new(),
+            old_clients: Vec::new(),
             close_notify: CloseNotify::Required,
             handshake_timeout: Duration::from_secs(20),
         }
@@ -146,6 +159,15 @@ pub enum Direction {
     Send,
     /// The client sends, or what it will do is not known yet.
     Receive,
+}
+
+/// Which rules of TLS a client is under.
+#[cfg(feature = "ftps")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rules {
+    Usual,
+    /// TLS 1.0 and 1.1 are allowed.
+    Old,
 }
 
 /// What a connection is for.

@@ -10,8 +10,8 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, T
 
 use super::keys::Identity;
 use super::wire::Wire;
-use super::{Purpose, ResumptionId, Step, TlsSettings};
-use crate::config::ClientCertificate;
+use super::{Purpose, ResumptionId, Rules, Step, TlsSettings};
+use crate::config::{ClientCertificate, TlsMin};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A certificate as native-tls takes it.
@@ -32,6 +32,17 @@ impl Material {
                 "client certificates need a build with the feature tls13",
             ));
         }
+        for (said, option) in [
+            (settings.min == TlsMin::Tls13, "tls-min 1.3"),
+            (!settings.ciphers.is_empty(), "tls-ciphers"),
+            (!settings.curves.is_empty(), "tls-curves"),
+            (!settings.old_clients.is_empty(), "tls-old-clients"),
+        ] {
+            if said {
+                let text = format!("{option} needs a build with the feature tls13");
+                return Err(Error::new(ErrorKind::Unsupported, text));
+            }
+        }
         identity
             .to_pem()
             .and_then(|(chain, key)| {
@@ -49,7 +60,7 @@ impl Material {
 pub(super) struct Context(TlsAcceptor);
 
 impl Context {
-    pub(super) fn new(material: &Material) -> io::Result<Context> {
+    pub(super) fn new(material: &Material, _rules: Rules) -> io::Result<Context> {
         TlsAcceptor::builder(material.0.clone())
             .min_protocol_version(Some(Protocol::Tlsv12))
             .accept_alpn(&["ftp"])

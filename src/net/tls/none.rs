@@ -2,6 +2,7 @@
 //! stands for all of its types, so that callers need no `cfg`.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Instant;
@@ -35,6 +36,11 @@ pub fn make_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> 
     unsupported()
 }
 
+/// Answers that this build has no TLS.
+pub fn retire_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -> Result<()> {
+    unsupported()
+}
+
 macro_rules! methods {
     ($($name:ident($this:ident: $own:ty $(, $argument:ty)*) -> $output:ty;)+) => {
         impl Unavailable {
@@ -56,6 +62,7 @@ methods! {
     usable(self: &Self) -> Result<()>;
     watch(self: &Self) -> ();
     certificates(self: &Self) -> Result<Vec<CertificateFacts>>;
+    for_client(self: Self, IpAddr) -> Self;
     accept(self: &Self, Socket, Instant) -> Result<TlsStream>;
     begin_data(self: &Self, Socket, Direction) -> Result<DataHandshake>;
     resumption_ids(self: &Self) -> Vec<ResumptionId>;

@@ -17,8 +17,8 @@ use openssl::x509::{CrlStatus, X509, X509Crl, X509NameRef, X509Ref, X509VerifyRe
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{Purpose, ResumptionId, Step, TlsSettings};
-use crate::config::ClientCertificate;
+use super::{Purpose, ResumptionId, Rules, Step, TlsSettings};
+use crate::config::{ClientCertificate, TlsMin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
 
@@ -50,6 +50,9 @@ pub(super) struct Material {
     identity: Identity,
     authorities: Vec<X509>,
     revoked: Arc<Vec<X509Crl>>,
+    min: TlsMin,
+    ciphers: String,
+    curves: String,
     client_certificate: ClientCertificate,
 }
 
@@ -82,6 +85,9 @@ impl Material {
         }
         Ok(Material {
             revoked: Arc::new(revoked),
+            min: settings.min,
+            ciphers: settings.ciphers.clone(),
+            curves: settings.curves.clone(),
             identity: identity.clone(),
             authorities,
             client_certificate: settings.client_certificate,
@@ -93,8 +99,8 @@ impl Material {
 pub(super) struct Context(SslContext);
 
 impl Context {
-    pub(super) fn new(material: &Material) -> io::Result<Context> {
-        Ok(Context(build(material)?))
+    pub(super) fn new(material: &Material, rules: Rules) -> io::Result<Context> {
+        Ok(Context(build(material, rules)?))
     }
 
     /// What clients name sessions by that were granted on `wire`: the number
@@ -147,7 +153,7 @@ impl Handshake {
     }
 }
 
-fn build(material: &Material) -> Result<SslContext, ErrorStack> {
+fn build(material: &Material, rules: Rules) -> Result<SslContext, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls_server())?;
     context.set_options(
         SslOptions::NO_COMPRESSION
@@ -155,7 +161,17 @@ fn build(material: &Material) -> Result<SslContext, ErrorStack> {
             | SslOptions::CIPHER_SERVER_PREFERENCE
             | SslOptions::PRIORITIZE_CHACHA,
     );
-    context.set_min_proto_version(Some(SslVersion::TLS1_2))?;
+    let min = match (rules, material.min) {
+        (Rules::Old, _) => SslVersion::TLS1,
+        (_, TlsMin::Tls13) => SslVersion::TLS1_3,
+        (_, TlsMin::Tls12) => SslVersion::TLS1_2,
+        // What the system's openssl.cnf says is in force already.
+        (_, TlsMin::Default) => match context.min_proto_version() {
+            Some(SslVersion::TLS1_3) => SslVersion::TLS1_3,
+            _ => SslVersion::TLS1_2,
+        },
+    };
+    context.set_min_proto_version(Some(min))?;
     context.set_mode(
         SslMode::AUTO_RETRY
             | SslMode::ACCEPT_MOVING_WRITE_BUFFER
@@ -166,8 +182,26 @@ fn build(material: &Material) -> Result<SslContext, ErrorStack> {
         true => (AES_FIRST, AES_FIRST_13),
         false => (CHACHA_FIRST, CHACHA_FIRST_13),
     };
-    context.set_cipher_list(ciphers)?;
-    context.set_ciphersuites(ciphers_13)?;
+    // The suites of TLS 1.3 have names and a list of their own.
+    let (own_13, own): (Vec<&str>, Vec<&str>) = (material.ciphers.split(':'))
+        .filter(|name| !name.is_empty())
+        .partition(|name| name.starts_with("TLS_"));
+    let mut list = match own.is_empty() {
+        true => ciphers.to_owned(),
+        false => own.join(":"),
+    };
+    if rules == Rules::Old {
+        // OpenSSL 3 counts the hashes of these versions to level 0.
+        list.push_str(":ECDHE+AES+SHA:AES128-SHA:AES256-SHA:@SECLEVEL=0");
+    }
+    context.set_cipher_list(&list)?;
+    context.set_ciphersuites(&match own_13.is_empty() {
+        true => ciphers_13.to_owned(),
+        false => own_13.join(":"),
+    })?;
+    if !material.curves.is_empty() {
+        context.set_groups_list(&material.curves)?;
+    }
     let mut chain = material.identity.chain.iter();
     if let Some(own) = chain.next() {
         context.set_certificate(own)?;

@@ -18,6 +18,7 @@ use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage};
 use openssl::x509::extension::{SubjectAlternativeName, SubjectKeyIdentifier};
 use openssl::x509::{X509, X509NameBuilder};
 
+use super::keys;
 use crate::error::{Doing, Error, ErrorKind, Result};
 
 /// Valid from 2025-01-01, not from now: the clock of a router that has just
@@ -52,6 +53,45 @@ pub fn make_self_signed(certificate: &Path, key: &Path, names: &[String]) -> Res
         // The key is good for nothing alone and would stop the next start.
         let _ = fs::remove_file(key);
         return Err(error);
+    }
+    Ok(())
+}
+
+/// Puts a pair aside, as `*.old`, that is not for all of `names`, so that
+/// [`make_self_signed`] makes another.
+///
+/// # Errors
+/// The certificate can't be read, or the files can't be moved.
+pub fn retire_self_signed(certificate: &Path, key: &Path, names: &[String]) -> Result<()> {
+    if !certificate.exists() || !key.exists() {
+        return Ok(());
+    }
+    let shown = keys::read_chain(certificate)?;
+    let alternatives = shown.first().and_then(|own| own.subject_alt_names());
+    let has = |name: &String| {
+        let address = name.parse::<IpAddr>().ok().map(|address| match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        });
+        alternatives.iter().flatten().any(|one| match &address {
+            Some(address) => one.ipaddress() == Some(address),
+            None => one
+                .dnsname()
+                .is_some_and(|known| known.eq_ignore_ascii_case(name)),
+        })
+    };
+    let Some(missing) = names.iter().find(|name| !has(name)) else {
+        return Ok(());
+    };
+    log::warn!(
+        "{} is not for {missing}: a new certificate is made, with a new fingerprint, and clients \
+         must trust that one; the old one is kept as *.old",
+        certificate.display()
+    );
+    for path in [certificate, key] {
+        let mut old = path.as_os_str().to_owned();
+        old.push(".old");
+        fs::rename(path, old).doing(format!("putting {} aside", path.display()))?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! TLS of one control connection and of the data connections that belong to it.
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{IpAddr, Shutdown};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::certificates::{Certificates, Loaded, Tls};
 use super::hello::ClientHello;
 use super::stream::TlsStream;
 use super::wire::{Reads, Wire};
-use super::{Direction, Purpose, ResumptionId, Step};
+use super::{Direction, Purpose, ResumptionId, Rules, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 use crate::sync::unpoisoned;
@@ -33,6 +33,7 @@ impl Tls {
         SessionTls {
             loaded: self.0.current(now),
             certificates: Arc::clone(&self.0),
+            rules: Rules::Usual,
             context: OnceLock::new(),
             control: Mutex::new(None),
             ticket_owed: Arc::default(),
@@ -44,6 +45,7 @@ impl Tls {
 pub struct SessionTls {
     certificates: Arc<Certificates>,
     loaded: Arc<Loaded>,
+    rules: Rules,
     /// Made at the first handshake, with the certificate asked for there.
     context: OnceLock<Context>,
     control: Mutex<Option<ControlSession>>,
@@ -60,6 +62,18 @@ struct ControlSession {
 }
 
 impl SessionTls {
+    /// The same under the rules for the client at `peer`.
+    pub fn for_client(mut self, peer: IpAddr) -> Self {
+        let old = &self.certificates.settings.old_clients;
+        if old
+            .iter()
+            .any(|network| network.contains(peer.to_canonical()))
+        {
+            self.rules = Rules::Old;
+        }
+        self
+    }
+
     /// The server's side of a handshake on a control connection, after AUTH
     /// or at once (implicit). It ends by `deadline`, or earlier when
     /// [`TlsSettings::handshake_timeout`] is over.
@@ -200,7 +214,7 @@ impl SessionTls {
         let material = self.loaded.choose(hello).ok_or_else(|| {
             io::Error::new(io::ErrorKind::NotFound, "every certificate has expired")
         })?;
-        let made = Context::new(material)?;
+        let made = Context::new(material, self.rules)?;
         Ok(self.context.get_or_init(|| made))
     }
 }

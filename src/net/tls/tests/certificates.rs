@@ -260,6 +260,24 @@ fn bad_files_are_refused_with_what_to_do() {
 }
 
 #[test]
+fn a_name_added_later_makes_a_new_self_signed_certificate() {
+    let place = Place::new();
+    let pair = place.pair("ftp.test");
+    let before = std::fs::read(&pair.certificate).unwrap();
+    let again = |names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        retire_self_signed(&pair.certificate, &pair.key, &names).unwrap();
+        make_self_signed(&pair.certificate, &pair.key, &names).unwrap();
+        std::fs::read(&pair.certificate).unwrap()
+    };
+    assert!(again(&["FTP.test"]) == before);
+    let after = again(&["ftp.test", "192.0.2.1", "2001:db8::1"]);
+    assert!(after != before);
+    assert!(again(&["ftp.test", "2001:db8::1", "192.0.2.1"]) == after);
+    assert!(std::fs::read(place.path("ftp.test.crt.old")).unwrap() == before);
+}
+
+#[test]
 fn keys_that_no_handshake_can_use_are_refused() {
     let place = Place::new();
     let brainpool = EcGroup::from_curve_name(Nid::BRAINPOOL_P256R1).unwrap();

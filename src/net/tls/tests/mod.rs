@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     CertificatePair, Direction, SessionTls, Step, Tls, TlsSettings, TlsStream, make_self_signed,
+    retire_self_signed,
 };
 use crate::error::{ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
