@@ -78,6 +78,11 @@ impl HostKeys {
             .collect()
     }
 
+    /// All keys.
+    pub(super) fn all(&self) -> &[HostKey] {
+        &self.keys
+    }
+
     /// The first key of a type.
     pub(super) fn find(&self, key_type: &str) -> Option<&HostKey> {
         self.keys.iter().find(|key| key.key_type == key_type)
@@ -251,6 +256,11 @@ impl HostKey {
             blob,
             key,
         }))
+    }
+
+    /// The type of the key, as its blob begins.
+    pub(super) fn key_type(&self) -> &'static str {
+        self.key_type
     }
 
     /// The public key's blob (RFC 4253, section 6.6).

@@ -9,7 +9,7 @@
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
 //! `timed_socket`, `packet_reader`, `packet_writer` and `packet_stream` (packets
 //! on a socket), `algorithms`, `mlkem` and `kex` (key exchange), `host_key`,
-//! `openssh_key` and `signature` (keys), `transport` (packets with rekeying),
+//! `openssh_key` and `signature` (keys), `rotation` (of host keys), `transport` (packets with rekeying),
 //! `userauth` (login), `window`, `channel`, `channel_io` and `sessions` (channels).
 
 mod algorithms;
@@ -27,6 +27,7 @@ mod openssh_key;
 mod packet_reader;
 mod packet_stream;
 mod packet_writer;
+mod rotation;
 mod sessions;
 mod signature;
 #[cfg(test)]
@@ -266,6 +267,7 @@ fn run(transport: &mut Transport<'_>, handler: &mut dyn Handler) -> Result<(), F
     transport.open()?;
     userauth::login(transport, handler)?;
     transport.logged_in();
+    transport.announce_host_keys()?;
     // Key exchange and login are as deep as most sessions ever get.
     crate::sys::release_stack();
     sessions::run(transport, handler)

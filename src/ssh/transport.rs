@@ -9,12 +9,13 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Settings;
-use super::algorithms;
+use super::algorithms::{self, SignatureKind};
 use super::cipher::{Direction, Protector, Sequence};
 use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
 use super::kex;
 use super::packet_stream::{Need, PacketStream};
+use super::rotation;
 use super::wire::{Put, Reader, message};
 use crate::text::Escaped;
 
@@ -42,6 +43,10 @@ pub(super) struct Transport<'a> {
     keyed_at: Instant,
     /// Messages that came in the middle of a key exchange.
     early: VecDeque<Vec<u8>>,
+    /// How the last key exchange was signed.
+    signed_with: Option<(&'static str, SignatureKind)>,
+    /// The host keys have been proved, which is done once.
+    proved: bool,
     answers_are_activity: bool,
     /// What all windows let the client send.
     pub(super) promised: usize,
@@ -65,6 +70,8 @@ impl<'a> Transport<'a> {
             our_init: None,
             keyed_at: Instant::now(),
             early: VecDeque::new(),
+            signed_with: None,
+            proved: false,
             answers_are_activity: false,
             promised: 0,
             logged_in: false,
@@ -212,11 +219,28 @@ impl<'a> Transport<'a> {
         let mut reader = Reader::new(self.packets.incoming.payload(payload));
         reader.byte()?;
         let name = reader.string()?;
-        log::debug!("SSH global request {} refused", Escaped(name));
-        if reader.boolean()? {
+        let name = name.to_vec();
+        let wants_reply = reader.boolean()?;
+        // SECURITY: signatures are work, so once is enough.
+        if name == rotation::PROVE && !std::mem::replace(&mut self.proved, true) {
+            let id = self.session_id.as_deref().unwrap_or_default();
+            if let Some(proof) = rotation::proof(self.keys, id, self.signed_with, reader)? {
+                return self.send(&proof);
+            }
+        }
+        log::debug!("SSH global request {} refused", Escaped(&name));
+        if wants_reply {
             self.send(&[message::REQUEST_FAILURE])?;
         }
         Ok(())
+    }
+
+    /// Tells the client of all host keys.
+    pub(super) fn announce_host_keys(&mut self) -> Result<(), Fault> {
+        match rotation::announcement(self.keys) {
+            Some(request) => self.send(&request),
+            None => Ok(()),
+        }
     }
 
     /// SSH_MSG_DISCONNECT ends the connection; anything else is a fault.
@@ -293,6 +317,7 @@ impl<'a> Transport<'a> {
         let server_init = self.our_init.take().unwrap_or_default();
         let init = kex::read_init(client_init, &self.settings.algorithms, self.keys)?;
         let chosen = init.chosen;
+        self.signed_with = Some(chosen.host_key);
         if first {
             self.strict = init.strict;
             if self.strict && !alone {

@@ -58,6 +58,75 @@ fn only_allowed_algorithms_are_spoken() {
     assert!(!worked && said.contains("Permission denied"), "{said}");
 }
 
+/// A client that knows one host key learns the others, with a proof of each, and
+/// can go on with one of them.
+#[test]
+fn clients_learn_all_host_keys() {
+    let place = Place::new("rotation");
+    if !have(&["sftp"]) {
+        return;
+    }
+    let key = |kind: &str| {
+        place
+            .top()
+            .join(format!("second_{kind}"))
+            .display()
+            .to_string()
+    };
+    let flags = format!("--host-key {} --host-key {}", key("rsa"), key("ecdsa"));
+    let Some(daemon) = Daemon::wharfd(&place, &flags) else {
+        return;
+    };
+    let update = "UpdateHostKeys=yes";
+    let (worked, said) = comes_in(&place, &daemon, &[update]);
+    assert!(worked, "{said}");
+    let known = std::fs::read_to_string(&daemon.known_hosts).unwrap();
+    for kind in ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256"] {
+        assert_eq!(known.matches(kind).count(), 1, "{known}");
+    }
+    // The proof of an RSA key is made as the key exchange was.
+    std::fs::write(
+        &daemon.known_hosts,
+        known.replace("ecdsa-sha2", "forgotten"),
+    )
+    .unwrap();
+    for algorithm in ["rsa-sha2-256", "rsa-sha2-512"] {
+        let wanted = format!("HostKeyAlgorithms={algorithm}");
+        let (worked, said) = comes_in(&place, &daemon, &[&wanted, update]);
+        assert!(worked, "{said}");
+    }
+}
+
+#[test]
+fn login_methods_and_banner_are_settings() {
+    let place = Place::new("methods");
+    if !have(&["sftp"]) {
+        return;
+    }
+    let file = place.top().join("banner");
+    std::fs::write(&file, "From a\nfile.\n").unwrap();
+    let from_file = format!("--ssh-banner-file {}", file.display());
+    for (banner, lines) in [
+        ("--ssh-banner Two\\nlines.", ["Two", "lines."]),
+        (&from_file, ["From a", "file."]),
+    ] {
+        let place = Place::new("methods-banner");
+        let flags = format!("--ssh-auth-methods keyboard-interactive {banner}");
+        let Some(daemon) = Daemon::wharfd(&place, &flags) else {
+            return;
+        };
+        let (worked, said) = comes_in(&place, &daemon, &[]);
+        assert!(!worked, "{said}");
+        assert!(
+            said.contains("can continue: keyboard-interactive"),
+            "{said}"
+        );
+        for line in lines {
+            assert!(said.lines().any(|said| said.trim_end() == line), "{said}");
+        }
+    }
+}
+
 /// A wrong word stops the start, and the right ones are named.
 #[test]
 fn unknown_algorithms_are_named_with_the_known_ones() {
