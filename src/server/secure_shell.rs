@@ -29,13 +29,7 @@ impl HostKeys {
     pub fn load(config: &Config) -> Result<HostKeys> {
         let keys = match config.host_key.is_empty() {
             false => config.host_key.clone(),
-            // As `ssh-keygen -A`: JSch 0.1.55 and phpseclib 2 know no Ed25519.
-            true => {
-                let directory = super::state_dir::open(config)?;
-                ["ed25519", "ecdsa", "rsa"]
-                    .map(|kind| directory.join(format!("ssh_host_{kind}_key")))
-                    .to_vec()
-            }
+            true => default_keys(&super::state_dir::open(config)?),
         };
         // First, so that a wrong name leaves no key behind.
         let algorithms = Arc::new(algorithms(&config.ssh)?);
@@ -66,6 +60,22 @@ impl HostKeys {
     pub fn fingerprints(&self) -> Vec<(std::path::PathBuf, String, String)> {
         self.keys.fingerprints()
     }
+}
+
+/// The keys that are made on the first start, as `ssh-keygen -A` does: JSch
+/// 0.1.55 and phpseclib 2 know no Ed25519.
+///
+/// Later none is added: clients in Go, rclone among them, ask for RSA first and
+/// refuse a server whose other key they know. The Ed25519 key is made last, so
+/// that it says that the first start is over.
+#[cfg(feature = "sftp")]
+fn default_keys(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let path = |kind: &str| directory.join(format!("ssh_host_{kind}_key"));
+    let mut keys = ["rsa", "ecdsa", "ed25519"].map(path).to_vec();
+    if path("ed25519").exists() {
+        keys.retain(|key| key.exists());
+    }
+    keys
 }
 
 /// The login methods; an empty list is all.
@@ -374,5 +384,25 @@ mod handler {
         fn is_busy(&self) -> bool {
             self.0.as_ref().is_some_and(SftpSession::is_busy)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![cfg(feature = "sftp")]
+
+    use super::default_keys;
+    use crate::temp::TempDir;
+
+    #[test]
+    fn host_keys_are_made_on_the_first_start_only() {
+        let place = TempDir::new("default-keys");
+        assert_eq!(default_keys(&place).len(), 3);
+        // Cut off before the last one: the next start makes the rest.
+        std::fs::write(place.join("ssh_host_rsa_key"), "").unwrap();
+        assert_eq!(default_keys(&place).len(), 3);
+        std::fs::write(place.join("ssh_host_ed25519_key"), "").unwrap();
+        let names = ["ssh_host_rsa_key", "ssh_host_ed25519_key"];
+        assert_eq!(default_keys(&place), names.map(|name| place.join(name)));
     }
 }
