@@ -35,7 +35,7 @@ pub use crate::server::state_dir;
 pub use crate::net::http::{Answer, HttpPort, Request};
 pub use crate::session::identity::IdentityScope;
 pub use crate::session::limits::Unban;
-pub use crate::session::log_context;
+pub use crate::session::{line_writer, log_context};
 pub use crate::session::{Encrypted, Phase, Services, Session};
 pub use crate::sync::{Swap, unpoisoned};
 pub use crate::time::Utc;

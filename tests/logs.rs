@@ -7,9 +7,10 @@ mod common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use common::process::{Process, WHARFD, has, program, run, signal_to, soon};
+use common::process::{Lines, Process, WHARFD, has, program, run, signal_to, soon};
 use common::{Client, TempDir};
 
 /// A directory with `root/file`, `log` and `run`, for programs in a mount
@@ -235,4 +236,180 @@ fn logrotate_takes_the_logs_away_and_nothing_is_lost() {
 fn child_of(pid: u32) -> Option<u32> {
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
     children.split_whitespace().next()?.parse().ok()
+}
+
+/// wharfd whose standard error goes where nobody reads.
+fn unread(arguments: &[&str], directory: &Path) -> (Process, std::io::PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut command = common::process::wharfd();
+    command
+        .args(["--listen=127.0.0.1:0", "--print-port", "--login-delay=0"])
+        .args(["--drain-seconds=1", "--log-level=debug"])
+        .args(arguments)
+        .arg(directory);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let out = Lines::of(child.stdout.take().unwrap());
+    let log = Lines::default();
+    (Process { child, out, log }, reader)
+}
+
+/// Logs some 200 KB at level debug, more than a pipe takes.
+fn talk(server: &Process) {
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let long = "x".repeat(200);
+    for _ in 0..500 {
+        client.expect(&format!("SIZE {long}"), 550);
+    }
+    client.expect("QUIT", 221);
+}
+
+/// SIGTERM does not wait for the log.
+fn ends_soon(server: &mut Process) {
+    let before = Instant::now();
+    server.signal("TERM");
+    assert!(server.wait().success());
+    assert!(before.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_stops_no_session_and_not_the_end() {
+    let directory = TempDir::new("logs");
+    let (mut server, _reader) = unread(&[], directory.path());
+    for _ in 0..6 {
+        talk(&server);
+    }
+    ends_soon(&mut server);
+}
+
+#[test]
+fn a_pipe_that_flows_again_tells_what_was_lost() {
+    let directory = TempDir::new("logs");
+    let (mut server, reader) = unread(&[], directory.path());
+    for _ in 0..6 {
+        talk(&server);
+    }
+    let log = Lines::of(reader);
+    let lost = log.wait_for(" lines of this log are lost");
+    assert!(lost.contains(" WARN "), "{lost}");
+    // Every line is whole, and new ones come through.
+    Client::greeted(server.address()).expect("NOOP", 200);
+    log.wait_for("session 7: NOOP");
+    ends_soon(&mut server);
+    for line in log.all().lines() {
+        assert!(line.starts_with("20"), "{line}");
+    }
+}
+
+/// A named pipe that is open for reading and never read: its writer hangs, as
+/// that of a file on a dead file server does.
+fn hung(directory: &TempDir, name: &str) -> (PathBuf, std::fs::File) {
+    let path = directory.join(name);
+    run(Command::new("mkfifo").arg(&path), "");
+    let mut both = std::fs::File::options();
+    let file = both.read(true).write(true).open(&path).unwrap();
+    // A pipe of one page is full at once.
+    rustix::pipe::fcntl_setpipe_size(&file, 4096).unwrap();
+    (path, file)
+}
+
+#[test]
+fn files_that_hang_stop_no_session_and_not_the_end() {
+    let directory = TempDir::new("logs");
+    std::fs::create_dir(directory.join("root")).unwrap();
+    std::fs::write(directory.join("root/file"), "content").unwrap();
+    let (log, _log) = hung(&directory, "log");
+    let (transfers, _transfers) = hung(&directory, "transfers");
+    let mut command = common::process::wharfd();
+    command.args(["--listen=127.0.0.1:0", "--print-port", "--drain-seconds=1"]);
+    command.args(["--log-level=debug", "--log-file"]).arg(&log);
+    command.arg("--transfer-log").arg(&transfers);
+    let mut server = Process::start(command.arg(directory.join("root")));
+    for _ in 0..2 {
+        talk(&server);
+    }
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let before = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(client.fetch("RETR file"), b"content");
+    }
+    // One of them waited for two seconds, and not all.
+    assert!(before.elapsed() < Duration::from_secs(15));
+    server.signal("HUP");
+    client.expect("NOOP", 200);
+    ends_soon(&mut server);
+}
+
+#[test]
+fn a_syslogd_that_hangs_stops_no_session_and_not_the_end() {
+    let Some(directory) = place("hung-syslog", &["unshare"]) else {
+        return;
+    };
+    // Takes a few datagrams and reads none.
+    let _syslogd = std::os::unix::net::UnixDatagram::bind(directory.join("dev/log")).unwrap();
+    let script = "for name in null zero random urandom; do \
+                    : >dev/$name && mount --bind /dev/$name dev/$name || exit 1; done; \
+                  mount --rbind dev /dev || exit 1; shift; exec \"$@\"";
+    let mut command = apart(&directory, script);
+    command.args([WHARFD, "--syslog", "--listen=127.0.0.1:0", "--print-port"]);
+    command.args(["--login-delay=0", "--log-level=debug", "root"]);
+    let server = Process::start(&mut command);
+    let before = Instant::now();
+    for _ in 0..3 {
+        talk(&server);
+    }
+    assert!(before.elapsed() < Duration::from_secs(20));
+    signal_to(child_of(server.pid()).unwrap(), "TERM");
+    let mut server = server;
+    server.wait();
+}
+
+#[test]
+fn a_transfer_log_on_a_full_disk_has_whole_lines_and_what_is_missing_is_told() {
+    let Some(directory) = place("full", &["unshare"]) else {
+        return;
+    };
+    // Two pages, one of which is somebody else's.
+    let script = "mount -t tmpfs -o size=8k none /var/log && \
+                  head -c 4096 /dev/zero >/var/log/other && shift && exec \"$@\"";
+    let mut command = apart(&directory, script);
+    command.args([WHARFD, "--listen=127.0.0.1:0", "--print-port", "root"]);
+    command.args(["--transfer-log", "/var/log/transfers"]);
+    let server = Process::start(&mut command);
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let path = format!("/proc/{}/root/var/log/", child_of(server.pid()).unwrap());
+    let log = Path::new(&path).join("transfers");
+    let mut fetch = |times: u32| {
+        for _ in 0..times {
+            assert_eq!(client.fetch("RETR file"), b"content");
+        }
+    };
+    fetch(200);
+    let failed = server
+        .log
+        .wait_for("writing the transfer log /var/log/transfers: ");
+    assert!(failed.contains(" ERROR "), "{failed}");
+    let whole = |line: &str| line.ends_with(" /file a _ o a anonymous ftp 0 * c");
+    let before = text(&log);
+    let count = before.lines().count();
+    assert!(
+        before.ends_with('\n') && before.lines().all(whole),
+        "{before}"
+    );
+    assert!((20..100).contains(&count), "{count}");
+    std::fs::remove_file(Path::new(&path).join("other")).unwrap();
+    fetch(1);
+    let told = server.log.wait_for("can be written again");
+    let lost = format!("; {} lines are lost", 200 - count);
+    assert!(told.contains(&lost), "{told}");
+    let after = text(&log);
+    assert_eq!(after.lines().count(), count + 1);
+    assert!(after.lines().all(whole), "{after}");
 }

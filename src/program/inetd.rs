@@ -47,7 +47,7 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
     if is_guarded() && settings.log_file.is_none() && !settings.syslog {
         settings.syslog = logging::has_syslog();
     }
-    logging::start(settings).map_err(Failure::usage)?;
+    let logs = logging::start(settings).map_err(Failure::usage)?;
     // "Everybody called wharfd, read your settings again" is not meant for
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
@@ -68,6 +68,7 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
         rustix::stdio::dup2_stdout(null)
     })
     .map_err(Failure::temporary)?;
+    logs.start_thread();
     let unix = sockopt::socket_domain(&socket).map_err(Failure::temporary)? == AddressFamily::UNIX;
     let served = match unix {
         true => server.serve(UnixStream::from(socket), peer, Protocol::Ftp),
@@ -76,6 +77,7 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
     if let Some(hooks) = hooks {
         hooks.finish();
     }
+    logs.finish();
     served.map_err(Failure::usage)
 }
 

@@ -128,6 +128,7 @@ fn start(
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
     }
+    logs.start_thread();
     let running = server.start().map_err(failure)?;
     helpers.start(running.services(), &counters)?;
     #[cfg(debug_assertions)]
@@ -283,6 +284,7 @@ impl Daemon {
             let _ = std::fs::remove_file(path);
         }
         log::info!("stopped");
+        self.logs.finish();
         0
     }
 }

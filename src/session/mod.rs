@@ -8,6 +8,7 @@ pub mod files;
 mod home;
 pub mod identity;
 pub mod limits;
+pub mod line_writer;
 pub mod log_context;
 mod names;
 mod places;

@@ -2,20 +2,28 @@
 //! and their analysers know. One line a transfer, UTC.
 
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use super::events::{Event, Events, Transferred, Who};
+use super::line_writer::{LineWriter, Outcome, Sink, append_whole};
 use crate::error::{Doing, Result};
-use crate::sync::unpoisoned;
 use crate::time::Utc;
 
-/// Writes transfers to a file.
+/// How long a transfer waits for its line to be written. A disk that works
+/// needs far less; one that hangs holds nobody longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Writes transfers to a file. A transfer's line is in the file before the
+/// client is told that the transfer is complete, as long as the disk works.
+/// Lines that could not be written are counted, and the log is told how many
+/// they are as soon as one can be written again.
 pub struct TransferLog {
+    writer: LineWriter,
     path: PathBuf,
-    file: Mutex<File>,
+    is_late: AtomicBool,
 }
 
 impl TransferLog {
@@ -25,20 +33,21 @@ impl TransferLog {
     /// What opening said.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        Ok(TransferLog {
+        let file = TransferFile {
             path: path.into(),
-            file: Mutex::new(open(path)?),
+            file: open(path)?,
+        };
+        Ok(TransferLog {
+            writer: LineWriter::new(file, PATIENCE),
+            path: path.into(),
+            is_late: AtomicBool::new(false),
         })
     }
 
-    /// Opens the file again by its name, after it was rotated away.
-    ///
-    /// # Errors
-    /// What opening said; the old file stays in use then.
-    pub fn reopen(&self) -> Result<()> {
-        let file = open(&self.path)?;
-        *unpoisoned(self.file.lock()) = file;
-        Ok(())
+    /// Opens the file again by its name, after it was rotated away. If that
+    /// fails, the log is told and the old file stays in use.
+    pub fn reopen(&self) {
+        self.writer.reopen();
     }
 }
 
@@ -52,6 +61,39 @@ fn open(path: &Path) -> Result<File> {
         .doing(format!("opening the transfer log {}", path.display()))
 }
 
+struct TransferFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl Sink for TransferFile {
+    // One write, so that lines of several processes never mix.
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        append_whole(&self.file, line)
+    }
+
+    fn reopen(&mut self) {
+        match open(&self.path) {
+            Ok(file) => self.file = file,
+            Err(error) => log::error!("{error}; transfers go on in the old file"),
+        }
+    }
+
+    fn failed(&mut self, error: &io::Error) {
+        log::error!(
+            "writing the transfer log {}: {error}; lines are lost until it can be written",
+            self.path.display()
+        );
+    }
+
+    fn recovered(&mut self, lost: u64) {
+        log::warn!(
+            "the transfer log {} can be written again; {lost} lines are lost",
+            self.path.display()
+        );
+    }
+}
+
 impl Events for TransferLog {
     fn event(&self, who: &Who<'_>, event: &Event<'_>) {
         let (transferred, direction) = match event {
@@ -60,10 +102,15 @@ impl Events for TransferLog {
             _ => return,
         };
         let line = line(who, transferred, direction, SystemTime::now());
-        let mut file = unpoisoned(self.file.lock());
-        // One write, so that lines of several processes never mix.
-        if let Err(error) = file.write_all(line.as_bytes()) {
-            log::error!("writing the transfer log {}: {error}", self.path.display());
+        self.writer.start();
+        let is_late = self.writer.push_and_wait(line.into_bytes()) != Outcome::Taken;
+        if is_late && !self.is_late.swap(true, Relaxed) {
+            log::error!(
+                "the transfer log {} takes no lines; what finds no room in memory will be lost",
+                self.path.display()
+            );
+        } else if !is_late {
+            self.is_late.store(false, Relaxed);
         }
     }
 }

@@ -31,10 +31,8 @@ impl Daemon {
         self.notify.reloading();
         log::info!("reading settings, users and keys again");
         self.logs.reopen();
-        if let Some(log) = &self.transfer_log
-            && let Err(error) = log.reopen()
-        {
-            log::error!("{error}; transfers go on in the old file");
+        if let Some(log) = &self.transfer_log {
+            log.reopen();
         }
         if let Err(mistakes) = self.read_again() {
             let more = match mistakes.len() {
