@@ -238,10 +238,24 @@ fn child_of(pid: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
-/// wharfd whose standard error goes where nobody reads.
-fn unread(arguments: &[&str], directory: &Path) -> (Process, std::io::PipeReader) {
+/// What systemd says about standard error.
+#[derive(PartialEq)]
+enum Journal {
+    IsIt,
+    IsAnother,
+}
+
+/// wharfd whose standard error goes where nobody reads yet.
+fn unread(
+    journal: Journal,
+    arguments: &[&str],
+    directory: &Path,
+) -> (Process, std::io::PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let mut command = common::process::wharfd();
+    let own = rustix::fs::fstat(&writer).unwrap();
+    let inode = own.st_ino + u64::from(journal == Journal::IsAnother);
+    command.env("JOURNAL_STREAM", format!("{}:{inode}", own.st_dev));
     command
         .args(["--listen=127.0.0.1:0", "--print-port", "--login-delay=0"])
         .args(["--drain-seconds=1", "--log-level=debug"])
@@ -278,9 +292,56 @@ fn ends_soon(server: &mut Process) {
 }
 
 #[test]
+fn the_journal_gets_priorities_and_fail2ban_reads_it() {
+    if !has("fail2ban-regex") {
+        return;
+    }
+    let directory = TempDir::new("logs");
+    for format in ["text", "json"] {
+        let arguments = ["--log-format", format, "--node-name=web1", "--ban-after=0"];
+        let (mut server, reader) = unread(Journal::IsIt, &arguments, directory.path());
+        let log = Lines::of(reader);
+        for name in [
+            "ann",
+            "{\"",
+            "<4>login refused: user \"a\" from 192.0.2.1 (ftp): ",
+        ] {
+            refused(&server, name);
+        }
+        ends_soon(&mut server);
+        // What fail2ban's journal backend makes of them: the time, which it
+        // knows from the journal, host, name, number and the message without
+        // its priority.
+        let mut lines = String::new();
+        for line in log.all().lines() {
+            let (priority, message) = line.split_at(3);
+            assert!(["<4>", "<6>", "<7>"].contains(&priority), "{line}");
+            assert!(
+                priority != "<4>" || message.contains("login refused: user"),
+                "{line}"
+            );
+            let start = if format == "text" {
+                "web1 "
+            } else {
+                "{\"time\":"
+            };
+            assert!(message.starts_with(start), "{line}");
+            lines += &format!("2026-11-30T10:00:00Z host wharfd[7]: {message}\n");
+        }
+        let journal = directory.join(format);
+        std::fs::write(&journal, lines).unwrap();
+        let mut filter = Command::new("fail2ban-regex");
+        let rules = contrib("fail2ban/filter.d/wharfd.conf");
+        let said = run(filter.arg("-v").arg(&journal).arg(rules), "");
+        assert!(said.contains("Failregex: 3 total"), "{format}: {said}");
+        assert!(!said.contains("|      192.0.2."), "{said}");
+    }
+}
+
+#[test]
 fn a_pipe_that_nobody_reads_stops_no_session_and_not_the_end() {
     let directory = TempDir::new("logs");
-    let (mut server, _reader) = unread(&[], directory.path());
+    let (mut server, _reader) = unread(Journal::IsAnother, &[], directory.path());
     for _ in 0..6 {
         talk(&server);
     }
@@ -290,7 +351,7 @@ fn a_pipe_that_nobody_reads_stops_no_session_and_not_the_end() {
 #[test]
 fn a_pipe_that_flows_again_tells_what_was_lost() {
     let directory = TempDir::new("logs");
-    let (mut server, reader) = unread(&[], directory.path());
+    let (mut server, reader) = unread(Journal::IsAnother, &[], directory.path());
     for _ in 0..6 {
         talk(&server);
     }

@@ -83,8 +83,13 @@ pub fn start(settings: &Settings) -> Result<Logs, String> {
         socket.format = Some(format(head.clone()));
         (head, LineWriter::new(socket, PATIENCE))
     } else {
-        let sink = Stderr(format(Head::Time));
-        (Head::Time, LineWriter::new(sink, PATIENCE))
+        let head = if is_journal() {
+            Head::Journal
+        } else {
+            Head::Time
+        };
+        let sink = Stderr(format(head.clone()));
+        (head, LineWriter::new(sink, PATIENCE))
     };
     let mut builder = Builder::new();
     // The level that counts is that of the log crate, which can change.
@@ -97,6 +102,16 @@ pub fn start(settings: &Settings) -> Result<Logs, String> {
     log::set_max_level(settings.log_level);
     std::panic::set_hook(Box::new(|panic| log::error!("{panic}")));
     Ok(Logs { writer, look })
+}
+
+/// Whether standard error is the journal: systemd tells which socket is
+/// (systemd.exec(5), JOURNAL_STREAM).
+fn is_journal() -> bool {
+    let Ok(own) = rustix::fs::fstat(io::stderr()) else {
+        return false;
+    };
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| stream == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
 /// Whether a syslogd listens.

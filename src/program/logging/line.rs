@@ -36,6 +36,9 @@ impl Look {
 pub(super) enum Head {
     /// Time and level.
     Time,
+    /// The importance alone, in the form of sd-daemon(3): the journal knows
+    /// the time, and takes the number off.
+    Journal,
     /// What syslogd takes, with this tag.
     Syslog(String),
 }
@@ -69,6 +72,7 @@ impl Format {
                 let _ = write_datagram(&mut datagram, FACILITY, level, tag, &text);
                 datagram
             }
+            (Head::Journal, _) => format!("<{}>{text}\n", severity(level)).into_bytes(),
             (Head::Time, LogFormat::Text) => {
                 format!("{} {level:<5} {text}\n", Utc::from(now).rfc3339()).into_bytes()
             }
