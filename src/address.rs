@@ -100,6 +100,22 @@ impl Network {
     pub fn of_peer(address: IpAddr) -> Network {
         Network::around(address, 32, 64)
     }
+
+    /// Whether it is what some peer counts by.
+    pub fn is_of_peer(&self) -> bool {
+        *self == Network::of_peer(self.address)
+    }
+
+    /// What the peers of the network count by, if it is that small: the /64 of
+    /// one IPv6 address.
+    pub fn widened(self) -> Network {
+        let of_peer = Network::of_peer(self.address);
+        if self.prefix > of_peer.prefix {
+            of_peer
+        } else {
+            self
+        }
+    }
 }
 
 impl fmt::Display for Network {

@@ -29,14 +29,16 @@ pub use crate::config::keys::{KEYS, Key, Names, Reload, Section, paths_of};
 pub use crate::config::profile::{PROFILES, Profile};
 pub use crate::config::settings::{LogFormat, Sandbox, Settings};
 pub use crate::config::source::{Mistake, Source, environment_name, nearest, read_file};
+pub use crate::config::told::ToldAddress;
 pub use crate::server::state_dir;
 
 // Sessions.
 pub use crate::net::http::{Answer, HttpPort, Request};
 pub use crate::session::identity::IdentityScope;
 pub use crate::session::limits::Unban;
-pub use crate::session::{line_writer, log_context};
+pub use crate::session::registry::{End, SessionInfo};
 pub use crate::session::{Encrypted, Phase, Services, Session};
+pub use crate::session::{line_writer, log_context};
 pub use crate::sync::{Swap, unpoisoned};
 pub use crate::time::Utc;
 
@@ -97,7 +99,7 @@ pub fn told_address(
     own: IpAddr,
     peer: IpAddr,
     resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
-) -> Option<Ipv4Addr> {
+) -> ToldAddress {
     config.told_address(own, peer, resolve)
 }
 

@@ -67,6 +67,7 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     doing: Cow<'static, str>,
+    words: Option<&'static str>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
@@ -77,6 +78,7 @@ impl Error {
         Error {
             kind,
             doing: doing.into(),
+            words: None,
             source: None,
         }
     }
@@ -90,6 +92,7 @@ impl Error {
         Error {
             kind,
             doing: doing.into(),
+            words: None,
             source: Some(source.into()),
         }
     }
@@ -103,6 +106,18 @@ impl Error {
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// The same with words for the client, where the kind alone says too
+    /// little. They are fixed and name nothing that a stranger must not know.
+    pub fn telling(mut self, words: &'static str) -> Self {
+        self.words = Some(words);
+        self
+    }
+
+    /// The words for the client, if there are any.
+    pub fn words(&self) -> Option<&'static str> {
+        self.words
     }
 
     /// Replaces what was being done, keeping kind and cause.

@@ -31,7 +31,9 @@ fn run(mut arguments: Vec<String>) -> i32 {
     }
     match arguments.split_first() {
         Some((word, rest)) if word == "passwd" => return program::passwd::run(rest),
-        Some((word, rest)) if matches!(word.as_str(), "who" | "status" | "unban") => {
+        Some((word, rest))
+            if matches!(word.as_str(), "who" | "status" | "kick" | "ban" | "unban") =>
+        {
             return program::who::run(word, rest);
         }
         Some((word, rest)) if word == "lb-config" => return program::lb_config::run(rest),

@@ -312,7 +312,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
         passive_address, passive_local_networks, shared_data_ports, active_mode, data_peer, data_peer_allow,
         threads, max_per_address, max_per_user, max_unauthenticated,
         max_unauthenticated_per_address, allow, deny, login_timeout, login_tries, login_delay,
-        ban_after, ban_time, idle_timeout, stall_timeout, data_connect_timeout, session_timeout,
+        ban_after, ban_time, ban_exempt, idle_timeout, stall_timeout, data_connect_timeout, session_timeout,
         max_commands_per_second, rate_down, rate_up, session_rate_down, session_rate_up,
         atomic_uploads, fsync_uploads, delete_broken_uploads, quota_bytes, quota_files, quota_full,
         retention, upload_receipt, file_mode, dir_mode, dot_files,
@@ -335,11 +335,11 @@ fn the_parts_are_where_they_were() -> Result<()> {
     let _: (Option<ExternalAddress>, Ssh) = (passive_address, ssh);
     let _: (QuotaFull, UploadReceipt) = (quota_full, upload_receipt);
     let _: (Mode, Mode) = (file_mode, dir_mode);
-    let _: [Duration; 9] = [
+    let _: (std::ops::RangeInclusive<Duration>, Vec<Network>) = (ban_time, ban_exempt);
+    let _: [Duration; 8] = [
         drain_delay,
         login_timeout,
         login_delay,
-        ban_time,
         idle_timeout,
         stall_timeout,
         data_connect_timeout,

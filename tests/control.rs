@@ -147,6 +147,69 @@ fn bans_can_be_seen_and_lifted() {
 }
 
 #[test]
+fn sessions_are_ended_and_addresses_banned_by_hand() {
+    let directory = TempDir::new("control");
+    let socket = directory.join("socket");
+    let big = std::fs::File::create(directory.join("big")).unwrap();
+    big.set_len(1 << 30).unwrap();
+    let arguments = ["--ban-exempt=127.0.0.5", "--control-socket"];
+    let arguments = [&arguments[..], &[socket.to_str().unwrap()]].concat();
+    let server = Process::serve(directory.path(), &arguments);
+    let logged_in = || {
+        let mut client = Client::greeted(server.address());
+        client.login("anonymous", "x@");
+        client
+    };
+    let kicked = |mut client: Client| {
+        let reply = client.reply();
+        assert_eq!(reply.code, 421);
+        client.closed();
+    };
+    // By number: one that waits is told why, its neighbour goes on.
+    let (first, mut second) = (logged_in(), logged_in());
+    assert_eq!(ask(&socket, &["kick", "1"]), (0, String::new()));
+    kicked(first);
+    let line = server.log.wait_for("session 1: the session of 127.0.0.1");
+    assert!(line.contains("ended by the administrator"), "{line}");
+    second.expect("NOOP", 200);
+    // By user: a transfer in the middle is cut off, and so is one that stands.
+    let mut third = logged_in();
+    third.expect("TYPE I", 200);
+    let mut data = third.data();
+    third.send("RETR big");
+    third.wait_for(150);
+    let mut fourth = logged_in();
+    let unread = fourth.data();
+    fourth.send("RETR big");
+    fourth.wait_for(150);
+    assert_eq!(ask(&socket, &["kick", "anonymous"]), (0, String::new()));
+    kicked(second);
+    assert!(data.rest().len() < 1 << 30);
+    assert!(soon(|| ask(&socket, &["who"]).1.lines().count() == 1));
+    drop((unread, third, fourth));
+    let (code, text) = ask(&socket, &["kick", "anonymous"]);
+    assert!(code == 100 && text.contains("wharfd who"), "{text}");
+
+    let fifth = logged_in();
+    assert_eq!(ask(&socket, &["ban", "127.0.0.0/24"]), (0, String::new()));
+    kicked(fifth);
+    Client::connect(server.address()).wait_for(421);
+    Client::connect_from([127, 0, 0, 5].into(), server.address()).wait_for(220);
+    let (_, bans) = ask(&socket, &["status", "--bans"]);
+    assert!(bans.starts_with("127.0.0.0/24 "), "{bans}");
+    assert_eq!(ask(&socket, &["unban", "127.0.0.0/24"]), (0, String::new()));
+    logged_in().expect("QUIT", 221);
+    for wrong in [
+        &["kick"][..],
+        &["ban"],
+        &["ban", "ann"],
+        &["kick", "7", "8"],
+    ] {
+        assert_eq!(ask(&socket, wrong).0, 100, "{wrong:?}");
+    }
+}
+
+#[test]
 fn prometheus_reads_file_and_port() {
     let directory = TempDir::new("metrics");
     let file = directory.join("wharf.prom");

@@ -5,15 +5,15 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Barrier};
 
 use common::client::{DEADLINE, Data};
-use common::process::{Process, add_user, signal_to, soon, wharfd};
+use common::process::{Process, WHARFD, add_user, attempt, has, signal_to, soon, wharfd};
 use common::{Client, TempDir};
 
 fn read(path: &Path) -> String {
@@ -135,9 +135,10 @@ fn the_daemon_lets_go_of_the_terminal_when_it_serves() {
     Client::greeted(address).expect("QUIT", 221);
 
     // A second one with the same file, and one that can't bind, say so.
+    let taken = address.to_string();
     for (more, code) in [
         (vec!["--pid-file", pid_file.to_str().unwrap()], 111),
-        (vec!["--listen", "192.0.2.1:1"], 111),
+        (vec!["--listen", &taken], 111),
         (vec!["--bogus"], 100),
     ] {
         let mut command = wharfd();
@@ -427,6 +428,8 @@ fn is_reachable_for_nobody(_: &Path) -> bool {
 
 #[test]
 fn exit_codes_tell_wrong_use_from_bad_luck() {
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = bound.local_addr().unwrap().to_string();
     for (arguments, code) in [
         (&["--version"][..], 0),
         (&["--help"], 0),
@@ -434,9 +437,50 @@ fn exit_codes_tell_wrong_use_from_bad_luck() {
         (&["--log-level", "loud", "/"], 100),
         (&["--log-file", "/nonexistent/log", "/"], 100),
         (&["--listen", "127.0.0.1:0"], 100),
-        (&["--listen", "192.0.2.1:1", "/"], 111),
+        (&["--listen", &taken, "/"], 111),
     ] {
         let mut server = Process::start(wharfd().args(arguments));
         assert_eq!(server.wait().code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// DHCP, VPN, VRRP.
+#[test]
+fn an_address_that_comes_later_is_served_then() {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root
+        || !["unshare", "nsenter", "ip", "curl"]
+            .iter()
+            .all(|name| has(name))
+    {
+        eprintln!("SKIP: needs root and network namespaces");
+        return;
+    }
+    let directory = TempDir::new("daemon");
+    let script = "ip link set lo up && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--net", "sh", "-c", script, "sh", WHARFD, "--print-port"]);
+    command.args(["--listen=127.0.0.1:2121", "--listen=192.0.2.1:2121"]);
+    command.args(["--listen=[2001:db8::1]:2121"]);
+    let server = Process::start(command.arg(directory.path()));
+    server.addresses(3);
+    for address in ["192.0.2.1:2121", "[2001:db8::1]:2121"] {
+        let line = server.log.wait_for(&format!("listening on {address}: "));
+        assert!(line.contains(" WARN "), "{line}");
+    }
+    let inside = |words: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &server.pid().to_string(), "--net"]);
+        attempt(command.args(words), "")
+    };
+    let get = |host: &str| inside(&["curl", "-sS", "-m", "10", &format!("ftp://{host}:2121/")]);
+    assert!(get("127.0.0.1").0);
+    assert!(!get("192.0.2.1").0);
+    for address in ["192.0.2.1/32", "2001:db8::1/128"] {
+        let (added, said) = inside(&["ip", "address", "add", address, "dev", "lo"]);
+        assert!(added, "{said}");
+    }
+    for host in ["192.0.2.1", "[2001:db8::1]"] {
+        assert!(soon(|| get(host).0), "{host}");
     }
 }

@@ -313,3 +313,33 @@ fn a_client_on_ipv4_is_one_on_a_dual_stack_socket_too() {
     let sessions = server.running().services().registry.all();
     assert_eq!(sessions[0].peer.ip(), Ipv4Addr::LOCALHOST);
 }
+
+/// A pulled cable: nothing tells the server that the client is gone.
+#[test]
+fn a_silent_session_gives_its_place_to_a_new_one_of_the_same_client() {
+    let server = server()
+        .set("max-per-user", "1")
+        .set("ssh-keepalive", "1")
+        .start();
+    let mut lost = server.ann();
+    let mut second = server.connect();
+    second.expect("USER ann", 331);
+    second.expect("PASS secret", 421);
+    // One from another address, and one that talks, leave it alone.
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(2) {
+        lost.expect("NOOP", 200);
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let mut third = server.connect();
+    third.expect("USER ann", 331);
+    third.expect("PASS secret", 421);
+    std::thread::sleep(Duration::from_millis(1600));
+    let mut other = Client::connect_from(OTHER, server.v4);
+    other.wait_for(220);
+    other.expect("USER ann", 331);
+    other.expect("PASS secret", 421);
+    let mut back = server.ann();
+    back.expect("NOOP", 200);
+    lost.closed();
+}

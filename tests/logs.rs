@@ -330,7 +330,7 @@ fn the_journal_gets_priorities_and_fail2ban_reads_it() {
         }
         let journal = directory.join(format);
         std::fs::write(&journal, lines).unwrap();
-        let mut filter = Command::new("fail2ban-regex");
+        let mut filter = program("fail2ban-regex");
         let rules = contrib("fail2ban/filter.d/wharfd.conf");
         let said = run(filter.arg("-v").arg(&journal).arg(rules), "");
         assert!(said.contains("Failregex: 3 total"), "{format}: {said}");

@@ -74,6 +74,27 @@ fn a_ban_on_one_node_holds_on_all_until_any_of_them_lifts_it() {
     }
 }
 
+/// Two nodes ban by their own counts, and may not have told each other yet.
+#[test]
+fn a_lifted_ban_does_not_come_back_from_another_node() {
+    let directory = TempDir::new("bans-lifted");
+    let nodes = ["one", "two"].map(|name| node(&directory, name, &[("ban-after", "2")]));
+    let network: Network = "127.0.0.1".parse().unwrap();
+    for unban in [Unban::One(network), Unban::All] {
+        for node in &nodes {
+            fail(node, 2);
+        }
+        nodes[0].running().services().limits.unban(unban);
+        until("it is lifted on the other", || greeting(&nodes[1]) == 220);
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_secs(4) {
+            assert!(nodes.iter().all(|node| greeting(node) == 220), "{unban:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!ban_file(&directory).exists());
+    }
+}
+
 #[test]
 fn a_ban_is_over_on_all_nodes() {
     let directory = TempDir::new("bans-over");

@@ -264,7 +264,8 @@ keys! {
         "login-delay" "SECONDS" server.login_delay: NewSessions, "wait after a failed login";
         "login-timeout" "SECONDS" server.login_timeout: NewSessions, "how long a login may take";
         "ban-after" "N" server.ban_after: NewSessions, "failed logins from one address that ban it";
-        "ban-seconds" "N" server.ban_time: NewSessions, "how long a ban holds";
+        "ban-seconds" "N[..N]" server.ban_time: NewSessions, "how long a ban holds; a second value lets bans grow up to it";
+        "ban-exempt" "NETWORK" server.ban_exempt: NewSessions repeats, "networks that are never banned";
         "allow" "NETWORK" server.allow: NewSessions repeats, "only these networks may connect";
         "deny" "NETWORK" server.deny: NewSessions repeats, "these networks may not connect";
     }

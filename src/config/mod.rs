@@ -7,17 +7,21 @@
 pub(crate) mod keys;
 mod node;
 pub(crate) mod profile;
+mod range;
 pub(crate) mod settings;
 pub(crate) mod source;
 mod ssh;
+pub(crate) mod told;
 mod value;
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use crate::address::Network;
 use crate::auth::QuotaFull;
+use told::ToldAddress;
 
 pub use node::Node;
 pub use ssh::Ssh;
@@ -141,8 +145,11 @@ pub struct Config {
     pub login_delay: Duration,
     /// Failed logins of one address that ban it.
     pub ban_after: u32,
-    /// How long a ban holds, and failures are remembered.
-    pub ban_time: Duration,
+    /// How long bans hold, and failures are remembered: the first ban of an
+    /// address, and the longest; each is twice as long as the one before.
+    pub ban_time: RangeInclusive<Duration>,
+    /// Networks that are never banned.
+    pub ban_exempt: Vec<Network>,
     /// How long a session may be silent; does not run during a transfer.
     pub idle_timeout: Duration,
     /// How long a transfer, or a reply, may stand still: nothing comes, or
@@ -301,28 +308,30 @@ pub enum DotFiles {
 }
 
 impl Config {
-    /// The IPv4 address that a client at `peer`, which has connected to `own`,
-    /// is told in the 227 reply; `None` on a connection over IPv6. `resolve`
-    /// asks for the address of a name.
+    /// What a client at `peer`, which has connected to `own`, is told in the
+    /// 227 reply. `resolve` asks for the address of a name.
     pub(crate) fn told_address(
         &self,
         own: IpAddr,
         peer: IpAddr,
         resolve: impl FnOnce(&str) -> Option<Ipv4Addr>,
-    ) -> Option<Ipv4Addr> {
+    ) -> ToldAddress {
         let IpAddr::V4(own) = own.to_canonical() else {
-            return None;
+            return ToldAddress::OnlyIpv6;
         };
         let mut local = self.passive_local_networks.iter();
         let external = match &self.passive_address {
             Some(external) if !local.any(|network| network.contains(peer)) => external,
-            _ => return Some(own),
+            _ => return ToldAddress::Known(own),
         };
-        let told = match external {
-            ExternalAddress::Fixed(address) => Some(*address),
-            ExternalAddress::Name(name) => resolve(name),
-        };
-        Some(told.unwrap_or(own))
+        match external {
+            ExternalAddress::Fixed(address) => ToldAddress::Known(*address),
+            ExternalAddress::Name(name) => match resolve(name) {
+                Some(address) => ToldAddress::Known(address),
+                // Our own address would be a wrong one there.
+                None => ToldAddress::Unresolved,
+            },
+        }
     }
 
     /// What this node is called: `node_name`, or `node3` by its number.
@@ -406,7 +415,8 @@ impl Default for Config {
             login_tries: 5,
             login_delay: seconds(1),
             ban_after: 20,
-            ban_time: seconds(600),
+            ban_time: seconds(600)..=seconds(600),
+            ban_exempt: Vec::new(),
             idle_timeout: seconds(300),
             stall_timeout: seconds(300),
             data_connect_timeout: seconds(30),

@@ -2,7 +2,7 @@
 //! its other end.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use super::data_port::{DataPort, NoData, Proof};
 use super::reply::Reply;
 use super::state::{Interpreter, Protection};
+use crate::config::told::ToldAddress;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::passive::PassivePort;
 use crate::net::socket::{Interest, Socket};
@@ -40,9 +41,8 @@ impl Interpreter {
         Ok(number)
     }
 
-    /// The IPv4 address for the 227 reply; `None` when there is none, as on a
-    /// connection over IPv6.
-    pub fn told_address(&self) -> Option<Ipv4Addr> {
+    /// The IPv4 address for the 227 reply.
+    pub fn told_address(&self) -> ToldAddress {
         let (own, peer) = (self.session.reached(), self.session.peer().ip());
         let external = &self.session.services().external;
         let config = self.session.config();

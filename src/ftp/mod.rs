@@ -126,16 +126,12 @@ impl Interpreter {
             let line = match self.next_line(until) {
                 Ok(Some(line)) => line,
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
-                Ok(None) if self.session.live().gives_way() => {
-                    log::warn!(
-                        "{} gives way to others, not having logged in",
-                        self.session.peer().ip().to_canonical()
-                    );
-                    return self
-                        .control
-                        .send(&Reply::new(421, "Others want to connect; try again later."));
+                Ok(None) => {
+                    return match self.session.live().ends() {
+                        Some(end) => self.control.send(&Reply::new(421, end.words())),
+                        None => Ok(()),
+                    };
                 }
-                Ok(None) => return Ok(()),
                 Err(error) if error.kind() == ErrorKind::Timeout => {
                     log::info!("{reason}");
                     return self.control.send(&Reply::new(421, reason));
@@ -143,6 +139,7 @@ impl Interpreter {
                 Err(_) if self.session.services().phase() == Phase::Draining => continue,
                 Err(error) => return Err(error),
             };
+            self.session.live().touch();
             let pause = pace.pause(self.session.config().max_commands_per_second);
             self.sit_out(pause);
             let reply = match line {

@@ -19,7 +19,9 @@ const BACKLOG: i32 = 1024;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds an endpoint. A port without address is one dual-stack socket, or
-/// IPv4 alone on machines without IPv6.
+/// IPv4 alone on machines without IPv6. An address that this machine does not
+/// have yet (DHCP, VPN, VRRP) is bound all the same, and served as soon as it
+/// is there.
 ///
 /// # Errors
 /// What binding said, with what to do.
@@ -48,7 +50,18 @@ pub fn bind(endpoint: &Endpoint) -> Result<TcpListener> {
     })?;
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
     for address in addresses {
-        match bind_address(address) {
+        let bound = match bind_address(address, Absent::Refuse) {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRNOTAVAIL) => {
+                bind_address(address, Absent::Await).inspect(|_| {
+                    log::warn!(
+                        "listening on {endpoint}: this machine has no such address yet; \
+                         connections are served as soon as it has"
+                    );
+                })
+            }
+            bound => bound,
+        };
+        match bound {
             Ok(listener) => return Ok(listener),
             Err(error) => last = error,
         }
@@ -56,7 +69,14 @@ pub fn bind(endpoint: &Endpoint) -> Result<TcpListener> {
     Err(explain(last))
 }
 
-fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
+/// What is done about an address that this machine does not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Absent {
+    Refuse,
+    Await,
+}
+
+fn bind_address(address: SocketAddr, absent: Absent) -> io::Result<TcpListener> {
     let family = match address {
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
@@ -65,6 +85,12 @@ fn bind_address(address: SocketAddr) -> io::Result<TcpListener> {
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if let SocketAddr::V6(address) = address {
         sockopt::set_ipv6_v6only(&socket, !address.ip().is_unspecified())?;
+    }
+    if absent == Absent::Await {
+        match address {
+            SocketAddr::V4(_) => sockopt::set_ip_freebind(&socket, true)?,
+            SocketAddr::V6(_) => sockopt::set_ipv6_freebind(&socket, true)?,
+        }
     }
     rustix::net::bind(&socket, &address)?;
     rustix::net::listen(&socket, BACKLOG)?;

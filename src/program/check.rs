@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use wharf::Server;
 use wharf::auth::{UserDefaults, UserFile};
 use wharf::config::{Config, Endpoint};
-use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, paths_of};
+use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, ToldAddress, paths_of};
 use wharf::storage::LocalFs;
 
 use super::assemble;
@@ -89,9 +89,13 @@ fn told(settings: &Settings) -> String {
         for (who, peer) in [("LAN", local), ("WAN", Some(elsewhere))] {
             let Some(peer) = peer else { continue };
             let address = daemon::told_address(&settings.server, own, peer, advice::resolve);
-            let passive = match address.map(|address| address.octets()) {
-                Some([a, b, c, d]) => format!("PASV 227 ({a},{b},{c},{d},P1,P2), "),
-                None => String::new(),
+            let passive = match address {
+                ToldAddress::Known(address) => {
+                    let [a, b, c, d] = address.octets();
+                    format!("PASV 227 ({a},{b},{c},{d},P1,P2), ")
+                }
+                ToldAddress::Unresolved => "PASV 425, ".into(),
+                ToldAddress::OnlyIpv6 => String::new(),
             };
             text.push_str(&format!("# {who} at {own}: {passive}EPSV 229 (|||PORT|)\n"));
         }

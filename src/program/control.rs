@@ -1,4 +1,4 @@
-//! The control socket: what `wharfd who`, `status` and `unban` ask a running
+//! The control socket: what `wharfd who`, `status`, `kick`, `ban` and `unban` ask a running
 //! wharfd. A question is a line, the answer is lines of fields between tabs.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use wharf::config::Network;
-use wharf::daemon::Unban;
-use wharf::daemon::{Phase, Services};
+use wharf::daemon::{End, Phase, Services, SessionInfo, Unban};
 
 use super::failure::{Failure, what_to_do};
 
@@ -109,7 +108,20 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
             services.limits.unban(Unban::All);
             "done\n".into()
         }
-        "unban" => match argument.parse::<Network>() {
+        "kick" => kick(services, argument),
+        "ban" => match argument.parse::<Network>().map(Network::widened) {
+            Ok(network) => {
+                services.limits.ban(network, &config);
+                let inside =
+                    |live: &&Arc<SessionInfo>| network.contains(live.peer.ip().to_canonical());
+                for live in services.registry.all().iter().filter(inside) {
+                    live.end(End::Kicked);
+                }
+                "done\n".into()
+            }
+            Err(what) => format!("error\t{what}\n"),
+        },
+        "unban" => match argument.parse::<Network>().map(Network::widened) {
             Ok(network) => {
                 services.limits.unban(Unban::One(network));
                 "done\n".into()
@@ -118,6 +130,27 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
         },
         _ => "error\tunknown question\n".into(),
     }
+}
+
+/// Ends the session of a number, or all sessions of a user.
+fn kick(services: &Services, whose: &str) -> String {
+    let number = whose.parse().ok();
+    let all = services.registry.all();
+    // A user may be called 7, but who gives a number means the session.
+    let found: Vec<_> = match all.iter().filter(|live| Some(live.id) == number).collect() {
+        found if !Vec::is_empty(&found) => found,
+        _ => all
+            .iter()
+            .filter(|live| live.activity().user == whose && !whose.is_empty())
+            .collect(),
+    };
+    if found.is_empty() {
+        return "error\tno session has this number or user; wharfd who lists them\n".into();
+    }
+    for live in &found {
+        live.end(End::Kicked);
+    }
+    format!("done\t{}\n", found.len())
 }
 
 /// Number, user, address, protocol, seconds, command, file, bytes, size,

@@ -6,13 +6,13 @@ mod line;
 mod sinks;
 
 use std::io::{self, Write};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use env_logger::{Builder, Target};
 use log::Level;
-use wharf::daemon::Settings;
 use wharf::daemon::line_writer::LineWriter;
+use wharf::daemon::{Settings, Swap};
 
 pub(super) use line::write_datagram;
 use line::{Format, Head, Look};
@@ -31,14 +31,14 @@ const PATIENCE: Duration = Duration::from_millis(300);
 #[derive(Clone)]
 pub struct Logs {
     writer: LineWriter,
-    look: Arc<RwLock<Look>>,
+    look: Arc<Swap<Look>>,
 }
 
 impl Logs {
     /// Takes on level, format and name of other settings.
     pub fn change(&self, settings: &Settings) {
         log::set_max_level(settings.log_level);
-        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::of(settings);
+        self.look.replace(Look::of(settings));
     }
 
     /// Opens the file again by its name, after it was rotated away; on
@@ -65,7 +65,7 @@ impl Logs {
 /// # Errors
 /// A log file that can't be opened, or no syslogd, as a sentence.
 pub fn start(settings: &Settings) -> Result<Logs, String> {
-    let look = Arc::new(RwLock::new(Look::of(settings)));
+    let look = Arc::new(Swap::new(Look::of(settings)));
     let format = |head| Format::new(head, Arc::clone(&look));
     let (head, writer) = if let Some(path) = &settings.log_file {
         let file = LogFile::open(path, format(Head::Time)).map_err(|error| {

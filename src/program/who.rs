@@ -45,7 +45,12 @@ fn ask_and_show(word: &str, arguments: &[String]) -> Result<(), Failure> {
         _ => {}
     }
     let matches = options.parse(arguments).map_err(Failure::usage)?;
-    let takes = if word == "unban" { " ADDRESS|all" } else { "" };
+    let takes = match word {
+        "kick" => " ID|USER",
+        "ban" => " ADDRESS",
+        "unban" => " ADDRESS|all",
+        _ => "",
+    };
     if matches.opt_present("help") {
         print!(
             "{}",
@@ -54,14 +59,14 @@ fn ask_and_show(word: &str, arguments: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     match (word, &matches.free[..]) {
-        ("unban", [address]) => {
-            let reply = ask(&matches, &format!("unban {address}"))?;
+        ("kick" | "ban" | "unban", [whose]) => {
+            let reply = ask(&matches, &format!("{word} {whose}"))?;
             match reply.trim_end().split_once('\t') {
                 Some(("error", what)) => Err(Failure::usage(what)),
                 _ => Ok(()),
             }
         }
-        ("unban", _) => Err(Failure::usage("unban takes one ADDRESS, or 'all'")),
+        ("kick" | "ban" | "unban", _) => Err(Failure::usage(format!("{word} takes one{takes}"))),
         (_, [surplus, ..]) => Err(Failure::usage(format!(
             "{word} takes no '{}'",
             surplus.escape_debug()

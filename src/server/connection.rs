@@ -63,14 +63,12 @@ pub fn admit(
                 "refused a connection from {}: {error}",
                 peer.ip().to_canonical()
             );
-            let text = match error.kind() {
-                ErrorKind::TooMany => "Too many connections; try again later.",
-                _ => "You may not connect.",
-            };
-            match protocol {
-                Protocol::Ftp => ftp::refuse(Stream::Plain(socket.clone()), text),
+            match (protocol, error.words()) {
+                (Protocol::Ftp, Some(words)) => {
+                    ftp::refuse(Stream::Plain(socket.clone()), words);
+                }
                 // Words in the clear would only confuse these.
-                Protocol::Ftps | Protocol::Sftp => {}
+                _ => {}
             }
             None
         }
@@ -112,7 +110,7 @@ fn serve_client(
     ticket: Ticket,
     protocol: Protocol,
 ) {
-    prepare(&socket);
+    prepare(&socket, host.services.config().stall_timeout);
     let local = socket
         .local_addr()
         .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
@@ -123,7 +121,14 @@ fn serve_client(
         peer.ip().to_canonical(),
         protocol.name()
     );
-    match converse(host, socket, session, protocol) {
+    let live = Arc::clone(session.live());
+    let outcome = converse(host, socket, session, protocol);
+    if let Some(end) = live.ends() {
+        let client = peer.ip().to_canonical();
+        log::warn!("the session of {client} {}", end.reason());
+        return;
+    }
+    match outcome {
         Ok(()) => log::info!("ended"),
         Err(error) if error.kind() == ErrorKind::Disconnected => {
             log::info!("the client went away")
@@ -150,15 +155,19 @@ fn converse(host: &Host, socket: Socket, session: Session, protocol: Protocol) -
 }
 
 /// Socket options of a control connection; one that can't be set is no harm.
-fn prepare(socket: &Socket) {
+fn prepare(socket: &Socket, stall_timeout: Duration) {
     if let Socket::Tcp(_) = socket {
         // One write a reply needs no waiting for more; with it every command
         // would wait 44 ms for Nagle.
         let _ = sockopt::set_tcp_nodelay(socket, true);
         // ABOR comes with urgent data; its mark must not eat a byte.
         let _ = sockopt::set_socket_oobinline(socket, true);
-        // A client that vanished during a long transfer is noticed.
+        // A client that vanished is noticed: during a long transfer, and when
+        // it does not acknowledge what we have sent.
         let _ = sockopt::set_socket_keepalive(socket, true);
         let _ = sockopt::set_tcp_keepidle(socket, Duration::from_secs(120));
+        let _ = sockopt::set_tcp_keepintvl(socket, Duration::from_secs(30));
+        let patience = u32::try_from(stall_timeout.as_millis()).unwrap_or(u32::MAX);
+        let _ = sockopt::set_tcp_user_timeout(socket, patience);
     }
 }

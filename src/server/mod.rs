@@ -201,6 +201,7 @@ impl Server {
             running.listeners.push((stop, thread, origin));
         }
         running.start_helpers(self.health, &self.config)?;
+        running.services().prepare_name();
         Ok(running)
     }
 
@@ -330,7 +331,7 @@ fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protoco
             if protocol == Protocol::Ftp {
                 crate::ftp::refuse(
                     Stream::Plain(socket),
-                    "Too many connections; try again later.",
+                    "The server has no free place; try again later.",
                 );
             }
         }

@@ -201,7 +201,7 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
     use std::time::Duration;
-    let mut socket = quick_ack::QuickAckSocket::new(socket);
+    let mut socket = quick_ack::QuickAckSocket::new(socket, Arc::clone(session.live()));
     let config = session.config();
     let login_deadline = match config.login_timeout {
         Duration::ZERO => Duration::from_secs(1 << 30),
@@ -240,8 +240,10 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
 mod quick_ack {
     use std::io::{self, Read, Write};
     use std::os::fd::{AsFd, BorrowedFd};
+    use std::sync::Arc;
 
     use crate::net::socket::Socket;
+    use crate::session::registry::SessionInfo;
 
     /// Reads of a login: versions, key exchange, service, a few tries.
     const READS: u32 = 16;
@@ -252,13 +254,15 @@ mod quick_ack {
     /// acknowledged, which the kernel delays by 40 ms.
     pub(super) struct QuickAckSocket {
         socket: Socket,
+        live: Arc<SessionInfo>,
         left: u32,
     }
 
     impl QuickAckSocket {
-        pub(super) fn new(socket: Socket) -> Self {
+        pub(super) fn new(socket: Socket, live: Arc<SessionInfo>) -> Self {
             QuickAckSocket {
                 socket,
+                live,
                 left: READS,
             }
         }
@@ -271,6 +275,7 @@ mod quick_ack {
     impl Read for QuickAckSocket {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let outcome = self.socket.read(buffer);
+            self.live.touch();
             if self.left > 0 {
                 self.left -= 1;
                 if let Socket::Tcp(socket) = &self.socket {
@@ -316,7 +321,7 @@ mod handler {
         match result {
             Ok(()) => AuthOutcome::Accepted,
             Err(error) if error.kind() == ErrorKind::TooMany => {
-                AuthOutcome::Disconnect("Too many sessions, or too many failed logins.")
+                AuthOutcome::Disconnect(error.words().unwrap_or("Too many sessions."))
             }
             Err(_) => AuthOutcome::Refused,
         }

@@ -3,7 +3,8 @@
 //! has.
 //!
 //! Below the directory, `bans/ADDRESS` is a ban: created exclusively, removed
-//! when it is over or lifted. `nodes/NAME` is what one node knows, replaced
+//! when it is over or lifted; its time of change is the end of the ban.
+//! `unbans/ADDRESS` tells for a minute that a ban was lifted. `nodes/NAME` is what one node knows, replaced
 //! by rename. Nothing is locked and nothing appended, so NFS will do. All of
 //! it happens on a thread of its own: when the share is slow or gone, logins
 //! go on with what was known last, for as long as that means anything.
@@ -25,20 +26,26 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A node whose file has not changed for so long counts no more. Told by our
 /// own clock from when we last saw it change: clocks of nodes may differ.
 const DEAD: Duration = Duration::from_secs(15);
-/// Files of each kind that are looked at.
-const FILES_MAX: usize = 10_000;
+/// How long a lifted ban is told: long enough for a node that was away.
+const UNBAN_TOLD: Duration = Duration::from_secs(60);
+/// Files of each kind that are looked at. Where there are more bans, one that
+/// is not seen is not taken for one that was lifted.
+const FILES_MAX: usize = 100_000;
 /// Longest file of a node.
 const NODE_FILE_MAX: u64 = 4 << 20;
 
 /// The shared directory of one node.
 pub struct SharedDirectory {
     bans: PathBuf,
+    unbans: PathBuf,
     nodes: PathBuf,
     own: String,
     seen: HashMap<String, (SystemTime, u64, Instant)>,
     /// Own bans whose files have been there. One that is gone before its time
     /// has been lifted by another node.
     told: HashSet<Network>,
+    /// Lifted bans that this node has heard of, with the times of their files.
+    heard: HashMap<String, SystemTime>,
     complained: bool,
 }
 
@@ -48,8 +55,8 @@ impl SharedDirectory {
     /// # Errors
     /// They can't be made.
     pub fn open(directory: &Path, node: &str) -> Result<SharedDirectory> {
-        let (bans, nodes) = (directory.join("bans"), directory.join("nodes"));
-        for path in [&bans, &nodes] {
+        let [bans, unbans, nodes] = ["bans", "unbans", "nodes"].map(|name| directory.join(name));
+        for path in [&bans, &unbans, &nodes] {
             fs::create_dir_all(path)
                 .doing(format!("making the shared directory {}", path.display()))?;
         }
@@ -65,10 +72,12 @@ impl SharedDirectory {
             .collect();
         Ok(SharedDirectory {
             bans,
+            unbans,
             nodes,
             own,
             seen: HashMap::new(),
             told: HashSet::new(),
+            heard: HashMap::new(),
             complained: false,
         })
     }
@@ -107,6 +116,7 @@ impl SharedDirectory {
             // Somebody has cleared the disk.
             fs::create_dir_all(&self.nodes)?;
             fs::create_dir_all(&self.bans)?;
+            fs::create_dir_all(&self.unbans)?;
             self.tell_node(services)?;
         }
         let unbans = limits.take_unbans();
@@ -114,23 +124,24 @@ impl SharedDirectory {
             limits.give_back_unbans(unbans);
             return Err(error);
         }
-        let bans = self.read_bans(config.ban_time)?;
+        self.hear_unbans(services)?;
+        let bans = self.read_bans()?;
         let own = limits.own_bans(&config);
-        for (network, _) in &own {
-            if bans.iter().any(|(banned, _)| banned == network) {
+        for (network, left) in &own {
+            if bans.contains_key(network) {
                 self.told.insert(*network);
-            } else if self.told.remove(network) {
+            } else if bans.len() < FILES_MAX && self.told.remove(network) {
                 limits.lift_ban(*network);
             } else {
-                self.tell_ban(*network)?;
+                self.tell_ban(*network, *left)?;
                 self.told.insert(*network);
             }
         }
         self.told
             .retain(|told| own.iter().any(|(network, _)| network == told));
-        let mut nodes = self.read_nodes()?;
-        nodes.bans = bans;
-        limits.set_elsewhere(nodes);
+        let mut others = self.read_nodes()?;
+        others.bans = bans.into_iter().collect();
+        limits.set_elsewhere(others);
         Ok(())
     }
 
@@ -138,16 +149,17 @@ impl SharedDirectory {
         self.bans.join(network.to_string().replace('/', "+"))
     }
 
-    /// The first node to ban an address makes its file; its time is the ban's.
-    fn tell_ban(&self, network: Network) -> io::Result<()> {
-        let path = self.ban_file(network);
-        let created = retried(|| {
-            fs::OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
+    /// The first node to ban an address makes its file. Its time is the end
+    /// of the ban, by the file server's clock, and is there with its name.
+    fn tell_ban(&self, network: Network, left: Duration) -> io::Result<()> {
+        let temporary = self.bans.join(format!(".{}.new", self.own));
+        let until = self.now()? + left;
+        let linked = retried(|| {
+            fs::File::create(&temporary)?.set_modified(until)?;
+            fs::hard_link(&temporary, self.ban_file(network))
         });
-        match created {
+        remove(&temporary)?;
+        match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
             _ => Ok(()),
         }
@@ -157,22 +169,67 @@ impl SharedDirectory {
         match unban {
             Unban::One(network) => {
                 self.told.remove(&network);
+                fs::File::create(self.unban_file(Some(network)))?;
                 remove(&self.ban_file(network))
             }
             Unban::All => {
                 self.told.clear();
+                fs::File::create(self.unban_file(None))?;
                 for entry in fs::read_dir(&self.bans)? {
-                    remove(&entry?.path())?;
+                    let entry = entry?;
+                    if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                        remove(&entry.path())?;
+                    }
                 }
                 Ok(())
             }
         }
     }
 
-    /// Bans of all nodes; those that are over are removed.
-    fn read_bans(&self, ban_time: Duration) -> io::Result<Vec<(Network, Duration)>> {
+    fn unban_file(&self, network: Option<Network>) -> PathBuf {
+        let name = network.map_or("all".into(), |network| network.to_string());
+        self.unbans.join(name.replace('/', "+"))
+    }
+
+    /// Lifts what other nodes have lifted. Without it a node that bans by its
+    /// own count, and has not told yet, would bring the ban back.
+    fn hear_unbans(&mut self, services: &Services) -> io::Result<()> {
         let now = self.now()?;
-        let mut bans = Vec::new();
+        for entry in retried(|| fs::read_dir(&self.unbans))?.take(FILES_MAX) {
+            let entry = entry?;
+            let Ok(at) = entry.metadata().and_then(|metadata| metadata.modified()) else {
+                continue;
+            };
+            let name = entry.file_name().to_string_lossy().replace('+', "/");
+            if now.duration_since(at).is_ok_and(|age| age >= UNBAN_TOLD) {
+                remove(&entry.path())?;
+                self.heard.remove(&name);
+                continue;
+            }
+            if self.heard.get(&name) == Some(&at) {
+                continue;
+            }
+            match name.parse::<Network>() {
+                Ok(network) => {
+                    services.limits.lift_ban(network);
+                    self.told.remove(&network);
+                    remove(&self.ban_file(network))?;
+                }
+                Err(_) if name == "all" => {
+                    services.limits.lift_all_bans();
+                    self.told.clear();
+                }
+                Err(_) => continue,
+            }
+            self.heard.insert(name, at);
+        }
+        Ok(())
+    }
+
+    /// Bans of all nodes; those that are over are removed.
+    fn read_bans(&self) -> io::Result<HashMap<Network, Duration>> {
+        let now = self.now()?;
+        let mut bans = HashMap::new();
         for entry in retried(|| fs::read_dir(&self.bans))?.take(FILES_MAX) {
             let entry = entry?;
             let name = entry.file_name();
@@ -182,16 +239,14 @@ impl SharedDirectory {
             else {
                 continue;
             };
-            let since = match entry.metadata().and_then(|metadata| metadata.modified()) {
-                Ok(since) => since,
+            let until = match entry.metadata().and_then(|metadata| metadata.modified()) {
+                Ok(until) => until,
                 // Another node has removed it meanwhile.
                 Err(_) => continue,
             };
-            // A file of the future is one of now.
-            let age = now.duration_since(since).unwrap_or_default();
-            match ban_time.checked_sub(age) {
-                None | Some(Duration::ZERO) => drop(fs::remove_file(entry.path())),
-                Some(left) => bans.push((network, left)),
+            match until.duration_since(now) {
+                Err(_) | Ok(Duration::ZERO) => drop(fs::remove_file(entry.path())),
+                Ok(left) => drop(bans.insert(network, left)),
             }
         }
         Ok(bans)

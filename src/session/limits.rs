@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::registry::SessionInfo;
+use super::registry::{End, SessionInfo};
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +27,21 @@ const OTHER_NODES_VALID: Duration = Duration::from_secs(15);
 const GRACE: Duration = Duration::from_secs(2);
 /// How long a new connection waits for those that give way to be gone.
 const PATIENCE: Duration = Duration::from_millis(250);
+
+const NOT_ALLOWED: &str = "You may not connect.";
+const BANNED: &str = "Too many logins from your address have failed; try again later.";
+
+/// How many sessions one user may have.
+#[derive(Debug, Clone, Copy)]
+pub struct MostSessions {
+    /// The number; 0 is no limit.
+    pub most: u32,
+    /// The setting or user's option that says so.
+    pub named: &'static str,
+}
+
+/// How long a login waits for the session whose place it takes.
+const REPLACED: Duration = Duration::from_secs(2);
 
 /// Counts and memories of one server.
 #[derive(Default)]
@@ -73,7 +88,7 @@ impl Place {
 
     fn wake(&self) {
         if let Some(live) = &*self.live() {
-            live.give_way();
+            live.end(End::GivesWay);
         }
     }
 }
@@ -149,16 +164,16 @@ impl Limits {
     /// # Errors
     /// [`ErrorKind::TooMany`] or [`ErrorKind::Denied`], with the reason for the log.
     pub fn admit(self: &Arc<Self>, peer: IpAddr, config: &Config) -> Result<Ticket> {
-        let denied = |why| Err(Error::new(ErrorKind::Denied, why));
-        let too_many = |why| Err(Error::new(ErrorKind::TooMany, why));
+        let denied = |why, words| Err(Error::new(ErrorKind::Denied, why).telling(words));
+        let too_many = |why, words| Err(Error::new(ErrorKind::TooMany, why).telling(words));
         if config.deny.iter().any(|network| network.contains(peer)) {
-            return denied("the address is in deny");
+            return denied("the address is in deny", NOT_ALLOWED);
         }
         if !config.allow.is_empty() && !config.allow.iter().any(|network| network.contains(peer)) {
-            return denied("the address is not in allow");
+            return denied("the address is not in allow", NOT_ALLOWED);
         }
         if self.is_banned(peer, config) {
-            return denied("the address is banned for failed logins");
+            return denied("the address is banned", BANNED);
         }
         let network = Network::of_peer(peer);
         let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
@@ -174,10 +189,16 @@ impl Limits {
             if let Some(place) = place {
                 place.wake();
             }
-            return too_many("all threads are in use");
+            return too_many(
+                "threads is reached",
+                "The server has no free place; try again later.",
+            );
         }
         if reached(counts.sessions, config.max_per_address) {
-            return too_many("max-per-address is reached");
+            return too_many(
+                "max-per-address is reached",
+                "Your address has too many connections; close one and try again.",
+            );
         }
         // However the limits are set, unauthenticated sessions of one address never
         // take more than half of the threads (wharf-security(7), attack 13).
@@ -186,10 +207,16 @@ impl Limits {
             config.max_unauthenticated_per_address,
         ) || reached(counts.unauthenticated, (config.threads / 2).max(1))
         {
-            return too_many("max-unauthenticated-per-address is reached");
+            return too_many(
+                "max-unauthenticated-per-address is reached",
+                "Your address has too many connections without a login; try again later.",
+            );
         }
         if reached(state.unauthenticated, config.max_unauthenticated) {
-            return too_many("max-unauthenticated is reached");
+            return too_many(
+                "max-unauthenticated is reached",
+                "The server has too many connections without a login; try again later.",
+            );
         }
         // A quarter of the threads that users leave stays free: from many
         // addresses, too, unauthenticated clients get in only in the place of another.
@@ -230,6 +257,16 @@ impl Limits {
             .collect()
     }
 
+    /// Waits, for a moment, until a session of `user` has given its place back.
+    pub fn wait_for_place(&self, user: &str) {
+        let count = |state: &State| state.users.get(user).copied().unwrap_or(0);
+        let state = self.state();
+        let before = count(&state);
+        let _ = self
+            .left
+            .wait_timeout_while(state, REPLACED, |state| count(state) >= before);
+    }
+
     /// Sessions in all.
     pub fn sessions(&self) -> u32 {
         self.state().sessions
@@ -251,34 +288,34 @@ impl Ticket {
     pub fn belongs_to(&self, live: &Arc<SessionInfo>) {
         *self.place.live() = Some(Arc::clone(live));
         if self.place.gives_way.load(SeqCst) {
-            live.give_way();
+            live.end(End::GivesWay);
         }
     }
 
     /// Counts the session as `user`'s.
     ///
     /// # Errors
-    /// [`ErrorKind::TooMany`] when the user has `max` sessions already (0 is
-    /// no limit), or when the place was given to somebody else meanwhile.
-    pub fn log_in(&mut self, user: &str, max: u32) -> Result<()> {
+    /// [`ErrorKind::TooMany`] when the user has so many sessions already, or
+    /// when the place was given to somebody else meanwhile.
+    pub fn log_in(&mut self, user: &str, limit: MostSessions) -> Result<()> {
         self.log_out();
         let mut state = self.limits.state();
         if self.place.gives_way.load(SeqCst) {
-            return Err(Error::new(
-                ErrorKind::TooMany,
-                "too many sessions wait for a login",
-            ));
+            return Err(
+                Error::new(ErrorKind::TooMany, "too many sessions wait for a login")
+                    .telling(End::GivesWay.words()),
+            );
         }
         let elsewhere = match state.hears() {
             true => state.users_elsewhere.get(user).copied().unwrap_or(0),
             false => 0,
         };
         let here = state.users.get(user).copied().unwrap_or(0);
-        if max != 0 && here.saturating_add(elsewhere) >= max {
-            return Err(Error::new(
-                ErrorKind::TooMany,
-                "the user has max-sessions sessions",
-            ));
+        let MostSessions { most, named } = limit;
+        if most != 0 && here.saturating_add(elsewhere) >= most {
+            let what = format!("the user has {most} sessions, as many as {named} allows");
+            return Err(Error::new(ErrorKind::TooMany, what)
+                .telling("You have too many sessions; close one and try again."));
         }
         state.users.insert(user.into(), here + 1);
         state.waits_no_more(self.waits);
@@ -344,6 +381,13 @@ mod tests {
         }
     }
 
+    fn most(most: u32) -> MostSessions {
+        MostSessions {
+            most,
+            named: "max-sessions",
+        }
+    }
+
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
     }
@@ -356,7 +400,7 @@ mod tests {
             .collect();
         assert!(limits.admit(address("10.0.0.1"), &config).is_err());
         let other = limits.admit(address("10.0.0.2"), &config).unwrap();
-        held[0].log_in("ann", 0).unwrap();
+        held[0].log_in("ann", most(0)).unwrap();
         held.push(limits.admit(address("10.0.0.1"), &config).unwrap());
         drop((held, other));
         let state = limits.state();
@@ -380,10 +424,10 @@ mod tests {
         assert_eq!(lost, [false, true, false, false, false, false]);
         // Who was told to go can't log in any more; the new one can.
         assert_eq!(
-            held[1].log_in("ann", 0).unwrap_err().kind(),
+            held[1].log_in("ann", most(0)).unwrap_err().kind(),
             ErrorKind::TooMany
         );
-        seventh.log_in("ann", 0).unwrap();
+        seventh.log_in("ann", most(0)).unwrap();
         held.remove(1);
         // The user's place is safe, and others get three quarters of what
         // users leave: six of seven. Then the oldest goes.
@@ -401,9 +445,12 @@ mod tests {
         let (limits, config) = (Arc::new(Limits::default()), config());
         let mut one = limits.admit(address("10.0.0.1"), &config).unwrap();
         let mut two = limits.admit(address("10.0.0.2"), &config).unwrap();
-        one.log_in("ann", 1).unwrap();
-        assert_eq!(two.log_in("ann", 1).unwrap_err().kind(), ErrorKind::TooMany);
+        one.log_in("ann", most(1)).unwrap();
+        assert_eq!(
+            two.log_in("ann", most(1)).unwrap_err().kind(),
+            ErrorKind::TooMany
+        );
         one.log_out();
-        two.log_in("ann", 1).unwrap();
+        two.log_in("ann", most(1)).unwrap();
     }
 }

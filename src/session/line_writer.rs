@@ -7,8 +7,10 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
+
+use crate::sync::unpoisoned;
 
 /// Bytes that may wait. On top of it each line has a header of some 24 bytes.
 const ROOM: usize = 256 * 1024;
@@ -185,11 +187,11 @@ impl Queue {
 
 impl Shared {
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.queue.lock())
     }
 
     fn output(&self) -> MutexGuard<'_, Output> {
-        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+        unpoisoned(self.output.lock())
     }
 
     fn wait_while<'a>(
@@ -197,10 +199,11 @@ impl Shared {
         queue: MutexGuard<'a, Queue>,
         condition: impl FnMut(&mut Queue) -> bool,
     ) -> MutexGuard<'a, Queue> {
-        self.changed
-            .wait_timeout_while(queue, self.patience, condition)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
+        unpoisoned(
+            self.changed
+                .wait_timeout_while(queue, self.patience, condition),
+        )
+        .0
     }
 
     /// Writes lines for ever.
@@ -227,10 +230,7 @@ impl Shared {
                 }
                 self.changed.notify_all();
             }
-            queue = self
-                .changed
-                .wait(queue)
-                .unwrap_or_else(PoisonError::into_inner);
+            queue = unpoisoned(self.changed.wait(queue));
         }
     }
 }

@@ -14,6 +14,7 @@ mod names;
 mod places;
 mod rate;
 pub mod registry;
+mod replacement;
 pub mod transfer_log;
 mod uploads;
 
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::auth::{Authenticator, Credentials, Secret, User};
-use crate::config::Config;
+use crate::config::{Config, ExternalAddress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
 use crate::net::passive::SharedPorts;
@@ -151,6 +152,13 @@ impl Services {
     /// Who decides about a login that is tried now.
     pub fn authenticator(&self) -> Arc<dyn Authenticator> {
         Arc::clone(&self.in_force.load().authenticator)
+    }
+
+    /// Begins to ask for the address of `passive-address`, if it is a name.
+    pub fn prepare_name(&self) {
+        if let Some(ExternalAddress::Name(name)) = &self.config().passive_address {
+            self.external.prepare(name);
+        }
     }
 
     /// Puts other settings, users and certificates in force: settings for
@@ -316,11 +324,7 @@ impl Session {
             Ok(user) => user,
             Err(error) => return Err(self.refuse(name, error)),
         };
-        let max = match user.limits.max_sessions {
-            0 => self.config.max_per_user,
-            max => max,
-        };
-        if let Err(error) = self.ticket.log_in(&user.name, max) {
+        if let Err(error) = self.take_place(&user) {
             log::warn!(
                 "{} from {}: {error}",
                 Escaped(name.as_bytes()),
@@ -425,7 +429,8 @@ impl Session {
             std::thread::sleep(self.config.login_delay);
         }
         match last {
-            true => Error::with_source(ErrorKind::TooMany, "login tries are used up", error),
+            true => Error::with_source(ErrorKind::TooMany, "login tries are used up", error)
+                .telling("Too many failed logins."),
             false => error,
         }
     }

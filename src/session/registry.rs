@@ -1,10 +1,10 @@
 //! The sessions that are alive, for `who`, for limits and for the end of the
 //! server. A session writes into its own [`SessionInfo`]; others read.
 
-use std::net::{Shutdown, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
@@ -33,8 +33,46 @@ pub struct SessionInfo {
     /// Size of the file being sent, 0 if unknown.
     pub size: AtomicU64,
     activity: Mutex<Activity>,
-    gives_way: AtomicBool,
+    /// Why others want the session to end.
+    end: OnceLock<End>,
+    /// When the client was heard last, in milliseconds after `since`.
+    heard: AtomicU64,
     control: Mutex<Waker>,
+}
+
+/// Why a session ends that has not ended itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It has not logged in, and others want its place.
+    GivesWay,
+    /// A new session of the same client has taken its place.
+    Replaced,
+    /// The administrator wishes it.
+    Kicked,
+    /// The user may not log in any more.
+    Revoked,
+}
+
+impl End {
+    /// What the client is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            End::GivesWay => "Others want to connect; try again later.",
+            End::Replaced => "Another session of yours has taken the place of this one.",
+            End::Kicked => "The administrator has ended this session.",
+            End::Revoked => "You may not log in any more.",
+        }
+    }
+
+    /// What the log is told.
+    pub fn reason(self) -> &'static str {
+        match self {
+            End::GivesWay => "gives way to others, not having logged in",
+            End::Replaced => "was silent, and a new session of the same user has its place",
+            End::Kicked => "was ended by the administrator",
+            End::Revoked => "ends: the user is locked, expired or gone",
+        }
+    }
 }
 
 /// What is needed to wake a session at the right moment.
@@ -90,15 +128,33 @@ impl SessionInfo {
         unpoisoned(self.activity.lock())
     }
 
-    /// Tells an unauthenticated session to end, because others want its place.
-    pub fn give_way(&self) {
-        self.gives_way.store(true, SeqCst);
-        self.wake(Wake::Gently);
+    /// Tells the session to end: one that waits says goodbye, and a transfer
+    /// that runs is cut off.
+    pub fn end(&self, why: End) {
+        // The first reason is the one that is told.
+        let _ = self.end.set(why);
+        if self.is_busy() || why == End::Replaced {
+            self.wake(Wake::AtOnce);
+        } else {
+            self.wake(Wake::Gently);
+        }
     }
 
-    /// Whether the session has been told to end.
-    pub fn gives_way(&self) -> bool {
-        self.gives_way.load(SeqCst)
+    /// Why the session has been told to end, if it has.
+    pub fn ends(&self) -> Option<End> {
+        self.end.get().copied()
+    }
+
+    /// The client has been heard.
+    pub fn touch(&self) {
+        self.heard
+            .store(self.since.elapsed().as_millis() as u64, Relaxed);
+    }
+
+    /// For how long the client has not been heard.
+    pub fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard.load(Relaxed));
+        self.since.elapsed().saturating_sub(heard)
     }
 
     /// Whether a transfer runs.
@@ -171,7 +227,8 @@ impl Registry {
             size: AtomicU64::new(0),
             activity: Mutex::default(),
             control: Mutex::default(),
-            gives_way: AtomicBool::new(false),
+            end: OnceLock::new(),
+            heard: AtomicU64::new(0),
         });
         all.push(Arc::clone(&live));
         live
@@ -183,6 +240,16 @@ impl Registry {
         if let Ok(at) = all.binary_search_by_key(&id, |live| live.id) {
             all.remove(at);
         }
+    }
+
+    /// The session of `user` from `address` that has been silent for longest,
+    /// if that is `least` at least.
+    pub fn silent(&self, user: &str, address: IpAddr, least: Duration) -> Option<Arc<SessionInfo>> {
+        let all = self.all();
+        let mine = all.iter().filter(|live| {
+            live.peer.ip() == address && live.silence() >= least && live.activity().user == user
+        });
+        mine.max_by_key(|live| live.silence()).cloned()
     }
 
     /// All sessions, the oldest first.

@@ -89,7 +89,7 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             state.ending = true;
             Ok(Reply::new(
                 421,
-                "Too many sessions, or too many failed logins.",
+                error.words().unwrap_or("Too many sessions."),
             ))
         }
         Err(error) => {

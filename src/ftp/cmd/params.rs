@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use crate::config::told::ToldAddress;
 use crate::digest::Algorithm;
 use crate::error::{ErrorKind, Result};
 use crate::ftp::arguments::{offset, small_number};
@@ -152,8 +153,17 @@ pub fn pasv(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
     if let Some(reply) = only_epsv(state) {
         return Ok(reply);
     }
-    let Some(address) = state.told_address() else {
-        return Ok(Reply::new(425, "PASV is for IPv4; use EPSV."));
+    let address = match state.told_address() {
+        ToldAddress::Known(address) => address,
+        ToldAddress::OnlyIpv6 => {
+            return Ok(Reply::new(425, "PASV is for IPv4; use EPSV."));
+        }
+        ToldAddress::Unresolved => {
+            return Ok(Reply::new(
+                425,
+                "The server does not know its own address now; use EPSV.",
+            ));
+        }
     };
     match state.open_passive() {
         Ok(port) => {

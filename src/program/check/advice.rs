@@ -77,7 +77,7 @@ fn external_address(settings: &Settings, found: &mut Vec<Advice>) {
     match address {
         None => found.push((
             key,
-            format!("{name} does not resolve to an IPv4 address now; clients outside are told the address they have connected to"),
+            format!("{name} does not resolve to an IPv4 address now; until it does, PASV is refused with 425 and EPSV works"),
         )),
         Some(address) if is_private(address) => found.push((
             key,

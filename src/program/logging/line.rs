@@ -1,13 +1,13 @@
 //! How a line looks: text or JSON, and what stands before it.
 
 use std::io::{self, Write};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 use wharf::daemon::log_context::{self, LogContext};
-use wharf::daemon::{LogFormat, Settings, Utc};
+use wharf::daemon::{LogFormat, Settings, Swap, Utc};
 
 use super::FACILITY;
 use crate::program::json::quoted;
@@ -47,17 +47,17 @@ pub(super) enum Head {
 #[derive(Clone)]
 pub(super) struct Format {
     head: Head,
-    look: Arc<RwLock<Look>>,
+    look: Arc<Swap<Look>>,
 }
 
 impl Format {
-    pub(super) fn new(head: Head, look: Arc<RwLock<Look>>) -> Self {
+    pub(super) fn new(head: Head, look: Arc<Swap<Look>>) -> Self {
         Format { head, look }
     }
 
     /// One line or datagram.
     pub(super) fn line(&self, record: &Record<'_>) -> Vec<u8> {
-        let look = self.look.read().unwrap_or_else(PoisonError::into_inner);
+        let look = self.look.load();
         let now = SystemTime::now();
         let line = Line::of(record, &look);
         let text = match look.format {

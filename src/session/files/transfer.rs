@@ -188,6 +188,7 @@ impl Transfer {
     pub fn sent(&mut self, bytes: u64) {
         self.read += bytes;
         self.files.live().bytes.store(self.read, Relaxed);
+        self.files.live().touch();
     }
 
     /// Takes bytes back that were sent and have not arrived.
@@ -200,6 +201,7 @@ impl Transfer {
     pub fn received(&mut self, bytes: u64) {
         self.written += bytes;
         self.files.live().bytes.store(self.written, Relaxed);
+        self.files.live().touch();
     }
 
     /// Bytes moved so far.

@@ -22,6 +22,10 @@ pub(super) struct Bans {
     elsewhere: HashMap<Network, u32>,
     /// Bans that any node has told, until they are over.
     told: HashMap<Network, Instant>,
+    /// Those of them that no single peer counts by: they must be searched.
+    wide: Vec<Network>,
+    /// Bans of the administrator here, until they are over.
+    by_hand: HashMap<Network, Instant>,
     lifted: HashMap<Network, Instant>,
     /// What the other nodes have not been told yet.
     unbans: Vec<Unban>,
@@ -30,6 +34,18 @@ pub(super) struct Bans {
 struct Failures {
     count: u32,
     last: Instant,
+    /// Bans before this one that are not forgotten yet.
+    bans: u32,
+}
+
+impl Failures {
+    /// How long a ban holds: each one twice as long as the one before.
+    fn ban_time(&self, config: &Config) -> Duration {
+        let (first, longest) = (config.ban_time.start(), config.ban_time.end());
+        first
+            .saturating_mul(1u32.checked_shl(self.bans).unwrap_or(u32::MAX))
+            .min(*longest)
+    }
 }
 
 /// Whose ban is lifted.
@@ -56,7 +72,7 @@ impl Bans {
     /// Failed logins that count, and since when.
     fn count(&self, network: Network, hears: bool, config: &Config) -> Option<(u32, Instant)> {
         let failures = self.failures.get(&network)?;
-        let fresh = failures.last.elapsed() < config.ban_time;
+        let fresh = failures.last.elapsed() < failures.ban_time(config);
         let elsewhere = self.elsewhere.get(&network).filter(|_| hears);
         let lifted = self.lifted.get(&network);
         let elsewhere = match lifted.is_some_and(|at| at.elapsed() < LIFTED_FOR) {
@@ -69,19 +85,40 @@ impl Bans {
     fn lift(&mut self, network: Network) {
         self.failures.remove(&network);
         self.told.remove(&network);
+        self.by_hand.remove(&network);
         self.lifted.retain(|_, at| at.elapsed() < LIFTED_FOR);
         self.lifted.insert(network, Instant::now());
     }
 }
 
+impl Bans {
+    fn lift_all(&mut self) {
+        let networks = self.failures.keys().chain(self.told.keys());
+        let networks: Vec<Network> = networks.chain(self.by_hand.keys()).copied().collect();
+        for network in networks {
+            self.lift(network);
+        }
+    }
+}
+
+/// Whether nobody bans this address.
+fn is_exempt(peer: IpAddr, config: &Config) -> bool {
+    let mut exempt = config.ban_exempt.iter();
+    exempt.any(|network| network.contains(peer))
+}
+
 impl Limits {
     /// Remembers a failed login.
     pub fn failed(&self, peer: IpAddr, config: &Config) {
+        if is_exempt(peer, config) {
+            return;
+        }
         let network = Network::of_peer(peer);
         let now = Instant::now();
         let mut state = self.state();
         let memory = &mut state.bans.failures;
-        memory.retain(|_, failures| now.duration_since(failures.last) < config.ban_time);
+        let longest = *config.ban_time.end();
+        memory.retain(|_, failures| now.duration_since(failures.last) < longest);
         if memory.len() >= FAILURES_MAX && !memory.contains_key(&network) {
             let oldest = memory.iter().min_by_key(|(_, failures)| failures.last);
             if let Some(oldest) = oldest.map(|(network, _)| *network) {
@@ -91,7 +128,16 @@ impl Limits {
         let failures = memory.entry(network).or_insert(Failures {
             count: 0,
             last: now,
+            bans: 0,
         });
+        // A ban that is over, or failures too old to count, are followed by a
+        // new count.
+        if now.duration_since(failures.last) >= failures.ban_time(config) {
+            if failures.count >= config.ban_after {
+                failures.bans += 1;
+            }
+            failures.count = 0;
+        }
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
     }
@@ -104,64 +150,78 @@ impl Limits {
     /// Whether too many logins from `peer` have failed of late, here and on
     /// other nodes together.
     pub fn is_banned(&self, peer: IpAddr, config: &Config) -> bool {
+        if is_exempt(peer, config) {
+            return false;
+        }
         let network = Network::of_peer(peer);
         let state = self.state();
-        let told = state.bans.told.get(&network);
-        config.ban_after != 0
-            && (told.is_some_and(|until| *until > Instant::now())
-                || state
-                    .bans
+        let (bans, now) = (&state.bans, Instant::now());
+        let peer = peer.to_canonical();
+        let holds = |until: &Instant| *until > now;
+        bans.by_hand
+            .iter()
+            .any(|(network, until)| network.contains(peer) && holds(until))
+            || bans.told.get(&network).is_some_and(holds)
+            || bans
+                .wide
+                .iter()
+                .filter(|wide| wide.contains(peer))
+                .any(|wide| bans.told.get(wide).is_some_and(holds))
+            || config.ban_after != 0
+                && bans
                     .count(network, state.hears(), config)
-                    .is_some_and(|(count, _)| count >= config.ban_after))
+                    .is_some_and(|(count, _)| count >= config.ban_after)
     }
 
     /// The banned addresses, and how long each ban still holds.
     pub fn bans(&self, config: &Config) -> Vec<(Network, Duration)> {
-        let mut bans = self.own_bans(config);
-        if config.ban_after != 0 {
-            let state = self.state();
-            let now = Instant::now();
-            let told = state.bans.told.iter();
-            let left =
-                told.map(|(network, until)| (*network, until.saturating_duration_since(now)));
-            let own: Vec<Network> = bans.iter().map(|(network, _)| *network).collect();
-            bans.extend(left.filter(|(network, left)| !left.is_zero() && !own.contains(network)));
+        let mut bans: HashMap<_, _> = self.own_bans(config).into_iter().collect();
+        let now = Instant::now();
+        for (network, until) in &self.state().bans.told {
+            let left = until.saturating_duration_since(now);
+            if !left.is_zero() {
+                bans.entry(*network).or_insert(left);
+            }
         }
-        bans
+        bans.into_iter().collect()
     }
 
     /// The bans that this node has seen reasons for.
     pub fn own_bans(&self, config: &Config) -> Vec<(Network, Duration)> {
-        if config.ban_after == 0 {
-            return Vec::new();
-        }
         let state = self.state();
-        let hears = state.hears();
-        let networks = state.bans.failures.keys();
-        networks
-            .filter_map(|network| {
-                let (count, last) = state.bans.count(*network, hears, config)?;
-                let left = config.ban_time.saturating_sub(last.elapsed());
-                (count >= config.ban_after && !left.is_zero()).then_some((*network, left))
-            })
+        let (hears, now) = (state.hears(), Instant::now());
+        let by_hand = state.bans.by_hand.iter();
+        let by_hand =
+            by_hand.map(|(network, until)| (*network, until.saturating_duration_since(now)));
+        let failures = state.bans.failures.iter();
+        let by_failures = failures.filter_map(|(network, failures)| {
+            let (count, last) = state.bans.count(*network, hears, config)?;
+            let left = failures.ban_time(config).saturating_sub(last.elapsed());
+            (config.ban_after != 0 && count >= config.ban_after).then_some((*network, left))
+        });
+        by_failures
+            .chain(by_hand)
+            .filter(|(_, left)| !left.is_zero())
             .collect()
+    }
+
+    /// Bans a network as if its logins had failed, for the longest time.
+    pub fn ban(&self, network: Network, config: &Config) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.bans.lifted.remove(&network);
+        let by_hand = &mut state.bans.by_hand;
+        by_hand.retain(|_, until| *until > now);
+        by_hand.insert(network, now + *config.ban_time.end());
     }
 
     /// Lifts the ban of one network, or all bans.
     pub fn unban(&self, unban: Unban) {
         let mut state = self.state();
         let bans = &mut state.bans;
-        let networks: Vec<Network> = match unban {
-            Unban::One(network) => vec![network],
-            Unban::All => bans
-                .failures
-                .keys()
-                .chain(bans.told.keys())
-                .copied()
-                .collect(),
-        };
-        for network in networks {
-            bans.lift(network);
+        match unban {
+            Unban::One(network) => bans.lift(network),
+            Unban::All => bans.lift_all(),
         }
         // Where nodes share nothing, nobody takes them: few are kept.
         if bans.unbans.len() >= FAILURES_MAX {
@@ -175,6 +235,11 @@ impl Limits {
     /// lifted.
     pub fn lift_ban(&self, network: Network) {
         self.state().bans.lift(network);
+    }
+
+    /// Forgets all failed logins and bans.
+    pub fn lift_all_bans(&self) {
+        self.state().bans.lift_all();
     }
 
     /// Bans that were lifted here since the last call.
@@ -192,7 +257,7 @@ impl Limits {
         let state = self.state();
         let failures = state.bans.failures.iter();
         failures
-            .filter(|(_, failures)| failures.last.elapsed() < config.ban_time)
+            .filter(|(_, failures)| failures.last.elapsed() < failures.ban_time(config))
             .map(|(network, failures)| (*network, failures.count))
             .collect()
     }
@@ -205,6 +270,8 @@ impl Limits {
         state.heard = Some(now);
         let bans = &mut state.bans;
         bans.elsewhere = nodes.failures;
+        let networks = nodes.bans.iter().map(|(network, _)| *network);
+        bans.wide = networks.filter(|network| !network.is_of_peer()).collect();
         let told = nodes.bans.into_iter();
         bans.told = told.map(|(network, left)| (network, now + left)).collect();
     }
@@ -294,6 +361,62 @@ mod tests {
         assert_eq!(limits.bans(&config).len(), 1);
         assert!(limits.own_bans(&config).is_empty());
         limits.unban(Unban::All);
+        assert!(!limits.is_banned(peer, &config));
+    }
+
+    #[test]
+    fn bans_grow_and_are_forgotten() {
+        let limits = Limits::default();
+        let mut config = config();
+        let seconds = Duration::from_secs;
+        config.ban_time = seconds(10)..=seconds(35);
+        let peer = address("192.0.2.1");
+        let network = Network::of_peer(peer);
+        let age = |by| {
+            let mut state = limits.state();
+            let failures = state.bans.failures.get_mut(&network).unwrap();
+            failures.last = failures.last.checked_sub(seconds(by)).unwrap();
+        };
+        for (ban, length) in [(1, 10), (2, 20), (3, 35), (4, 35)] {
+            limits.failed(peer, &config);
+            assert!(!limits.is_banned(peer, &config), "one failure, ban {ban}");
+            limits.failed(peer, &config);
+            age(length - 1);
+            assert!(limits.is_banned(peer, &config), "ban {ban}");
+            if length < 35 {
+                age(1);
+                assert!(!limits.is_banned(peer, &config), "ban {ban} is over");
+            } else {
+                // Just not long enough ago to be forgotten.
+                let mut state = limits.state();
+                state.bans.failures.get_mut(&network).unwrap().count = 0;
+            }
+        }
+        age(40);
+        limits.failed(peer, &config);
+        assert_eq!(limits.state().bans.failures[&network].bans, 0);
+    }
+
+    #[test]
+    fn exempt_networks_are_never_banned_and_others_by_hand() {
+        let (limits, mut config) = (Limits::default(), config());
+        config.ban_exempt = vec!["192.0.2.0/28".parse().unwrap()];
+        let (gateway, peer) = (address("::ffff:192.0.2.1"), address("192.0.2.77"));
+        for _ in 0..5 {
+            limits.failed(gateway, &config);
+        }
+        assert!(!limits.is_banned(gateway, &config));
+        let network: Network = "192.0.2.0/24".parse().unwrap();
+        limits.ban(network, &config);
+        assert!(limits.is_banned(peer, &config) && !limits.is_banned(gateway, &config));
+        // The other nodes hear of it.
+        let other = Limits::default();
+        other.set_elsewhere(OtherNodes {
+            bans: limits.own_bans(&config),
+            ..OtherNodes::default()
+        });
+        assert!(other.is_banned(peer, &config));
+        limits.unban(Unban::One(network));
         assert!(!limits.is_banned(peer, &config));
     }
 }
