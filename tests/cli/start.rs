@@ -60,11 +60,6 @@ fn what_stops_a_start_says_what_to_do() {
             "make one, or give a number",
         ),
         (
-            &["--listen-metrics", "192.0.2.1:1", root],
-            111,
-            "this machine has no such address",
-        ),
-        (
             // A label that is too long is refused without asking the DNS.
             &["--listen", &long_name, root],
             111,
