@@ -5,6 +5,7 @@ pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
 mod landlock;
+mod local_time;
 mod seccomp;
 mod sockets;
 
@@ -17,6 +18,8 @@ use rustix::fs::Mode;
 use rustix::io::Errno;
 
 pub use landlock::Landlock;
+pub use local_time::LocalTime;
+pub(crate) use local_time::local_offset;
 pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]
 pub use seccomp::trace_parent;
@@ -325,35 +328,6 @@ pub fn fork() -> io::Result<Fork> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
         child => Ok(Fork::Parent(child)),
-    }
-}
-
-/// The time of day where the machine stands: what syslogd expects.
-pub struct LocalTime(libc::tm);
-
-impl LocalTime {
-    /// Now.
-    pub fn now() -> Self {
-        // SAFETY: all fields of tm are numbers, or a pointer that may be null;
-        // both calls write into live values of ours and keep nothing.
-        unsafe {
-            let mut fields = std::mem::zeroed();
-            let now = libc::time(std::ptr::null_mut());
-            libc::localtime_r(&now, &mut fields);
-            LocalTime(fields)
-        }
-    }
-
-    /// As in RFC 3164, section 4.1.2.
-    pub fn syslog(&self) -> String {
-        const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-        let fields = &self.0;
-        let month = usize::try_from(fields.tm_mon).unwrap_or(0).min(11) * 3;
-        let name = String::from_utf8_lossy(&MONTHS[month..month + 3]).into_owned();
-        format!(
-            "{name} {:2} {:02}:{:02}:{:02}",
-            fields.tm_mday, fields.tm_hour, fields.tm_min, fields.tm_sec
-        )
     }
 }
 

@@ -312,6 +312,9 @@ keys! {
         "data-peer-allow" "NETWORK" server.data_peer_allow: NewSessions repeats, "data connections also from there";
         "data-connect-timeout" "SECONDS" server.data_connect_timeout: NewSessions, "wait for a data connection";
         "strict-end" "" server.strict_end: NewSessions, "an upload is cut off when its client hangs up at its end";
+        "ascii" "" server.ascii: NewSessions, "TYPE A converts line ends; otherwise files travel as they are";
+        "list-time" "utc|local" server.list_time: NewSessions, "in what time LIST shows when files were changed";
+        "host-names" "NAME" server.host_names: NewSessions repeats, "names that HOST accepts, besides those of certificates";
     }
     Files {
         "atomic-uploads" "" server.atomic_uploads: NewSessions subsystem, "uploads appear when they are whole";

@@ -175,6 +175,13 @@ pub struct Config {
     pub fsync_uploads: bool,
     /// Broken uploads that are not atomic are deleted.
     pub delete_broken_uploads: bool,
+    /// Whether TYPE A converts line ends. Otherwise it is accepted, and files
+    /// travel as they are.
+    pub ascii: bool,
+    /// In what time LIST shows when files were changed.
+    pub list_time: ListTime,
+    /// Names that HOST accepts, besides those of the certificates.
+    pub host_names: Vec<String>,
     /// Whether an FTP upload counts as cut off when its client closes the
     /// control connection together with the data connection.
     pub strict_end: bool,
@@ -293,6 +300,16 @@ pub enum UploadReceipt {
     Log,
     /// There, and in a file beside the upload.
     Sidecar,
+}
+
+/// In what time LIST shows when files were changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ListTime {
+    /// UTC, as in MLSD and MDTM.
+    Utc,
+    /// The time zone of the machine.
+    Local,
 }
 
 /// What is done with names that begin with a dot.
@@ -431,6 +448,9 @@ impl Default for Config {
             delete_broken_uploads: false,
             strict_end: false,
             cross_device_rename: true,
+            ascii: true,
+            list_time: ListTime::Utc,
+            host_names: Vec::new(),
             quota_bytes: 0,
             quota_files: 0,
             quota_full: QuotaFull::Refuse,

@@ -44,6 +44,7 @@ pub const PROFILES: &[Profile] = &[
         name: "upload",
         help: "a box that strangers and partners drop files into",
         settings: &[
+            ("ascii", "no"),
             ("anonymous-rights", "drop"),
             ("atomic-uploads", "yes"),
             ("fsync-uploads", "yes"),
@@ -58,6 +59,7 @@ pub const PROFILES: &[Profile] = &[
         name: "camera",
         help: "cameras that store pictures for ever; give quota-bytes or retention, too",
         settings: &[
+            ("ascii", "no"),
             ("anonymous-rights", "upload-only"),
             ("atomic-uploads", "yes"),
             ("quota-full", "delete-oldest"),
@@ -72,6 +74,7 @@ pub const PROFILES: &[Profile] = &[
         name: "scanner",
         help: "scanners and printers that deliver to a folder of a group",
         settings: &[
+            ("ascii", "no"),
             ("anonymous-rights", "upload-only"),
             ("atomic-uploads", "yes"),
             ("tls-relaxed-close", "yes"),

@@ -131,37 +131,113 @@ pub fn settable_facts(text: &[u8]) -> std::result::Result<Attributes, String> {
 }
 
 /// What LIST was asked: letters behind `-`, as clients send them for `ls`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct ListOptions {
+    /// -a: names that begin with a dot, and `.` and `..`.
     pub all: bool,
+    /// -A: names that begin with a dot.
+    pub almost_all: bool,
+    /// -d: a directory itself, not what is in it.
     pub itself: bool,
+    /// -R: what is below, too.
     pub recursive: bool,
+    /// -l: long lines, also for NLST.
     pub long: bool,
+    /// -t and -S, the last of them.
+    pub sort: Sort,
+    /// -r: the other way round.
+    pub reverse: bool,
+    /// -F: a mark behind the name says what it is.
+    pub mark: bool,
+    /// -h: sizes in K, M and G.
+    pub human: bool,
 }
 
-/// Letters of `ls` that clients send and that may change nothing here.
+/// What a listing is sorted by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// By name.
+    #[default]
+    Name,
+    /// The newest first.
+    Time,
+    /// The largest first.
+    Size,
+}
+
+impl ListOptions {
+    fn add(&mut self, letters: &[u8]) {
+        for letter in letters {
+            match letter {
+                b'a' => self.all = true,
+                b'A' => self.almost_all = true,
+                b'd' => self.itself = true,
+                b'R' => self.recursive = true,
+                b'l' => self.long = true,
+                b't' => self.sort = Sort::Time,
+                b'S' => self.sort = Sort::Size,
+                b'r' => self.reverse = true,
+                b'F' => self.mark = true,
+                b'h' => self.human = true,
+                // -1 and what changes nothing here.
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Letters of `ls` that clients send: options, whatever files there are.
 const LS_LETTERS: &[u8] = b"aAlLRdrtS1FhnCxgoGsuqTU";
 
-/// The letters and what follows them.
-pub fn list_options(argument: &[u8]) -> (ListOptions, &[u8]) {
+/// Takes the options out of an argument; what is left is the path. `exists`
+/// tells about names that only look like options: other letters are options
+/// only where no such file is, blanks around the path are part of it only
+/// where there is such a file, and options may follow a path that exists only
+/// without them.
+pub fn list_options(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> (ListOptions, Vec<u8>) {
     let mut options = ListOptions::default();
     let mut rest = argument;
-    while let Some(letters) = rest.strip_prefix(b"-") {
-        let end = letters
-            .iter()
-            .position(|byte| *byte == b' ')
-            .unwrap_or(letters.len());
-        let letters = &letters[..end];
-        if letters.is_empty() || !letters.iter().all(|letter| LS_LETTERS.contains(letter)) {
+    loop {
+        let word_start = rest.trim_ascii_start();
+        let word = first_word(word_start);
+        let Some(letters) = word
+            .strip_prefix(b"-")
+            .filter(|letters| !letters.is_empty())
+        else {
+            break;
+        };
+        let known = letters.iter().all(|letter| LS_LETTERS.contains(letter));
+        let letter_like = letters.iter().all(u8::is_ascii_alphanumeric);
+        let end_of_options = letters == b"-";
+        if !known && !end_of_options && (!letter_like || exists(rest)) {
             break;
         }
-        options.all |= letters.iter().any(|letter| matches!(letter, b'a' | b'A'));
-        options.itself |= letters.contains(&b'd');
-        options.recursive |= letters.contains(&b'R');
-        options.long |= letters.contains(&b'l');
-        rest = rest.get(end + 2..).unwrap_or(b"");
+        options.add(letters);
+        rest = word_start.get(word.len() + 1..).unwrap_or(b"");
+        if end_of_options {
+            break;
+        }
     }
-    (options, rest)
+    if rest.first() == Some(&b' ') && !exists(rest) {
+        rest = rest.trim_ascii_start();
+    }
+    while let Some(at) = rest.iter().rposition(|byte| *byte == b' ') {
+        let Some(letters) = rest[at + 1..].strip_prefix(b"-") else {
+            break;
+        };
+        let known = !letters.is_empty() && letters.iter().all(|one| LS_LETTERS.contains(one));
+        if !known || exists(rest) {
+            break;
+        }
+        options.add(letters);
+        rest = rest[..at].trim_ascii_end();
+    }
+    (options, rest.to_vec())
+}
+
+fn first_word(text: &[u8]) -> &[u8] {
+    let end = text.iter().position(|byte| *byte == b' ');
+    &text[..end.unwrap_or(text.len())]
 }
 
 #[cfg(test)]
@@ -180,5 +256,46 @@ mod tests {
         assert_eq!(names("\"a b\"  \"c\"\"d\" e"), ["a b", "c\"d", "e"]);
         assert_eq!(names("\"open a"), ["open a"]);
         assert_eq!(names("  "), Vec::<String>::new());
+    }
+
+    #[test]
+    fn options_are_told_from_names() {
+        let there = [&b"dir"[..], b"-z", b" blank", b"a -l", b"-n.txt"];
+        let parse = |text: &str| {
+            let (options, path) = list_options(text.as_bytes(), |name| there.contains(&name));
+            (options, String::from_utf8(path).unwrap())
+        };
+        let plain = ListOptions::default;
+        let long = || ListOptions {
+            long: true,
+            ..plain()
+        };
+        for (text, options, path) in [
+            ("", plain(), ""),
+            ("dir", plain(), "dir"),
+            ("-l", long(), ""),
+            ("-l dir", long(), "dir"),
+            ("-l  dir", long(), "dir"),
+            (" -l dir", long(), "dir"),
+            ("-l -1 dir", long(), "dir"),
+            ("dir -l", long(), "dir"),
+            ("dir  -l ", long(), "dir"),
+            ("-Z", plain(), ""),
+            ("-Zl dir", long(), "dir"),
+            ("-z", plain(), "-z"),
+            ("-n.txt", plain(), "-n.txt"),
+            ("-", plain(), "-"),
+            ("-- -z", plain(), "-z"),
+            (" blank", plain(), " blank"),
+            ("  dir", plain(), "dir"),
+            ("a -l", plain(), "a -l"),
+            ("b -l", long(), "b"),
+        ] {
+            let text_trimmed = text.trim_end();
+            assert_eq!(parse(text_trimmed), (options, path.to_owned()), "{text:?}");
+        }
+        let (options, _) = list_options(b"-trFSh", |_| false);
+        assert!(options.reverse && options.mark && options.human);
+        assert_eq!(options.sort, Sort::Size);
     }
 }

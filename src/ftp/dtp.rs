@@ -56,6 +56,20 @@ impl Interpreter {
         Ok(())
     }
 
+    /// Whether line ends are converted.
+    pub fn converts(&self) -> bool {
+        self.parameters.transfer_type == Type::Ascii && self.session.config().ascii
+    }
+
+    /// Clients that say no TYPE mean ASCII by the RFC, and most of them don't
+    /// know it.
+    fn warn_of_binary(&mut self, transfer: &Transfer, data: &[u8]) {
+        if data.contains(&0) {
+            let reason = "TYPE A changes what looks like a binary file (see ascii)";
+            self.log_refusal(log::Level::Warn, reason, transfer.path());
+        }
+    }
+
     /// Waits as long as the rates ask for.
     fn pace(&mut self, transfer: &Transfer, bytes: u64) -> Result<()> {
         if !transfer.is_paced() {
@@ -73,7 +87,7 @@ impl Interpreter {
         length: u64,
     ) -> Result<()> {
         let plain = matches!(stream, Stream::Plain(_)) && transfer.file()?.descriptor().is_some();
-        if plain && length != Transfer::UNKNOWN && self.parameters.transfer_type == Type::Image {
+        if plain && length != Transfer::UNKNOWN && !self.converts() {
             self.sendfile(stream, transfer, offset, length)
         } else {
             self.send_through_buffer(stream, transfer, offset, length)
@@ -148,7 +162,7 @@ impl Interpreter {
         mut offset: u64,
         length: u64,
     ) -> Result<()> {
-        let ascii = self.parameters.transfer_type == Type::Ascii;
+        let ascii = self.converts();
         if ascii {
             transfer.set_ascii();
         }
@@ -241,7 +255,7 @@ impl Interpreter {
         transfer: &mut Transfer,
         mut offset: u64,
     ) -> Result<()> {
-        let ascii = self.parameters.transfer_type == Type::Ascii;
+        let ascii = self.converts();
         if ascii {
             transfer.set_ascii();
         }
@@ -279,6 +293,7 @@ impl Interpreter {
             if filled > 0 {
                 let data = if ascii {
                     converted.clear();
+                    self.warn_of_binary(transfer, &buffer[..filled]);
                     from_net.convert(&buffer[..filled], &mut converted);
                     &converted[..]
                 } else {

@@ -3,13 +3,13 @@
 
 use std::time::SystemTime;
 
-use super::arguments::ListOptions;
-use super::listing::{self, Owners, Place};
+use super::arguments::{ListOptions, Sort};
+use super::listing::{self, Owners, Place, Style};
+use super::pattern::Pattern;
 use super::state::Interpreter;
-use crate::auth::Perms;
+use crate::auth::{Perms, User};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::Stream;
-use crate::session::matches;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
 use crate::time::seconds_of;
@@ -18,6 +18,9 @@ use crate::time::seconds_of;
 /// the file system, so that the first line is there at once. NLST and MLSD,
 /// which programs read, are never sorted.
 const SORTED_MAX: usize = 10_000;
+/// Bytes of names that wait to be sorted, or to be walked into. A listing
+/// whose order was asked for and that needs more is refused.
+const NAMES_MAX: usize = 2 << 20;
 /// Bytes that are gathered before they are sent.
 const PIECE: usize = 64 * 1024;
 
@@ -32,16 +35,17 @@ pub enum Format {
 /// A listing on its way: what to list, and the lines not sent yet.
 pub struct Lister {
     format: Format,
-    owners: Owners,
+    style: Style,
     facts: listing::Facts,
     perms: Perms,
-    now: i64,
-    all: bool,
+    options: ListOptions,
     out: Vec<u8>,
     count: u32,
     left: u64,
     /// An entry that could not be looked at has been logged.
     told: bool,
+    /// A directory or an entry could not be looked at.
+    incomplete: bool,
 }
 
 /// Where the lines go.
@@ -52,43 +56,79 @@ pub enum Sink {
 }
 
 impl Lister {
-    pub fn new(state: &Interpreter, format: Format, all: bool, at: &VirtualPath) -> Result<Self> {
+    pub fn new(
+        state: &Interpreter,
+        format: Format,
+        options: ListOptions,
+        at: &VirtualPath,
+    ) -> Result<Self> {
         let files = state.files()?;
         Ok(Lister {
             format,
-            owners: if files.user().anonymous {
-                Owners::Hidden
-            } else {
-                Owners::Numbers
+            style: Style {
+                owners: owners(files.user()),
+                now: seconds_of(SystemTime::now()),
+                time: state.session.config().list_time,
+                human: options.human,
+                mark: options.mark,
             },
             facts: state.parameters.facts,
             perms: files.perms_at(at),
-            now: seconds_of(SystemTime::now()),
-            all,
+            options,
             out: Vec::new(),
             count: 0,
             left: state.session.config().max_recursion,
             told: false,
+            incomplete: false,
         })
+    }
+
+    /// Sends what is left.
+    ///
+    /// # Errors
+    /// What sending said, or that something could not be listed: the listing
+    /// must not look like a whole one.
+    pub fn finish(mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+        self.send(state, sink)?;
+        if self.incomplete {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "a part could not be listed",
+            ));
+        }
+        Ok(())
     }
 
     fn shows(&self, name: &[u8]) -> bool {
         // MLSD has no options; its clients filter by themselves.
-        self.all || self.format == Format::Facts || name.first() != Some(&b'.')
+        self.options.all
+            || self.options.almost_all
+            || self.format == Format::Facts
+            || name.first() != Some(&b'.')
     }
 
     fn line(&mut self, name: &[u8], metadata: &Metadata, target: Option<&[u8]>) {
         match self.format {
-            Format::Long => {
-                listing::long_line(&mut self.out, name, metadata, target, self.owners, self.now)
-            }
-            Format::Names => listing::name_line(&mut self.out, b"", name),
+            Format::Long => listing::long_line(&mut self.out, name, metadata, target, &self.style),
+            Format::Names => self.name(b"", name, Some(metadata)),
             Format::Facts => self.facts(name, metadata, Place::Entry),
         }
     }
 
+    fn name(&mut self, prefix: &[u8], name: &[u8], metadata: Option<&Metadata>) {
+        listing::name_line(&mut self.out, prefix, name);
+        if self.style.mark
+            && let Some(metadata) = metadata
+        {
+            self.out.truncate(self.out.len() - 2);
+            self.out.extend_from_slice(listing::mark(metadata));
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
     pub fn facts(&mut self, name: &[u8], metadata: &Metadata, place: Place) {
-        listing::facts_line(&mut self.out, self.facts, metadata, self.perms, place, name);
+        let (facts, perms, owners) = (self.facts, self.perms, self.style.owners);
+        listing::facts_line(&mut self.out, facts, metadata, perms, owners, place, name);
         self.out.extend_from_slice(b"\r\n");
     }
 
@@ -100,7 +140,7 @@ impl Lister {
         prefix: &[u8],
         (name, known): (&[u8], Option<FileKind>),
     ) -> Option<FileKind> {
-        if self.format == Format::Names {
+        if self.format == Format::Names && !self.style.mark {
             listing::name_line(&mut self.out, prefix, name);
             return None;
         }
@@ -112,6 +152,10 @@ impl Lister {
                 return known;
             }
         };
+        if self.format == Format::Names {
+            self.name(prefix, name, Some(&metadata));
+            return None;
+        }
         let mut shown = metadata;
         let mut target = None;
         if metadata.kind == FileKind::Link {
@@ -140,7 +184,7 @@ impl Lister {
         self.facts = facts;
     }
 
-    pub fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+    fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
         match sink {
             Sink::Data(stream) => state.send_bytes(stream, &self.out)?,
             Sink::Control => state.control.list(&self.out)?,
@@ -168,48 +212,80 @@ impl Lister {
         sink: &mut Sink,
         mut directory: Box<dyn Directory>,
         prefix: &[u8],
-        pattern: Option<&[u8]>,
-        mut below: Option<&mut Vec<Vec<u8>>>,
+        pattern: Option<&Pattern>,
+        mut below: Option<&mut Names>,
     ) -> Result<()> {
         let mut name = Vec::new();
         let mut names = Names::default();
-        let sorted = self.format == Format::Long;
+        let ordered = self.options.sort != Sort::Name || self.options.reverse;
+        let sorted = self.format == Format::Long || ordered;
         let fits = |lister: &Lister, name: &[u8]| match pattern {
             Some(pattern) => {
-                matches(pattern, name) && (lister.shows(name) || pattern.first() == Some(&b'.'))
+                pattern.fits(name) && (lister.shows(name) || pattern.begins_with_dot())
             }
             None => lister.shows(name),
         };
-        while sorted && names.len() < SORTED_MAX {
+        while sorted && (ordered || names.len() < SORTED_MAX) && !names.is_full() {
             let Some(known) = directory.next(&mut name)? else {
                 break;
             };
             if fits(self, &name) {
-                names.push(&name, known);
+                let key = self.key(directory.as_ref(), &name);
+                names.push(key, &name, known);
             }
+            state.poll_if_due()?;
+        }
+        if ordered && names.is_full() {
+            return Err(too_many());
         }
         names.sort();
-        for (name, known) in names.iter() {
-            let kind = self.entry(directory.as_ref(), prefix, (name, known));
+        let mut show = |lister: &mut Lister,
+                        state: &mut Interpreter,
+                        entry: (&[u8], Option<FileKind>)|
+         -> Result<()> {
+            let kind = lister.entry(directory.as_ref(), prefix, entry);
             if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                below.push(name.to_vec());
+                below.push(0, entry.0, kind);
             }
-            self.after_entry(state, sink)?;
+            lister.after_entry(state, sink)
+        };
+        for at in 0..names.len() {
+            let at = if self.options.reverse {
+                names.len() - 1 - at
+            } else {
+                at
+            };
+            if let Some(entry) = names.get(at) {
+                show(self, state, entry)?;
+            }
         }
+        drop(names);
         while let Some(known) = directory.next(&mut name)? {
-            if !fits(self, &name) {
-                continue;
+            if fits(self, &name) {
+                let kind = self.entry(directory.as_ref(), prefix, (&name, known));
+                if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
+                    below.push(0, &name, kind);
+                }
+                self.after_entry(state, sink)?;
             }
-            let kind = self.entry(directory.as_ref(), prefix, (&name, known));
-            if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                below.push(name.clone());
-            }
-            self.after_entry(state, sink)?;
         }
         Ok(())
     }
 
-    /// LIST -R: each directory with its path above it, as ls does.
+    /// What an entry is sorted by before its name, the smallest first.
+    fn key(&self, directory: &dyn Directory, name: &[u8]) -> i64 {
+        if self.options.sort == Sort::Name {
+            return 0;
+        }
+        match (directory.metadata(name, Follow::No), self.options.sort) {
+            (Ok(metadata), Sort::Time) => metadata.modified.saturating_neg(),
+            (Ok(metadata), _) => -i64::try_from(metadata.size).unwrap_or(i64::MAX),
+            (Err(_), _) => i64::MAX,
+        }
+    }
+
+    /// LIST -R: each directory with its path above it, as ls does. What is
+    /// held is one path, and for each level the names of directories on it.
     fn recursive(
         &mut self,
         state: &mut Interpreter,
@@ -217,39 +293,73 @@ impl Lister {
         top: &VirtualPath,
     ) -> Result<()> {
         let files = state.files()?.clone();
-        let mut stack = vec![(top.clone(), b".".to_vec())];
-        while let Some((path, shown)) = stack.pop() {
-            let directory = match files.list(&path) {
-                Ok(directory) => directory,
-                Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Denied) => {
-                    continue;
+        let (mut path, mut shown) = (top.clone(), b".".to_vec());
+        let mut levels: Vec<(Names, usize)> = Vec::new();
+        loop {
+            let mut below = Names::default();
+            match files.list(&path) {
+                Ok(directory) => {
+                    listing::name_line(&mut self.out, &shown, b":");
+                    let before = self.count;
+                    self.directory(state, sink, directory, b"", None, Some(&mut below))?;
+                    self.out.extend_from_slice(b"\r\n");
+                    self.left = self
+                        .left
+                        .checked_sub(u64::from(self.count.wrapping_sub(before)) + 1)
+                        .ok_or_else(|| {
+                            Error::new(ErrorKind::Internal, "LIST -R passed max-recursion entries")
+                        })?;
                 }
-                Err(error) => return Err(error),
-            };
-            listing::name_line(&mut self.out, &shown, b":");
-            let before = self.count;
-            let mut below = Vec::new();
-            self.directory(state, sink, directory, b"", None, Some(&mut below))?;
-            self.out.extend_from_slice(b"\r\n");
-            self.left = self
-                .left
-                .checked_sub(u64::from(self.count.wrapping_sub(before)) + 1)
-                .ok_or_else(|| {
-                    Error::new(ErrorKind::Internal, "LIST -R passed max-recursion entries")
-                })?;
-            for name in below.iter().rev() {
-                stack.push((path.join(name)?, [&shown[..], b"/", name].concat()));
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    log::info!("a directory is not listed: {error}");
+                    self.incomplete = true;
+                }
+            }
+            levels.push((below, 0));
+            let held: usize = levels.iter().map(|(names, _)| names.size()).sum();
+            if held > NAMES_MAX {
+                return Err(too_many());
+            }
+            loop {
+                let Some((names, next)) = levels.last_mut() else {
+                    return Ok(());
+                };
+                if let Some((name, _)) = names.get(*next) {
+                    *next += 1;
+                    path = path.join(name)?;
+                    shown.push(b'/');
+                    shown.extend_from_slice(name);
+                    break;
+                }
+                levels.pop();
+                path = path.parent();
+                let end = shown.iter().rposition(|byte| *byte == b'/');
+                shown.truncate(end.unwrap_or(0));
             }
         }
-        Ok(())
     }
 }
 
-/// Names, one behind the other in one piece of memory.
+fn too_many() -> Error {
+    Error::new(ErrorKind::TooMany, "names that a listing must hold")
+}
+
+/// Whether a user sees the owners of files.
+pub fn owners(user: &User) -> Owners {
+    if user.anonymous {
+        Owners::Hidden
+    } else {
+        Owners::Numbers
+    }
+}
+
+/// Names, one behind the other in one piece of memory, each with what it is
+/// sorted by.
 #[derive(Default)]
-struct Names {
+pub struct Names {
     bytes: Vec<u8>,
-    entries: Vec<(u32, u32, Option<FileKind>)>,
+    entries: Vec<(i64, u32, u32, Option<FileKind>)>,
 }
 
 impl Names {
@@ -257,22 +367,32 @@ impl Names {
         self.entries.len()
     }
 
-    fn push(&mut self, name: &[u8], kind: Option<FileKind>) {
+    /// Bytes that it takes.
+    fn size(&self) -> usize {
+        self.bytes.len() + self.entries.len() * size_of::<(i64, u32, u32, Option<FileKind>)>()
+    }
+
+    fn is_full(&self) -> bool {
+        self.size() >= NAMES_MAX
+    }
+
+    fn push(&mut self, key: i64, name: &[u8], kind: Option<FileKind>) {
         let start = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name);
-        self.entries.push((start, self.bytes.len() as u32, kind));
+        self.entries
+            .push((key, start, self.bytes.len() as u32, kind));
     }
 
     fn sort(&mut self) {
         let bytes = &self.bytes;
-        self.entries
-            .sort_unstable_by_key(|(start, end, _)| &bytes[*start as usize..*end as usize]);
+        self.entries.sort_unstable_by_key(|(key, start, end, _)| {
+            (*key, &bytes[*start as usize..*end as usize])
+        });
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&[u8], Option<FileKind>)> {
-        self.entries
-            .iter()
-            .map(|(start, end, kind)| (&self.bytes[*start as usize..*end as usize], *kind))
+    fn get(&self, at: usize) -> Option<(&[u8], Option<FileKind>)> {
+        let (_, start, end, kind) = *self.entries.get(at)?;
+        Some((&self.bytes[start as usize..end as usize], kind))
     }
 }
 
@@ -280,7 +400,7 @@ impl Names {
 pub enum Target {
     Directory(VirtualPath, Box<dyn Directory>),
     File(Metadata),
-    Matching(Box<dyn Directory>, Vec<u8>),
+    Matching(Box<dyn Directory>, Pattern),
 }
 
 pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Result<Target> {
@@ -300,9 +420,10 @@ pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Re
             Ok(Target::Directory(path, directory))
         }
         Ok(metadata) => Ok(Target::File(metadata)),
-        Err(_) if path.name().iter().any(|byte| matches!(byte, b'*' | b'?')) => Ok(
-            Target::Matching(files.list(&path.parent())?, path.name().to_vec()),
-        ),
+        Err(_) if Pattern::is_one(path.name()) => Ok(Target::Matching(
+            files.list(&path.parent())?,
+            Pattern::new(path.name()),
+        )),
         Err(error) => Err(error),
     }
 }
@@ -328,19 +449,20 @@ pub fn write_listing(
     state: &mut Interpreter,
     sink: &mut Sink,
     format: Format,
-    options: &ListOptions,
+    options: ListOptions,
     argument: &[u8],
     target: Target,
 ) -> Result<()> {
     let path = state.path(argument)?;
-    let mut lister = Lister::new(state, format, options.all, &path)?;
+    let (all, recursive) = (options.all, options.recursive);
+    let mut lister = Lister::new(state, format, options, &path)?;
     let prefix = prefix(argument, &target);
     match target {
-        Target::Directory(path, _) if options.recursive && format == Format::Long => {
+        Target::Directory(path, _) if recursive && format == Format::Long => {
             lister.recursive(state, sink, &path)?;
         }
         Target::Directory(path, directory) => {
-            if options.all && format == Format::Long {
+            if all && format == Format::Long {
                 let own = state.files()?.metadata(&path, Follow::Yes)?;
                 let above = state
                     .files()?
@@ -356,5 +478,5 @@ pub fn write_listing(
             lister.directory(state, sink, directory, &prefix, Some(&pattern), None)?;
         }
     }
-    lister.send(state, sink)
+    lister.finish(state, sink)
 }

@@ -2,14 +2,16 @@
 //! and MLST (RFC 3659, section 7). Written by hand into a byte buffer: with
 //! 100,000 entries the formatting is the cost.
 
+use super::columns::Columns;
 use crate::auth::{Perms, Right};
+use crate::config::ListTime;
 use crate::storage::{FileKind, Metadata};
 use crate::time::Utc;
 
 /// Files older than this show their year instead of the time, as ls does.
 const RECENT: i64 = 182 * 86400;
 
-/// What LIST shows in the columns of owner and group.
+/// What listings show of owner and group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owners {
     /// The numbers.
@@ -18,81 +20,39 @@ pub enum Owners {
     Hidden,
 }
 
-/// What stands before the name. Its length is bounded, so it is gathered on the
-/// stack: to grow a `Vec` by each of two dozen pieces was a third of the work.
-struct Columns {
-    text: [u8; Columns::MOST],
-    length: usize,
+/// How lines of `ls -l` look.
+#[derive(Debug, Clone, Copy)]
+pub struct Style {
+    /// What stands in the columns of owner and group.
+    pub owners: Owners,
+    /// Now, in seconds: what is older than half a year, or newer than now,
+    /// shows its year, so that no client takes a wrong one.
+    pub now: i64,
+    /// The time zone.
+    pub time: ListTime,
+    /// Sizes in K, M and G.
+    pub human: bool,
+    /// A mark behind the name says what it is.
+    pub mark: bool,
 }
 
-impl Columns {
-    /// All facts, with the longest numbers.
-    const MOST: usize = 256;
-
-    fn new() -> Self {
-        Columns {
-            text: [0; Columns::MOST],
-            length: 0,
-        }
-    }
-
-    // In place, a piece whose length the compiler knows is a few moves.
-    #[inline(always)]
-    fn put(&mut self, piece: &[u8]) {
-        self.text[self.length..][..piece.len()].copy_from_slice(piece);
-        self.length += piece.len();
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.text[self.length] = byte;
-        self.length += 1;
-    }
-
-    /// Right-aligned in `width` columns, at most 20.
-    fn number(&mut self, mut number: u64, width: usize) {
-        let mut text = [b' '; 20];
-        let mut at = text.len();
-        loop {
-            at -= 1;
-            text[at] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                break;
-            }
-        }
-        self.put(&text[at.min(text.len() - width)..]);
-    }
-
-    fn hexadecimal(&mut self, number: u64) {
-        let digits = (u64::BITS - number.leading_zeros()).div_ceil(4).max(1);
-        for at in (0..digits).rev() {
-            self.push(b"0123456789abcdef"[(number >> (4 * at) & 15) as usize]);
-        }
-    }
-
-    fn octal(&mut self, mode: u32) {
-        self.push(b'0');
-        for shift in [9, 6, 3, 0] {
-            let digit = (mode >> shift & 7) as u8;
-            if shift != 9 || digit != 0 {
-                self.push(b'0' + digit);
-            }
-        }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.text[..self.length]
+/// The mark of `ls -F`.
+pub fn mark(metadata: &Metadata) -> &'static [u8] {
+    match metadata.kind {
+        FileKind::Directory => b"/",
+        FileKind::Link => b"@",
+        FileKind::File if metadata.mode & 0o111 != 0 => b"*",
+        _ => b"",
     }
 }
 
-/// Appends one line of `ls -l`, with line end. `now` is in seconds.
+/// Appends one line of `ls -l`, with line end.
 pub fn long_line(
     out: &mut Vec<u8>,
     name: &[u8],
     metadata: &Metadata,
     target: Option<&[u8]>,
-    owners: Owners,
-    now: i64,
+    style: &Style,
 ) {
     let mut columns = Columns::new();
     columns.push(match metadata.kind {
@@ -109,28 +69,34 @@ pub fn long_line(
     }
     columns.push(b' ');
     columns.number(metadata.links, 4);
-    match owners {
+    match style.owners {
         Owners::Numbers => {
             for id in [metadata.uid, metadata.gid] {
                 columns.push(b' ');
-                let end = columns.length + 8;
-                columns.number(id.into(), 0);
-                while columns.length < end {
-                    columns.push(b' ');
-                }
+                columns.left(id.into(), 8);
             }
         }
         Owners::Hidden => columns.put(b" ftp      ftp     "),
     }
     columns.push(b' ');
-    columns.number(metadata.size, 12);
-    let moment = Utc::from_seconds(metadata.modified);
+    if style.human {
+        columns.human(metadata.size);
+    } else {
+        columns.number(metadata.size, 12);
+    }
+    let moment = match style.time {
+        ListTime::Utc => metadata.modified,
+        ListTime::Local => metadata
+            .modified
+            .saturating_add(crate::sys::local_offset(metadata.modified)),
+    };
+    let moment = Utc::from_seconds(moment);
     columns.push(b' ');
     columns.put(moment.month_name().as_bytes());
     columns.push(b' ');
     columns.number(moment.day.into(), 2);
     columns.push(b' ');
-    if (now - RECENT..=now + 86400).contains(&metadata.modified) {
+    if (style.now - RECENT..=style.now).contains(&metadata.modified) {
         let digits = moment.digits();
         columns.put(&digits[8..10]);
         columns.push(b':');
@@ -144,6 +110,8 @@ pub fn long_line(
     if let Some(target) = target {
         out.extend_from_slice(b" -> ");
         printable(out, target);
+    } else if style.mark {
+        out.extend_from_slice(mark(metadata));
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -272,6 +240,7 @@ pub fn facts_line(
     facts: Facts,
     metadata: &Metadata,
     perms: Perms,
+    owners: Owners,
     place: Place,
     name: &[u8],
 ) {
@@ -313,15 +282,18 @@ pub fn facts_line(
         columns.octal(metadata.mode);
         columns.push(b';');
     }
-    if facts.has(1 << 6) {
-        columns.put(b"UNIX.owner=");
-        columns.number(metadata.uid.into(), 0);
-        columns.push(b';');
-    }
-    if facts.has(1 << 7) {
-        columns.put(b"UNIX.group=");
-        columns.number(metadata.gid.into(), 0);
-        columns.push(b';');
+    for (bit, fact, id) in [
+        (1 << 6, b"UNIX.owner=", metadata.uid),
+        (1 << 7, b"UNIX.group=", metadata.gid),
+    ] {
+        if facts.has(bit) {
+            columns.put(fact);
+            match owners {
+                Owners::Numbers => columns.number(id.into(), 0),
+                Owners::Hidden => columns.put(b"ftp"),
+            }
+            columns.push(b';');
+        }
     }
     columns.push(b' ');
     out.extend_from_slice(columns.as_bytes());
@@ -368,9 +340,20 @@ mod tests {
         metadata
     }
 
+    fn style(owners: Owners, now: i64) -> Style {
+        Style {
+            owners,
+            now,
+            time: ListTime::Utc,
+            human: false,
+            mark: false,
+        }
+    }
+
     fn long(kind: FileKind, target: Option<&[u8]>, owners: Owners, now: i64) -> String {
         let mut out = Vec::new();
-        long_line(&mut out, b"a b\n", &metadata(kind), target, owners, now);
+        let style = style(owners, now);
+        long_line(&mut out, b"a b\n", &metadata(kind), target, &style);
         String::from_utf8(out).unwrap()
     }
 
@@ -384,6 +367,20 @@ mod tests {
             long(FileKind::Link, Some(b"t"), Owners::Hidden, 2_000_000_000),
             "lrw-r--r--    1 ftp      ftp              1234 Sep  9  2001 a b? -> t\r\n"
         );
+    }
+
+    #[test]
+    fn a_year_stands_where_the_time_could_mislead() {
+        const TIME: i64 = 1_000_000_000;
+        for (now, year) in [
+            (TIME - 1, true),
+            (TIME, false),
+            (TIME + RECENT, false),
+            (TIME + RECENT + 1, true),
+        ] {
+            let line = long(FileKind::File, None, Owners::Hidden, now);
+            assert_eq!(line.contains(" 2001 "), year, "{line}");
+        }
     }
 
     /// The look at eight bytes at once finds what a look at each one finds.
@@ -412,24 +409,16 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_whole() {
-        for number in [0, 1, 15, 16, 255, 0x0123_4567_89ab_cdef, u64::MAX] {
-            let mut columns = Columns::new();
-            columns.hexadecimal(number);
-            columns.number(number, 0);
-            assert_eq!(columns.as_bytes(), format!("{number:x}{number}").as_bytes());
-        }
-    }
-
-    #[test]
     fn the_longest_columns_fit() {
         let mut most = Metadata::new(FileKind::Other, u64::MAX);
         (most.links, most.mode, most.modified) = (u64::MAX, 0o7777, i64::MAX);
         (most.uid, most.gid, most.id) = (u32::MAX, u32::MAX, (u64::MAX, u64::MAX));
         let mut out = Vec::new();
-        long_line(&mut out, b"", &most, None, Owners::Numbers, i64::MIN / 2);
+        let style = style(Owners::Numbers, i64::MIN / 2);
+        long_line(&mut out, b"", &most, None, &style);
         let (all, perms) = (Facts::default(), Perms::ALL);
-        facts_line(&mut out, all, &most, perms, Place::Entry, b"");
+        let owners = Owners::Numbers;
+        facts_line(&mut out, all, &most, perms, owners, Place::Entry, b"");
         assert!(out.starts_with(b"srwxrwxrwx 18446744073709551615 4294967295 4294967295"));
         assert!(out.ends_with(b"UNIX.owner=4294967295;UNIX.group=4294967295; "));
     }
@@ -438,7 +427,16 @@ mod tests {
     fn facts_are_as_rfc_3659_says() {
         let line = |facts, kind, perms, place| {
             let mut out = Vec::new();
-            facts_line(&mut out, facts, &metadata(kind), perms, place, b" x");
+            let owners = Owners::Numbers;
+            facts_line(
+                &mut out,
+                facts,
+                &metadata(kind),
+                perms,
+                owners,
+                place,
+                b" x",
+            );
             String::from_utf8(out).unwrap()
         };
         assert_eq!(

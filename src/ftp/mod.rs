@@ -4,6 +4,7 @@
 mod arguments;
 mod ascii;
 mod cmd;
+mod columns;
 mod command;
 mod control;
 mod data;
@@ -18,6 +19,7 @@ mod line;
 mod lister;
 mod listing;
 mod outcome;
+mod pattern;
 mod poll;
 mod protect;
 mod reply;

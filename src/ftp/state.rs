@@ -81,6 +81,14 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// A transfer begins: it takes what REST or RANG have set for it, and ends
+    /// a renaming or a copy that was begun and not ended. Commands that
+    /// transfer nothing leave all three alone.
+    pub fn begin_transfer(&mut self) -> (u64, Option<u64>) {
+        (self.rename_from, self.copy_from) = (None, None);
+        self.take_range()
+    }
+
     /// Takes what REST or RANG have set: the first byte, and the last one if
     /// RANG has named it.
     pub fn take_range(&mut self) -> (u64, Option<u64>) {

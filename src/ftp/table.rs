@@ -28,6 +28,8 @@ pub const COMMANDS: &[Command] = &[
     Command::new("OPTS", Required, Anyone, params::opts, "UTF8 ON | MLST <facts> | HASH <name>").feat("UTF8"),
     Command::new("CLNT", Optional, Anyone, info::clnt, "<name of the client>").feat("CLNT"),
     Command::new("CSID", Optional, Anyone, info::csid, "Name=<client>; Version=<version>;").feat("CSID"),
+    Command::new("HOST", Required, Anyone, login::host, "<name of this server>").feat("HOST"),
+    Command::new("LANG", Optional, Anyone, info::lang, "[EN]").feat("LANG EN*"),
     Command::new("SYST", No, Anyone, info::syst, "kind of system"),
     Command::new("NOOP", Optional, Anyone, info::noop, "do nothing"),
     Command::new("HELP", Optional, Anyone, command_help, "[<command>]"),
@@ -100,15 +102,16 @@ const FEATURES: &[&str] = &["TVFS"];
 /// client may go on, as it may not after 500.
 pub const NOT_DONE: &[(&str, u16, &str)] = &[
     ("SMNT", 502, "There is nothing to mount."),
-    ("LANG", 504, "English only."),
     ("MFCT", 502, "Creation times can't be set."),
+    ("SPSV", 502, "Use EPSV."),
+    ("PRET", 502, "Say PASV or EPSV, then the command."),
+    ("SSCN", 502, "No transfers between servers under TLS."),
     ("LPRT", 502, "Use EPRT."),
     ("LPSV", 502, "Use EPSV."),
     ("ADAT", 503, "Use AUTH TLS."),
     ("CONF", 502, "Use AUTH TLS."),
     ("ENC", 502, "Use AUTH TLS."),
     ("MIC", 502, "Use AUTH TLS."),
-    ("HOST", 502, "One host is served here."),
     ("THMB", 502, "No thumbnails."),
 ];
 
@@ -273,7 +276,7 @@ mod tests {
             open,
             [
                 "USER", "PASS", "ACCT", "AUTH", "PBSZ", "PROT", "CCC", "REIN", "QUIT", "FEAT",
-                "OPTS", "CLNT", "CSID", "SYST", "NOOP", "HELP", "ABOR", "STAT"
+                "OPTS", "CLNT", "CSID", "HOST", "LANG", "SYST", "NOOP", "HELP", "ABOR", "STAT"
             ]
         );
         assert!(SITE.iter().all(|command| command.access != Anyone));

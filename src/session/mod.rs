@@ -40,6 +40,7 @@ use registry::{Registry, SessionInfo, Wake};
 
 pub use data_failures::{DataFailure, DataFailures};
 pub use files::{Files, Put, Readable, Transfer};
+#[cfg(any(test, fuzzing))]
 pub use names::matches;
 
 /// What all sessions of one server share.

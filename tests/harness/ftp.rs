@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::Security;
 use super::line::{Line, LineReader};
-use super::listing::{self, Facts, Owners, Place};
+use super::listing::{self, Facts, Owners, Place, Style};
 use crate::auth::{Authenticator, Credentials, Perms, User};
-use crate::config::Config;
+use crate::config::{Config, ListTime};
 use crate::error::Result;
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
@@ -128,11 +128,19 @@ pub fn listed(name: &[u8]) {
     metadata.mode = number(1) as u32;
     metadata.links = u64::MAX;
     let mut out = Vec::new();
-    let (owners, now) = (Owners::Numbers, number(2));
-    listing::long_line(&mut out, name, &metadata, Some(name), owners, now);
+    let owners = Owners::Numbers;
+    let style = Style {
+        owners,
+        now: number(2),
+        time: ListTime::Utc,
+        human: metadata.mode & 1 == 0,
+        mark: metadata.mode & 2 == 0,
+    };
+    listing::long_line(&mut out, name, &metadata, Some(name), &style);
     listing::name_line(&mut out, name, name);
     let facts = Facts::parse(name);
-    listing::facts_line(&mut out, facts, &metadata, Perms::ALL, Place::Entry, name);
+    let (perms, entry) = (Perms::ALL, Place::Entry);
+    listing::facts_line(&mut out, facts, &metadata, perms, owners, entry, name);
     out.extend_from_slice(b"\r\n");
     let is_control = |byte: &&u8| **byte < b' ' || **byte == 0x7f;
     assert_eq!(out.iter().filter(is_control).count(), 6);

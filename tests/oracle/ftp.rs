@@ -11,7 +11,7 @@ pub type Row = (&'static str, &'static [&'static [&'static str]]);
 #[rustfmt::skip]
 pub const COMMANDS: &[Row] = &[
     ("USER", &[]), ("PASS", &[]), ("ACCT", &[]), ("AUTH", &[]), ("PBSZ", &[]), ("PROT", &[]),
-    ("CCC", &[]), ("REIN", &[]), ("QUIT", &[]), ("FEAT", &[]), ("OPTS", &[]), ("CLNT", &[]),
+    ("CCC", &[]), ("REIN", &[]), ("QUIT", &[]), ("FEAT", &[]), ("OPTS", &[]), ("CLNT", &[]), ("HOST", &[]), ("LANG", &[]),
     ("CSID", &[]), ("SYST", &[]), ("NOOP", &[]), ("HELP", &[]), ("ABOR", &[]), ("TYPE", &[]),
     ("STRU", &[]), ("MODE", &[]), ("PORT", &[]), ("EPRT", &[]), ("PASV", &[]), ("EPSV", &[]),
     ("ALLO", &[]), ("PWD", &[]), ("SITE", &[]), ("SITE HELP", &[]), ("SITE UMASK", &[]),

@@ -8,7 +8,7 @@ use crate::ftp::arguments::{quoted_names, settable_facts, word};
 use crate::ftp::data_port::DataPort;
 use crate::ftp::outcome::{NO_DATA_PORT, no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
-use crate::ftp::state::{Interpreter, Type};
+use crate::ftp::state::Interpreter;
 use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
 use crate::storage::{Attributes, Existing, File, Follow, VirtualPath};
@@ -18,10 +18,7 @@ use crate::time::Utc;
 const UNIQUE_TRIES: u32 = 100;
 
 fn opening(state: &Interpreter, argument: &[u8], size: Option<u64>) -> Reply {
-    let kind = match state.parameters.transfer_type {
-        Type::Ascii => "ASCII",
-        Type::Image => "BINARY",
-    };
+    let kind = if state.converts() { "ASCII" } else { "BINARY" };
     let mut text = format!("Opening {kind} mode data connection for ").into_bytes();
     text.extend_from_slice(argument);
     match size {
@@ -32,8 +29,16 @@ fn opening(state: &Interpreter, argument: &[u8], size: Option<u64>) -> Reply {
     Reply::bytes(150, text)
 }
 
+fn complete(state: &Interpreter) -> Reply {
+    if state.converts() {
+        Reply::new(226, "The transfer is complete; line ends were converted.")
+    } else {
+        Reply::new(226, "The transfer is complete.")
+    }
+}
+
 pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (start, range_end) = state.parameters.take_range();
+    let (start, range_end) = state.parameters.begin_transfer();
     let path = state.path(argument)?;
     let mut transfer = state.files()?.get(&path)?;
     let size = transfer.file()?.metadata_at_open()?.size;
@@ -62,7 +67,7 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
     drop(stream);
     match sent.and_then(|()| transfer.finish()) {
-        Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
+        Ok(()) => Ok(complete(state)),
         Err(error) => Ok(transfer_failed(&error)),
     }
 }
@@ -108,7 +113,7 @@ fn receive(
         log::debug!("closing after an upload: {error}");
     }
     match received.and_then(|()| transfer.finish()) {
-        Ok(()) => Ok(Reply::new(226, "The transfer is complete.")),
+        Ok(()) => Ok(complete(state)),
         Err(error) => Ok(transfer_failed(&error)),
     }
 }
@@ -128,7 +133,7 @@ fn no_data_port(state: &Interpreter) -> Option<Reply> {
 }
 
 pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (start, _) = state.parameters.take_range();
+    let (start, _) = state.parameters.begin_transfer();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
@@ -164,7 +169,7 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.parameters.take_range();
+    state.parameters.begin_transfer();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
@@ -175,7 +180,7 @@ pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    state.parameters.take_range();
+    state.parameters.begin_transfer();
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }

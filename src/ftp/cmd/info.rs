@@ -1,4 +1,4 @@
-//! SYST, NOOP, CLNT, CSID, ABOR.
+//! SYST, NOOP, CLNT, CSID, LANG, ABOR.
 
 use crate::error::Result;
 use crate::ftp::data_port::DataPort;
@@ -48,5 +48,15 @@ pub fn abor(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
         Reply::new(226, "The data connection is closed.")
     } else {
         Reply::new(225, "There is no transfer to abort.")
+    })
+}
+
+/// RFC 2640, section 4.1: English is what there is, and is what LANG alone
+/// goes back to.
+pub fn lang(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let tag = argument.trim_ascii().to_ascii_lowercase();
+    Ok(match tag.as_slice() {
+        b"" | b"en" | b"en-us" | b"en-gb" => Reply::new(200, "Replies are in English."),
+        _ => Reply::new(504, "Replies are in English only."),
     })
 }

@@ -1,8 +1,8 @@
 //! LIST, NLST, MLSD, MLST and STAT.
 
 use crate::error::Result;
-use crate::ftp::arguments::list_options;
-use crate::ftp::lister::{Format, Lister, Sink, Target, target, write_listing};
+use crate::ftp::arguments::{ListOptions, list_options};
+use crate::ftp::lister::{Format, Lister, Sink, Target, owners, target, write_listing};
 use crate::ftp::listing::{self, Place};
 use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
@@ -37,13 +37,23 @@ fn over_data(
     })
 }
 
+/// The options in an argument, and the path.
+fn parse(state: &Interpreter, argument: &[u8]) -> (ListOptions, Vec<u8>) {
+    list_options(argument, |name| {
+        let found = state
+            .path(name)
+            .and_then(|path| state.files()?.metadata(&path, Follow::No));
+        found.is_ok()
+    })
+}
+
 fn list_or_nlst(state: &mut Interpreter, argument: &[u8], format: Format) -> Result<Reply> {
-    let (options, path) = list_options(argument);
+    state.parameters.begin_transfer();
+    let (options, path) = parse(state, argument);
     let format = if options.long { Format::Long } else { format };
-    let path = path.to_vec();
     let target = target(state, &path, &options)?;
     over_data(state, |state, sink| {
-        write_listing(state, sink, format, &options, &path, target)
+        write_listing(state, sink, format, options, &path, target)
     })
 }
 
@@ -56,9 +66,8 @@ pub fn nlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let (mut options, path) = list_options(argument);
+    let (mut options, path) = parse(state, argument);
     options.recursive = false;
-    let path = path.to_vec();
     let target = target(state, &path, &options)?;
     let code = if matches!(target, Target::File(_)) {
         213
@@ -67,7 +76,7 @@ fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     };
     state.control.begin_listing(code, b"Status:");
     let mut sink = Sink::Control;
-    let outcome = write_listing(state, &mut sink, Format::Long, &options, &path, target);
+    let outcome = write_listing(state, &mut sink, Format::Long, options, &path, target);
     let last = match outcome {
         Ok(()) => "End of status",
         Err(error) if state.control.forget_listing() => return Err(error),
@@ -82,7 +91,10 @@ fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn mlsd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let path = state.path(argument)?;
+    state.parameters.begin_transfer();
+    // RFC 3659 has no options; clients send them.
+    let (_, argument) = parse(state, argument);
+    let path = state.path(&argument)?;
     let files = state.files()?.clone();
     let own = files.metadata(&path, Follow::Yes)?;
     if !own.is_dir() {
@@ -91,11 +103,12 @@ pub fn mlsd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let directory = files.list(&path)?;
     let above = files.metadata(&path.parent(), Follow::Yes).unwrap_or(own);
     over_data(state, |state, sink| {
-        let mut lister = Lister::new(state, Format::Facts, true, &path)?;
+        let options = ListOptions::default();
+        let mut lister = Lister::new(state, Format::Facts, options, &path)?;
         lister.facts(b".", &own, Place::Current);
         lister.facts(b"..", &above, Place::Parent);
         lister.directory(state, sink, directory, b"", None, None)?;
-        lister.send(state, sink)
+        lister.finish(state, sink)
     })
 }
 
@@ -109,6 +122,7 @@ pub fn mlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         state.parameters.facts,
         &metadata,
         files.perms_at(&path),
+        owners(files.user()),
         Place::Entry,
         path.as_bytes(),
     );

@@ -1,4 +1,6 @@
-//! USER, PASS, ACCT, REIN, QUIT (RFC 959, section 4.1.1).
+//! HOST, USER, PASS, ACCT, REIN, QUIT (RFC 959, section 4.1.1).
+
+use std::net::IpAddr;
 
 use crate::auth::Secret;
 use crate::config::TlsRequired;
@@ -97,6 +99,39 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             Ok(Reply::new(451, "Logins can't be checked now."))
         }
     }
+}
+
+/// HOST (RFC 7151): all names of this server lead to the same files.
+pub fn host(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    if state.session.user().is_some() {
+        return Ok(Reply::new(503, "Say HOST before USER."));
+    }
+    let name = String::from_utf8_lossy(argument.trim_ascii()).to_ascii_lowercase();
+    // Section 3.1: an address stands in brackets, unless it is of IPv4.
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let by_address = address.parse().is_ok_and(|address: IpAddr| {
+        let own = [state.session.local().ip(), state.session.reached()];
+        own.iter().any(|own| own.to_canonical() == address)
+    });
+    let serves = |served: &String| {
+        let served = served.to_ascii_lowercase();
+        served == name
+            || served
+                .strip_prefix("*.")
+                .is_some_and(|zone| name.split_once('.').is_some_and(|(_, rest)| rest == zone))
+    };
+    let tls = state.session.services().tls();
+    let certificates = tls
+        .and_then(|tls| tls.certificates().ok())
+        .unwrap_or_default();
+    let known = by_address
+        || state.session.config().host_names.iter().any(serves)
+        || certificates.iter().any(|one| one.names.iter().any(serves));
+    if !known {
+        return Ok(Reply::new(504, "No such host is served here."));
+    }
+    state.parameters.name = None;
+    Ok(Reply::new(220, "Go on with USER."))
 }
 
 pub fn acct(_: &mut Interpreter, _: &[u8]) -> Result<Reply> {

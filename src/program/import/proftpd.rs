@@ -264,6 +264,7 @@ fn part(found: &mut Found, line: &Line) {
     match line.name.to_ascii_lowercase().as_str() {
         "allowforeignaddress" if is_yes(first) => found.set("data-peer", "any"),
         "deleteabortedstores" if is_yes(first) => found.set("delete-broken-uploads", "yes"),
+        "ignoreascii" if is_yes(first) => found.set("ascii", "no"),
         "hiddenstores" if !first.eq_ignore_ascii_case("off") => found.set("atomic-uploads", "yes"),
         "maxclients" if first != "none" => found.set("threads", first),
         "maxconnectionsperhost" if first != "none" => found.set("max-per-address", first),
@@ -278,7 +279,7 @@ fn part(found: &mut Found, line: &Line) {
             _ => {}
         },
         "timeoutsession" => found.set("session-timeout", first),
-        "timesgmt" if !is_yes(first) => found.note(line, "times are UTC"),
+        "timesgmt" if !is_yes(first) => found.set("list-time", "local"),
         "transferlog" if !first.eq_ignore_ascii_case("none") => found.set("transfer-log", first),
         "umask" => match modes(first) {
             Some((file, dir)) => {

@@ -26,7 +26,7 @@ pub(super) const TABLE: Table = &[
     ("anon_world_readable_only", Part),
     ("anonymous_enable", Part),
     ("ascii_download_enable", Anyway),
-    ("ascii_upload_enable", Anyway),
+    ("ascii_upload_enable", Switch("ascii")),
     ("async_abor_enable", Anyway),
     ("background", Switch("daemon")),
     (

@@ -189,7 +189,7 @@ pub(in super::super) const TABLE: Table = &[
     ),
     ("HideUser", Restriction("what belongs to a user is shown")),
     ("IdentLookups", Anyway),
-    ("IgnoreASCII", Anyway),
+    ("IgnoreASCII", Part),
     ("IgnoreHidden", Anyway),
     ("Include", Missing("import the file, too")),
     ("IncludeOptions", Anyway),
