@@ -363,7 +363,7 @@ fn the_parts_are_where_they_were() -> Result<()> {
         quota_bytes,
         quota_files,
     ];
-    let _: [bool; 9] = [
+    let _: [bool; 8] = [
         self_signed,
         tls_relaxed_close,
         ccc,
@@ -372,8 +372,8 @@ fn the_parts_are_where_they_were() -> Result<()> {
         atomic_uploads,
         fsync_uploads,
         delete_broken_uploads,
-        site_symlink,
     ];
+    let _: wharf::config::Symlinks = site_symlink;
     let _ = (
         tls_cert,
         tls_key,

@@ -331,7 +331,7 @@ keys! {
         "dot-files" "show|hide|deny" server.dot_files: NewSessions subsystem, "names that begin with a dot";
         "deny-names" "PATTERN" server.deny_names: NewSessions repeats subsystem, "names nobody may see or use";
         "deny-commands" "VERB" server.deny_commands: NewSessions repeats, "commands that are refused";
-        "site-symlink" "" server.site_symlink: NewSessions, "allow SITE SYMLINK";
+        "site-symlink" "no|yes|anywhere" server.site_symlink: NewSessions, "symbolic links that clients may make";
         "max-recursion" "N" server.max_recursion: NewSessions, "entries one recursive command may visit";
     }
     Limits {

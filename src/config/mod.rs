@@ -208,8 +208,8 @@ pub struct Config {
     pub deny_names: Vec<String>,
     /// Commands that are refused, such as `DELE` or `SITE CHMOD`.
     pub deny_commands: Vec<String>,
-    /// SITE SYMLINK is allowed.
-    pub site_symlink: bool,
+    /// Which symbolic links clients may make, by SITE SYMLINK and over SFTP.
+    pub site_symlink: Symlinks,
     /// Entries that one listing, RMDA or DSIZ may visit below its start.
     pub max_recursion: u64,
 }
@@ -310,6 +310,18 @@ pub enum ListTime {
     Utc,
     /// The time zone of the machine.
     Local,
+}
+
+/// Which symbolic links clients may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Symlinks {
+    /// None.
+    No,
+    /// Relative ones that stay inside the home, whoever follows them.
+    Inside,
+    /// Any. The server follows none out of the home; other programs do.
+    Anywhere,
 }
 
 /// What is done with names that begin with a dot.
@@ -461,7 +473,7 @@ impl Default for Config {
             dot_files: DotFiles::Show,
             deny_names: Vec::new(),
             deny_commands: Vec::new(),
-            site_symlink: false,
+            site_symlink: Symlinks::No,
             max_recursion: 1_000_000,
         }
     }

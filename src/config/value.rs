@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    ClientCertificate, DataPeer, DotFiles, ListTime, ProxyData, TlsMin, TlsRequired, TlsReuse,
-    UploadReceipt,
+    ClientCertificate, DataPeer, DotFiles, ListTime, ProxyData, Symlinks, TlsMin, TlsRequired,
+    TlsReuse, UploadReceipt,
 };
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
@@ -278,6 +278,7 @@ words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCer
 words!(QuotaFull: "refuse" => QuotaFull::Refuse, "delete-oldest" => QuotaFull::DeleteOldest);
 words!(UploadReceipt: "no" => UploadReceipt::No, "log" => UploadReceipt::Log, "sidecar" => UploadReceipt::Sidecar);
 words!(ListTime: "utc" => ListTime::Utc, "local" => ListTime::Local);
+words!(Symlinks: "no" => Symlinks::No, "yes" => Symlinks::Inside, "anywhere" => Symlinks::Anywhere);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
 
 /// Permission bits, written in octal.

@@ -7,6 +7,7 @@ use super::command::{Access, Arity, Command, Feat, Secure};
 use super::reply::Reply;
 use super::state::Interpreter;
 use crate::auth::Right;
+use crate::config::Symlinks;
 use crate::digest::Algorithm;
 use crate::error::Result;
 
@@ -92,7 +93,7 @@ pub const SITE: &[Command] = &[
     Command::new("CPTO", Required, User, site::cpto, "<its copy>"),
     Command::new("QUOTA", Optional, User, site::quota, "shows what is used and allowed"),
     Command::new("COPY", Required, With(Right::Read), site::copy, "<file> <copy>").feat_made(|_| Some("SITE COPY".into())),
-    Command::new("SYMLINK", Required, With(Right::Write), site::symlink, "<target> <link>").feat_made(|state| { state.session.config().site_symlink.then(|| "SITE SYMLINK".into()) }),
+    Command::new("SYMLINK", Required, With(Right::Write), site::symlink, "<target> <link>").feat_made(|state| { (state.session.config().site_symlink != Symlinks::No).then(|| "SITE SYMLINK".into()) }),
 ];
 
 /// Lines of FEAT that belong to no command.

@@ -22,7 +22,7 @@ use super::names;
 use super::rate::Bucket;
 use super::registry::SessionInfo;
 use crate::auth::{Perms, Right, User};
-use crate::config::Config;
+use crate::config::{Config, Symlinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
     Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata, OpenOptions,
@@ -372,15 +372,33 @@ impl Files {
         self.file_system().read_link(&place.path)
     }
 
-    /// Makes a symbolic link: storing, by somebody who could also replace.
+    /// Makes a symbolic link: storing, by somebody who could also replace, if
+    /// the server allows such links.
     pub fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
         let place = self.allowed(path, Follow::No, Right::Write)?;
         place.needs(Right::Delete)?;
         self.may_make(path, &place)?;
         self.may_move(&place)?;
         self.may_name(&place.path.parent().join(target)?)?;
-        self.file_system().symlink(target, &place.path)?;
-        self.keep_names(&place.path)
+        let files = self.file_system();
+        let why = match self.0.config.site_symlink {
+            Symlinks::Anywhere => {
+                files.symlink(target, &place.path)?;
+                return self.keep_names(&place.path);
+            }
+            Symlinks::No => "site-symlink is off",
+            Symlinks::Inside => {
+                // Where the link really lies counts for its `..`.
+                let there = files.resolve(&place.path, Follow::No)?.path;
+                if there.link_stays_inside(target) {
+                    let plain = files.without_links();
+                    plain.as_deref().unwrap_or(files).symlink(target, &there)?;
+                    return self.keep_names(&there);
+                }
+                "the link would lead out of the home"
+            }
+        };
+        Err(Error::new(ErrorKind::Denied, why))
     }
 
     /// Makes another name of a file: reading the old, storing the new, with no

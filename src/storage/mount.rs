@@ -262,6 +262,10 @@ impl FileSystem for Mounts {
             return Err(Error::new(ErrorKind::Exists, "making a link"));
         }
         let (files, inner) = self.table.route(path)?;
+        // What is above a folder is not what lies above it here.
+        if self.table.point(path).is_some() && !inner.link_stays_inside(target) {
+            return Err(Error::new(ErrorKind::Denied, "leaving a virtual folder"));
+        }
         files.symlink(target, &inner)
     }
 

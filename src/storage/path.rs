@@ -117,6 +117,21 @@ impl VirtualPath {
             .filter(|part| !part.is_empty())
     }
 
+    /// Whether a symbolic link at this path that says `target` leads to
+    /// something below the root, also for who takes the root for an ordinary
+    /// directory. What `..` means behind a name depends on that name.
+    pub fn link_stays_inside(&self, target: &[u8]) -> bool {
+        let mut parts = target
+            .split(|&byte| byte == b'/')
+            .skip_while(|part| matches!(*part, b"." | b".."));
+        let ups = target.split(|&byte| byte == b'/');
+        let ups = ups.take_while(|part| matches!(*part, b"." | b".."));
+        let ups = ups.filter(|part| *part == b"..").count();
+        target.first() != Some(&b'/')
+            && ups < self.components().count()
+            && parts.all(|part| part != b"..")
+    }
+
     /// Whether this is `ancestor` or lies below it.
     pub fn starts_with(&self, ancestor: &VirtualPath) -> bool {
         ancestor.is_root()
@@ -176,6 +191,25 @@ mod tests {
         assert!(ftp.starts_with(&ftp));
         assert!(!root.join(b"/srv/ftp-private").unwrap().starts_with(&ftp));
         assert!(ftp.starts_with(&root));
+    }
+
+    #[test]
+    fn links_stay_inside_or_not() {
+        let link = VirtualPath::root().join(b"a/b/link").unwrap();
+        for (target, want) in [
+            ("x", true),
+            ("./x/y", true),
+            ("..", true),
+            ("../../x", true),
+            ("../.././x", true),
+            ("../../..", false),
+            ("x/../y", false),
+            (".//../../../x", false),
+            ("/", false),
+            ("/x", false),
+        ] {
+            assert_eq!(link.link_stays_inside(target.as_bytes()), want, "{target}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ fn start_with(atomic: &str, adjust: fn(Builder) -> Builder) -> (Arc<Faulty>, Tes
         .files(Arc::clone(&faulty) as Arc<dyn FileSystem>)
         .set("atomic-uploads", atomic)
         .set("fsync-uploads", atomic)
-        .set("site-symlink", "yes")
+        .set("site-symlink", "anywhere")
         .start();
     (faulty, server)
 }

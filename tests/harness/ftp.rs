@@ -86,7 +86,7 @@ fn services() -> Result<Services> {
         login_delay: Duration::ZERO,
         // Nobody is to be connected to from here.
         active_mode: false,
-        site_symlink: true,
+        site_symlink: crate::config::Symlinks::Anywhere,
         ..Config::default()
     };
     let user = User::new("ann", Arc::new(files()?));

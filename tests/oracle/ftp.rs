@@ -127,7 +127,7 @@ pub fn sums(tree: &crate::tree::Tree) -> Vec<(usize, Vec<u8>)> {
 pub fn server(tree: &crate::tree::Tree, atomic: &str) -> TestServer {
     let mut server = crate::common::server()
         .directory(&tree.top)
-        .set("site-symlink", "yes")
+        .set("site-symlink", "anywhere")
         .set("atomic-uploads", atomic)
         .user("ann", "secret", &tree.default.to_string());
     for (path, rights) in crate::tree::RULES {

@@ -252,7 +252,7 @@ fn one_reply(client: &mut Client, path: &str) -> Reply {
 pub fn start(tree: &crate::tree::Tree, atomic: bool) -> Client {
     let mut config = wharf::config::Config::default();
     config.atomic_uploads = atomic;
-    config.site_symlink = true;
+    config.site_symlink = wharf::config::Symlinks::Anywhere;
     let setup = Setup {
         config,
         perms: tree.default,

@@ -171,8 +171,10 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
+        let mut config = Config::default();
+        config.site_symlink = wharf::config::Symlinks::Anywhere;
         Setup {
-            config: Config::default(),
+            config,
             perms: Perms::ALL,
             directories: Vec::new(),
             options: Options::default(),

@@ -105,6 +105,7 @@ impl Daemon {
         let public = |key: &Path| run("ssh-keygen", &["-y", "-f", key.to_str().unwrap()], top);
         let mut child = Command::new(wharfd())
             .args(["--listen-sftp", "127.0.0.1:0", "--print-port"])
+            .args(["--site-symlink", "anywhere"])
             .arg("--users")
             .arg(&users)
             .arg("--host-key")

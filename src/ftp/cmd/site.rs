@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::config::Symlinks;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::arguments::{octal, offset, quoted_names, word};
 use crate::ftp::reply::Reply;
@@ -192,7 +193,7 @@ pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn symlink(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    if !state.session.config().site_symlink {
+    if state.session.config().site_symlink == Symlinks::No {
         return Ok(Reply::new(502, "SITE SYMLINK is switched off."));
     }
     let names = quoted_names(argument);

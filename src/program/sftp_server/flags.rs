@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use getopts::{Matches, Options};
 use log::LevelFilter;
 use wharf::auth::Perms;
+use wharf::config::Symlinks;
 use wharf::daemon::sftp::RequestSet;
 use wharf::daemon::{KEYS, Key, Settings, Source};
 
@@ -180,6 +181,8 @@ fn settings(matches: &Matches) -> Result<Settings, String> {
         }
     }
     let (mut settings, mut mistakes) = (Settings::default(), Vec::new());
+    // The user could make them with ln(1) as well, and the home is all there is.
+    settings.server.site_symlink = Symlinks::Anywhere;
     source.apply(&mut settings, &mut mistakes);
     match mistakes.first() {
         Some(mistake) => Err(mistake.to_string()),
