@@ -25,8 +25,8 @@ use crate::auth::{Perms, Right, User};
 use crate::config::{Config, Symlinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata, OpenOptions,
-    Space, VirtualPath,
+    self, Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
+    OpenOptions, Seen, Space, VirtualPath, Visitor,
 };
 
 use transfer::Opened;
@@ -419,42 +419,58 @@ impl Files {
         self.file_system().space(&place.path)
     }
 
-    /// Visits everything below a directory, contents before their directory
-    /// and never through a link; `visit` gets path and kind. At most
-    /// `max-recursion` entries.
+    /// Visits everything below a directory and the directory itself, and never
+    /// goes through a link. At most `max-recursion` entries.
     pub fn walk(
         &self,
         top: &VirtualPath,
         visit: &mut dyn FnMut(&VirtualPath, &Metadata) -> Result<()>,
     ) -> Result<()> {
+        self.walk_as(Visitor::Looks, top, visit)
+    }
+
+    /// Removes a directory and everything below it, what may be removed one by
+    /// one. `pause` is asked before each and stops it with its error.
+    pub fn remove_tree(
+        &self,
+        top: &VirtualPath,
+        pause: &mut dyn FnMut() -> Result<()>,
+    ) -> Result<()> {
+        let place = self.allowed(top, Follow::No, Right::Delete)?;
+        self.may_move(&place)?;
+        self.walk_as(Visitor::Removes, top, &mut |path, metadata| {
+            pause()?;
+            match metadata.is_dir() {
+                true => self.remove_dir(path),
+                false => self.delete(path),
+            }
+        })
+    }
+
+    fn walk_as(
+        &self,
+        visitor: Visitor,
+        top: &VirtualPath,
+        visit: &mut dyn FnMut(&VirtualPath, &Metadata) -> Result<()>,
+    ) -> Result<()> {
+        if !self.metadata(top, Follow::No)?.is_dir() {
+            return Err(ErrorKind::NotDirectory.into());
+        }
         let mut left = self.0.config.max_recursion;
-        let mut stack = vec![(top.clone(), None::<Metadata>)];
-        // Each directory stands on the stack twice: to be opened, and, with its
-        // metadata, to be visited when everything in it has been.
-        while let Some((path, opened)) = stack.pop() {
-            if let Some(metadata) = opened {
-                visit(&path, &metadata)?;
-                continue;
-            }
-            let metadata = self.metadata(&path, Follow::No)?;
-            if !metadata.is_dir() {
-                return Err(ErrorKind::NotDirectory.into());
-            }
-            stack.push((path.clone(), Some(metadata)));
-            let mut directory = self.list(&path)?;
-            let mut name = Vec::new();
-            while directory.next(&mut name)?.is_some() {
+        let directory = Metadata::new(FileKind::Directory, 0);
+        storage::walk(
+            top,
+            visitor,
+            &mut |path| self.list(path).map(Some),
+            &mut |seen| {
                 left = left.checked_sub(1).ok_or_else(|| {
                     Error::new(ErrorKind::TooMany, "max-recursion entries are visited")
                 })?;
-                let entry = path.join(&name)?;
-                let metadata = directory.metadata(&name, Follow::No)?;
-                match metadata.is_dir() {
-                    true => stack.push((entry, None)),
-                    false => visit(&entry, &metadata)?,
+                match seen {
+                    Seen::Entry(path, name, metadata) => visit(&path.below(name)?, metadata),
+                    Seen::Left(path) => visit(path, &directory),
                 }
-            }
-        }
-        Ok(())
+            },
+        )
     }
 }

@@ -314,7 +314,7 @@ impl FileSystem for LocalFs {
 
     fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
         let trace = retry(|| self.jail.trace(path, follow)).doing("following links")?;
-        let path = |text: &Vec<u8>| VirtualPath::root().join(text);
+        let path = |text: &Vec<u8>| VirtualPath::root().join_deep(text);
         Ok(Resolved {
             path: path(&trace.path)?,
             ids: trace.ids,

@@ -20,6 +20,7 @@ mod sided;
 mod take_over;
 mod time;
 mod trail;
+mod tree;
 pub(crate) mod usage;
 
 use std::os::fd::BorrowedFd;
@@ -40,6 +41,7 @@ pub use resolve::Resolved;
 pub(crate) use sided::Sided;
 #[doc(hidden)]
 pub use take_over::Extended;
+pub(crate) use tree::{Seen, Visitor, walk};
 pub(crate) use usage::Usage;
 
 /// A user's file system.

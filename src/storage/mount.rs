@@ -87,7 +87,7 @@ impl MountTable {
         };
         let below = path.as_bytes().get(point.at.as_bytes().len()..);
         // Below a folder the rest begins with a slash, or is empty.
-        let inner = VirtualPath::root().join(below.unwrap_or_default())?;
+        let inner = VirtualPath::root().join_deep(below.unwrap_or_default())?;
         Ok((&point.files, inner))
     }
 
@@ -97,7 +97,7 @@ impl MountTable {
         let Some(point) = self.point(path) else {
             return Ok(resolved);
         };
-        let outside = |inner: &VirtualPath| point.at.join(&inner.as_bytes()[1..]);
+        let outside = |inner: &VirtualPath| point.at.join_deep(&inner.as_bytes()[1..]);
         resolved.path = outside(&resolved.path)?;
         for link in &mut resolved.links {
             *link = outside(link)?;

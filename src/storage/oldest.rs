@@ -7,7 +7,7 @@
 
 use std::collections::BinaryHeap;
 
-use super::{FileKind, FileSystem, Follow, Metadata, VirtualPath};
+use super::{FileKind, FileSystem, Follow, Metadata, Seen, VirtualPath, Visitor, walk};
 use crate::error::Result;
 
 /// Files that one look through a tree finds: at 200 bytes each 200 KiB.
@@ -94,24 +94,21 @@ pub(super) fn oldest(
 ) -> Vec<Candidate> {
     // The newest of those that were found is on top, and goes first.
     let mut found = BinaryHeap::new();
-    let mut left = vec![VirtualPath::root()];
-    while let Some(path) = left.pop() {
-        let Ok(mut directory) = files.read_dir(&path) else {
-            continue;
-        };
-        let mut name = Vec::new();
-        while let Ok(Some(_)) = directory.next(&mut name) {
-            let (Ok(metadata), Ok(path)) =
-                (directory.metadata(&name, Follow::No), path.join(&name))
-            else {
-                continue;
+    let mut open = |path: &VirtualPath| Ok(files.read_dir(path).ok());
+    let outcome = walk(
+        &VirtualPath::root(),
+        Visitor::Looks,
+        &mut open,
+        &mut |seen| {
+            let Seen::Entry(directory, name, metadata) = seen else {
+                return Ok(());
             };
-            if metadata.is_dir() {
-                left.push(path);
-                continue;
-            }
             let old = before.is_none_or(|before| metadata.arrived().0 < before);
-            if metadata.kind == FileKind::File && old && fits(&path, &metadata) {
+            if metadata.kind != FileKind::File || !old {
+                return Ok(());
+            }
+            let path = directory.below(name)?;
+            if fits(&path, metadata) {
                 found.push(Candidate {
                     arrived: metadata.arrived(),
                     path,
@@ -121,7 +118,11 @@ pub(super) fn oldest(
                     found.pop();
                 }
             }
-        }
+            Ok(())
+        },
+    );
+    if let Err(error) = outcome {
+        log::warn!("not every old file was found: {error}");
     }
     let mut found = found.into_sorted_vec();
     found.reverse();

@@ -12,6 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Longest path in bytes, as PATH_MAX of Linux.
 const PATH_MAX: usize = 4096;
+/// Longest path that a walk through a tree may come to: what is deeper than
+/// PATH_MAX can still be listed, counted and removed.
+const DEEP_MAX: usize = 64 * 1024;
 /// Longest component in bytes, as NAME_MAX of Linux.
 const NAME_MAX: usize = 255;
 
@@ -46,6 +49,30 @@ impl VirtualPath {
     /// [`ErrorKind::NameInvalid`] for a NUL byte, a component past 255 bytes or
     /// a path past 4096 bytes.
     pub fn join(&self, text: &[u8]) -> Result<Self> {
+        let path = self.join_deep(text)?;
+        match path.0.len() < PATH_MAX {
+            true => Ok(path),
+            false => Err(Error::new(ErrorKind::NameInvalid, "a path past 4096 bytes")),
+        }
+    }
+
+    /// The path of an entry of this directory, which may be longer than a
+    /// client's paths.
+    pub(crate) fn below(&self, name: &[u8]) -> Result<Self> {
+        let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
+        path.extend_from_slice(&self.0);
+        if !self.is_root() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        match path.len() < DEEP_MAX {
+            true => Ok(VirtualPath(path)),
+            false => Err(Error::new(ErrorKind::NameInvalid, "a path past 64 KiB")),
+        }
+    }
+
+    /// As [`VirtualPath::join`], for paths that a walk has come to.
+    pub(super) fn join_deep(&self, text: &[u8]) -> Result<Self> {
         if text.contains(&0) {
             return Err(Error::new(ErrorKind::NameInvalid, "a name with a NUL byte"));
         }
@@ -72,8 +99,8 @@ impl VirtualPath {
                 }
             }
         }
-        if path.len() >= PATH_MAX {
-            return Err(Error::new(ErrorKind::NameInvalid, "a path past 4096 bytes"));
+        if path.len() >= DEEP_MAX {
+            return Err(Error::new(ErrorKind::NameInvalid, "a path past 64 KiB"));
         }
         if path.is_empty() {
             path.push(b'/');

@@ -51,7 +51,7 @@ where
                 .truncate(resolved.path.components().count() + 1);
             continue;
         }
-        let next = resolved.path.join(&name)?;
+        let next = resolved.path.below(&name)?;
         let metadata = match exists {
             true => files.metadata(&next, Follow::No).ok(),
             false => None,

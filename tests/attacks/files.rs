@@ -242,6 +242,28 @@ fn attack_11_denied_names() {
     assert_eq!(std::fs::read(place.join("a.key")).unwrap(), b"secret");
 }
 
+/// A tree deeper than the longest path is made by moving one into another; it
+/// is still counted, and removed.
+#[test]
+fn attack_08_deep_trees_are_counted_and_removed() {
+    let place = TempDir::new("deep");
+    let server = server().directory(place.path()).start();
+    let mut client = server.ann();
+    let name = "d".repeat(100);
+    let chain = |count: usize| vec![name.as_str(); count].join("/");
+    for top in ["one", "two", "three"] {
+        client.expect(&format!("SITE MKDIR {top}/{}", chain(35)), 200);
+    }
+    std::fs::write(place.join("three").join(chain(35)).join("f"), [0; 1234]).unwrap();
+    for (from, to) in [("three", "two"), ("two", "one")] {
+        client.expect(&format!("RNFR {from}"), 350);
+        client.expect(&format!("RNTO {to}/{}/{from}", chain(35)), 250);
+    }
+    assert_eq!(client.expect("DSIZ one", 213).text(), "1234");
+    client.expect("RMDA one", 250);
+    assert!(std::fs::read_dir(place.path()).unwrap().next().is_none());
+}
+
 /// `.ftpaccess`, `.htaccess`, `.ssh/authorized_keys`, `.bashrc`: who may not
 /// even delete in a directory is a guest there, and brings no such files.
 #[test]

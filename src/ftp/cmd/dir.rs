@@ -55,14 +55,7 @@ pub fn rmda(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Err(Error::new(ErrorKind::Denied, "removing the root"));
     }
     let files = state.files()?.clone();
-    let outcome = files.walk(&path, &mut |path, metadata| {
-        state.poll_if_due()?;
-        if metadata.is_dir() {
-            files.remove_dir(path)
-        } else {
-            files.delete(path)
-        }
-    });
+    let outcome = files.remove_tree(&path, &mut || state.poll_if_due());
     match outcome {
         Ok(()) => Ok(Reply::new(250, "The directory and all in it are removed.")),
         Err(error) => walk_failed(error),

@@ -27,6 +27,8 @@ pub enum Resolver {
     Walk,
 }
 
+/// As in the kernel, with the NUL at the end.
+const PATH_MAX: usize = 4096;
 /// Attempts of `openat2` before the walk takes over. The kernel says EAGAIN
 /// when any rename or mount on the machine raced with a `..`.
 const AGAIN_MAX: usize = 16;
@@ -85,7 +87,8 @@ impl Jail {
     /// inside the jail. `flags` must not have `CREATE` without `EXCL`.
     fn resolve(&self, path: &[u8], flags: OFlags, mode: Mode) -> Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC;
-        if self.resolver == Resolver::OpenAt2 {
+        // The kernel takes paths up to PATH_MAX; the walk takes any.
+        if self.resolver == Resolver::OpenAt2 && path.len() < PATH_MAX {
             for _ in 0..AGAIN_MAX {
                 match openat2(&self.root, path, flags, mode, self.links) {
                     Err(Errno::AGAIN | Errno::INTR) => {}

@@ -17,7 +17,7 @@ use super::super::Follow;
 use super::super::trail::{Step, Trail};
 use super::place::{Base, Place, link_text};
 
-/// Directories that one walk may open. A path of 4095 bytes has at most 2048;
+/// Directories that one walk may open beyond those of the path itself. A path of 4095 bytes has at most 2048;
 /// links with many `..` would otherwise cost the square of that each.
 const STEPS_MAX: usize = 8192;
 
@@ -32,6 +32,7 @@ pub(super) struct Walk<'r> {
     went_up: bool,
     trail: Trail,
     steps: usize,
+    steps_max: usize,
     links: Follow,
     /// What [`Walk::trace`] notes on its way.
     trace: Option<Trace>,
@@ -63,6 +64,7 @@ impl<'r> Walk<'r> {
             went_up: false,
             trail: Trail::new(path),
             steps: 0,
+            steps_max: STEPS_MAX + path.len() / 2,
             links,
             trace: None,
         }
@@ -271,7 +273,7 @@ impl<'r> Walk<'r> {
 
     fn count(&mut self) -> Result<()> {
         self.steps += 1;
-        if self.steps > STEPS_MAX {
+        if self.steps > self.steps_max {
             return Err(Errno::LOOP);
         }
         Ok(())
