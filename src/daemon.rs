@@ -65,8 +65,8 @@ pub mod os {
     #[cfg(debug_assertions)]
     pub use crate::sys::trace_parent;
     pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas, fork,
-        refuse_system_calls, trim_heap,
+        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas,
+        close_inherited, fork, refuse_system_calls, trim_heap,
     };
 }
 

@@ -54,6 +54,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
         arguments.remove(at);
         return program::sftp_server::run(&arguments);
     }
+    program::process::protect(&arguments);
     failure::guard_connection();
     match cli::read(&arguments, cli::environment()) {
         Ok(Action::Print(text)) => {

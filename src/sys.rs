@@ -1,6 +1,7 @@
 //! The only `unsafe`: what rustix can't do.
 #![allow(unsafe_code)]
 
+mod descriptors;
 pub(crate) mod directory;
 #[cfg(all(feature = "sftp", ossl300))]
 pub(crate) mod kem;
@@ -17,6 +18,7 @@ use std::process::Command;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+pub use descriptors::close_inherited;
 pub use landlock::Landlock;
 pub use local_time::LocalTime;
 pub(crate) use local_time::local_offset;

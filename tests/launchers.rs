@@ -228,3 +228,26 @@ fn fail2ban_finds_refused_logins_and_no_forged_ones() {
         assert!(!text.contains("|      192.0.2."), "{text}");
     }
 }
+
+/// A file that the launcher has open is not the server's, nor its hooks'.
+#[test]
+fn nothing_that_a_launcher_left_open_stays() {
+    let directory = tree("left-open");
+    let (left, config) = (directory.join("left"), directory.join("config"));
+    std::fs::write(&left, "secret").unwrap();
+    let root = directory.join("root");
+    let text = format!("anonymous {}\nlisten 127.0.0.1:0\n", root.display());
+    std::fs::write(&config, text).unwrap();
+    let script = format!(
+        "exec 9<{} 8<{}; exec {WHARFD} --config /dev/fd/8 --print-port",
+        left.display(),
+        config.display()
+    );
+    let server = Process::start(Command::new("sh").arg("-c").arg(script));
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let open = open.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap_or_default());
+    let open: Vec<_> = open.collect();
+    assert!(!open.contains(&left.to_path_buf()), "{open:?}");
+}

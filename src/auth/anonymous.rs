@@ -49,6 +49,10 @@ impl Authenticator for Anonymous {
         }
         Ok(user)
     }
+
+    fn serves_guests(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -55,6 +55,10 @@ impl Authenticator for Chain {
             .or(reason)
             .unwrap_or_else(|| refused("nobody can log in here")))
     }
+
+    fn serves_guests(&self) -> bool {
+        self.0.iter().any(|member| member.serves_guests())
+    }
 }
 
 #[cfg(test)]

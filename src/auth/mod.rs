@@ -40,6 +40,12 @@ pub trait Authenticator: Send + Sync {
     /// who may not log in; it must not matter to the time taken which of
     /// these it was. Any other kind means that nobody can be checked now.
     fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User>;
+
+    /// Whether the names of guests, `anonymous` and `ftp`, are logged in here as
+    /// guests, whatever their password: it may come in the clear then.
+    fn serves_guests(&self) -> bool {
+        false
+    }
 }
 
 /// A closure is one, too.

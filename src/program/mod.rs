@@ -21,6 +21,7 @@ pub mod lb_config;
 pub mod logging;
 pub mod passwd;
 mod places;
+pub mod process;
 pub mod serve;
 pub mod sftp_server;
 mod signals;

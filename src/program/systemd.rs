@@ -25,20 +25,26 @@ pub enum Handed {
     Connection(OwnedFd),
 }
 
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+/// The numbers of the sockets that were handed over to this process.
+pub fn numbers() -> std::ops::Range<i32> {
+    // They may be for a process that has started this one.
+    let ours = variable("LISTEN_PID").parse() == Ok(std::process::id());
+    let count = variable("LISTEN_FDS").parse().unwrap_or(0).clamp(0, MOST);
+    FIRST..FIRST + if ours { count } else { 0 }
+}
+
 /// The sockets that were handed over to this process.
 ///
 /// # Errors
 /// One that is neither a TCP listener nor a connection, as a sentence.
 pub fn sockets() -> Result<Vec<Handed>, String> {
-    let variable = |name| std::env::var(name).unwrap_or_default();
-    // They are for this process and not for one that has started it.
-    if variable("LISTEN_PID").parse() != Ok(std::process::id()) {
-        return Ok(Vec::new());
-    }
-    let count = variable("LISTEN_FDS").parse().unwrap_or(0).clamp(0, MOST);
     let names = variable("LISTEN_FDNAMES");
     let mut names = names.split(':');
-    (FIRST..FIRST + count)
+    numbers()
         .map(|number| {
             let name = names.next().unwrap_or_default();
             take(number, name).map_err(|what| format!("LISTEN_FDS: descriptor {number}: {what}"))

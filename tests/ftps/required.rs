@@ -59,6 +59,17 @@ fn each_level_holds_for_its_own_kind_of_user() {
     }
 }
 
+/// The names of guests say nothing where none are served.
+#[test]
+fn a_user_called_ftp_needs_tls_like_others() {
+    let settings = server().without_guests().user("ftp", "secret", "elr");
+    let server = secure(settings.set("tls-required", "login"));
+    for name in ["ftp", "FTP", "anonymous"] {
+        server.connect().expect(&format!("USER {name}"), 530);
+    }
+    login(&mut server.explicit(), "ftp");
+}
+
 #[test]
 fn prot_c_before_the_login_does_not_last_into_it() {
     // Who will log in is not known yet; what PROT C said then is checked when

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::auth::Secret;
+use crate::auth::{Anonymous, Secret};
 use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::ftp::reply::Reply;
@@ -22,7 +22,9 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if name.is_empty() || name.len() > NAME_MAX {
         return Ok(Reply::new(501, "This is no user name."));
     }
-    let guest = name.eq_ignore_ascii_case("anonymous") || name.eq_ignore_ascii_case("ftp");
+    // Without guests, `ftp` is a user like others.
+    let guest =
+        Anonymous::is_guest(&name) && state.session.services().authenticator().serves_guests();
     // SECURITY: refused before the password is sent, as RFC 4217, section 6
     // asks; after CCC, too, when another password would go in the clear.
     if !state.control.is_secure() && state.tls_required(guest) != TlsRequired::No {

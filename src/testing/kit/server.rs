@@ -51,6 +51,7 @@ pub struct Builder {
     settings: Settings,
     users: Vec<TestUser>,
     anonymous: Option<Perms>,
+    guests: bool,
     directory: Option<PathBuf>,
     files: Option<Arc<dyn FileSystem>>,
     memory: MemoryFs,
@@ -74,6 +75,7 @@ pub fn server() -> Builder {
         settings,
         users: Vec::new(),
         anonymous: None,
+        guests: true,
         directory: None,
         files: None,
         memory: MemoryFs::new(),
@@ -120,6 +122,12 @@ impl Builder {
     /// Limits of the last user.
     pub fn limits(mut self, change: impl FnOnce(&mut UserLimits)) -> Self {
         change(&mut self.users.last_mut().expect("a user before").limits);
+        self
+    }
+
+    /// No anonymous users.
+    pub fn without_guests(mut self) -> Self {
+        self.guests = false;
         self
     }
 
@@ -173,9 +181,11 @@ impl Builder {
             Arc::clone(&files),
             self.anonymous.unwrap_or(Perms::READ_ONLY),
         );
-        let chain = Chain::new()
-            .with(guests)
-            .with(TestUsers(self.users, Arc::clone(&files)));
+        let chain = match self.guests {
+            true => Chain::new().with(guests),
+            false => Chain::new(),
+        };
+        let chain = chain.with(TestUsers(self.users, Arc::clone(&files)));
         let mut server = Server::new(self.settings.server, Arc::new(chain));
         for listener in self.events {
             server = server.with_events(listener);
