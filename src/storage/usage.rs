@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::oldest::Candidate;
-use super::{FileKind, FileSystem, Follow, Metadata, VirtualPath};
+use super::{FileKind, FileSystem, Metadata, Seen, VirtualPath, Visitor, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::unpoisoned;
 
@@ -159,32 +159,30 @@ impl Usage {
 /// that have several. Directories that can't be read count nothing.
 fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
     let (mut used, mut names) = (Used::default(), HashMap::new());
-    let mut left = vec![VirtualPath::root()];
-    while let Some(path) = left.pop() {
-        let Ok(mut directory) = files.read_dir(&path) else {
-            log::warn!("quota: {path} can't be read and is not counted");
-            continue;
-        };
-        let mut name = Vec::new();
-        while let Ok(Some(_)) = directory.next(&mut name) {
-            let Ok(metadata) = directory.metadata(&name, Follow::No) else {
-                continue;
-            };
-            if metadata.is_dir() {
-                if let Ok(below) = path.join(&name) {
-                    left.push(below);
-                }
-                continue;
-            }
-            if metadata.links > 1 {
-                let count = names.entry(metadata.id).or_insert(0);
-                *count += 1;
-                if *count > 1 {
-                    continue;
-                }
-            }
-            used.add(&metadata);
+    let mut open = |path: &VirtualPath| match files.read_dir(path) {
+        Ok(directory) => Ok(Some(directory)),
+        Err(error) => {
+            log::warn!("quota: {path} can't be read and is not counted: {error}");
+            Ok(None)
         }
+    };
+    let mut visit = |seen: Seen<'_>| {
+        let Seen::Entry(_, _, metadata) = seen else {
+            return Ok(());
+        };
+        if metadata.links > 1 {
+            let count = names.entry(metadata.id).or_insert(0);
+            *count += 1;
+            if *count > 1 {
+                return Ok(());
+            }
+        }
+        used.add(metadata);
+        Ok(())
+    };
+    let top = VirtualPath::root();
+    if let Err(error) = walk(&top, Visitor::Looks, &mut open, &mut visit) {
+        log::warn!("quota: not everything could be counted: {error}");
     }
     (used, names)
 }
