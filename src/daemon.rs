@@ -6,12 +6,20 @@
 //! release.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use crate::config::{Config, PortRange};
+use crate::storage::LocalFs;
 use crate::{auth, error};
 
 // Users.
+pub use crate::auth::grant::{Unopened, make_home};
+pub use crate::auth::helper::Starter;
 pub use crate::auth::helper::{Helper, print_environment};
+pub use crate::auth::home::Homes;
+pub use crate::auth::refused;
+pub use crate::auth::system::Account;
 pub use crate::auth::system::{SystemPaths, SystemUsers};
 pub use crate::storage::local::Resolver;
 pub use crate::storage::metered::Metered;
@@ -19,9 +27,38 @@ pub use crate::storage::usage::Usage;
 
 /// The users file, line by line.
 pub mod user_file {
+    use crate::auth::UserFile;
     pub use crate::auth::user_file::{
         Entry, FILE_MAX, Mistake, OPTIONS, OptionRow, Options, Repeat, encoded, parse, parse_line,
     };
+
+    /// The line of a user, as the file is now.
+    pub fn entry(file: &UserFile, name: &str) -> Option<Entry> {
+        file.entry(name)
+    }
+}
+
+/// A file system that another process serves.
+pub mod remote {
+    pub use crate::storage::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs, serve};
+}
+
+/// The same defaults with somebody who opens homes.
+pub fn with_homes(
+    defaults: auth::UserDefaults,
+    homes: Option<Arc<dyn Homes>>,
+) -> auth::UserDefaults {
+    auth::UserDefaults { homes, ..defaults }
+}
+
+/// A directory that is open already, with O_PATH or for reading.
+pub fn local_at(root: OwnedFd) -> LocalFs {
+    LocalFs::from_descriptor(root)
+}
+
+/// The descriptor of its root.
+pub fn root_of(files: &LocalFs) -> BorrowedFd<'_> {
+    files.root()
 }
 
 // Settings.
@@ -66,7 +103,7 @@ pub mod os {
     pub use crate::sys::trace_parent;
     pub use crate::sys::{
         Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas,
-        close_inherited, fork, refuse_system_calls, trim_heap,
+        close_inherited, fork, open_log, open_setting, refuse_system_calls, set_opener, trim_heap,
     };
 }
 

@@ -43,6 +43,13 @@ fn run(mut arguments: Vec<String>) -> i32 {
         Some((word, _)) if word == "import" => {
             return Failure::usage("this build has no import: it lacks the feature").tell();
         }
+        // Processes of ours with other privileges; see program::monitor.
+        Some((word, rest)) if word == program::monitor::MONITOR => {
+            return program::monitor::run(rest);
+        }
+        Some((word, [])) if word == program::monitor::WORKER => {
+            return program::monitor::run_worker();
+        }
         // What an auth helper runs in the end; see wharf::daemon.
         Some((word, [])) if word == "--print-environment" => {
             let printed = wharf::daemon::print_environment(&mut std::io::stdout());

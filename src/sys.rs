@@ -10,10 +10,14 @@ mod local_time;
 mod seccomp;
 mod sockets;
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::fs::Mode;
 use rustix::io::Errno;
@@ -26,6 +30,50 @@ pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]
 pub use seccomp::trace_parent;
 pub(crate) use sockets::{bind_address_without_port, round_trip, unacknowledged};
+
+type Opener = dyn Fn(&Path) -> io::Result<File> + Send + Sync;
+
+static OPENER: OnceLock<Box<Opener>> = OnceLock::new();
+
+/// From now on `opener` opens files of the settings that this process may not
+/// read. The first one counts.
+pub fn set_opener(opener: Box<Opener>) {
+    let _ = OPENER.set(opener);
+}
+
+/// Opens a file of the settings for reading, through whoever may.
+///
+/// # Errors
+/// What the system says.
+pub fn open_setting(path: &Path) -> io::Result<File> {
+    // O_NONBLOCK: opening a FIFO would wait for a writer for ever.
+    let opened = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path);
+    match (opened, OPENER.get()) {
+        (Err(error), Some(opener)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            opener(path)
+        }
+        (opened, _) => opened,
+    }
+}
+
+/// Opens a log for writing at its end, and makes it if there is none, through
+/// whoever may.
+///
+/// # Errors
+/// What the system says.
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.append(true).create(true).mode(0o640);
+    match (options.open(path), OPENER.get()) {
+        (Err(error), Some(opener)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            opener(path)
+        }
+        (opened, _) => opened,
+    }
+}
 
 /// Closes a descriptor and says what the last write-back said, which dropping
 /// it does not. Whatever is said, the descriptor is gone (Linux, close(2)).
@@ -330,39 +378,6 @@ pub fn fork() -> io::Result<Fork> {
         -1 => Err(io::Error::last_os_error()),
         0 => Ok(Fork::Child),
         child => Ok(Fork::Parent(child)),
-    }
-}
-
-/// Whom the calling thread acts as on files (Linux: the fs ids are the
-/// thread's own, and the kernel drops the file capabilities with fsuid 0).
-/// The raw calls are needed: the C library's setgroups changes all threads.
-///
-/// # Errors
-/// What the system says; the thread may have some of the ids then.
-pub(crate) fn act_as(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
-    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
-    use libc::{SYS_setfsgid as SETFSGID, SYS_setfsuid as SETFSUID, SYS_setgroups as SETGROUPS};
-    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
-    use libc::{
-        SYS_setfsgid32 as SETFSGID, SYS_setfsuid32 as SETFSUID, SYS_setgroups32 as SETGROUPS,
-    };
-    const NONE: libc::c_long = -1;
-    // SAFETY: the kernel reads as many numbers as the slice has; the other
-    // calls take numbers only. Asked for -1, they change nothing and tell.
-    unsafe {
-        if libc::syscall(SETGROUPS, groups.len(), groups.as_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        libc::syscall(SETFSGID, gid as libc::c_long);
-        libc::syscall(SETFSUID, uid as libc::c_long);
-        let now = (
-            libc::syscall(SETFSGID, NONE) as u32,
-            libc::syscall(SETFSUID, NONE) as u32,
-        );
-        match now == (gid, uid) {
-            true => Ok(()),
-            false => Err(io::ErrorKind::PermissionDenied.into()),
-        }
     }
 }
 

@@ -53,23 +53,28 @@ fn users(directory: &TempDir) -> PathBuf {
     }
     let file = directory.join("users");
     for (name, options) in [("ann", "uid=4711,gid=4712,groups=4713"), ("bob", "")] {
-        let mut passwd = Command::new(WHARFD);
-        passwd.args(["passwd", "-c"]);
-        passwd.args(["--home", homes.join(name).to_str().unwrap()]);
-        if !options.is_empty() {
-            passwd.args(["--options", options]);
-        }
-        let mut child = passwd
-            .arg(&file)
-            .arg(name)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        use std::io::Write;
-        child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
-        assert!(wait(&mut child).success());
+        add_user(&file, name, &homes.join(name), options);
     }
     file
+}
+
+/// A user with the password `secret`.
+fn add_user(file: &Path, name: &str, home: &Path, options: &str) {
+    let mut passwd = Command::new(WHARFD);
+    passwd.args(["passwd", "-c"]);
+    passwd.args(["--home", home.to_str().unwrap()]);
+    if !options.is_empty() {
+        passwd.args(["--options", options]);
+    }
+    let mut child = passwd
+        .arg(file)
+        .arg(name)
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    use std::io::Write;
+    child.stdin.take().unwrap().write_all(b"secret\n").unwrap();
+    assert!(wait(&mut child).success());
 }
 
 #[test]
@@ -98,47 +103,93 @@ fn attack_27_root_becomes_the_user_and_nothing_is_left() {
     assert!(count >= 3);
 }
 
+/// `uid=` in the users file, or the owner of the home: never root.
 #[test]
-fn a_session_acts_as_its_user_and_the_thread_comes_back() {
+fn a_session_acts_as_its_user_by_a_worker() {
     if !is_root() {
         return;
     }
-    let (directory, _) = open_directory();
+    let (directory, program) = open_directory();
     let file = users(&directory);
-    let mut command = wharfd();
+    let cat = directory.join("homes/cat");
+    std::fs::create_dir(&cat).unwrap();
+    chown(&cat, Some(4720), Some(4721)).unwrap();
+    std::fs::set_permissions(&cat, PermissionsExt::from_mode(0o700)).unwrap();
+    add_user(&file, "cat", &cat, "");
+    let mut command = Command::new(program);
     command.args(["--listen", "127.0.0.1:0", "--print-port", "--threads", "2"]);
     command.args(["--login-delay", "0", "--users"]).arg(&file);
     let server = Process::start(&mut command);
-    let acting = |uid: &str| {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
-        tasks
-            .map(|task| field(&task.unwrap().path().join("status"), "Uid:"))
-            .filter(|uids| uids[3] == uid)
-            .count()
+    let owner = |name: &str| {
+        let metadata = std::fs::metadata(directory.join("homes").join(name)).unwrap();
+        (metadata.uid(), metadata.gid())
     };
     for _ in 0..2 {
         let mut client = Client::greeted(server.address());
         client.login("ann", "secret");
-        assert_eq!(acting("4711"), 1);
         assert_eq!(client.store("STOR mine", b"x").code, 226);
-        let metadata = std::fs::metadata(directory.join("homes/ann/mine")).unwrap();
-        assert_eq!((metadata.uid(), metadata.gid()), (4711, 4712));
+        assert_eq!(owner("ann/mine"), (4711, 4712));
         client.data();
         client.expect("RETR private", 550);
         client.expect("DELE mine", 250);
-        // Another login on the same connection, by REIN, is another user.
+        // Another login on the same connection, by REIN, is another user. The
+        // home is root's, and the server is not: it is nobody there.
         client.expect("REIN", 220);
-        assert_eq!(acting("4711"), 0);
         client.login("bob", "secret");
-        assert_eq!(client.fetch("RETR private"), b"of root");
+        client.data();
+        client.expect("RETR private", 550);
+        client.expect("REIN", 220);
+        client.login("cat", "secret");
+        assert_eq!(client.store("STOR mine", b"x").code, 226);
+        assert_eq!(owner("cat/mine"), (4720, 4721));
         client.expect("QUIT", 221);
         client.closed();
     }
-    // A client that just goes leaves no thread behind as somebody else.
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap();
+    for task in tasks {
+        let status = task.unwrap().path().join("status");
+        assert_eq!(field(&status, "Uid:"), ["65534"; 4]);
+        assert_eq!(field(&status, "Seccomp:"), ["2"]);
+    }
+}
+
+/// The users file is root's alone, and the tree lies where nobody may go.
+#[test]
+fn what_root_alone_may_read_is_served_and_read_again() {
+    if !is_root() {
+        return;
+    }
+    let (directory, program) = open_directory();
+    let file = users(&directory);
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
+    let closed = directory.join("closed");
+    std::fs::create_dir_all(closed.join("tree")).unwrap();
+    std::fs::write(closed.join("tree/file"), "content").unwrap();
+    std::fs::set_permissions(&closed, PermissionsExt::from_mode(0o700)).unwrap();
+    let mut command = Command::new(program);
+    command.args(["--listen", "127.0.0.1:0", "--print-port"]);
+    command.args(["--login-delay", "0", "--login-tries", "0"]);
+    command.args(["--ban-after", "0", "--users"]);
+    let server = Process::start(command.arg(&file).arg(closed.join("tree")));
     let mut client = Client::greeted(server.address());
-    client.login("ann", "secret");
-    drop(client);
-    assert!(soon(|| acting("4711") == 0));
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    client.expect("REIN", 220);
+    add_user(&file, "dan", &directory.join("homes/ann"), "");
+    assert!(soon(|| {
+        client.expect("USER dan", 331);
+        client.cmd("PASS secret").code == 230
+    }));
+    server.signal("HUP");
+    server.log.wait_for("read again");
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    assert_eq!(client.fetch("RETR file"), b"content");
+    assert!(
+        !server.log.text().contains("can't be read"),
+        "{}",
+        server.log.text()
+    );
 }
 
 #[test]
@@ -244,6 +295,7 @@ fn landlock_shuts_in_what_is_served() {
     std::fs::write(directory.join("other/file"), "other").unwrap();
     write("other");
     server.signal("HUP");
+    server.log.wait_for("landlock keeps wharfd from");
     assert!(soon(|| {
         let mut client = Client::greeted(server.address());
         client.login("anonymous", "x@");
@@ -272,11 +324,11 @@ fn landlock_shuts_in_what_is_served() {
     client.expect("STOR /etc/cron.d/mine", 550);
 }
 
-/// Certificates that root alone may read: they serve, the log says at the
-/// start that renewed ones need a restart, and says nothing else of them.
+/// Certificates that root alone may read are read again by the monitor: when
+/// they change, as far as the server can see that, and on SIGHUP.
 #[cfg(feature = "ftps")]
 #[test]
-fn keys_of_root_alone_serve_until_the_next_start() {
+fn keys_of_root_alone_are_read_again() {
     use common::tls::{Certificates, SecureClient, VALID, certificate};
     if !is_root() {
         return;
@@ -287,7 +339,7 @@ fn keys_of_root_alone_serve_until_the_next_start() {
         certificate.to_der().unwrap()
     };
     // In a directory that root alone may enter, and in one that is open.
-    for (mode, complaints) in [(0o700, 0), (0o755, 1)] {
+    for mode in [0o700, 0o755] {
         let (directory, program) = open_directory();
         let certificates = Certificates::new();
         let old = certificate("ftp.test", None, VALID);
@@ -303,22 +355,19 @@ fn keys_of_root_alone_serve_until_the_next_start() {
             .arg(&key)
             .arg(directory.path());
         let server = Process::start(&mut command);
-        let old = old.certificate.to_der().unwrap();
-        assert_eq!(shown(&server), old);
-        server.log.wait_for("ftp.key can't be read again as user");
-        certificates.write("ftp", &[&certificate("ftp.test", None, VALID)]);
-        // Longer than the time between two looks at the files.
-        let until = std::time::Instant::now() + std::time::Duration::from_millis(2500);
-        while std::time::Instant::now() < until {
-            assert_eq!(shown(&server), old);
+        assert_eq!(shown(&server), old.certificate.to_der().unwrap());
+        let new = certificate("ftp.test", None, VALID);
+        certificates.write("ftp", &[&new]);
+        let new = new.certificate.to_der().unwrap();
+        if mode == 0o700 {
+            server.signal("HUP");
         }
-        let said = server.log.text().matches("the old ones stay").count();
-        assert_eq!(said, complaints, "{}", server.log.text());
-        server.signal("HUP");
-        server
-            .log
-            .wait_for("what was read at the start stays in force");
-        assert_eq!(shown(&server), old);
+        assert!(soon(|| shown(&server) == new), "{}", server.log.text());
+        assert!(
+            !server.log.text().contains("can't be read"),
+            "{}",
+            server.log.text()
+        );
     }
 }
 
@@ -357,5 +406,42 @@ fn code_that_has_taken_over_a_thread_gets_nothing() {
         assert_eq!(field(&status, "Seccomp:"), ["2"]);
         assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
         assert_eq!(field(&status, "CapPrm:"), ["0000000000000000"]);
+    }
+}
+
+/// Hooks are started by another process: the server can't start anything.
+#[test]
+fn hooks_run_as_the_servers_user_and_the_server_starts_nothing() {
+    if !is_root() || !has("setpriv") {
+        return;
+    }
+    let (directory, program) = open_directory();
+    std::fs::create_dir(directory.join("tree")).unwrap();
+    let script = directory.join("hook");
+    let said = directory.join("said");
+    std::fs::create_dir(&said).unwrap();
+    std::fs::set_permissions(&said, PermissionsExt::from_mode(0o777)).unwrap();
+    let text = format!("#!/bin/sh\nid -u > {}/$(id -u)\n", said.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, PermissionsExt::from_mode(0o755)).unwrap();
+    let drop_to = ["--reuid", "54321", "--regid", "54321", "--clear-groups"];
+    for (words, uid) in [(&drop_to[..], "54321"), (&[], "65534")] {
+        let mut command = Command::new("setpriv");
+        command.args(words);
+        if words.is_empty() {
+            command.arg("--clear-groups");
+        }
+        command.arg(&program);
+        command.args(["--listen", "127.0.0.1:0", "--print-port", "--on-login"]);
+        let server = Process::start(command.arg(&script).arg(directory.join("tree")));
+        let mut client = Client::greeted(server.address());
+        client.login("anonymous", "x@");
+        assert!(soon(|| said.join(uid).exists()), "{}", server.log.text());
+        assert_eq!(
+            std::fs::metadata(said.join(uid)).unwrap().uid().to_string(),
+            uid
+        );
+        assert_eq!(field(&status_of(server.pid()), "Seccomp:"), ["2"]);
+        assert_eq!(field(&status_of(server.pid()), "NoNewPrivs:"), ["1"]);
     }
 }

@@ -89,7 +89,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     )
     .unwrap();
     verify();
-    exposure("wharfd.service", "29");
+    exposure("wharfd.service", "30");
 }
 
 /// A service directory: serves, ends on TERM, is started again when it dies,

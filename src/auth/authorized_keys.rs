@@ -9,7 +9,7 @@
 //! for `internal-sftp` alone. Options about shells, terminals and forwarding,
 //! `restrict` among them, are accepted: there is nothing of that to limit.
 
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
@@ -23,10 +23,21 @@ use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::text::{Escaped, fits};
 use crate::time::Utc;
 
+/// Largest file.
+pub(super) const LARGEST: usize = 1 << 20;
+
 /// The keys of one user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthorizedKeys {
     entries: Vec<Entry>,
+}
+
+/// What this process may not open is opened by whoever may.
+fn through_others(path: &Path, error: io::Error) -> io::Result<File> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => crate::sys::open_setting(path),
+        _ => Err(error),
+    }
 }
 
 /// Opens the very file that `place` has looked at.
@@ -99,51 +110,32 @@ impl AuthorizedKeys {
     /// When the file can't be read, is larger than 1 MiB, or when others than
     /// its owner may write it: they could let themselves in.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        Self::read_owned(path.as_ref(), |_| None)
-    }
-
-    /// Reads a file in the home of a user of this machine, as sshd does: it must
-    /// be the user's or root's, and one that the user could read, too.
-    ///
-    /// # Errors
-    /// As [`AuthorizedKeys::read`], and a file of somebody else.
-    pub(super) fn read_of_user(path: &Path, uid: u32) -> Result<Self> {
-        Self::read_owned(path, |file| {
-            let theirs = file.uid() == uid;
-            let readable = theirs || (file.uid() == 0 && file.mode() & 0o004 != 0);
-            (!readable).then_some("it is not the user's")
-        })
-    }
-
-    fn read_owned(
-        path: &Path,
-        refuse: impl FnOnce(&Metadata) -> Option<&'static str>,
-    ) -> Result<Self> {
-        const LARGEST: u64 = 1 << 20;
+        let path = path.as_ref();
         let doing = || format!("reading the public keys in {}", path.display());
-        // SECURITY: somebody who has not logged in names the user, and the user
-        // puts there what they like: a device that does something when it is
-        // opened, a FIFO that holds the login up, a link to another's file. So
-        // the place is looked at first, without opening what is there, and only
-        // what was looked at is opened.
+        // SECURITY: there may be a device that does something when it is opened,
+        // or a FIFO that holds the login up. So the place is looked at first,
+        // without opening what is there, and only what was looked at is opened.
         let place = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_PATH)
             .open(path)
+            .or_else(|error| through_others(path, error))
             .doing(doing())?;
         let metadata = place.metadata().doing(doing())?;
         let trouble = if !metadata.is_file() {
             "it is no file"
-        } else if let Some(trouble) = refuse(&metadata) {
-            trouble
         } else if metadata.mode() & 0o022 != 0 {
             "others may write it"
-        } else if metadata.len() > LARGEST {
+        } else if metadata.len() > LARGEST as u64 {
             "it is larger than 1 MiB"
         } else {
             let mut text = Vec::new();
-            let file = open_again(&place, path).doing(doing())?;
-            file.take(LARGEST).read_to_end(&mut text).doing(doing())?;
+            let file = open_again(&place, path)
+                .or_else(|error| through_others(path, error))
+                .doing(doing())?;
+            file.take(LARGEST as u64)
+                .read_to_end(&mut text)
+                .doing(doing())?;
             return Ok(Self::parse(&text, &path.to_string_lossy()));
         };
         Err(Error::new(

@@ -4,19 +4,21 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::user_file::Entry;
-use super::{Credentials, Perms, User, UserLimits, home, refused};
+use super::user_file::{Entry, Options};
+use super::{Credentials, Homes, Identity, Perms, User, UserLimits, home, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Directory, File, FileSystem, Follow, Metadata, OpenOptions, VirtualPath};
 
 /// What users have where their line says nothing.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct UserDefaults {
     /// Rights of users whose rights field is empty.
     pub perms: Perms,
     /// Limits.
     pub limits: UserLimits,
+    /// Who opens homes; `None`: this process.
+    pub(crate) homes: Option<Arc<dyn Homes>>,
 }
 
 impl Default for UserDefaults {
@@ -25,6 +27,7 @@ impl Default for UserDefaults {
         UserDefaults {
             perms: Perms::READ_ONLY,
             limits: UserLimits::default(),
+            homes: None,
         }
     }
 }
@@ -48,17 +51,18 @@ pub(super) fn user(
     credentials: &Credentials<'_>,
 ) -> Result<User> {
     let options = &entry.options;
-    let identity = options.identity();
-    let missing = match options.create_home {
-        true => home::Missing::Create {
-            mode: options.dir_mode,
-            owner: identity.as_ref(),
-        },
-        false => home::Missing::Refuse,
-    };
-    let file_system = match credentials.dry_run {
-        true => Arc::new(Unopened),
-        false => home::open(&entry.home, missing)?,
+    let mut identity = options.identity();
+    let file_system = match &defaults.homes {
+        _ if credentials.dry_run => Arc::new(Unopened),
+        // Whoever opens it sees to the identity.
+        Some(homes) => {
+            if identity.take().is_none() {
+                // Where we may; elsewhere they make it.
+                let _ = home::make(&entry.home, missing(options, None));
+            }
+            homes.open(&entry.name)?
+        }
+        None => home::open(&entry.home, missing(options, identity.as_ref()))?,
     };
     let limits = &defaults.limits;
     let mut user =
@@ -79,8 +83,30 @@ pub(super) fn user(
     Ok(user)
 }
 
+/// What happens where the home of an entry is missing.
+fn missing<'a>(options: &Options, owner: Option<&'a Identity>) -> home::Missing<'a> {
+    match options.create_home {
+        true => home::Missing::Create {
+            mode: options.dir_mode,
+            owner,
+        },
+        false => home::Missing::Refuse,
+    }
+}
+
+/// Makes the home of an entry, if its line says so, for whoever opens it then:
+/// whom the line names, or `owner`.
+///
+/// # Errors
+/// As [`user`].
+pub fn make_home(entry: &Entry, owner: Option<&Identity>) -> Result<()> {
+    let identity = entry.options.identity();
+    let owner = identity.as_ref().or(owner);
+    home::make(&entry.home, missing(&entry.options, owner))
+}
+
 /// What somebody who has only asked sees of a home: nothing.
-struct Unopened;
+pub struct Unopened;
 
 impl Unopened {
     fn refuse<T>() -> Result<T> {

@@ -30,7 +30,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -39,7 +39,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::grant::UserDefaults;
 use super::user_file::{Entry, parse_options};
-use super::{Authenticator, Credentials, Perms, Secret, User, grant, refused};
+use super::{Authenticator, Credentials, Homes, Perms, Secret, User, grant, refused};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::sync::unpoisoned;
 use crate::text::Escaped;
@@ -64,7 +64,12 @@ pub struct Helper {
     timeout: Duration,
     free: Mutex<usize>,
     freed: Condvar,
+    starter: Option<Box<Starter>>,
 }
+
+/// Has the helper started elsewhere: name, password and client's address to
+/// what its printer wrote, and the home that goes with it.
+pub type Starter = dyn Fn(&str, &[u8], IpAddr) -> Result<(Vec<u8>, Arc<dyn Homes>)> + Send + Sync;
 
 impl Helper {
     /// Asks `program`, with `env -0` as its last arguments.
@@ -77,6 +82,7 @@ impl Helper {
             timeout: TIMEOUT,
             free: Mutex::new(AT_ONCE),
             freed: Condvar::new(),
+            starter: None,
         }
     }
 
@@ -100,7 +106,17 @@ impl Helper {
         self
     }
 
-    fn ask(&self, name: &str, password: &[u8], peer: IpAddr) -> Result<Vec<u8>> {
+    /// The same, started by somebody else: this process must not.
+    pub fn with_starter(mut self, starter: Option<Box<Starter>>) -> Self {
+        self.starter = starter;
+        self
+    }
+
+    /// Runs the program for one login; what its printer has written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LoginRefused`], or any other kind when it can't tell.
+    pub fn ask(&self, name: &str, password: &[u8], peer: IpAddr) -> Result<Vec<u8>> {
         let deadline = Instant::now() + self.timeout;
         let _turn = self.turn(deadline)?;
         let given = given(name, password)?;
@@ -145,7 +161,10 @@ impl Helper {
     }
 
     /// What the environment says about the user.
-    fn entry(&self, name: &str, environment: &[u8]) -> Result<Entry> {
+    ///
+    /// # Errors
+    /// It makes no sense.
+    pub fn entry(&self, name: &str, environment: &[u8]) -> Result<Entry> {
         let variable = |key: &str| variable(environment, key);
         let broken = |what: String| self.trouble(ErrorKind::Internal, &what);
         let home = variable("HOME").map(|home| Path::new(OsStr::from_bytes(home)));
@@ -192,10 +211,19 @@ impl Authenticator for Helper {
         let Secret::Password(password) = credentials.secret else {
             return Err(refused("the helper knows passwords only"));
         };
-        let environment = self.ask(credentials.name, password, credentials.peer)?;
-        let entry = self.entry(credentials.name, &environment)?;
+        let Credentials { name, peer, .. } = *credentials;
+        let mut defaults = self.defaults.clone();
+        let environment = match &self.starter {
+            None => self.ask(name, password, peer)?,
+            Some(start) => {
+                let (environment, homes) = start(name, password, peer)?;
+                defaults.homes = Some(homes);
+                environment
+            }
+        };
+        let entry = self.entry(name, &environment)?;
         grant::conditions(&entry, credentials, SystemTime::now())?;
-        grant::user(entry, &self.defaults, credentials)
+        grant::user(entry, &defaults, credentials)
     }
 }
 

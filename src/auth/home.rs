@@ -1,5 +1,6 @@
 //! A user's home as a file system, made first where that is asked for.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,16 @@ use rustix::io::Errno;
 use super::Identity;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::storage::{FileSystem, LocalFs};
+
+/// Opens homes as the users that act there: through processes of theirs,
+/// where the server itself has no privileges.
+pub trait Homes: Send + Sync + fmt::Debug {
+    /// The home of the user `name` of the users file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when it can't be used.
+    fn open(&self, name: &str) -> Result<Arc<dyn FileSystem>>;
+}
 
 /// Mode of a home that we make, unless the user has another.
 const HOME_MODE: u32 = 0o700;
@@ -31,12 +42,21 @@ pub(super) enum Missing<'a> {
 /// [`ErrorKind::Internal`]: the user has shown who they are, and only the
 /// administrator can help.
 pub(super) fn open(home: &Path, missing: Missing<'_>) -> Result<Arc<dyn FileSystem>> {
-    if let Missing::Create { mode, owner } = missing {
-        create(home, mode.unwrap_or(HOME_MODE), owner)
-            .map_err(|error| unusable("making", home, error))?;
-    }
+    make(home, missing)?;
     let file_system = LocalFs::open(home).map_err(|error| unusable("opening", home, error))?;
     Ok(Arc::new(file_system))
+}
+
+/// Makes `home` if that is asked for.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn make(home: &Path, missing: Missing<'_>) -> Result<()> {
+    match missing {
+        Missing::Refuse => Ok(()),
+        Missing::Create { mode, owner } => create(home, mode.unwrap_or(HOME_MODE), owner)
+            .map_err(|error| unusable("making", home, error)),
+    }
 }
 
 fn unusable(doing: &str, home: &Path, error: Error) -> Error {

@@ -7,9 +7,9 @@
 mod anonymous;
 mod authorized_keys;
 mod chain;
-mod grant;
+pub(crate) mod grant;
 pub(crate) mod helper;
-mod home;
+pub(crate) mod home;
 pub mod password;
 mod perms;
 mod public_key;
@@ -27,6 +27,7 @@ pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
 pub use chain::Chain;
 pub use grant::UserDefaults;
+pub(crate) use home::Homes;
 pub use perms::{Perms, Right};
 pub use public_key::PublicKey;
 pub use user_file::UserFile;
@@ -122,8 +123,8 @@ pub struct User {
     pub file_system: Arc<dyn FileSystem>,
     /// Sessions, rates, quotas.
     pub limits: UserLimits,
-    /// Whom the session's thread acts as on the operating system's files;
-    /// `None` is the daemon itself.
+    /// Whom the process must act as on the operating system's files to serve
+    /// this user; `None`: whoever it is.
     pub identity: Option<Identity>,
     /// What the files take, for a user with a quota; set by the session.
     pub(crate) usage: Option<Arc<Usage>>,
@@ -190,8 +191,8 @@ pub enum QuotaFull {
     DeleteOldest,
 }
 
-/// Whom a session's thread acts as on the operating system's files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whom a process acts as on the operating system's files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// User number.
     pub uid: u32,

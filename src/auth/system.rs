@@ -9,21 +9,23 @@
 //! The files are read at each login, so a change counts at once.
 
 mod files;
+mod keys;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::grant::UserDefaults;
 use super::{Authenticator, AuthorizedKeys, Credentials, Identity, PublicKey, Secret, User};
 use super::{grant, home, password, refused};
 use crate::error::{Doing, Error, ErrorKind, Result};
-use files::{Account, Shadow};
+use crate::storage::{FileSystem, Follow, VirtualPath};
+use files::Shadow;
 
 /// Largest account file.
 const FILE_MAX: u64 = 32 << 20;
@@ -108,34 +110,8 @@ impl SystemUsers {
         self
     }
 
-    /// Whether the secret is the user's; unknown users take the time of a
-    /// wrong password.
-    fn proven(
-        &self,
-        account: Option<&Account<'_>>,
-        hash: Option<&str>,
-        shadow: &[u8],
-        with: &Credentials<'_>,
-    ) -> Result<bool> {
-        match with.secret {
-            Secret::Password(given) => match hash {
-                Some(hash) if !password::never_matches(hash) && password::check(hash).is_ok() => {
-                    password::verify(hash, given)
-                }
-                _ => {
-                    password::dummy_verify(given, &usual_hash(shadow));
-                    Ok(false)
-                }
-            },
-            Secret::PublicKey(key) => {
-                Ok(account.is_some_and(|account| key_fits(account, key, with)))
-            }
-            Secret::Certificate(_) => Ok(false),
-        }
-    }
-
     /// The conditions of the account, once the secret is shown.
-    fn conditions(&self, name: &str, account: &Account<'_>) -> Result<()> {
+    fn conditions(&self, name: &str, account: &files::Account<'_>) -> Result<()> {
         let is_root = account.uid == 0;
         if is_root && self.root == Root::Refused {
             return Err(refused("root may not log in"));
@@ -158,11 +134,27 @@ impl SystemUsers {
     }
 }
 
-impl Authenticator for SystemUsers {
-    fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
+/// A user of the system who may log in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Account {
+    /// Whom the user acts as.
+    pub identity: Identity,
+    /// The home, absolute.
+    pub home: PathBuf,
+}
+
+impl SystemUsers {
+    /// Judges the credentials alone. Where the home is needed to judge, for the
+    /// keys in it, `open` opens it.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub fn judge(&self, credentials: &Credentials<'_>, open: &OpenHome<'_>) -> Result<Account> {
         let name = credentials.name;
         let passwd = read(&self.paths.passwd)?;
         let shadow = read_if_any(&self.paths.shadow)?.unwrap_or_default();
+        let group = read_if_any(&self.paths.group)?.unwrap_or_default();
         let account = files::account(&passwd, name);
         let line = files::shadow(&shadow, name);
         let hash = account.as_ref().and_then(|account| match account.password {
@@ -171,7 +163,21 @@ impl Authenticator for SystemUsers {
             hash => std::str::from_utf8(hash).ok(),
         });
         // First the work, then all reasons to refuse: none shows in the time.
-        let proven = self.proven(account.as_ref(), hash, &shadow, credentials)?;
+        let found = account.as_ref().map(|account| Account {
+            identity: Identity {
+                uid: account.uid,
+                gid: account.gid,
+                groups: files::groups(&group, name, account.gid),
+            },
+            home: Path::new(OsStr::from_bytes(account.home)).to_path_buf(),
+        });
+        let proven = match credentials.secret {
+            Secret::Password(given) => proven(hash, &shadow, given)?,
+            Secret::PublicKey(key) => {
+                (found.as_ref()).is_some_and(|found| key_fits(found, key, credentials, open))
+            }
+            Secret::Certificate(_) => false,
+        };
         let account = account.ok_or_else(|| refused("no such user"))?;
         if !proven {
             return Err(refused(match hash {
@@ -189,20 +195,23 @@ impl Authenticator for SystemUsers {
         if let Some(line) = &line {
             ages(line, grant::today(now))?;
         }
-        let groups = read_if_any(&self.paths.group)?.unwrap_or_default();
-        let home = Path::new(OsStr::from_bytes(account.home));
-        if !home.is_absolute() {
-            return Err(refused("the user has no home"));
+        match found.filter(|found| found.home.is_absolute()) {
+            Some(found) => Ok(found),
+            None => Err(refused("the user has no home")),
         }
-        let identity = Identity {
-            uid: account.uid,
-            gid: account.gid,
-            groups: files::groups(&groups, name, account.gid),
-        };
-        let mut user = User::new(name, home::open(home, home::Missing::Refuse)?)
-            .with_perms(self.defaults.perms);
+    }
+}
+
+/// Opens the home of an account, as its user where this process can.
+pub type OpenHome<'a> = dyn Fn(&Account) -> Result<Arc<dyn FileSystem>> + 'a;
+
+impl Authenticator for SystemUsers {
+    fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
+        let open = |account: &Account| home::open(&account.home, home::Missing::Refuse);
+        let account = self.judge(credentials, &open)?;
+        let mut user = User::new(credentials.name, open(&account)?).with_perms(self.defaults.perms);
         user.limits = self.defaults.limits;
-        user.identity = Some(identity);
+        user.identity = Some(account.identity);
         Ok(user)
     }
 }
@@ -237,23 +246,49 @@ fn usual_hash(shadow: &[u8]) -> String {
     most.map_or_else(String::new, |(_, hash)| hash.to_owned())
 }
 
+/// Whether the password fits; one that nobody has takes the time of a wrong
+/// one.
+fn proven(hash: Option<&str>, shadow: &[u8], given: &[u8]) -> Result<bool> {
+    match hash {
+        Some(hash) if !password::never_matches(hash) && password::check(hash).is_ok() => {
+            password::verify(hash, given)
+        }
+        _ => {
+            password::dummy_verify(given, &usual_hash(shadow));
+            Ok(false)
+        }
+    }
+}
+
 /// Whether a key is in the user's `.ssh/authorized_keys`, which counts only if
 /// nobody but the user and root can write it or put another in its place (what
-/// sshd calls StrictModes).
-fn key_fits(account: &Account<'_>, key: &PublicKey, with: &Credentials<'_>) -> bool {
-    let home = Path::new(OsStr::from_bytes(account.home));
-    let directory = home.join(".ssh");
-    let file = directory.join("authorized_keys");
-    let safe = [home, &directory, &file].into_iter().all(|path| {
-        std::fs::metadata(path).is_ok_and(|metadata| {
-            (metadata.uid() == 0 || metadata.uid() == account.uid) && metadata.mode() & 0o022 == 0
-        })
-    });
-    if !safe {
+/// sshd calls StrictModes). Links lead nowhere outside of the home.
+fn key_fits(
+    account: &Account,
+    key: &PublicKey,
+    with: &Credentials<'_>,
+    open: &OpenHome<'_>,
+) -> bool {
+    if !account.home.is_absolute() {
         return false;
     }
-    match AuthorizedKeys::read_of_user(&file, account.uid) {
+    let read = || -> Result<AuthorizedKeys> {
+        let home = open(account)?;
+        let directory = VirtualPath::root().join(b".ssh")?;
+        let file = directory.join(b"authorized_keys")?;
+        let uid = account.identity.uid;
+        for path in [&VirtualPath::root(), &directory] {
+            let metadata = home.metadata(path, Follow::Yes)?;
+            if (metadata.uid != 0 && metadata.uid != uid) || metadata.mode & 0o022 != 0 {
+                let what = format!("others may write {}{path}", account.home.display());
+                return Err(Error::new(ErrorKind::Denied, what));
+            }
+        }
+        keys::read(home.as_ref(), &file, uid)
+    };
+    match read() {
         Ok(keys) => keys.allows(key, with.peer, SystemTime::now()),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
         Err(error) => {
             log::warn!("{error}");
             false

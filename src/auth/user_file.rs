@@ -10,9 +10,8 @@ mod value;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant, SystemTime};
@@ -74,6 +73,12 @@ impl UserFile {
         self.len() == 0
     }
 
+    /// The line of a user, as the file is now.
+    pub(crate) fn entry(&self, name: &str) -> Option<Entry> {
+        self.look();
+        self.table.load().find(name)
+    }
+
     /// Reads the file again if it has changed, looking once a second at most.
     /// While one thread reads, the others go on with the old users.
     fn look(&self) {
@@ -84,7 +89,7 @@ impl UserFile {
             return;
         }
         watch.looked = Instant::now();
-        let stamp = match retried(|| std::fs::metadata(&self.path)) {
+        let stamp = match retried(|| look_at(&self.path)) {
             Ok(metadata) => Stamp::of(&metadata),
             Err(error) => {
                 if !std::mem::replace(&mut watch.complained, true) {
@@ -257,7 +262,7 @@ fn unreadable(path: &Path, error: io::Error) -> Error {
 fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
     for _ in 1..READ_TRIES {
         let read = read_once(path)?;
-        if Stamp::of(&retried(|| std::fs::metadata(path))?) == read.1 {
+        if Stamp::of(&retried(|| look_at(path))?) == read.1 {
             return Ok(read);
         }
         // Somebody writes it in place, or has just renamed a new one here.
@@ -265,12 +270,18 @@ fn read(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
     read_once(path)
 }
 
+/// In a directory that is closed to us it is opened by whoever may.
+fn look_at(path: &Path) -> io::Result<std::fs::Metadata> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            crate::sys::open_setting(path)?.metadata()
+        }
+        looked => looked,
+    }
+}
+
 fn read_once(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
-    // O_NONBLOCK: opening a FIFO would wait for a writer for ever.
-    let file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
-        .open(path)?;
+    let file = crate::sys::open_setting(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::new(

@@ -3,11 +3,13 @@
 //! and which key may have been meant.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use super::keys::{KEYS, Key};
 use super::profile::Profile;
 use super::settings::Settings;
+use crate::sys::open_setting;
 
 /// Largest configuration file.
 const FILE_MAX: u64 = 1 << 20;
@@ -174,7 +176,13 @@ pub fn read_file(path: &Path) -> Result<Source, Mistake> {
         place: name.clone(),
         what,
     };
-    let size = std::fs::metadata(path)
+    // What root alone may read is opened by whoever may.
+    let denied = |error: &std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let looked = match std::fs::metadata(path) {
+        Err(error) if denied(&error) => open_setting(path).and_then(|file| file.metadata()),
+        looked => looked,
+    };
+    let size = looked
         .map_err(|error| {
             mistake(format!(
                 "the configuration file can't be read: {error}; every setting can be an option instead"
@@ -184,7 +192,14 @@ pub fn read_file(path: &Path) -> Result<Source, Mistake> {
     if size > FILE_MAX {
         return Err(mistake(format!("larger than {FILE_MAX} bytes")));
     }
-    let bytes = std::fs::read(path).map_err(|error| mistake(error.to_string()))?;
+    let read = match std::fs::read(path) {
+        Err(error) if denied(&error) => open_setting(path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map(|_| bytes)
+        }),
+        read => read,
+    };
+    let bytes = read.map_err(|error| mistake(error.to_string()))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
             .iter()

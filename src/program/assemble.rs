@@ -1,24 +1,103 @@
 //! From settings to a server that is not bound yet: its users and who is told
 //! what happens.
 
-use std::sync::Arc;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use wharf::TransferLog;
 use wharf::auth::{Anonymous, Authenticator, Chain, UserDefaults, UserFile};
-use wharf::daemon::Settings;
-use wharf::daemon::{Helper, SystemPaths, SystemUsers};
+use wharf::daemon::{
+    Helper, Homes, Settings, Starter, SystemPaths, SystemUsers, os, unpoisoned, with_homes,
+};
 use wharf::events::Events;
-use wharf::storage::LocalFs;
+use wharf::storage::{FileSystem, LocalFs, VirtualPath};
 use wharf::{Error, ErrorKind, Server};
 
 use super::failure::{Failure, what_to_do};
+use super::landlock;
+use super::monitor::{self, Monitor};
+
+/// Homes that are looked at when the server starts.
+const HOMES_MAX: usize = 1000;
+
+/// Where users and their files come from, besides the settings.
+#[derive(Default)]
+pub struct Sources {
+    pub monitor: Option<Arc<Monitor>>,
+    /// The tree of anonymous users, opened while we may.
+    anonymous: Mutex<Option<(PathBuf, LocalFs)>>,
+}
+
+impl Sources {
+    pub fn with(monitor: Option<Arc<Monitor>>) -> Self {
+        Sources {
+            monitor,
+            anonymous: Mutex::default(),
+        }
+    }
+
+    fn anonymous(&self, directory: &Path) -> wharf::Result<LocalFs> {
+        let mut known = unpoisoned(self.anonymous.lock());
+        match (LocalFs::open(directory), &*known) {
+            // Below a directory that we may not enter any more.
+            (Err(error), Some((path, files)))
+                if error.kind() == ErrorKind::Denied && path == directory =>
+            {
+                Ok(files.clone())
+            }
+            (opened, _) => {
+                let files = opened?;
+                *known = Some((directory.to_path_buf(), files.clone()));
+                Ok(files)
+            }
+        }
+    }
+
+    /// Says which trees can't be read as the user that the server has become:
+    /// better now than at the first download.
+    pub fn tell_what_is_closed(&self, settings: &Settings) {
+        let known = unpoisoned(self.anonymous.lock());
+        if let Some((directory, files)) = &*known
+            && let Err(error) = files.read_dir(&VirtualPath::root())
+        {
+            let directory = directory.display();
+            log::error!("{directory} can't be listed as the user that the server is: {error}");
+        }
+        if rustix::process::geteuid().is_root() || self.homes().is_none() {
+            return;
+        }
+        let closed = |home: &PathBuf| {
+            std::fs::metadata(home)
+                .is_ok_and(|found| found.uid() == 0 && found.mode() & 0o005 != 0o005)
+        };
+        let entries = landlock::entries(settings).into_iter().take(HOMES_MAX);
+        let homes = entries.filter(|entry| entry.options.uid.is_none());
+        for home in homes.map(|entry| entry.home).filter(closed).take(5) {
+            log::error!(
+                "the home {} is root's and closed to the user that the server is: give it to its user",
+                home.display()
+            );
+        }
+    }
+
+    /// Who opens the homes of others.
+    fn homes(&self) -> Option<Arc<dyn Homes>> {
+        let monitor = self.monitor.as_ref();
+        let privileged = monitor.filter(|monitor| monitor.is_privileged());
+        privileged.map(|monitor| Arc::clone(monitor) as Arc<dyn Homes>)
+    }
+}
 
 /// The server that the settings describe, before anything is bound.
 ///
 /// # Errors
 /// Users or files that can't be read, with what to do.
-pub fn server(settings: &Settings) -> Result<(Server, Option<Arc<TransferLog>>), Failure> {
-    let users = authenticator(settings).map_err(Failure::usage)?;
+pub fn server(
+    settings: &Settings,
+    sources: &Sources,
+) -> Result<(Server, Option<Arc<TransferLog>>), Failure> {
+    let users = authenticator(settings, sources).map_err(Failure::usage)?;
     let transfer_log = match settings.transfer_log.as_deref().map(TransferLog::open) {
         None => None,
         Some(Ok(log)) => Some(Arc::new(log)),
@@ -38,10 +117,13 @@ pub fn server(settings: &Settings) -> Result<(Server, Option<Arc<TransferLog>>),
 ///
 /// # Errors
 /// What is wrong, as a sentence.
-pub fn authenticator(settings: &Settings) -> Result<Arc<dyn Authenticator>, String> {
+pub fn authenticator(
+    settings: &Settings,
+    sources: &Sources,
+) -> Result<Arc<dyn Authenticator>, String> {
     let mut chain = Chain::new();
     if let Some(directory) = &settings.anonymous {
-        let file_system = LocalFs::open(directory)
+        let file_system = (sources.anonymous(directory))
             .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
         chain = chain.with(Anonymous::new(
             Arc::new(file_system),
@@ -49,8 +131,9 @@ pub fn authenticator(settings: &Settings) -> Result<Arc<dyn Authenticator>, Stri
         ));
     }
     if let Some(path) = &settings.users {
+        let defaults = with_homes(UserDefaults::default(), sources.homes());
         chain = chain.with(
-            UserFile::open(path, UserDefaults::default()).map_err(|error| match error.kind() {
+            UserFile::open(path, defaults).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
                     let path = path.display();
                     format!("{error}; make it with: wharfd passwd -c {path} NAME")
@@ -59,21 +142,25 @@ pub fn authenticator(settings: &Settings) -> Result<Arc<dyn Authenticator>, Stri
             })?,
         );
     }
+    let monitor = sources.monitor.as_ref();
     if settings.system_users {
         let defaults = UserDefaults::default().with_perms(settings.system_rights);
-        chain = chain.with(
-            SystemUsers::open(SystemPaths::default(), defaults)
-                .map_err(|error| error.to_string())?,
-        );
+        chain = match monitor.filter(|monitor| monitor.is_privileged()) {
+            Some(monitor) => chain.with(monitor::SystemUsers {
+                monitor: Arc::clone(monitor),
+                defaults,
+            }),
+            None => chain.with(
+                SystemUsers::open(SystemPaths::default(), defaults)
+                    .map_err(|error| error.to_string())?,
+            ),
+        };
     }
-    if let Some((program, arguments)) = settings.auth_helper.split_first() {
-        let defaults = UserDefaults::default().with_perms(settings.auth_helper_rights);
-        let helper = Helper::new(program, defaults);
-        let helper = arguments.iter().fold(helper, Helper::with_argument);
-        chain = chain.with(match std::env::current_exe() {
-            Ok(own) => helper.with_printer(vec![own.into(), "--print-environment".into()]),
-            Err(_) => helper,
+    if let Some(helper) = helper(settings) {
+        let starter = monitor.cloned().map(|monitor| -> Box<Starter> {
+            Box::new(move |name, password, peer| monitor.helper(name, password, peer))
         });
+        chain = chain.with(helper.with_starter(starter));
     }
     match chain.is_empty() {
         true => Err(
@@ -81,6 +168,18 @@ pub fn authenticator(settings: &Settings) -> Result<Arc<dyn Authenticator>, Stri
         ),
         false => Ok(Arc::new(chain)),
     }
+}
+
+/// The auth helper that the settings name.
+pub fn helper(settings: &Settings) -> Option<Helper> {
+    let (program, arguments) = settings.auth_helper.split_first()?;
+    let defaults = UserDefaults::default().with_perms(settings.auth_helper_rights);
+    let helper = Helper::new(program, defaults);
+    let helper = arguments.iter().fold(helper, Helper::with_argument);
+    Some(match std::env::current_exe() {
+        Ok(own) => helper.with_printer(vec![own.into(), "--print-environment".into()]),
+        Err(_) => helper,
+    })
 }
 
 /// What to do about an error of the library that has come from a file.
@@ -100,5 +199,40 @@ pub fn failure(error: Error) -> Failure {
         ErrorKind::NotFound => Failure::usage(format!("{error}{}", hint(&error))),
         ErrorKind::Invalid | ErrorKind::Unsupported | ErrorKind::Denied => Failure::usage(error),
         _ => Failure::temporary(error),
+    }
+}
+
+/// Starts the monitor where it is needed: by root, who gives that up, and for
+/// programs, which a process with a filter of system calls can't start.
+pub fn start_monitor(
+    settings: &Settings,
+    arguments: &[String],
+) -> Result<Option<Arc<Monitor>>, Failure> {
+    let program = &settings;
+    let programs = landlock::starts_programs(settings);
+    let root = rustix::process::geteuid().is_root();
+    if !root && !programs {
+        return Ok(None);
+    }
+    match Monitor::start(arguments) {
+        Ok(monitor) => {
+            let opener = Arc::clone(&monitor);
+            os::set_opener(Box::new(move |path| {
+                let kind = |error: &Error| match error.kind() {
+                    ErrorKind::NotFound => std::io::ErrorKind::NotFound,
+                    ErrorKind::Denied => std::io::ErrorKind::PermissionDenied,
+                    _ => std::io::ErrorKind::Other,
+                };
+                let opened = opener.open(path);
+                opened.map_err(|error| std::io::Error::new(kind(&error), error))
+            }));
+            Ok(Some(monitor))
+        }
+        // Whoever serves a directory to everybody needs none.
+        Err(error) if !programs && !program.system_users && program.users.is_none() => {
+            log::debug!("there is no monitor: {error}");
+            Ok(None)
+        }
+        Err(error) => Err(Failure::temporary(format!("starting the monitor: {error}"))),
     }
 }

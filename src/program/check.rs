@@ -176,7 +176,8 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     if !found.is_empty() {
         return Err(found);
     }
-    let outcome = assemble::authenticator(settings).and_then(|users| {
+    let sources = assemble::Sources::default();
+    let outcome = assemble::authenticator(settings, &sources).and_then(|users| {
         Server::new(without_new_keys(&settings.server), users)
             .check()
             .map_err(|error| error.to_string())

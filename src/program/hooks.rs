@@ -1,19 +1,25 @@
 //! Programs of the administrator that are run when something has happened:
 //! by path, without a shell, outside the session's way.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
+use wharf::ErrorKind;
 use wharf::daemon::Settings;
 use wharf::daemon::log_context::LogContext;
+use wharf::daemon::remote::{Message, Parts};
 use wharf::daemon::{Swap, unpoisoned};
 use wharf::events::{Event, Events, Who};
+
+use super::monitor::Monitor;
 
 /// Events that wait for a program. At 300 bytes each a flood costs 300 KiB;
 /// what comes on top is logged and dropped.
@@ -42,6 +48,8 @@ pub struct Hooks {
     queue: Mutex<Option<SyncSender<Job>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
     waiting: Arc<Mutex<Receiver<Job>>>,
+    /// Who starts the programs; `None`: this process.
+    monitor: Option<Arc<Monitor>>,
 }
 
 /// What is run, and how long it may take.
@@ -65,7 +73,7 @@ impl Programs {
 
 impl Hooks {
     /// The hooks that the settings name; `None` without any.
-    pub fn new(settings: &Settings) -> Option<Arc<Self>> {
+    pub fn new(settings: &Settings, monitor: Option<&Arc<Monitor>>) -> Option<Arc<Self>> {
         if !settings.starts_programs() {
             return None;
         }
@@ -75,6 +83,7 @@ impl Hooks {
             queue: Mutex::new(Some(queue)),
             workers: Mutex::default(),
             waiting: Arc::new(Mutex::new(waiting)),
+            monitor: monitor.cloned(),
         }))
     }
 
@@ -90,11 +99,11 @@ impl Hooks {
     /// No thread can be started.
     pub fn start(&self) -> std::io::Result<()> {
         for _ in 0..AT_ONCE {
-            let waiting = Arc::clone(&self.waiting);
+            let (waiting, monitor) = (Arc::clone(&self.waiting), self.monitor.clone());
             let worker = std::thread::Builder::new()
                 .name("hook".into())
                 .stack_size(128 * 1024)
-                .spawn(move || work(&waiting))?;
+                .spawn(move || work(&waiting, monitor.as_deref()))?;
             self.workers().push(worker);
         }
         Ok(())
@@ -158,24 +167,103 @@ impl Events for Hooks {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
+fn work(waiting: &Mutex<Receiver<Job>>, monitor: Option<&Monitor>) {
     loop {
         let job = unpoisoned(waiting.lock()).recv();
         let Ok(job) = job else { return };
         let what = job.program.display();
         let _lines = job.session.clone().enter();
-        match run(&job) {
-            Ok(Some(status)) if status.success() => log::debug!("{what}: done"),
-            Ok(Some(status)) => log::warn!("{what}: {status}"),
-            Ok(None) => log::warn!("{what}: ended after {} seconds", job.timeout.as_secs()),
+        let outcome = match monitor {
+            Some(monitor) => monitor.hook(job.message()),
+            None => run(&job, None),
+        };
+        match outcome {
+            Ok(None) => log::debug!("{what}: done"),
+            Ok(Some(trouble)) => log::warn!("{what}: {trouble}"),
             Err(error) => log::error!("{what}: {error}"),
         }
     }
 }
 
-/// The exit status, or `None` for one that took too long.
-fn run(job: &Job) -> std::io::Result<Option<ExitStatus>> {
+impl Job {
+    /// Everything but the program and its time, which are the settings'.
+    fn message(&self) -> Message {
+        let path = self.path.as_ref().map(|path| path.as_encoded_bytes());
+        Message::default()
+            .bytes(self.event.as_bytes())
+            .bytes(self.session.user.as_deref().unwrap_or_default().as_bytes())
+            .u8(path.is_some().into())
+            .bytes(path.unwrap_or_default())
+            .bytes(self.session.address.to_string().as_bytes())
+            .bytes(self.session.protocol.as_bytes())
+            .u64(self.session.session)
+            .u8(self.bytes.is_some().into())
+            .u64(self.bytes.unwrap_or_default())
+            .u8(self.sha256.is_some().into())
+            .bytes(self.sha256.as_deref().unwrap_or_default().as_bytes())
+    }
+}
+
+/// Runs the program of a job that has come as a message; what went wrong with
+/// it, as words.
+///
+/// # Errors
+/// It can't be started, or the message makes no sense.
+pub fn carry_out(
+    settings: &Settings,
+    message: &[u8],
+    account: Option<(u32, u32)>,
+) -> wharf::Result<Option<String>> {
+    let mut parts = Parts::of(message);
+    let programs = Programs::of(settings);
+    let known = [
+        ("upload", &programs.upload),
+        ("login", &programs.login),
+        ("delete", &programs.delete),
+    ];
+    let event = parts.text()?;
+    let found = known.into_iter().find(|(word, _)| *word == event);
+    let Some((event, Some(program))) = found else {
+        return Err(wharf::Error::new(
+            ErrorKind::Internal,
+            "the settings name no such hook",
+        ));
+    };
+    let wrong = || wharf::Error::new(ErrorKind::Internal, "a message makes no sense");
+    let user = parts.text()?.to_owned();
+    let path = optional(parts.u8()?, parts.bytes()?).map(|path| OsStr::from_bytes(path).to_owned());
+    let address = parts.text()?.parse().map_err(|_| wrong())?;
+    let named = parts.text()?;
+    let mut protocols = ["ftp", "ftps", "sftp"].into_iter();
+    let protocol = protocols.find(|word| *word == named).ok_or_else(wrong)?;
+    let job = Job {
+        program: program.clone(),
+        timeout: programs.timeout,
+        event,
+        path,
+        session: LogContext {
+            session: parts.u64()?,
+            address,
+            protocol,
+            user: Some(user),
+        },
+        bytes: optional(parts.u8()?, parts.u64()?),
+        sha256: optional(parts.u8()?, parts.text()?.to_owned()),
+    };
+    Ok(run(&job, account)?)
+}
+
+fn optional<T>(there: u8, value: T) -> Option<T> {
+    (there != 0).then_some(value)
+}
+
+/// What is wrong with how the program has ended, if anything. It runs as
+/// `account`, if there is one.
+fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> {
     let mut command = Command::new(&job.program);
+    if let Some((uid, gid)) = account {
+        command.uid(uid).gid(gid);
+    }
     // The arguments and variables hold bytes that a client has chosen. No
     // shell sees them, and the variables all have names of our own.
     command.arg(job.event).args(&job.path);
@@ -208,11 +296,12 @@ fn run(job: &Job) -> std::io::Result<Option<ExitStatus>> {
     let until = Instant::now() + job.timeout;
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+            return Ok((!status.success()).then(|| status.to_string()));
         }
         if Instant::now() > until {
             kill(&mut child);
-            return Ok(None);
+            let seconds = job.timeout.as_secs();
+            return Ok(Some(format!("ended after {seconds} seconds")));
         }
         std::thread::sleep(LOOK);
     }

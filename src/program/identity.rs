@@ -1,34 +1,70 @@
 //! Who the daemon is: from root to the user of `--user`, for good.
 
+use std::path::PathBuf;
+
 use wharf::daemon::{Names, Settings, os, paths_of};
 
 use super::failure::Failure;
 
-/// Becomes the user that the settings name, if any, and gives up every way
+/// Whom the server becomes: the user that the settings name, else `wharf` or
+/// `nobody`, whoever there is.
+///
+/// # Errors
+/// There is no such user.
+pub fn account(settings: &Settings) -> Result<(u32, u32), Failure> {
+    match &settings.user {
+        Some(name) => resolve(name),
+        None => Ok(["wharf", "nobody"]
+            .into_iter()
+            .find_map(|name| resolve(name).ok())
+            .unwrap_or((NOBODY, NOBODY))),
+    }
+}
+
+/// Nobody, on systems without accounts.
+const NOBODY: u32 = 65534;
+
+/// Becomes the user of [`account`], if we are root, and gives up every way
 /// back. Call it when ports are bound and keys are read.
 ///
 /// # Errors
 /// No such user, or the system does not let us.
 pub fn settle(settings: &Settings) -> Result<(), Failure> {
-    if let Some(name) = &settings.user {
-        become_user(name, settings)?;
-    } else if rustix::process::geteuid().is_root() && !settings.system_users {
-        log::info!(
-            "running as root; with --user NAME wharfd gives that up after binding its ports"
-        );
+    become_user(settings)?;
+    no_new_privileges();
+    Ok(())
+}
+
+/// The same for a process that serves one client and becomes its user: it
+/// stays root until then unless the settings name a user.
+///
+/// # Errors
+/// As [`settle`].
+pub fn settle_for_one(settings: &Settings) -> Result<(), Failure> {
+    if settings.user.is_some() {
+        become_user(settings)?;
     }
     // A PAM helper of a daemon without privileges needs setuid unix_chkpwd.
-    if settings.auth_helper.is_empty()
-        && let Err(errno) = rustix::thread::set_no_new_privs(true)
-    {
-        log::debug!("no_new_privs: {errno}");
+    if settings.auth_helper.is_empty() {
+        no_new_privileges();
     }
     Ok(())
 }
 
-fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
-    let (uid, gid) = resolve(name)?;
+fn no_new_privileges() {
+    if let Err(errno) = rustix::thread::set_no_new_privs(true) {
+        log::debug!("no_new_privs: {errno}");
+    }
+}
+
+fn become_user(settings: &Settings) -> Result<(), Failure> {
     let own = rustix::process::geteuid();
+    let named = settings.user.as_deref();
+    let (uid, gid) = match own.is_root() || named.is_some() {
+        true => account(settings)?,
+        false => return Ok(()),
+    };
+    let name = named.map_or_else(|| format!("number {uid}"), str::to_owned);
     if !own.is_root() {
         return match own.as_raw() == uid {
             true => Ok(()),
@@ -36,11 +72,6 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
                 "user {name}: only root can become another user; start as root or leave it out"
             ))),
         };
-    }
-    if settings.system_users {
-        return Err(Failure::usage(
-            "system-users need root, to act as each of them on their files; leave user out",
-        ));
     }
     os::become_user(uid, gid, &[])
         .map_err(|error| Failure::temporary(format!("becoming user {name}: {error}")))?;
@@ -53,10 +84,12 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
             "user {name}: the way back to root is open"
         )));
     }
-    let read_again = paths_of(Names::FileRead, settings).into_iter();
-    let read_again = read_again.map(|(_, path)| path);
-    for path in read_again.chain(settings.config_file.clone()) {
-        if let Err(error) = std::fs::File::open(&path)
+    match uid {
+        0 => log::info!("user {name}: the process that strangers talk to stays root"),
+        _ => log::info!("serving as user {name}; users' homes are served as their owners"),
+    }
+    for path in read_again(settings) {
+        if let Err(error) = os::open_setting(&path)
             && error.kind() == std::io::ErrorKind::PermissionDenied
         {
             log::warn!(
@@ -65,7 +98,49 @@ fn become_user(name: &str, settings: &Settings) -> Result<(), Failure> {
             );
         }
     }
+    for directory in settings
+        .server
+        .state_dir
+        .iter()
+        .chain(&settings.server.shared_dir)
+    {
+        if let Err(error) = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK) {
+            let directory = directory.display();
+            log::error!("{directory} can't be written as user {name}: {error}");
+        }
+    }
     Ok(())
+}
+
+/// Files that are read again while the server runs.
+pub fn read_again(settings: &Settings) -> impl Iterator<Item = PathBuf> {
+    let named = paths_of(Names::FileRead, settings).into_iter();
+    named
+        .map(|(_, path)| path)
+        .chain(settings.config_file.clone())
+}
+
+/// The main group and the further groups of a user's number.
+pub fn groups_of(uid: u32) -> Option<(u32, Vec<u32>)> {
+    groups(uid, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+fn groups(uid: u32, passwd: &str, group: &str) -> Option<(u32, Vec<u32>)> {
+    let line = passwd
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let number = |field: Option<&&str>| field.and_then(|field| field.parse::<u32>().ok());
+    let account = line
+        .into_iter()
+        .find(|line| number(line.get(2)) == Some(uid))?;
+    let name = *account.first()?;
+    let lines = group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    let member =
+        |line: &Vec<&str>| (line.get(3)).is_some_and(|list| list.split(',').any(|one| one == name));
+    let further = lines.filter(member).filter_map(|line| number(line.get(2)));
+    Some((number(account.get(3))?, further.collect()))
 }
 
 /// The numbers of user and group that `user` names.
@@ -122,6 +197,14 @@ fn numbers(text: &str, passwd: &str, group: &str) -> Result<(u32, u32), Failure>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_groups_of_a_number_are_found() {
+        let passwd = "root:x:0:0::/root:/bin/sh\nann:x:11:12::/srv:\n";
+        let group = "anns:x:12:\nstaff:x:13:bob,ann\nother:x:14:anna\n";
+        assert_eq!(groups(11, passwd, group), Some((12, vec![13])));
+        assert_eq!(groups(15, passwd, group), None);
+    }
 
     #[test]
     fn users_are_found_by_name_and_number() {

@@ -17,6 +17,7 @@ use wharf::events::Events;
 
 use super::failure::{Failure, is_guarded, silence};
 use super::hooks::Hooks;
+use super::landlock::Programs;
 use super::{assemble, identity, landlock, logging};
 
 /// Serves the connection on descriptor 0.
@@ -52,16 +53,16 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
     // one that serves one client; and by default it would end it.
     let _hup = SignalSet::block(&[libc::SIGHUP]);
     let peer = peer(&socket)?;
-    let mut server = assemble::server(settings)?
+    let mut server = assemble::server(settings, &assemble::Sources::default())?
         .0
         .with_identity_scope(IdentityScope::Process);
-    identity::settle(settings)?;
-    let hooks = Hooks::new(&settings);
+    identity::settle_for_one(settings)?;
+    let hooks = Hooks::new(settings, None);
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
-    landlock::refuse_system_calls(settings)?;
+    landlock::refuse_system_calls(settings, Programs::Here)?;
     // Nothing of the connection stays on the standard descriptors.
     silence(|null| {
         rustix::stdio::dup2_stdin(null)?;

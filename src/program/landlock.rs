@@ -3,6 +3,7 @@
 //! leave them off, and the log says so.
 
 use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -105,7 +106,7 @@ impl Domain {
 ///
 /// # Errors
 /// It can't be done although the settings insist.
-pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
+pub fn apply(settings: &Settings, programs: Programs) -> Result<Domain, Failure> {
     let wanted = settings.landlock;
     let off = |why: &str| match wanted {
         Sandbox::Yes => Err(Failure::usage(format!("landlock yes: {why}"))),
@@ -118,12 +119,8 @@ pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
         return Ok(Domain::default());
     }
     if wanted == Sandbox::Auto {
-        // Programs that we start would be shut in with us.
-        if !settings.auth_helper.is_empty() || settings.starts_programs() {
+        if starts_programs(settings) && programs == Programs::Here {
             return off("helper and hooks would be restricted, too");
-        }
-        if settings.system_users {
-            return off("homes of system users are not known beforehand");
         }
         if settings.users.is_some() && entries(settings).is_empty() {
             return off("there are no users yet, and their homes are not known");
@@ -147,11 +144,20 @@ pub fn apply(settings: &Settings) -> Result<Domain, Failure> {
     }
 }
 
+/// Who starts the programs of the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Programs {
+    /// The monitor.
+    Elsewhere,
+    /// This process.
+    Here,
+}
+
 /// Refuses system calls that no file server needs, in all threads.
 ///
 /// # Errors
 /// It can't be done although the settings insist.
-pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
+pub fn refuse_system_calls(settings: &Settings, programs: Programs) -> Result<(), Failure> {
     let wanted = settings.sandbox;
     let off = |why: &str| match wanted {
         Sandbox::Yes => Err(Failure::usage(format!("sandbox yes: {why}"))),
@@ -163,7 +169,7 @@ pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
     if wanted == Sandbox::No {
         return Ok(());
     }
-    if !settings.auth_helper.is_empty() || settings.starts_programs() {
+    if starts_programs(settings) && programs == Programs::Here {
         return off("helper and hooks are programs that must be started");
     }
     match wharf::daemon::os::refuse_system_calls() {
@@ -172,9 +178,37 @@ pub fn refuse_system_calls(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// FUSE_SUPER_MAGIC.
+/// Whether the settings name programs that are to be started.
+pub fn starts_programs(settings: &Settings) -> bool {
+    !settings.auth_helper.is_empty() || settings.starts_programs()
+}
+
+/// Shuts this process in to one directory, where the kernel can. What stands
+/// on FUSE is left open: see [`apply`].
+pub fn only(directory: BorrowedFd<'_>) {
+    let version = Landlock::version().unwrap_or(0);
+    if version < 2 || rustix::fs::fstatfs(directory).is_ok_and(|fs| on_fuse(&fs)) {
+        return;
+    }
+    let handled = ALL_2 | if version >= 3 { TRUNCATE } else { 0 };
+    let network = if version >= 4 { BIND | CONNECT } else { 0 };
+    let restrict = || {
+        let rules = Landlock::new(handled, network)?;
+        rules.allow(directory, handled & !EXECUTE)?;
+        rules.enforce()
+    };
+    if let Err(error) = restrict() {
+        log::debug!("landlock is off: {error}");
+    }
+}
+
 fn is_fuse(path: &Path) -> bool {
-    rustix::fs::statfs(path).is_ok_and(|fs| fs.f_type as u32 == 0x6573_5546)
+    rustix::fs::statfs(path).is_ok_and(|fs| on_fuse(&fs))
+}
+
+/// FUSE_SUPER_MAGIC.
+fn on_fuse(fs: &rustix::fs::StatFs) -> bool {
+    fs.f_type as u32 == 0x6573_5546
 }
 
 fn restrict(settings: &Settings, version: u32) -> std::io::Result<Domain> {
@@ -214,7 +248,7 @@ fn restrict(settings: &Settings, version: u32) -> std::io::Result<Domain> {
         reach.push(std::fs::canonicalize(path).unwrap_or_else(|_| path.into()));
         rules.allow(&opened, access & possible)
     };
-    for path in system(settings).into_iter().chain(read_only(settings)) {
+    for path in system().into_iter().chain(read_only(settings)) {
         allow(&path, READ | EXECUTE)?;
     }
     allow(Path::new("/dev/null"), handled)?;
@@ -237,13 +271,11 @@ fn bound(settings: &Settings) -> BTreeSet<u16> {
     own.chain(passive.first..=passive.last).chain([0]).collect()
 }
 
-/// The places of [`SYSTEM`]. Whoever stays root without having to read the
-/// passwords of the system gets the entries of /etc without its secrets; one
+/// The places of [`SYSTEM`]. Whoever stays root gets the entries of /etc without its secrets; one
 /// that is replaced later is out of reach then. From all others the modes of
 /// those files keep them.
-fn system(settings: &Settings) -> Vec<PathBuf> {
-    let stays_root = rustix::process::geteuid().is_root() && settings.user.is_none();
-    let whole = !stays_root || settings.system_users;
+fn system() -> Vec<PathBuf> {
+    let whole = !rustix::process::geteuid().is_root();
     let mut found = Vec::new();
     for place in SYSTEM.iter().map(Path::new) {
         match std::fs::read_dir(place) {
@@ -320,10 +352,26 @@ fn served(settings: &Settings) -> Vec<PathBuf> {
     found
 }
 
-fn entries(settings: &Settings) -> Vec<user_file::Entry> {
+pub fn entries(settings: &Settings) -> Vec<user_file::Entry> {
     let read = |path: &PathBuf| std::fs::read(path).ok();
     let text = settings.users.as_ref().and_then(read).unwrap_or_default();
     user_file::parse(&text).unwrap_or_default()
+}
+
+/// Whether the users file names `path` as keys of a user.
+pub fn is_key_file(settings: &Settings, path: &Path) -> bool {
+    let beside = |file: &Path| {
+        settings
+            .users
+            .as_ref()
+            .map(|users| users.with_file_name("").join(file))
+    };
+    let files = entries(settings)
+        .into_iter()
+        .filter_map(|entry| entry.options.keys);
+    files
+        .into_iter()
+        .any(|file| beside(&file).is_some_and(|file| file == path))
 }
 
 fn directory_of(path: &Path) -> PathBuf {

@@ -19,6 +19,7 @@ mod json;
 mod landlock;
 pub mod lb_config;
 pub mod logging;
+pub mod monitor;
 pub mod passwd;
 mod places;
 pub mod process;

@@ -15,12 +15,13 @@ use wharf::daemon::{HttpPort, Settings};
 use wharf::events::Events;
 use wharf::{Fingerprint, Protocol, Running};
 
-use super::assemble::{failure, server};
+use super::assemble::{Sources, failure, server, start_monitor};
 use super::background::{self, PidFile};
 use super::cli::Invocation;
 use super::counters::Counters;
 use super::failure::{Failure, complain};
 use super::hooks::Hooks;
+use super::landlock::Programs;
 use super::logging::{self, Logs};
 use super::signals::{Signal, Signals};
 use super::systemd::{self, Handed, Notify};
@@ -66,6 +67,7 @@ struct Daemon {
     counters: Arc<Counters>,
     hooks: Option<Arc<Hooks>>,
     domain: landlock::Domain,
+    sources: Sources,
 }
 
 fn start(
@@ -99,10 +101,13 @@ fn start(
             .listen
             .retain(|endpoint| endpoint.host != "::1" || TcpListener::bind("[::1]:0").is_ok());
     }
-    let (mut server, transfer_log) = server(settings)?;
+    let sources = Sources::with(start_monitor(settings, &invocation.arguments)?);
+    let monitor = sources.monitor.clone();
+    let monitor = monitor.as_ref();
+    let (mut server, transfer_log) = server(settings, &sources)?;
     let counters = Arc::new(Counters::default());
     server = server.with_events(Arc::clone(&counters) as Arc<dyn Events>);
-    let hooks = Hooks::new(&settings);
+    let hooks = Hooks::new(settings, monitor);
     if let Some(hooks) = &hooks {
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
@@ -123,8 +128,13 @@ fn start(
     let helpers = Helpers::bind(settings)?;
     let fingerprints = server.fingerprints();
     identity::settle(settings)?;
-    let domain = landlock::apply(settings)?;
-    landlock::refuse_system_calls(settings)?;
+    sources.tell_what_is_closed(settings);
+    let programs = match monitor {
+        Some(_) => Programs::Elsewhere,
+        None => Programs::Here,
+    };
+    let domain = landlock::apply(settings, programs)?;
+    landlock::refuse_system_calls(settings, programs)?;
     if let Some(hooks) = &hooks {
         hooks.start().map_err(Failure::temporary)?;
     }
@@ -158,6 +168,7 @@ fn start(
         counters,
         hooks,
         domain,
+        sources,
     })
 }
 

@@ -53,12 +53,13 @@ impl Keys {
     /// As for [`Keys::load`].
     pub fn reload(config: &Config, before: &Config, keys: Keys) -> Result<Keys> {
         let out_of_reach = |of: &[&PathBuf]| {
-            of.iter().find_map(|path| match std::fs::File::open(path) {
-                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-                    Some(path.display().to_string())
-                }
-                _ => None,
-            })
+            of.iter()
+                .find_map(|path| match crate::sys::open_setting(path) {
+                    Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+                        Some(path.display().to_string())
+                    }
+                    _ => None,
+                })
         };
         let ([tls_files, host_files], [tls_before, host_before]) = (files(config), files(before));
         let kept = |path: &str| {

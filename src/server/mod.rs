@@ -205,7 +205,7 @@ impl Server {
         Ok(running)
     }
 
-    /// Sessions take on their users' identities in `identity_scope`. As all of
+    /// What a login does to the process. As all of
     /// [`daemon`](crate::daemon) it may change in any release.
     pub fn with_identity_scope(mut self, identity_scope: IdentityScope) -> Self {
         self.identity_scope = identity_scope;

@@ -33,7 +33,7 @@ use crate::storage::Sided;
 use crate::sync::Swap;
 use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
-use identity::{Acting, IdentityScope};
+use identity::IdentityScope;
 use limits::{Limits, Ticket};
 use rate::Bucket;
 use registry::{Registry, SessionInfo, Wake};
@@ -139,7 +139,7 @@ impl Services {
         self
     }
 
-    /// Sessions take on their users' identities in `identity_scope`.
+    /// What a login does to the process.
     pub fn with_identity_scope(mut self, identity_scope: IdentityScope) -> Self {
         self.identity_scope = identity_scope;
         self
@@ -218,7 +218,6 @@ pub struct Session {
     via: Option<Via>,
     ticket: Ticket,
     files: Option<Files>,
-    acting: Option<Acting>,
     tries: u32,
     started: Instant,
 }
@@ -250,7 +249,6 @@ impl Session {
             via: None,
             ticket,
             files: None,
-            acting: None,
             tries: 0,
             started: Instant::now(),
         }
@@ -337,13 +335,10 @@ impl Session {
             self.services.limits.succeeded(self.peer().ip());
         }
         if let Some(identity) = &user.identity {
-            match Acting::start(identity, self.services.identity_scope) {
-                Ok(acting) => self.acting = Some(acting),
-                Err(error) => {
-                    self.ticket.log_out();
-                    log::error!("{error}");
-                    return Err(error);
-                }
+            if let Err(error) = identity::act_as(identity, self.services.identity_scope) {
+                self.ticket.log_out();
+                log::error!("{error}");
+                return Err(error);
             }
         }
         let mut user = user;
@@ -446,7 +441,6 @@ impl Session {
         if let Some(files) = self.files.take() {
             files.emit(&Event::LoggedOut);
             drop(files);
-            self.acting = None;
             self.live.activity().user.clear();
             self.ticket.log_out();
         }

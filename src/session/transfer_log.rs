@@ -1,7 +1,7 @@
 //! The transfer log in the xferlog format of wu-ftpd, which vsftpd, ProFTPD
 //! and their analysers know. One line a transfer, UTC.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -52,13 +52,7 @@ impl TransferLog {
 }
 
 fn open(path: &Path) -> Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
-        .doing(format!("opening the transfer log {}", path.display()))
+    crate::sys::open_log(path).doing(format!("opening the transfer log {}", path.display()))
 }
 
 struct TransferFile {

@@ -107,7 +107,7 @@ fn load_or_create(path: &Path) -> Result<HostKey> {
 
 fn load(path: &Path) -> Result<HostKey> {
     let doing = || format!("reading the host key {}", path.display());
-    let file = fs::File::open(path).doing(doing())?;
+    let file = crate::sys::open_setting(path).doing(doing())?;
     let mode = file.metadata().doing(doing())?.mode();
     if mode & 0o022 != 0 {
         return Err(Error::new(

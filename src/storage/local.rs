@@ -15,7 +15,7 @@ mod place;
 mod walk;
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ use attributes::{OFLAGS_SAFE, metadata};
 use jail::Jail;
 use place::{Base, Place, file_type, link_text, retry};
 
+pub(super) use file::OpenFile;
 pub use jail::Resolver;
 
 /// A directory of the operating system, with everything outside out of reach.
@@ -69,6 +70,38 @@ impl LocalFs {
     pub fn with_resolver(root: impl AsRef<Path>, resolver: Resolver) -> Result<Self> {
         let root = root.as_ref();
         Self::with(root, Some(resolver))
+    }
+
+    /// A directory that is open already, with O_PATH or for reading.
+    pub(crate) fn from_descriptor(root: OwnedFd) -> Self {
+        LocalFs {
+            jail: Arc::new(Jail::at(root, None)),
+        }
+    }
+
+    /// The root's descriptor.
+    pub(crate) fn root(&self) -> BorrowedFd<'_> {
+        self.jail.root_descriptor()
+    }
+
+    /// The same files, in which no path leads through a link.
+    pub(super) fn strict(&self) -> Self {
+        LocalFs {
+            jail: Arc::new(self.jail.without_links()),
+        }
+    }
+
+    /// A file that was opened here as `path`, whoever has its descriptor now.
+    pub(super) fn adopt(
+        &self,
+        fd: OwnedFd,
+        path: &VirtualPath,
+        options: &OpenOptions,
+    ) -> Result<Box<dyn File>> {
+        let stat = retry(|| fs::fstat(&fd)).doing("looking at an open file")?;
+        let open = OpenFile::new(fd, (metadata(&stat), false), *options);
+        let (jail, path) = (self.jail.clone(), path.clone());
+        Ok(Box::new(file::LocalFile::new(open, jail, path)))
     }
 
     /// How paths are resolved.
@@ -130,13 +163,8 @@ impl FileSystem for LocalFs {
             }
         }
         let (jail, path) = (self.jail.clone(), path.clone());
-        Ok(Box::new(file::LocalFile::new(
-            fd,
-            (opened, created),
-            *options,
-            jail,
-            path,
-        )))
+        let open = OpenFile::new(fd, (opened, created), *options);
+        Ok(Box::new(file::LocalFile::new(open, jail, path)))
     }
 
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
@@ -323,9 +351,7 @@ impl FileSystem for LocalFs {
     }
 
     fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
-        Some(Arc::new(LocalFs {
-            jail: Arc::new(self.jail.without_links()),
-        }))
+        Some(Arc::new(self.strict()))
     }
 }
 

@@ -15,6 +15,7 @@ mod mount;
 pub(crate) mod oldest;
 mod path;
 mod read_only;
+pub(crate) mod remote;
 mod resolve;
 mod sided;
 mod take_over;

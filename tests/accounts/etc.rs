@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::common::TempDir;
-use crate::common::process::{Process, WHARFD, has, wait};
+use crate::common::process::{Process, WHARFD, descendants, has, wait};
 
 /// The number of ann, of her group, and of a group she is in besides.
 pub const ANN: u32 = 4711;
@@ -130,4 +130,13 @@ pub fn threads(pid: u32, name: &str) -> Vec<Vec<String>> {
         line.split_whitespace().skip(1).map(str::to_owned).collect()
     });
     fields.collect()
+}
+
+/// The worker of a user: the process of that number that the server has had
+/// started.
+pub fn worker(server: u32, uid: u32) -> Option<u32> {
+    let uid = uid.to_string();
+    descendants(server)
+        .into_iter()
+        .find(|pid| threads(*pid, "Uid:").iter().all(|uids| uids[1] == uid))
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::common::Client;
 use super::common::process::has;
-use super::etc::{ANN, ANNS, Etc, STAFF, open_to_all, threads};
+use super::etc::{ANN, ANNS, Etc, STAFF, open_to_all, threads, worker};
 
 /// A service with an account rule of its own besides the usual password.
 const SERVICE: &str = "auth required pam_unix.so nodelay\n\
@@ -39,9 +39,13 @@ fn helper(etc: &Etc, words: &[&str]) {
         assert!(reply.code == 530 || reply.code == 421, "{name}: {reply:?}");
     }
     client.login("ann", "secret");
-    let groups = threads(server.pid(), "Groups:");
+    let worker = worker(server.pid(), ANN).unwrap();
     let hers = vec![ANNS.to_string(), STAFF.to_string()];
-    assert!(groups.contains(&hers), "{groups:?}");
+    assert!(
+        threads(worker, "Groups:")
+            .iter()
+            .all(|groups| *groups == hers)
+    );
     assert_eq!(client.store("STOR mine", b"x").code, 226);
     let metadata = std::fs::metadata(etc.home("ann").join("mine")).unwrap();
     assert_eq!((metadata.uid(), metadata.gid()), (ANN, ANNS));

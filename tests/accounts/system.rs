@@ -2,10 +2,11 @@
 
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::common::Client;
-use super::common::process::{Process, has, on_connection, wait};
-use super::etc::{ANN, ANNS, Etc, STAFF, threads};
+use super::common::process::{Process, descendants, has, on_connection, soon, wait};
+use super::etc::{ANN, ANNS, Etc, STAFF, threads, worker};
 
 /// ann's home, as she sees and changes it.
 fn at_home(client: &mut Client, etc: &Etc) {
@@ -29,34 +30,109 @@ fn at_home(client: &mut Client, etc: &Etc) {
     client.expect("CWD out", 550);
 }
 
+/// Nothing in a process can become more than it is.
+fn is_shut_in(pid: u32) {
+    for (field, want) in [
+        ("CapPrm:", "0000000000000000"),
+        ("CapEff:", "0000000000000000"),
+        ("CapInh:", "0000000000000000"),
+        ("CapAmb:", "0000000000000000"),
+        ("NoNewPrivs:", "1"),
+        ("Seccomp:", "2"),
+    ] {
+        let threads = threads(pid, field);
+        assert!(
+            threads.iter().all(|value| value == &[want]),
+            "{field} {threads:?}"
+        );
+    }
+}
+
 #[test]
 fn they_work_in_their_homes_as_themselves() {
     let Some(etc) = Etc::new("system-users") else {
         return;
     };
     let server = etc.serve(&["--system-users", "--threads", "2"]);
+    let hers = ANN.to_string();
     for _ in 0..2 {
         let mut client = Client::greeted(server.address());
         client.login("ann", "secret");
-        // One thread is she, groups included, and the others are root.
-        let fsuids = threads(server.pid(), "Uid:");
-        assert_eq!(
-            fsuids
-                .iter()
-                .filter(|uids| uids[3] == ANN.to_string())
-                .count(),
-            1
-        );
-        assert!(fsuids.iter().all(|uids| uids[..3] == ["0", "0", "0"]));
-        let groups = threads(server.pid(), "Groups:");
+        // The server is nobody, and so is each of its threads.
+        let uids = threads(server.pid(), "Uid:");
+        assert!(uids.iter().flatten().all(|uid| uid == "65534"), "{uids:?}");
+        is_shut_in(server.pid());
+        // Her worker is she, groups included.
+        let worker = worker(server.pid(), ANN).unwrap();
         assert!(
-            groups.contains(&vec![ANNS.to_string(), STAFF.to_string()]),
-            "{groups:?}"
+            threads(worker, "Uid:")
+                .iter()
+                .flatten()
+                .all(|uid| *uid == hers)
         );
+        let groups = threads(worker, "Groups:");
+        assert_eq!(groups[0], [ANNS.to_string(), STAFF.to_string()]);
+        is_shut_in(worker);
         at_home(&mut client, &etc);
         client.expect("QUIT", 221);
         client.closed();
     }
+    // Both sessions had one worker, which does not stay for ever.
+    let theirs = || {
+        let all = descendants(server.pid()).into_iter();
+        all.filter(|pid| {
+            threads(*pid, "Uid:")
+                .first()
+                .is_some_and(|uids| uids[1] == hers)
+        })
+        .count()
+    };
+    assert_eq!(theirs(), 1);
+    assert!(soon(|| theirs() == 0));
+}
+
+/// A worker that dies takes its user's sessions with it, and nothing else.
+#[test]
+fn a_worker_that_dies_is_an_error_of_its_sessions() {
+    let Some(etc) = Etc::new("system-dies") else {
+        return;
+    };
+    let server = etc.serve(&["--system-users"]);
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    let worker = worker(server.pid(), ANN).unwrap();
+    let kill = Command::new("kill")
+        .args(["-KILL", &worker.to_string()])
+        .status();
+    assert!(kill.unwrap().success());
+    server
+        .log
+        .wait_for("the worker process of uid 4711 has ended: signal: 9");
+    client.expect("SIZE staffs", 451);
+    // The next login has another one.
+    let mut next = Client::greeted(server.address());
+    next.login("ann", "secret");
+    at_home(&mut next, &etc);
+    client.expect("QUIT", 221);
+}
+
+#[test]
+fn who_guesses_is_slowed_by_the_monitor_too() {
+    let Some(etc) = Etc::new("system-guesses") else {
+        return;
+    };
+    let server = etc.serve(&["--system-users", "--ban-after", "0"]);
+    let mut client = Client::greeted(server.address());
+    let mut guess = || {
+        let start = Instant::now();
+        client.expect("USER ann", 331);
+        client.expect("PASS wrong", 530);
+        start.elapsed()
+    };
+    for _ in 0..10 {
+        guess();
+    }
+    assert!(guess() >= Duration::from_secs(1));
 }
 
 #[test]

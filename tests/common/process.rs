@@ -1,8 +1,10 @@
 //! wharfd as a process of its own: its ports, its log, its signals.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -21,6 +23,38 @@ pub fn wharfd() -> Command {
         command.env("PATH", path);
     }
     command
+}
+
+/// Has wharfd stay root where it is started as root.
+pub fn stay_root(command: &mut Command) {
+    if std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0) {
+        command.env("WHARFD_USER", "0");
+    }
+}
+
+/// The processes that a process has started, and those that these have.
+#[allow(dead_code)] // not every test looks
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let all: Vec<(u32, u32)> = entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter_map(|pid| Some((pid, parent(pid)?)))
+        .collect();
+    let mut found = vec![pid];
+    let mut at = 0;
+    while let Some(above) = found.get(at).copied() {
+        found.extend(
+            all.iter()
+                .filter(|(_, parent)| *parent == above)
+                .map(|(pid, _)| pid),
+        );
+        at += 1;
+    }
+    found.split_off(1)
 }
 
 /// Lines that somebody writes, gathered as they come.
@@ -103,8 +137,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a command; its output is gathered.
+    /// Starts a command; its output is gathered. Where tests run as root their
+    /// trees are root's, and so wharfd stays root unless a test says who it
+    /// becomes.
     pub fn start(command: &mut Command) -> Self {
+        let says = |word: &OsStr| {
+            let word = word.to_string_lossy();
+            word.starts_with("--user") && !word.starts_with("--users") || word == "--system-users"
+        };
+        let own = command.get_program() == WHARFD || command.get_args().any(|word| word == WHARFD);
+        if own && !command.get_args().any(says) {
+            stay_root(command);
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

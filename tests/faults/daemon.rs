@@ -24,7 +24,9 @@ impl Daemon {
         std::fs::write(&users, line).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(&users, mode).unwrap();
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        super::common::process::stay_root(&mut command);
+        let mut child = command
             .arg("-c")
             .arg(format!("{before}\nexec \"$@\""))
             .arg("sh")

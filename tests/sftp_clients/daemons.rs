@@ -103,7 +103,12 @@ impl Daemon {
         }
         let host_key = top.join("host_key");
         let public = |key: &Path| run("ssh-keygen", &["-y", "-f", key.to_str().unwrap()], top);
-        let mut child = Command::new(wharfd())
+        let mut command = Command::new(wharfd());
+        if std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap()) == 0 {
+            // The tree is root's.
+            command.args(["--user", "root"]);
+        }
+        let mut child = command
             .args(["--listen-sftp", "127.0.0.1:0", "--print-port"])
             .args(["--site-symlink", "anywhere"])
             .arg("--users")

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::temp::TempDir;
 use wharf::daemon::Resolver;
+use wharf::daemon::remote::{Channel, RemoteFs, serve};
 use wharf::storage::{
     Attributes, Create, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
     OpenOptions, VirtualPath, Write,
@@ -63,6 +64,14 @@ pub fn on_each(case: impl Fn(&dyn FileSystem, &str, Option<&Path>)) {
         case(&files, &which, Some(&outer.root()));
         outer.check_outside(&which);
     }
+    // What another process serves, in a thread.
+    let outer = Temporary::with_outside();
+    let local = LocalFs::open(&outer.root()).unwrap();
+    let (near, far) = Channel::pair().unwrap();
+    let served = std::thread::spawn(move || serve(&far, &local));
+    case(&RemoteFs::new(near), "remote", Some(&outer.root()));
+    outer.check_outside("remote");
+    served.join().unwrap();
     case(&MemoryFs::new(), "memory", None);
 }
 

@@ -202,7 +202,7 @@ fn unknown_names_cost_what_most_accounts_cost() {
 /// opened: devices, FIFOs and files of others are not.
 #[test]
 fn key_files_are_the_users_own() {
-    use crate::auth::AuthorizedKeys;
+    use crate::storage::{LocalFs, VirtualPath};
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     let place = TempDir::new("own-keys");
     let (file, link) = (place.join("keys"), place.join("link"));
@@ -212,26 +212,33 @@ fn key_files_are_the_users_own() {
         std::fs::set_permissions(&file, mode).unwrap();
     };
     mode(0o600);
-    symlink(&file, &link).unwrap();
+    symlink("keys", &link).unwrap();
+    let home = LocalFs::open(place.path()).unwrap();
+    let read = |path: &Path, uid| {
+        let name = path.file_name().unwrap().as_encoded_bytes();
+        keys::read(&home, &VirtualPath::root().join(name).unwrap(), uid)
+    };
     let owner = std::fs::metadata(&file).unwrap().uid();
     for path in [&file, &link] {
-        assert!(AuthorizedKeys::read_of_user(path, owner).is_ok());
-        assert!(AuthorizedKeys::read_of_user(path, owner + 1).is_err());
+        assert!(read(path, owner).is_ok());
+        assert!(read(path, owner + 1).is_err());
     }
     // Root's, and everybody may read it.
     mode(0o644);
-    let read = AuthorizedKeys::read_of_user(&file, owner + 1);
-    assert_eq!(read.is_ok(), owner == 0);
+    let theirs = read(&file, owner + 1);
+    assert_eq!(theirs.is_ok(), owner == 0);
     mode(0o620);
-    assert!(AuthorizedKeys::read_of_user(&file, owner).is_err());
+    assert!(read(&file, owner).is_err());
     let fifo = place.join("fifo");
     let made = std::process::Command::new("mkfifo").arg(&fifo).status();
     assert!(made.unwrap().success());
+    let error = read(&fifo, owner).unwrap_err();
+    assert!(error.to_string().contains("it is no file"), "{error}");
+    // Nothing outside of the home is even looked at.
     let device = place.join("device");
     symlink("/dev/zero", &device).unwrap();
-    for path in [fifo, device] {
-        let owner = std::fs::metadata(&path).unwrap().uid();
-        let error = AuthorizedKeys::read_of_user(&path, owner).unwrap_err();
-        assert!(error.to_string().contains("it is no file"), "{error}");
-    }
+    assert_eq!(
+        read(&device, owner).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 }

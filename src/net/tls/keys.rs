@@ -143,7 +143,7 @@ fn fingerprint_of(certificate: &X509Ref) -> Result<String> {
 /// Reads a file of the administrator's, naming it in any error.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
     let read = || {
-        let file = fs::File::open(path)?;
+        let file = crate::sys::open_setting(path)?;
         if !file.metadata()?.is_file() {
             return Err(std::io::Error::other("not a plain file"));
         }

@@ -130,9 +130,8 @@ struct Actor {
 impl Actor {
     /// The user that the daemon becomes, or stays.
     fn daemon(settings: &Settings) -> Self {
-        let named = settings.user.as_deref();
         let own = rustix::process::geteuid();
-        match named.filter(|_| own.is_root()).map(identity::resolve) {
+        match own.is_root().then(|| identity::account(settings)) {
             Some(Ok((uid, gid))) => Actor {
                 uid,
                 groups: vec![gid],
@@ -154,7 +153,14 @@ impl Actor {
                 uid: identity.uid,
                 groups: [vec![identity.gid], identity.groups].concat(),
             },
-            None => daemon.clone(),
+            // Where we have privileges it is the owner of the home.
+            None => match std::fs::metadata(&entry.home) {
+                Ok(home) if rustix::process::geteuid().is_root() && home.uid() != 0 => Actor {
+                    uid: home.uid(),
+                    groups: vec![home.gid()],
+                },
+                _ => daemon.clone(),
+            },
         }
     }
 

@@ -62,12 +62,7 @@ impl Sink for LogFile {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(path)
+    wharf::daemon::os::open_log(path)
 }
 
 /// The way to syslogd. One that was started again is found again.

@@ -59,10 +59,13 @@ impl Daemon {
             }
         }
         let blame = |what| vec![new.places.blame(what, &new.settings)];
-        let users = authenticator(&new.settings).map_err(blame)?;
+        let users = authenticator(&new.settings, &self.sources).map_err(blame)?;
         let prepared = self.running.prepare(new.settings.server.clone(), users);
         let prepared = prepared.map_err(|error| blame(error.to_string()))?;
 
+        if let Some(monitor) = &self.sources.monitor {
+            monitor.reload().map_err(|error| blame(error.to_string()))?;
+        }
         // Nothing fails from here on.
         prepared.apply();
         self.logs.change(&new.settings);

@@ -143,7 +143,11 @@ pub(super) fn change_mode_old(place: &Place<'_>, mode: Mode) -> Result<()> {
         // The name in there is a number of ours and stands for that very file.
         Ok(descriptors) => {
             let number = target.as_raw_fd().to_string();
-            fs::chmodat(&descriptors, number, mode, AtFlags::empty())
+            match fs::chmodat(&descriptors, number, mode, AtFlags::empty()) {
+                // A process that was another user's before may not look there.
+                Err(Errno::ACCESS | Errno::PERM) => change_mode_by_opening(place, mode),
+                result => result,
+            }
         }
         // No /proc: a file that one may open for reading or writing still works.
         Err(_) => change_mode_by_opening(place, mode),

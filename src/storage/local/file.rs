@@ -16,61 +16,48 @@ use super::place::retry;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::sys;
 
-/// An open regular file.
-pub(super) struct LocalFile {
+/// What is open: all of a file that needs no name.
+pub(in super::super) struct OpenFile {
     fd: OwnedFd,
     opened: Metadata,
     created: bool,
     options: OpenOptions,
-    /// For [`File::sync`], which is the only one to look at the directory.
-    jail: Arc<Jail>,
-    path: VirtualPath,
 }
 
-impl LocalFile {
-    pub(super) fn new(
+impl OpenFile {
+    pub(in super::super) fn new(
         fd: OwnedFd,
         (opened, created): (Metadata, bool),
         options: OpenOptions,
-        jail: Arc<Jail>,
-        path: VirtualPath,
     ) -> Self {
-        LocalFile {
+        OpenFile {
             fd,
             opened,
             created,
             options,
-            jail,
-            path,
         }
     }
 
-    /// Makes the names in the directory of the file survive a power cut.
-    fn sync_directory(&self) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let place = self.jail.home_of(&self.path)?;
-        match fs::openat(&place.directory, ".", flags, Mode::empty()) {
-            Ok(directory) => match retry(|| fs::fsync(&directory)) {
-                // File systems that can't sync a directory have nothing to sync.
-                Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
-                result => result,
-            },
-            // A drop box: one may write there, not read. Sync everything then.
-            Err(Errno::ACCESS) => fs::syncfs(&self.fd),
-            Err(error) => Err(error),
-        }
+    pub(in super::super) fn options(&self) -> &OpenOptions {
+        &self.options
     }
-}
 
-impl File for LocalFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+    pub(in super::super) fn metadata_at_open(&self) -> Metadata {
+        self.opened
+    }
+
+    pub(in super::super) fn is_new(&self) -> bool {
+        self.created
+    }
+
+    pub(in super::super) fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
         self.options.check_readable()?;
         retry(|| io::pread(&self.fd, &mut *buffer, offset))
             .map_err(offset_error)
             .doing("reading from a file")
     }
 
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+    pub(in super::super) fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
         self.options.check_writable()?;
         let mut rest = data;
         let mut offset = offset;
@@ -93,31 +80,86 @@ impl File for LocalFile {
         Ok(())
     }
 
-    fn metadata(&self) -> Result<Metadata> {
+    pub(in super::super) fn metadata(&self) -> Result<Metadata> {
         let stat = retry(|| fs::fstat(&self.fd)).doing("looking at an open file")?;
         Ok(metadata(&stat))
     }
 
+    pub(in super::super) fn close(self) -> Result<()> {
+        sys::close(self.fd).doing("closing a file")
+    }
+}
+
+impl AsFd for OpenFile {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// An open regular file.
+pub(super) struct LocalFile {
+    open: OpenFile,
+    /// For [`File::sync`], which is the only one to look at the directory.
+    jail: Arc<Jail>,
+    path: VirtualPath,
+}
+
+impl LocalFile {
+    pub(super) fn new(open: OpenFile, jail: Arc<Jail>, path: VirtualPath) -> Self {
+        LocalFile { open, jail, path }
+    }
+
+    /// Makes the names in the directory of the file survive a power cut.
+    fn sync_directory(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let place = self.jail.home_of(&self.path)?;
+        match fs::openat(&place.directory, ".", flags, Mode::empty()) {
+            Ok(directory) => match retry(|| fs::fsync(&directory)) {
+                // File systems that can't sync a directory have nothing to sync.
+                Err(Errno::INVAL | Errno::NOTSUP) => Ok(()),
+                result => result,
+            },
+            // A drop box: one may write there, not read. Sync everything then.
+            Err(Errno::ACCESS) => fs::syncfs(&self.open.fd),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl File for LocalFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.open.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.open.write_all_at(data, offset)
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        self.open.metadata()
+    }
+
     fn metadata_at_open(&self) -> Result<Metadata> {
-        Ok(self.opened)
+        Ok(self.open.opened)
     }
 
     fn is_new(&self) -> bool {
-        self.created
+        self.open.created
     }
 
     fn current_path(&self) -> Option<VirtualPath> {
-        attributes::path_of(self.jail.root().as_fd(), self.fd.as_fd())
+        attributes::path_of(self.jail.root().as_fd(), self.open.fd.as_fd())
     }
 
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
         if let Some(size) = wanted.size {
-            self.options.check_writable()?;
-            retry(|| fs::ftruncate(&self.fd, size))
+            self.open.options.check_writable()?;
+            retry(|| fs::ftruncate(&self.open.fd, size))
                 .map_err(attributes::size_error)
                 .doing("changing the size of an open file")?;
         }
-        attributes::apply_open(self.fd.as_fd(), wanted).doing("changing attributes of an open file")
+        attributes::apply_open(self.open.fd.as_fd(), wanted)
+            .doing("changing attributes of an open file")
     }
 
     fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
@@ -126,7 +168,7 @@ impl File for LocalFile {
             true => Group::Kept,
             false => Group::Another,
         };
-        extended::write(self.fd.as_fd(), extended, group)
+        extended::write(self.open.fd.as_fd(), extended, group)
             .doing("keeping the access control list and attributes of a file")?;
         match extended.list {
             Some(_) => Ok(()),
@@ -135,16 +177,16 @@ impl File for LocalFile {
     }
 
     fn sync(&self) -> Result<()> {
-        retry(|| fs::fsync(&self.fd)).doing("writing a file to the disk")?;
+        retry(|| fs::fsync(&self.open.fd)).doing("writing a file to the disk")?;
         retry(|| self.sync_directory()).doing("writing a directory to the disk")
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        sys::close(self.fd).doing("closing a file")
+        self.open.close()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.fd.as_fd())
+        Some(self.open.fd.as_fd())
     }
 }
 

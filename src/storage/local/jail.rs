@@ -5,7 +5,7 @@
 //! `RESOLVE_IN_ROOT`, or the component walk. Absolute links and `..` mean the
 //! jail's root, as they would after chroot(2).
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -46,6 +46,12 @@ impl Jail {
     pub(super) fn open(root: &Path, resolver: Option<Resolver>) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = retry(|| fs::open(root, flags, Mode::empty()))?;
+        Ok(Self::at(root, resolver))
+    }
+
+    /// The same for a root that is open.
+    pub(super) fn at(root: OwnedFd, resolver: Option<Resolver>) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // ENOSYS before Linux 5.6; EPERM, EACCES or EINVAL from sandboxes
         // that don't know the call. The root is open, so nothing else fails.
         let resolver = resolver.unwrap_or_else(|| {
@@ -54,11 +60,15 @@ impl Jail {
                 Err(_) => Resolver::Walk,
             }
         });
-        Ok(Jail {
+        Jail {
             root: Arc::new(root),
             resolver,
             links: Follow::Yes,
-        })
+        }
+    }
+
+    pub(super) fn root_descriptor(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
     }
 
     /// The same jail, in which no path leads through a link.
