@@ -321,7 +321,7 @@ fn nothing_for_users_runs_before_login() {
     let mut client = server.connect();
     let anybody = [
         "USER", "PASS", "ACCT", "REIN", "QUIT", "FEAT", "OPTS", "CLNT", "CSID", "SYST", "NOOP",
-        "HELP", "ABOR", "STAT", "AUTH", "PBSZ", "PROT", "CCC", "HOST",
+        "HELP", "ABOR", "STAT", "AUTH", "PBSZ", "PROT", "CCC", "HOST", "LANG",
     ];
     for verb in verbs(&mut client) {
         if anybody.contains(&verb.as_str()) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wharf::config::Config;
+use wharf::config::{Config, Symlinks};
 use wharf::daemon::{Metered, Usage};
 use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
 
@@ -143,6 +143,7 @@ pub fn every_operation_fails(errno: i32, atomic: bool) {
             let mut config = Config::default();
             config.atomic_uploads = atomic;
             config.fsync_uploads = atomic;
+            config.site_symlink = Symlinks::Inside;
             let setup = Setup {
                 config,
                 ..Setup::default()

@@ -135,6 +135,13 @@ impl Model {
             true => to_net(bytes),
             false => bytes.to_vec(),
         };
+        // A transfer ends what RNFR and REST have begun, whatever comes of it.
+        if ["RETR", "STOR", "APPE", "STOU", "LIST", "NLST", "MLSD"].contains(&verb) {
+            self.rename = None;
+            if !["RETR", "STOR"].contains(&verb) {
+                self.restart = 0;
+            }
+        }
         match verb {
             "NOOP" => Want::Code(200),
             "PWD" => Want::Text(257, format!("\"{}\"", self.directory)),
