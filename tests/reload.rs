@@ -173,13 +173,12 @@ fn what_has_to_wait_for_the_next_start_is_named() {
     let daemon = Changing::start("threads 50\n");
     let log = daemon.place.join("log").display().to_string();
     daemon.change(&format!(
-        "listen 127.0.0.1:2\nlisten-sftp 127.0.0.1:3\nthreads 60\nuser 12345\nlog-file {log}\n"
+        "listen 127.0.0.1:2\nlisten-sftp 127.0.0.1:3\nthreads 60\nlog-file {log}\n"
     ));
     for (key, given, new) in [
         ("listen", "127.0.0.1:0", "127.0.0.1:0 127.0.0.1:2"),
         ("listen-sftp", "nothing", "127.0.0.1:3"),
         ("threads", "50", "60"),
-        ("user", "nothing", "12345"),
         ("log-file", "nothing", &log),
     ] {
         let want = format!("{key}: still {given}; {new} needs a new start");
