@@ -257,6 +257,7 @@ impl Files {
     pub fn delete(&self, path: &VirtualPath) -> Result<()> {
         let place = self.allowed(path, Follow::No, Right::Delete)?;
         self.may_move(&place)?;
+        self.may_change_name(&place.path)?;
         self.file_system().remove_file(&place.path)?;
         self.0.services.uploads.gone(self.0.live.id, &place.path);
         self.emit(&Event::Deleted(path));
@@ -298,6 +299,7 @@ impl Files {
             false => Existing::Keep,
         };
         let (from_there, to_there) = (&source.path, &target.path);
+        self.may_change_name(to_there)?;
         match self.file_system().rename(from_there, to_there, existing) {
             Err(error) if error.kind() == ErrorKind::CrossDevice => {
                 self.move_by_copy((&source, &target), existing, error)?;
@@ -358,6 +360,13 @@ impl Files {
         {
             allowed.mode = Some(mode & 0o3777);
         }
+        let _owned = match attributes.size {
+            Some(_) => {
+                let file = self.file_system().metadata(&place.path, follow)?;
+                Some(self.own(&place.path, &file)?)
+            }
+            None => None,
+        };
         self.file_system()
             .set_attributes(&place.path, &allowed, follow)?;
         if attributes.size.is_some() {
@@ -380,6 +389,7 @@ impl Files {
         self.may_make(path, &place)?;
         self.may_move(&place)?;
         self.may_name(&place.path.parent().join(target)?)?;
+        self.may_change_name(&place.path)?;
         let files = self.file_system();
         let why = match self.0.config.site_symlink {
             Symlinks::Anywhere => {
@@ -409,6 +419,7 @@ impl Files {
         self.may_make(new, &place)?;
         self.may_move(&place)?;
         self.may_name_again(&old, &place)?;
+        self.may_change_name(&place.path)?;
         self.file_system().hard_link(&old.path, &place.path)?;
         self.keep_names(&place.path)
     }

@@ -66,11 +66,7 @@ impl Uploads {
         owned: Vec<Owned>,
     ) -> Result<Upload> {
         let mut state = self.state();
-        let is_free = |owned: &Owned| !state.is_of_another(owned, session);
-        if !owned.iter().all(is_free) {
-            let why = format!("another upload to {path} goes on");
-            return Err(Error::new(ErrorKind::Busy, why));
-        }
+        state.check(session, path, &owned)?;
         for owned in &owned {
             let (_, count) = state.owners.entry(owned.clone()).or_insert((session, 0));
             *count += 1;
@@ -91,6 +87,24 @@ impl Uploads {
             number,
             owned,
         })
+    }
+
+    /// Whether no upload goes on.
+    pub(super) fn is_idle(&self) -> bool {
+        self.state().owners.is_empty()
+    }
+
+    /// Whether a session may change what `owned` says.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: another session owns one of them.
+    pub(super) fn may_change(
+        &self,
+        session: u64,
+        path: &VirtualPath,
+        owned: &[Owned],
+    ) -> Result<()> {
+        self.state().check(session, path, owned)
     }
 
     /// A session has deleted or replaced a file. If it uploads to the file
@@ -119,6 +133,17 @@ impl Uploads {
 }
 
 impl State {
+    fn check(&self, session: u64, path: &VirtualPath, owned: &[Owned]) -> Result<()> {
+        let is_taken = |owned: &Owned| self.is_of_another(owned, session);
+        match owned.iter().any(is_taken) {
+            true => {
+                let why = format!("another upload to {path} goes on");
+                Err(Error::new(ErrorKind::Busy, why))
+            }
+            false => Ok(()),
+        }
+    }
+
     fn is_of_another(&self, owned: &Owned, session: u64) -> bool {
         let owner = self.owners.get(owned);
         owner.is_some_and(|(owner, _)| *owner != session)

@@ -94,6 +94,14 @@ fn how_to_put(flags: u32) -> Put {
     }
 }
 
+/// CLOSE can't be tried again later: the handle is gone, and so may be the data.
+fn failed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Busy => error.telling("The transfer has failed"),
+        _ => error,
+    }
+}
+
 pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
     match it.handles.remove(arguments)? {
         Open::Directory(_) => {}
@@ -101,9 +109,12 @@ pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
             failed: Some(kind), ..
         }) => {
             // Dropping the transfer is its broken end.
-            return Err(Error::new(kind, "closing a file after a failed WRITE"));
+            return Err(failed(Error::new(
+                kind,
+                "closing a file after a failed WRITE",
+            )));
         }
-        Open::File(file) => file.transfer.finish()?,
+        Open::File(file) => file.transfer.finish().map_err(failed)?,
     }
     Ok(Answer::Done)
 }

@@ -34,7 +34,7 @@ pub(super) fn reply(replies: &mut Replies, id: u32, code: Code, words: &str) {
 /// Writes the STATUS reply for an error.
 pub(super) fn refuse(replies: &mut Replies, id: u32, error: &Error) {
     let (code, words) = of(error.kind());
-    reply(replies, id, code, words);
+    reply(replies, id, code, error.words().unwrap_or(words));
 }
 
 /// Number and words of a kind. OpenSSH's numbers where it has one for the

@@ -61,6 +61,12 @@ impl Model {
         })
     }
 
+    /// Whether another session's upload gets the name at its end.
+    fn is_claimed(&self, session: usize, name: &str) -> bool {
+        let claims = |upload: &Upload| upload.session != session && upload.path == name;
+        self.atomic && self.uploads.iter().any(claims)
+    }
+
     fn begin(&mut self, session: usize, name: &str) -> bool {
         if !self.has_parent(name) || self.is_busy(session, name) {
             return false;
@@ -122,7 +128,7 @@ impl Model {
     }
 
     fn delete(&mut self, session: usize, name: &str) -> bool {
-        let done = self.names.remove(name).is_some();
+        let done = !self.is_claimed(session, name) && self.names.remove(name).is_some();
         if done {
             self.gone(session, name);
         }
@@ -144,7 +150,7 @@ impl Model {
         else {
             return false;
         };
-        if !replace && self.names.contains_key(to) {
+        if !replace && self.names.contains_key(to) || self.is_claimed(session, to) {
             return false;
         }
         // Two names of one file both stay (rename(2)).
@@ -177,11 +183,12 @@ impl Model {
         }
     }
 
-    fn link(&mut self, from: &str, to: &str) -> bool {
+    fn link(&mut self, session: usize, from: &str, to: &str) -> bool {
         let Some(file) = self.names.get(from).copied() else {
             return false;
         };
-        if !self.has_parent(to) || self.names.contains_key(to) {
+        let is_taken = self.names.contains_key(to) || self.is_claimed(session, to);
+        if !self.has_parent(to) || is_taken {
             return false;
         }
         self.names.insert(to.to_owned(), file);
@@ -206,7 +213,8 @@ impl Model {
             return false;
         };
         let first = self.names.get(target).copied();
-        if first == Some(second) || !self.has_parent(target) || self.is_busy(session, target) {
+        let is_busy = self.is_busy(session, target) || self.is_busy(session, part);
+        if first == Some(second) || !self.has_parent(target) || is_busy {
             return false;
         }
         let begin = first.map_or(Vec::new(), |first| self.contents[first].clone());
@@ -404,7 +412,11 @@ impl History {
             _ if uploads && model.atomic => return,
             _ => {
                 let done = client.extended("hardlink@openssh.com", both()).status() == OK;
-                (format!("hardlink {one} {two}"), done, model.link(one, two))
+                (
+                    format!("hardlink {one} {two}"),
+                    done,
+                    model.link(at, one, two),
+                )
             }
         };
         self.check(at, what, done, want);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::common::client::Data;
 use super::common::{Client, TempDir, TestServer, server};
-use super::packets::{self, FOR_WRITING, HANDLE, NEW};
+use super::packets::{self, Body, EXTENDED, FAILURE, FOR_READING, FOR_WRITING, HANDLE, NEW};
 
 /// Begins an upload and waits until its first bytes are there.
 fn begin(server: &TestServer, line: &str) -> (Client, Data) {
@@ -233,4 +233,143 @@ fn a_directory_that_is_renamed_meanwhile_keeps_no_temporary_file() {
             }
         }
     }
+}
+
+/// SETSTAT, lsetstat and FSETSTAT through a handle for reading, with a size.
+fn resize_all(sftp: &mut packets::Client, name: &str) -> Vec<u32> {
+    let size = |body: Body| body.u32(1).u64(1);
+    let mut codes = vec![sftp.status(packets::SETSTAT, size(Body::new().string(name)))];
+    let lsetstat = Body::new().string("lsetstat@openssh.com").string(name);
+    codes.push(sftp.status(EXTENDED, size(lsetstat)));
+    let handle = sftp.try_open(name, FOR_READING);
+    if handle.kind == HANDLE {
+        let handle = handle.clone().string();
+        codes.push(sftp.status(packets::FSETSTAT, size(Body::new().string(&handle))));
+        sftp.close(&handle);
+    }
+    codes
+}
+
+#[test]
+fn nobody_else_resizes_a_file_that_is_uploaded() {
+    for atomic in ["no", "yes"] {
+        for first in ["STOR f", "APPE f", "STOR link"] {
+            let place = tree();
+            let server = served(&place, &[("atomic-uploads", atomic)]);
+            let going = begin(&server, first);
+            let mut sftp = packets::Client::beside(server.running().services(), "ann", "secret");
+            let mut names: Vec<String> =
+                ["f", "link", "d/hard", "here/f"].map(String::from).to_vec();
+            let entries = fs::read_dir(place.path()).unwrap();
+            let entries = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.extend(entries.filter(|name| name.starts_with(".wharf-upload-")));
+            let temporary = atomic == "yes" && first != "APPE f";
+            assert_eq!(names.len(), 4 + usize::from(temporary), "{names:?}");
+            for name in &names {
+                for code in resize_all(&mut sftp, name) {
+                    assert_ne!(code, packets::OK, "{first}, then {name}, atomic {atomic}");
+                }
+                let mode = Body::new().string(name).u32(4).u32(0o600);
+                assert_eq!(sftp.status(packets::SETSTAT, mode), packets::OK, "{name}");
+            }
+            let size = Body::new().string("d/hard").u32(1).u64(1);
+            let mut refused = sftp.call(packets::SETSTAT, size);
+            assert_eq!(refused.u32(), FAILURE);
+            assert_eq!(refused.string(), b"Busy, try again later");
+            assert_eq!(end(going), 226, "{first}");
+            let want = match first {
+                "APPE f" => "oldfirst second",
+                _ => "first second",
+            };
+            assert_eq!(content(place.path(), "f").as_deref(), Some(want), "{first}");
+            // And no longer; its own session may always.
+            let size = || Body::new().string("f").u32(1).u64(1);
+            assert_eq!(sftp.status(packets::SETSTAT, size()), packets::OK);
+            let handle = sftp.open("f", FOR_WRITING);
+            assert_eq!(sftp.status(packets::SETSTAT, size()), packets::OK);
+            assert_eq!(sftp.close(&handle), packets::OK);
+            sftp.end().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nobody_else_changes_a_name_that_an_upload_gets_at_its_end() {
+    for first in ["STOR f", "STOR new", "STOR link"] {
+        let place = tree();
+        let settings = [("atomic-uploads", "yes"), ("site-symlink", "yes")];
+        let server = served(&place, &settings);
+        fs::write(place.join("x"), "x").unwrap();
+        let going = begin(&server, first);
+        let name = if first == "STOR new" { "new" } else { "f" };
+        let mut other = server.ann();
+        let mut sftp = packets::Client::beside(server.running().services(), "ann", "secret");
+        for name in [name.to_owned(), format!("here/{name}")] {
+            other.expect("RNFR x", 350);
+            other.expect(&format!("RNTO {name}"), 450);
+            other.expect(&format!("DELE {name}"), 450);
+            other.expect("SITE CPFR x", 350);
+            other.expect(&format!("SITE CPTO {name}"), 450);
+            let two = |one: &str, two: &str| Body::new().string(one).string(two);
+            let posix = Body::new().string("posix-rename@openssh.com");
+            let hard = Body::new().string("hardlink@openssh.com");
+            for (kind, body) in [
+                (packets::REMOVE, Body::new().string(&name)),
+                (packets::RENAME, two("x", &name)),
+                (packets::SYMLINK, two("x", &name)),
+                (EXTENDED, posix.string("x").string(&name)),
+                (EXTENDED, hard.string("x").string(&name)),
+            ] {
+                assert_eq!(sftp.status(kind, body), FAILURE, "{first}, then {kind}");
+            }
+        }
+        // Other names of the file are nobody's.
+        other.expect("DELE d/hard", 250);
+        assert_eq!(content(place.path(), "x").as_deref(), Some("x"));
+        assert_eq!(end(going), 226, "{first}");
+        assert_eq!(content(place.path(), name).as_deref(), Some("first second"));
+        other.expect("RNFR x", 350);
+        other.expect(&format!("RNTO {name}"), 250);
+        other.expect(&format!("DELE {name}"), 250);
+        sftp.end().unwrap();
+    }
+}
+
+#[test]
+fn a_file_that_is_uploaded_is_no_part() {
+    for atomic in ["no", "yes"] {
+        for first in ["STOR f", "APPE f", "STOR new"] {
+            let place = tree();
+            let server = served(&place, &[("atomic-uploads", atomic)]);
+            fs::write(place.join("part"), "part").unwrap();
+            let going = begin(&server, first);
+            let mut other = server.ann();
+            let code = other.cmd("COMB whole part d/hard").code;
+            assert_eq!(code, if first == "STOR new" { 250 } else { 450 }, "{first}");
+            if first != "STOR new" {
+                assert_eq!(content(place.path(), "whole"), None);
+                assert_eq!(content(place.path(), "part").as_deref(), Some("part"));
+                other.expect("COMB part f", 450);
+            } else if atomic == "no" {
+                other.expect("COMB whole new", 450);
+            }
+            assert_eq!(end(going), 226, "{first}");
+            let name = if first == "STOR new" { "new" } else { "f" };
+            other.expect(&format!("COMB all {name}"), 250);
+        }
+    }
+}
+
+#[test]
+fn a_close_that_fails_does_not_ask_for_another_try() {
+    let place = tree();
+    let server = served(&place, &[]);
+    let mut sftp = packets::Client::beside(server.running().services(), "ann", "secret");
+    let handle = sftp.open("x", NEW);
+    assert_eq!(sftp.write(&handle, 0, b"data"), packets::OK);
+    fs::remove_file(place.join("x")).unwrap();
+    let mut closed = sftp.call(packets::CLOSE, Body::new().string(&handle));
+    assert_eq!(closed.u32(), FAILURE);
+    assert_eq!(closed.string(), b"The transfer has failed");
+    sftp.end().unwrap();
 }

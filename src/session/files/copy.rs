@@ -55,6 +55,12 @@ impl Files {
             Err(error) => return Err(error),
         };
         let known = self.different_parts(old.as_ref(), parts)?;
+        // Until they are deleted, nobody uploads to them.
+        let _owned = parts
+            .iter()
+            .zip(&known)
+            .map(|(part, known)| self.own(part, known))
+            .collect::<Result<Vec<_>>>()?;
         let mut whole = self.put_whole(target, Put::Append)?;
         if whole.replaces() != old.map(|old| old.id) {
             return Err(Error::new(
@@ -101,7 +107,8 @@ impl Files {
     ) -> Result<Vec<Metadata>> {
         let mut known: Vec<Metadata> = Vec::with_capacity(parts.len());
         for part in parts {
-            self.allowed(part, Follow::No, Right::Delete)?;
+            let place = self.allowed(part, Follow::No, Right::Delete)?;
+            self.may_change_name(&place.path)?;
             let metadata = self.inspect(part)?.metadata_at_open()?;
             let mut others = known.iter().chain(target);
             if others.any(|other| other.is_same_file(&metadata)) {

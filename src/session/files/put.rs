@@ -125,6 +125,29 @@ impl Files {
         }))
     }
 
+    /// Owns a file, as an upload to it does, while it is changed or deleted
+    /// otherwise.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`]: another session uploads to it.
+    pub(super) fn own(&self, path: &VirtualPath, file: &Metadata) -> Result<Upload> {
+        let known = Some(file.id).filter(is_known);
+        self.begin_upload(path, known.map(Owned::File).into_iter().collect())
+    }
+
+    /// Whether a file may get this name or lose it: if an upload of another
+    /// session gets the name at its end, the change would be lost then.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Busy`].
+    pub(super) fn may_change_name(&self, path: &VirtualPath) -> Result<()> {
+        let uploads = &self.0.services.uploads;
+        match uploads.is_idle() {
+            true => Ok(()),
+            false => uploads.may_change(self.0.live.id, path, &self.owned_name(path, None)?),
+        }
+    }
+
     fn begin_upload(&self, path: &VirtualPath, owned: Vec<Owned>) -> Result<Upload> {
         let who = (self.0.live.id, self.0.user.name.as_str());
         self.0.services.uploads.begin(who, path, owned)
