@@ -229,7 +229,7 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
         ..Settings::default()
     };
     session.live().set_control(Some(socket.socket().clone()));
-    let mut handler = handler::SessionHandler(session);
+    let mut handler = handler::SessionHandler(session, crate::sftp::Options::default());
     let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut handler);
     handler.0.live().set_control(None);
     outcome
@@ -314,8 +314,9 @@ mod handler {
     use crate::ssh::{AuthOutcome, Channel, Handler, Progress, Proof, Subsystem};
     use crate::text::Escaped;
 
-    /// Answers the questions of the SSH transport from a session.
-    pub(super) struct SessionHandler(pub(super) Session);
+    /// Answers the questions of the SSH transport from a session; what
+    /// its channels share is in the options.
+    pub(super) struct SessionHandler(pub(super) Session, pub(super) sftp::Options);
 
     fn outcome(result: Result<()>) -> AuthOutcome {
         match result {
@@ -344,10 +345,8 @@ mod handler {
         }
 
         fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h> {
-            let options = sftp::Options {
-                symlink: sftp::SymlinkOrder::of_client(&channel.client()),
-                ..sftp::Options::default()
-            };
+            let mut options = self.1.clone();
+            options.symlink = sftp::SymlinkOrder::of_client(&channel.client());
             // The transport asks for SFTP after a login only.
             let session = self.0.files().ok();
             let session = session.map(|files| SftpSession::new(channel, files, options));

@@ -3,10 +3,12 @@
 //! more than the replies that may wait and the one being made.
 
 use std::io::{self, Read, Write};
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::Options;
 use super::dispatch::Step;
 use super::fuzz::with_files;
+use super::handles::{BYTES_OF_ALL, DIRECTORY_BYTES, GUARANTEED};
 use super::interpreter::Interpreter;
 use super::table::{EXTENDED, REQUESTS, Request, Wire};
 use super::wire::PACKET_MAX;
@@ -16,8 +18,10 @@ use crate::error::Result;
 /// Replies that may wait, one more of the largest kind, and what a buffer that
 /// doubles has beside them.
 const MOST_HELD: usize = 2 * (64 * 1024 + PACKET_MAX + 1024);
-/// As much may be read ahead.
+/// As much may be read before the client must take replies.
 const MOST_TAKEN: usize = 1 << 20;
+/// What short requests may take while they wait.
+const MOST_WAITING: usize = 64 * 1024;
 
 /// The same requests for ever, after a prelude that opens a file and a
 /// directory.
@@ -144,6 +148,10 @@ fn no_flood_of_requests_makes_a_session_hold_much() -> Result<()> {
                     "{}: {held} bytes in round {round}",
                     row.name
                 );
+                let waiting = session.input.held();
+                // The prelude has a long packet, whose room a busy session keeps.
+                let most = MOST_WAITING + 2 * prelude.len();
+                assert!(waiting <= most, "{}: {waiting} bytes wait", row.name);
                 let taken = flood.borrow().given;
                 // What was answered may be asked again.
                 let most = MOST_TAKEN + prelude.len() + round * 1000;
@@ -154,4 +162,51 @@ fn no_flood_of_requests_makes_a_session_hold_much() -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Channels cost a client nothing: what their open directories and their
+/// buffers take is bounded for all of them together.
+#[test]
+fn no_number_of_channels_makes_open_directories_hold_much() -> Result<()> {
+    const CONNECTIONS: usize = 8;
+    const CHANNELS: usize = 10;
+    let init = string(&[1, 0, 0, 0, 3]);
+    let open = packet(11, 3, &string(b"/"));
+    with_files(Config::default(), |files| {
+        let mut sessions = Vec::new();
+        let mut held = 0;
+        let mut handles = 0;
+        for _ in 0..CONNECTIONS {
+            let options = Options::default();
+            for _ in 0..CHANNELS {
+                let flood = Flood {
+                    prelude: init.clone(),
+                    request: open.clone(),
+                    ..Flood::default()
+                };
+                let mut session = Interpreter::new(Box::new(flood), files, options.clone());
+                assert_eq!(session.step()?, Step::Waiting);
+                held += session.input.held() + session.replies.held();
+                sessions.push(session);
+            }
+            handles += options.shared.handles.load(Relaxed);
+        }
+        let most = BYTES_OF_ALL / DIRECTORY_BYTES + 1 + CONNECTIONS * GUARANTEED;
+        assert!(handles <= most, "{handles} directories are open");
+        let most = CONNECTIONS * CHANNELS * (200 << 10);
+        assert!(held <= most, "{held} bytes of requests and replies");
+        // What they held is free again: sshfs keeps hundreds of files open.
+        drop(sessions);
+        let flood = Flood {
+            prelude: [init, open.repeat(400)].concat(),
+            request: packet(4, 9, &string(b"no handle")),
+            ..Flood::default()
+        };
+        let options = Options::default();
+        let mut session = Interpreter::new(Box::new(flood), files, options.clone());
+        assert_eq!(session.step()?, Step::Waiting);
+        let open = options.shared.handles.load(Relaxed);
+        assert_eq!(open, 400);
+        Ok(())
+    })
 }

@@ -2,8 +2,9 @@
 //! can't guess its way around with: eight bytes, slot and generation.
 //!
 //! What all sessions of the process have open is bounded by the descriptors that
-//! it may have, so that one session never takes the last.
+//! it may have, so that one session never takes the last, and by memory.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::wire::Arguments;
@@ -11,11 +12,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
 use crate::storage::{Directory, Metadata, VirtualPath};
 
-/// Handles that a session may have whatever others have open.
-const GUARANTEED: usize = 16;
+/// Handles that a connection may have whatever others have open.
+pub(super) const GUARANTEED: usize = 16;
+/// Bytes that the handles of all sessions may take together.
+pub(super) const BYTES_OF_ALL: usize = 24 << 20;
+/// What a file takes, and a directory with its buffer, beside their paths.
+const FILE_BYTES: usize = 4 << 10;
+pub(super) const DIRECTORY_BYTES: usize = 18 << 10;
+/// Copies of its path that what is open holds in its layers.
+const PATH_COPIES: usize = 4;
 
-/// Handles of all sessions.
+/// Handles of all sessions, and what they take.
 static ALL_OPEN: AtomicUsize = AtomicUsize::new(0);
+static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// How many handles all sessions may have together: half of the descriptors,
 /// so that connections and other work keep theirs.
@@ -64,25 +73,41 @@ pub(super) enum Stage {
     End,
 }
 
+/// What the sessions of a connection have together.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) handles: AtomicUsize,
+    sessions: AtomicUsize,
+}
+
 /// All handles of a session.
 pub(super) struct Handles {
     slots: Vec<Slot>,
     open: usize,
     max: usize,
+    shared: Arc<Shared>,
 }
 
 struct Slot {
     generation: u32,
     open: Option<Open>,
+    bytes: usize,
 }
 
 impl Handles {
-    pub(super) fn new(max: usize) -> Self {
+    pub(super) fn new(max: usize, shared: Arc<Shared>) -> Self {
+        shared.sessions.fetch_add(1, Relaxed);
         Handles {
             slots: Vec::new(),
             open: 0,
             max,
+            shared,
         }
+    }
+
+    /// The sessions of the connection.
+    pub(super) fn sessions(&self) -> usize {
+        self.shared.sessions.load(Relaxed).max(1)
     }
 
     /// How many may be open at once.
@@ -101,7 +126,10 @@ impl Handles {
         if self.open >= self.max {
             return Err(Error::new(ErrorKind::TooMany, "all handles are in use"));
         }
-        if self.open >= GUARANTEED && ALL_OPEN.load(Relaxed) >= most_of_all() {
+        // SECURITY: channels cost a client nothing, so each has none of its own.
+        if self.shared.handles.load(Relaxed) >= GUARANTEED
+            && (ALL_OPEN.load(Relaxed) >= most_of_all() || ALL_BYTES.load(Relaxed) >= BYTES_OF_ALL)
+        {
             return Err(Error::new(
                 ErrorKind::TooMany,
                 "the handles of all sessions are in use",
@@ -110,8 +138,8 @@ impl Handles {
         Ok(())
     }
 
-    /// Takes something open in; yields its name.
-    pub(super) fn insert(&mut self, open: Open) -> Result<[u8; 8]> {
+    /// Takes in what was opened at a path of this length; yields its name.
+    pub(super) fn insert(&mut self, open: Open, path_length: usize) -> Result<[u8; 8]> {
         self.may_open()?;
         let at = match self.slots.iter().position(|slot| slot.open.is_none()) {
             Some(at) => at,
@@ -119,15 +147,19 @@ impl Handles {
                 self.slots.push(Slot {
                     generation: 0,
                     open: None,
+                    bytes: 0,
                 });
                 self.slots.len() - 1
             }
         };
         let slot = &mut self.slots[at];
         slot.generation = slot.generation.wrapping_add(1);
+        slot.bytes = open.bytes() + PATH_COPIES * path_length;
         slot.open = Some(open);
         self.open += 1;
+        self.shared.handles.fetch_add(1, Relaxed);
         ALL_OPEN.fetch_add(1, Relaxed);
+        ALL_BYTES.fetch_add(slot.bytes, Relaxed);
         Ok((u64::from(slot.generation) << 32 | at as u64).to_be_bytes())
     }
 
@@ -211,8 +243,10 @@ impl Handles {
         let slot = self.slot(arguments.string()?)?;
         let open = slot.open.take();
         if open.is_some() {
-            self.open -= 1;
+            ALL_BYTES.fetch_sub(slot.bytes, Relaxed);
             ALL_OPEN.fetch_sub(1, Relaxed);
+            self.open -= 1;
+            self.shared.handles.fetch_sub(1, Relaxed);
         }
         open.ok_or_else(|| wrong("a handle that is not open"))
     }
@@ -240,7 +274,11 @@ impl Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
+        let open = self.slots.iter().filter(|slot| slot.open.is_some());
+        ALL_BYTES.fetch_sub(open.map(|slot| slot.bytes).sum(), Relaxed);
         ALL_OPEN.fetch_sub(self.open, Relaxed);
+        self.shared.handles.fetch_sub(self.open, Relaxed);
+        self.shared.sessions.fetch_sub(1, Relaxed);
     }
 }
 
@@ -249,6 +287,14 @@ fn wrong(what: &'static str) -> Error {
 }
 
 impl Open {
+    /// What it takes, beside its path.
+    fn bytes(&self) -> usize {
+        match self {
+            Open::File(_) => FILE_BYTES,
+            Open::Directory(_) => DIRECTORY_BYTES,
+        }
+    }
+
     /// What is known about it.
     pub(super) fn metadata(&self) -> Result<Metadata> {
         use crate::storage::Follow;

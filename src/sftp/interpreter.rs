@@ -1,6 +1,7 @@
 //! The state of one session, and what every handler needs of it.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
@@ -59,7 +60,7 @@ impl<'a> Interpreter<'a> {
         Interpreter {
             channel,
             files,
-            handles: Handles::new(options.max_handles),
+            handles: Handles::new(options.max_handles, Arc::clone(&options.shared)),
             options,
             replies: Replies::new(),
             input: Input::new(),

@@ -46,6 +46,9 @@ pub struct Options {
     pub deny: RequestSet,
     /// Open files and directories of the session. 512.
     pub max_handles: usize,
+    /// What the sessions of a connection share; a clone of the options means
+    /// the same connection.
+    shared: Arc<handles::Shared>,
     /// Names of the machine's users, if clients may see them.
     pub owners: Option<Arc<Owners>>,
     /// Which path comes first in SYMLINK.
@@ -86,6 +89,7 @@ impl Default for Options {
             allow: RequestSet::ALL,
             deny: RequestSet::NONE,
             max_handles: 512,
+            shared: Arc::default(),
             owners: None,
             symlink: SymlinkOrder::TargetFirst,
         }

@@ -31,6 +31,10 @@ const EXCL: u32 = 0x20;
 /// the longest name it is below the 34000 bytes that every client takes.
 const LISTING_MAX: usize = 32_000;
 
+/// Data that READ gives however many sessions a connection has: what clients
+/// ask for that do not ask for limits.
+const SHARED_DATA: usize = 32 * 1024;
+
 type Interpreted = Result<Answer>;
 
 pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
@@ -63,12 +67,16 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
             outcome => outcome?,
         }
     };
-    let handle = it.handles.insert(Open::File(OpenFile {
-        transfer,
-        reads,
-        writes,
-        failed: None,
-    }))?;
+    let length = path.as_bytes().len();
+    let handle = it.handles.insert(
+        Open::File(OpenFile {
+            transfer,
+            reads,
+            writes,
+            failed: None,
+        }),
+        length,
+    )?;
     it.reply(HANDLE);
     it.replies.string(&handle);
     Ok(Answer::Made)
@@ -120,9 +128,11 @@ pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
 }
 
 pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+    // SECURITY: the sessions of a connection share the room of long replies.
+    let most = (DATA_MAX / it.handles.sessions()).max(SHARED_DATA);
     let file = it.handles.file(arguments)?;
     let offset = arguments.u64()?;
-    let length = (arguments.u32()? as usize).min(DATA_MAX);
+    let length = (arguments.u32()? as usize).min(most);
     if !file.reads {
         return Err(Error::new(
             ErrorKind::Denied,
@@ -222,15 +232,19 @@ pub(super) fn fsetstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) 
 pub(super) fn opendir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     it.handles.may_open()?;
+    let length = path.as_bytes().len();
     let directory = it.files.list(&path)?;
-    let handle = it.handles.insert(Open::Directory(OpenDirectory {
-        directory,
-        path,
-        stage: Stage::Dot,
-        name: Vec::new(),
-        failed: None,
-        told: false,
-    }))?;
+    let handle = it.handles.insert(
+        Open::Directory(OpenDirectory {
+            directory,
+            path,
+            stage: Stage::Dot,
+            name: Vec::new(),
+            failed: None,
+            told: false,
+        }),
+        length,
+    )?;
     it.reply(HANDLE);
     it.replies.string(&handle);
     Ok(Answer::Made)

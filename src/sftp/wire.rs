@@ -21,6 +21,8 @@ const BUFFER_IDLE: usize = 4 * 1024;
 /// A buffer above this is given back as soon as no handle is open. Below, it
 /// stays, so that many small files do not cost many allocations.
 const BUFFER_KEPT: usize = 64 * 1024;
+/// Requests that are read ahead; only one that is longer takes more room.
+const READ_AHEAD: usize = 32 * 1024;
 /// Room for one packet and most of the next.
 const BUFFER_MAX: usize = 512 * 1024;
 
@@ -75,6 +77,12 @@ impl Input {
         self.bytes.get(packet).unwrap_or_default()
     }
 
+    /// The memory that requests take, for tests.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether a part of a packet is here.
     pub(super) fn is_cut(&self) -> bool {
         self.start != self.end
@@ -96,8 +104,12 @@ impl Input {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        if full && self.bytes.len() < BUFFER_MAX && !(idle && self.end == 0) {
-            let length = (self.bytes.len() * 4).min(BUFFER_MAX);
+        let most = match needed > READ_AHEAD {
+            true => (2 * needed).min(BUFFER_MAX),
+            false => READ_AHEAD,
+        };
+        if full && self.bytes.len() < most && !(idle && self.end == 0) {
+            let length = (self.bytes.len() * 2).min(most);
             self.bytes.resize(length, 0);
         }
         loop {

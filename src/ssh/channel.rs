@@ -219,8 +219,8 @@ impl Connection<'_, '_> {
         let settings = self.transport.settings;
         let closing = |channel: &&SessionChannel| channel.stage == Stage::Closing;
         let closing = self.channels.iter().filter(closing).count();
-        let full = self.channels.len() - closing >= settings.max_channels as usize
-            || closing >= MOST_CLOSING;
+        let others = self.channels.len() - closing;
+        let full = others >= settings.max_channels as usize || closing >= MOST_CLOSING;
         let refusal = match kind {
             b"session" if full => Some((
                 RESOURCE_SHORTAGE,
@@ -254,7 +254,7 @@ impl Connection<'_, '_> {
             let number = (0..)
                 .find(|number| self.channel(*number).is_none())
                 .unwrap_or_default();
-            let receive = Window::new(settings);
+            let receive = Window::new(settings, others);
             answer.put_byte(message::CHANNEL_OPEN_CONFIRMATION);
             answer.put_u32(recipient);
             answer.put_u32(number);

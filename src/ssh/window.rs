@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::Settings;
 
-/// Where each window begins.
+/// Where the window of a connection's only channel begins.
 const FIRST: u32 = 256 << 10;
+/// Where those of further channels begin, of which a client may have many.
+const FURTHER: u32 = 16 << 10;
 /// A pause after which a window shrinks to its beginning.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -38,8 +40,12 @@ pub(super) struct Window {
 }
 
 impl Window {
-    pub(super) fn new(settings: &Settings) -> Self {
-        let first = settings.window.min(FIRST);
+    /// The window of a channel beside `others`.
+    pub(super) fn new(settings: &Settings, others: usize) -> Self {
+        let first = match others {
+            0 => settings.window.min(FIRST),
+            _ => settings.window.min(FURTHER),
+        };
         Window {
             left: first,
             waiting: 0,

@@ -4,8 +4,10 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Result;
 
-/// Bytes that one call may fill: about five hundred entries.
-const BYTES: usize = 16 * 1024;
+/// Bytes that the first call may fill: about a hundred entries.
+const FIRST_BYTES: usize = 4 * 1024;
+/// Bytes that a later call may fill.
+const MOST_BYTES: usize = 16 * 1024;
 
 /// Before the name: the numbers of the inode and of the place, of eight bytes
 /// each, the record's length, two, and the kind.
@@ -23,7 +25,7 @@ pub(crate) struct Records {
 impl Records {
     pub(crate) fn new() -> Self {
         Records {
-            words: vec![0; BYTES / size_of::<u64>()],
+            words: Vec::new(),
             filled: 0,
             at: 0,
         }
@@ -32,18 +34,24 @@ impl Records {
     /// Takes the next ones of `directory`; there are none at its end.
     pub(crate) fn read(&mut self, directory: impl AsFd) -> Result<()> {
         (self.filled, self.at) = (0, 0);
+        // SECURITY: directories that are only opened hold no buffer.
+        let bytes = match self.words.is_empty() {
+            true => FIRST_BYTES,
+            false => MOST_BYTES,
+        };
+        self.words.resize(bytes / size_of::<u64>(), 0);
         // SAFETY: the kernel writes into the buffer, which is ours alone, and no
         // more than the bytes that it is told.
-        let bytes = unsafe {
+        let outcome = unsafe {
             libc::syscall(
                 libc::SYS_getdents64,
                 directory.as_fd().as_raw_fd(),
                 self.words.as_mut_ptr(),
-                BYTES,
+                size_of_val(&self.words[..]),
             )
         };
-        match usize::try_from(bytes) {
-            Ok(filled) => self.filled = filled.min(BYTES),
+        match usize::try_from(outcome) {
+            Ok(filled) => self.filled = filled.min(bytes),
             Err(_) => return Err(super::last_errno()),
         }
         Ok(())
