@@ -18,18 +18,12 @@ impl fmt::Display for Escaped<'_> {
                     '\n' => f.write_str("\\n")?,
                     '\r' => f.write_str("\\r")?,
                     '\t' => f.write_str("\\t")?,
-                    character if (character as u32) < 0x20 || character == '\x7f' => {
+                    character if character.is_ascii_control() => {
                         write!(f, "\\x{:02x}", character as u32)?
                     }
-                    // C1 controls, line and paragraph separators, and the marks
-                    // that turn the direction of what follows.
-                    '\u{80}'..='\u{9f}'
-                    | '\u{2028}'
-                    | '\u{2029}'
-                    | '\u{200e}'
-                    | '\u{200f}'
-                    | '\u{202a}'..='\u{202e}'
-                    | '\u{2066}'..='\u{2069}' => write!(f, "\\u{{{:x}}}", character as u32)?,
+                    character if must_be_escaped(character) => {
+                        write!(f, "\\u{{{:x}}}", character as u32)?
+                    }
                     character => f.write_char(character)?,
                 }
             }
@@ -39,6 +33,21 @@ impl fmt::Display for Escaped<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether a character could forge or hide a line: controls (C0 and C1), line
+/// and paragraph separators, and the marks that turn the direction of what
+/// follows.
+pub fn must_be_escaped(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{61c}'
+                | '\u{200e}'
+                | '\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// The same between quotation marks, which the bytes can't end: for words

@@ -197,7 +197,8 @@ const LS_LETTERS: &[u8] = b"aAlLRdrtS1FhnCxgoGsuqTU";
 pub fn list_options(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> (ListOptions, Vec<u8>) {
     let mut options = ListOptions::default();
     let mut rest = argument;
-    loop {
+    let mut end_of_options = false;
+    while !end_of_options {
         let word_start = rest.trim_ascii_start();
         let word = first_word(word_start);
         let Some(letters) = word
@@ -208,18 +209,18 @@ pub fn list_options(argument: &[u8], exists: impl Fn(&[u8]) -> bool) -> (ListOpt
         };
         let known = letters.iter().all(|letter| LS_LETTERS.contains(letter));
         let letter_like = letters.iter().all(u8::is_ascii_alphanumeric);
-        let end_of_options = letters == b"-";
+        end_of_options = letters == b"-";
         if !known && !end_of_options && (!letter_like || exists(rest)) {
             break;
         }
         options.add(letters);
         rest = word_start.get(word.len() + 1..).unwrap_or(b"");
-        if end_of_options {
-            break;
-        }
     }
     if rest.first() == Some(&b' ') && !exists(rest) {
         rest = rest.trim_ascii_start();
+    }
+    if end_of_options {
+        return (options, rest.to_vec());
     }
     while let Some(at) = rest.iter().rposition(|byte| *byte == b' ') {
         let Some(letters) = rest[at + 1..].strip_prefix(b"-") else {
@@ -286,6 +287,8 @@ mod tests {
             ("-n.txt", plain(), "-n.txt"),
             ("-", plain(), "-"),
             ("-- -z", plain(), "-z"),
+            ("-l -- -a", long(), "-a"),
+            ("-- b -l", plain(), "b -l"),
             (" blank", plain(), " blank"),
             ("  dir", plain(), "dir"),
             ("a -l", plain(), "a -l"),

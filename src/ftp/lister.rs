@@ -473,6 +473,8 @@ pub fn write_listing(
             }
             lister.directory(state, sink, directory, &prefix, None, None)?;
         }
+        // LIST -d names no path.
+        Target::File(metadata) if argument.is_empty() => lister.line(b".", &metadata, None),
         Target::File(metadata) => lister.line(argument, &metadata, None),
         Target::Matching(directory, pattern) => {
             lister.directory(state, sink, directory, &prefix, Some(&pattern), None)?;

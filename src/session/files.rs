@@ -174,7 +174,23 @@ impl Files {
     }
 
     /// Checks that a user may stand in a directory.
+    ///
+    /// # Errors
+    /// One for all names that are no directories where the user may not list:
+    /// it does not tell what is there.
     pub fn enter(&self, path: &VirtualPath) -> Result<()> {
+        match self.enter_place(path) {
+            Err(error)
+                if error.kind() == ErrorKind::NotDirectory
+                    && !self.perms_at(path).has(Right::List) =>
+            {
+                Err(Error::new(ErrorKind::NotFound, "changing the directory"))
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn enter_place(&self, path: &VirtualPath) -> Result<()> {
         let place = self.allowed(path, Follow::Yes, Right::Enter)?;
         let metadata = self.file_system().metadata(&place.path, Follow::Yes)?;
         match metadata.is_dir() {

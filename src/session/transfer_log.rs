@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::events::{Event, Events, Transferred, Who};
 use super::line_writer::{LineWriter, Outcome, Sink, append_whole};
 use crate::error::{Doing, Result};
+use crate::text::must_be_escaped;
 use crate::time::Utc;
 
 /// How long a transfer waits for its line to be written. A disk that works
@@ -135,19 +136,17 @@ fn line(who: &Who<'_>, transferred: &Transferred<'_>, direction: char, now: Syst
     )
 }
 
-/// The format has no quoting: blanks and controls become `_`, as in wu-ftpd.
+/// The format has no quoting: blanks and controls become `_`, as in wu-ftpd,
+/// and so does whatever else could forge or hide a line.
 fn word(bytes: &[u8]) -> String {
-    let shown: Vec<u8> = bytes
-        .iter()
-        .map(|&byte| {
-            if byte <= b' ' || byte == 0x7f {
-                b'_'
-            } else {
-                byte
-            }
+    String::from_utf8_lossy(bytes)
+        .chars()
+        .map(|character| match character {
+            ' ' => '_',
+            character if must_be_escaped(character) => '_',
+            character => character,
         })
-        .collect();
-    String::from_utf8_lossy(&shown).into_owned()
+        .collect()
 }
 
 #[cfg(test)]
@@ -184,5 +183,13 @@ mod tests {
             ..transferred
         };
         assert!(line(&who, &summed, 'i', now).ends_with("_ i r ann ftp 0 * c ba78\n"));
+    }
+
+    #[test]
+    fn no_name_forges_or_hides_a_line() {
+        let name =
+            "a\u{85}b\u{9b}c\u{2028}d\u{2029}e\u{202e}f\u{2066}g\u{200f}h\x7fi\tj k\u{61c}größe";
+        assert_eq!(word(name.as_bytes()), "a_b_c_d_e_f_g_h_i_j_k_größe");
+        assert_eq!(word(b"a\xff"), "a\u{fffd}");
     }
 }
