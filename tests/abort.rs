@@ -5,7 +5,7 @@
 mod common;
 
 use std::io::Read;
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use common::client::Data;
@@ -492,7 +492,56 @@ fn a_client_killed_in_the_middle_of_a_download_frees_its_place() {
         let mut client = server.ann();
         let data = stalled_download(&mut client);
         drop(client);
+        drop(data);
         server.until("the end of the session", |server| server.sessions() == 0);
+    }
+}
+
+/// `printf ... | nc -N`: the client has said all that it wants to say.
+#[test]
+fn the_end_of_the_commands_does_not_end_a_download() {
+    for store in [None, Some(TempDir::new("half-closed"))] {
+        let builder = server();
+        let server = match &store {
+            Some(directory) => builder.directory(directory.path()).start(),
+            None => builder.start(),
+        };
+        large(&server);
+        for command in ["RETR large", "LIST"] {
+            let mut client = server.ann();
+            client.expect("TYPE I", 200);
+            let mut data = client.data();
+            client.raw(format!("{command}\r\nNOOP\r\nQUIT\r\n").as_bytes());
+            client.stream.shutdown(Shutdown::Write).unwrap();
+            client.wait_for(150);
+            let got = data.rest().len();
+            assert!(command == "LIST" || got == LARGE, "{command}: {got}");
+            drop(data);
+            for code in [226, 200, 221] {
+                client.wait_for(code);
+            }
+            client.closed();
+        }
+    }
+}
+
+/// Ends of every other kind are seen: a reset, and the server's own.
+#[test]
+fn a_download_after_the_end_of_the_commands_can_be_ended() {
+    let server = server().start();
+    large(&server);
+    for by_reset in [true, false] {
+        let mut client = server.ann();
+        let data = stalled_download(&mut client);
+        client.stream.shutdown(Shutdown::Write).unwrap();
+        if by_reset {
+            rustix::net::sockopt::set_socket_linger(&client.stream, Some(Duration::ZERO)).unwrap();
+            drop(client);
+            server.until("the end of the session", |server| server.sessions() == 0);
+        } else {
+            assert!(server.stop(Duration::ZERO), "sessions are left");
+            return;
+        }
         drop(data);
     }
 }

@@ -104,10 +104,25 @@ fn secrets_are_in_no_line_at_any_level() {
         client.expect(line, code);
     }
     client.closed();
+    // Mistyped, or sent by a client that is out of step.
+    for verb in [
+        " PASS ", "PASS\t", "\0PASS ", "PASS:", "PASS", "XPASS ", "PAS ",
+    ] {
+        let mut client = Client::greeted(server.address());
+        client.expect("USER ann", 331);
+        client.expect(&format!("{verb}hunter2"), 500);
+        client.expect("PASS hunter2-right", 230);
+        let lines = ["SITE PASS ", "HELP PASS ", "CWD pass ", "SITE PSWD x "];
+        for line in [verb].iter().chain(&lines) {
+            client.cmd(&format!("{line}hunter2"));
+        }
+        client.expect("QUIT", 221);
+    }
     server.signal("TERM");
     server.wait();
     let log = server.log.all();
     assert!(log.contains("PASS"), "{log}");
+    assert!(log.contains("an unknown command: ***"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
     let hash = text(&users);
     assert!(!log.contains(hash.split(':').nth(1).unwrap()), "{log}");

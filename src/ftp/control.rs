@@ -40,6 +40,16 @@ pub enum Urgent {
     Status,
 }
 
+/// What the end of the client's commands means for the command that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputEnd {
+    /// The client is gone: the command stops.
+    Stops,
+    /// The client may have closed its direction alone (`printf ... | nc -N`):
+    /// the data connection that it downloads from tells whether it is there.
+    GoesOn,
+}
+
 /// The control connection of one session.
 pub struct Control {
     stream: Option<Stream>,
@@ -51,6 +61,7 @@ pub struct Control {
     listing: Listing,
     /// The client has closed the connection, and not reset it.
     ended: bool,
+    input_end: InputEnd,
     /// The deadline after which the connection was looked at once more.
     looked_after: Option<Instant>,
 }
@@ -76,6 +87,7 @@ impl Control {
             patience: Duration::ZERO,
             listing: Listing::None,
             ended: false,
+            input_end: InputEnd::Stops,
             looked_after: None,
         };
         control.set_patience(PATIENCE)?;
@@ -125,6 +137,9 @@ impl Control {
                 return Ok(Some(line));
             }
             self.flush()?;
+            if self.ended {
+                return Ok(None);
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let mut patience = left.map_or(SILENCE, |left| left.min(SILENCE));
             if patience.is_zero() {
@@ -289,9 +304,10 @@ impl Control {
     /// whether it holds something that acts at once. Everything stays queued.
     ///
     /// # Errors
-    /// [`ErrorKind::Disconnected`] at the end of the stream.
+    /// [`ErrorKind::Disconnected`] when the connection was reset, or at the end
+    /// of the stream if that [stops](InputEnd::Stops) the command.
     pub fn poll(&mut self) -> Result<Option<Urgent>> {
-        while !self.reader.is_full() && self.is_readable()? {
+        while !self.ended && !self.reader.is_full() && self.is_readable()? {
             if self.is_secure() {
                 // A readable socket may hold half a record.
                 self.set_read_timeout(RECORD_TIMEOUT)?;
@@ -303,10 +319,8 @@ impl Control {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
                 Err(error) => return Err(error.into()),
             };
-            if self.ended {
-                break;
-            }
         }
+        let is_gone = self.ended && (self.input_end == InputEnd::Stops || self.has_hung_up()?);
         let mut lines = self.reader.waiting().filter(|line| !line.is_empty());
         let first = lines.next();
         let is = |line: &[u8], verb: &[u8]| line.trim_ascii().eq_ignore_ascii_case(verb);
@@ -317,7 +331,7 @@ impl Control {
                 Some(Urgent::Status)
             }
             _ if lines.any(|line| is(&line, b"ABOR")) => Some(Urgent::Abort),
-            _ if self.ended => {
+            _ if is_gone => {
                 let doing = "the control connection has ended";
                 return Err(Error::new(ErrorKind::Disconnected, doing));
             }
@@ -334,6 +348,28 @@ impl Control {
             Some(Instant::now()),
         )?;
         Ok(ready)
+    }
+
+    /// Whether neither direction is open any more: after a reset, or when the
+    /// server itself has ended the session.
+    fn has_hung_up(&self) -> Result<bool> {
+        let socket = self.socket()?.as_fd();
+        let [hung_up] = wait([(socket, Interest::HangUp)], Some(Instant::now()))?;
+        Ok(hung_up)
+    }
+
+    /// What the end of the client's commands means until the next command.
+    pub fn set_input_end(&mut self, input_end: InputEnd) {
+        self.input_end = input_end;
+    }
+
+    /// What to wait for during a command. A stream that has ended is readable
+    /// all the time.
+    pub fn interest(&self) -> Interest {
+        match (self.ended, self.input_end) {
+            (true, InputEnd::GoesOn) => Interest::HangUp,
+            _ => Interest::Read,
+        }
     }
 
     /// Whether [`Control::poll`] has seen the client close the connection, and

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
+use super::control::InputEnd;
 use super::data_port::{DataPort, NoData, Proof};
 use super::reply::Reply;
 use super::state::{Interpreter, Protection};
@@ -58,6 +59,9 @@ impl Interpreter {
         direction: Direction,
         what: impl FnOnce() -> Reply,
     ) -> Result<Stream, NoData> {
+        if direction == Direction::Send {
+            self.control.set_input_end(InputEnd::GoesOn);
+        }
         let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
         let mut what = Some(what);
         let socket = match std::mem::replace(&mut self.parameters.data, DataPort::None) {

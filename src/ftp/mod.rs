@@ -37,7 +37,7 @@ use crate::session::{Phase, Session, deadline};
 use crate::text::Escaped;
 use arguments::split;
 use command::{Access, Arity, Command, Log, Secure};
-use control::Control;
+use control::{Control, InputEnd};
 use line::Line;
 use reply::Reply;
 use state::{Interpreter, Protection};
@@ -46,9 +46,6 @@ pub use table::{NOT_DONE, rows};
 /// Lines in a row that are no commands, after which the client is no FTP
 /// client (ALPACA sends HTTP headers; wharf-security(7), attack 7).
 const UNKNOWN_MAX: u32 = 10;
-
-/// Bytes of an unknown command that the log shows.
-const UNKNOWN_SHOWN: usize = 80;
 
 /// How a control connection begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,14 +194,17 @@ impl Interpreter {
     fn execute(&mut self, line: &[u8]) -> Reply {
         let (verb, argument) = split(line);
         let Some(command) = table::find(&verb) else {
-            return self.no_command(&verb, line);
+            return self.no_command(&verb);
         };
         self.unknown = 0;
+        self.control.set_input_end(InputEnd::Stops);
         self.polled = Instant::now();
         if log::log_enabled!(log::Level::Debug) {
             match command.log {
-                Log::Whole => log::debug!("{}", Escaped(line)),
-                Log::Verb => log::debug!("{} ***", command.verb),
+                Log::Whole if !may_hold_password(command, line) => {
+                    log::debug!("{}", Escaped(line))
+                }
+                _ => log::debug!("{} ***", command.verb),
             }
         }
         let _busy = match self.session.live().begin() {
@@ -301,17 +301,32 @@ impl Interpreter {
         reply
     }
 
-    fn no_command(&mut self, verb: &str, line: &[u8]) -> Reply {
-        let shown = &line[..line.len().min(UNKNOWN_SHOWN)];
-        self.log_refusal(log::Level::Info, "an unknown command", &Escaped(shown));
+    fn no_command(&mut self, verb: &str) -> Reply {
+        let not_done = table::not_done(verb);
+        let is_http = table::is_http(verb);
+        // SECURITY: a mistyped PASS is an unknown command, too: only verbs that
+        // a table holds are shown.
+        let shown = match not_done.is_some() || is_http {
+            true => verb,
+            false => "***",
+        };
+        self.log_refusal(log::Level::Info, "an unknown command", &shown);
         self.unknown += 1;
-        if table::is_http(verb) || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
+        if is_http || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
             log::warn!("{} does not speak FTP", self.session.peer().ip());
             self.ending = true;
             return Reply::new(421, "This is an FTP server.");
         }
-        table::not_done(verb).unwrap_or_else(|| Reply::new(500, "Unknown command."))
+        not_done.unwrap_or_else(|| Reply::new(500, "Unknown command."))
     }
+}
+
+/// Whether a line may hold a password although its command takes none.
+fn may_hold_password(command: &Command, line: &[u8]) -> bool {
+    let says_pass = line
+        .windows(4)
+        .any(|word| word.eq_ignore_ascii_case(b"PASS"));
+    says_pass || (command.is("SITE") && !table::is_site(split(line).1))
 }
 
 fn going_down() -> Reply {

@@ -59,7 +59,7 @@ impl Interpreter {
             if !self.control.has_room() {
                 std::thread::sleep(until.saturating_duration_since(Instant::now()));
             } else if wait(
-                [(self.control.socket()?.as_fd(), Interest::Read)],
+                [(self.control.socket()?.as_fd(), self.control.interest())],
                 Some(until),
             )? == [true]
             {
@@ -92,7 +92,7 @@ impl Interpreter {
                 let [data, asks] = wait(
                     [
                         (descriptor.as_fd(), interest),
-                        (control.as_fd(), Interest::Read),
+                        (control.as_fd(), self.control.interest()),
                     ],
                     until,
                 )?;

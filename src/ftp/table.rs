@@ -144,6 +144,15 @@ pub fn find(verb: &str) -> Option<&'static Command> {
     COMMANDS.iter().find(|command| command.is(verb))
 }
 
+/// Whether an argument of SITE names one of its commands.
+pub fn is_site(argument: &[u8]) -> bool {
+    site_row(&split(argument).0).is_some()
+}
+
+fn site_row(verb: &str) -> Option<&'static Command> {
+    SITE.iter().find(|command| command.is(verb))
+}
+
 /// The answer to a verb that is known and not done.
 pub fn not_done(verb: &str) -> Option<Reply> {
     NOT_DONE
@@ -176,7 +185,7 @@ pub fn rows() -> Vec<(String, &'static [&'static str], &'static str)> {
 
 fn site(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let (verb, argument) = split(argument);
-    match SITE.iter().find(|command| command.is(&verb)) {
+    match site_row(&verb) {
         Some(command) => Ok(state.dispatch(command, argument)),
         None => Ok(Reply::new(500, "Unknown SITE command.")),
     }

@@ -244,6 +244,8 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// An error, or the end of both directions.
+    HangUp,
 }
 
 /// Waits until one of `descriptors` is ready or `deadline` has passed; says
@@ -260,6 +262,7 @@ pub fn wait<const N: usize>(
             match interest {
                 Interest::Read => PollFlags::IN,
                 Interest::Write => PollFlags::OUT,
+                Interest::HangUp => PollFlags::empty(),
             },
         )
     });
