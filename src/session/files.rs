@@ -173,33 +173,18 @@ impl Files {
         self.file_system().metadata(&place.path, follow)
     }
 
-    /// Checks that a user may stand in a directory.
-    ///
-    /// # Errors
-    /// One for all names that are no directories where the user may not list:
-    /// it does not tell what is there.
+    /// Checks that a user may stand in a directory. Where the user may not
+    /// list, the error does not tell a file from a missing name.
     pub fn enter(&self, path: &VirtualPath) -> Result<()> {
-        match self.enter_place(path) {
-            Err(error)
-                if error.kind() == ErrorKind::NotDirectory
-                    && !self.perms_at(path).has(Right::List) =>
-            {
-                Err(Error::new(ErrorKind::NotFound, "changing the directory"))
-            }
-            outcome => outcome,
-        }
-    }
-
-    fn enter_place(&self, path: &VirtualPath) -> Result<()> {
-        let place = self.allowed(path, Follow::Yes, Right::Enter)?;
-        let metadata = self.file_system().metadata(&place.path, Follow::Yes)?;
-        match metadata.is_dir() {
-            true => Ok(()),
-            false => Err(Error::new(
-                ErrorKind::NotDirectory,
-                "changing the directory",
-            )),
-        }
+        let place = self.allowed(path, Follow::Yes, Right::Enter);
+        let found = place.and_then(|place| self.file_system().metadata(&place.path, Follow::Yes));
+        let kind = match found {
+            Ok(metadata) if metadata.is_dir() => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotDirectory => return Err(error),
+            _ if self.perms_at(path).has(Right::List) => ErrorKind::NotDirectory,
+            _ => ErrorKind::NotFound,
+        };
+        Err(Error::new(kind, "changing the directory"))
     }
 
     /// Opens a directory for listing; names nobody may see are left out.
