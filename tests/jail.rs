@@ -453,7 +453,7 @@ fn the_root_stays_the_root_when_its_name_is_taken() {
 fn a_root_that_is_none_is_refused() {
     let place = Place::new();
     for name in ["none", "root/file", "root/d/f/x"] {
-        assert!(LocalFs::open(&place.outer.join(name)).is_err(), "{name}");
+        assert!(LocalFs::open(place.outer.join(name)).is_err(), "{name}");
     }
-    assert!(LocalFs::open(&place.root()).is_ok());
+    assert!(LocalFs::open(place.root()).is_ok());
 }

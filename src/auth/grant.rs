@@ -98,7 +98,7 @@ fn missing<'a>(options: &Options, owner: Option<&'a Identity>) -> home::Missing<
 /// whom the line names, or `owner`.
 ///
 /// # Errors
-/// As [`user`].
+/// A home that can't be made.
 pub fn make_home(entry: &Entry, owner: Option<&Identity>) -> Result<()> {
     let identity = entry.options.identity();
     let owner = identity.as_ref().or(owner);

@@ -19,8 +19,11 @@ const FIRST: Duration = Duration::from_secs(2);
 /// Remembers what a name resolved to.
 pub struct NameCache(Arc<Shared>);
 
+/// Asks for the address of a name.
+type Resolver = dyn Fn(&str) -> io::Result<Option<Ipv4Addr>> + Send + Sync;
+
 struct Shared {
-    ask: Box<dyn Fn(&str) -> io::Result<Option<Ipv4Addr>> + Send + Sync>,
+    ask: Box<Resolver>,
     known: Mutex<Known>,
     answered: Condvar,
 }

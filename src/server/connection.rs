@@ -63,12 +63,9 @@ pub fn admit(
                 "refused a connection from {}: {error}",
                 peer.ip().to_canonical()
             );
-            match (protocol, error.words()) {
-                (Protocol::Ftp, Some(words)) => {
-                    ftp::refuse(Stream::Plain(socket.clone()), words);
-                }
-                // Words in the clear would only confuse these.
-                _ => {}
+            // Words in the clear would only confuse clients of TLS and SSH.
+            if let (Protocol::Ftp, Some(words)) = (protocol, error.words()) {
+                ftp::refuse(Stream::Plain(socket.clone()), words);
             }
             None
         }

@@ -392,9 +392,8 @@ mod handler {
 }
 
 #[cfg(test)]
+#[cfg(feature = "sftp")]
 mod tests {
-    #![cfg(feature = "sftp")]
-
     use super::default_keys;
     use crate::temp::TempDir;
 

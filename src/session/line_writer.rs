@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -278,7 +278,7 @@ pub fn append_whole(mut file: &File, line: &[u8]) -> io::Result<()> {
 
 /// Takes `written` bytes off the end of the file if they are still the last.
 fn cut(mut file: &File, written: usize, error: io::Error) -> io::Result<()> {
-    let end = file.seek(SeekFrom::Current(0));
+    let end = file.stream_position();
     if written > 0
         && let (Ok(end), Ok(metadata)) = (end, file.metadata())
         && metadata.is_file()

@@ -334,12 +334,12 @@ impl Session {
         if !user.anonymous {
             self.services.limits.succeeded(self.peer().ip());
         }
-        if let Some(identity) = &user.identity {
-            if let Err(error) = identity::act_as(identity, self.services.identity_scope) {
-                self.ticket.log_out();
-                log::error!("{error}");
-                return Err(error);
-            }
+        if let Some(identity) = &user.identity
+            && let Err(error) = identity::act_as(identity, self.services.identity_scope)
+        {
+            self.ticket.log_out();
+            log::error!("{error}");
+            return Err(error);
         }
         let mut user = user;
         user.file_system = Arc::new(Sided::new(user.file_system));

@@ -35,6 +35,7 @@ fn most_of_all() -> usize {
 }
 
 /// What a handle stands for.
+#[expect(clippy::large_enum_variant, reason = "most handles are files")]
 pub(super) enum Open {
     File(OpenFile),
     Directory(OpenDirectory),

@@ -40,6 +40,7 @@ pub(crate) fn local_offset(moment: i64) -> i64 {
         if libc::localtime_r(&moment, &mut fields).is_null() {
             return 0;
         }
+        #[allow(clippy::useless_conversion, reason = "32 bits on some processors")]
         fields.tm_gmtoff.into()
     }
 }

@@ -120,7 +120,7 @@ fn speaks(daemon: &Daemon, rules: SslContext) -> bool {
 
 /// Makes a revocation list of `authority` with the certificate number `serial`.
 fn revocation_list(place: &TempDir, pair: &(PathBuf, PathBuf), serial: &str) -> PathBuf {
-    let path = place.join(&format!("revoked-{serial}.pem"));
+    let path = place.join(format!("revoked-{serial}.pem"));
     let (index, rules) = (place.join("index.txt"), place.join("ca.cnf"));
     let line = format!("R\t491231000000Z\t260101000000Z\t{serial}\tunknown\t/CN=camera1\n");
     std::fs::write(&index, line).unwrap();

@@ -64,7 +64,7 @@ fn ftp_does_what_the_real_place_allows() {
     let mut rng = Rng::new();
     for rights in right_sets() {
         let mut tree = Tree::new(&rights);
-        let server = ftp::server(&tree, *rng.pick(&["no", "yes"]));
+        let server = ftp::server(&tree, ["no", "yes"][rng.below(2)]);
         let mut client = server.ann();
         let aliases = aliases();
         for _ in 0..SAMPLE {

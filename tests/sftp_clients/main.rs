@@ -10,5 +10,6 @@ mod over_ssh;
 mod pipe;
 #[cfg(feature = "sftp")]
 mod second_try;
+#[cfg(feature = "sftp")]
 mod settings;
 mod tools;

@@ -104,7 +104,7 @@ impl Trio {
     fn new(target: &str) -> Self {
         let outer = [Temporary::with_outside(), Temporary::with_outside()];
         let local = |which: usize, resolver| {
-            Box::new(LocalFs::with_resolver(&outer[which].root(), resolver).unwrap())
+            Box::new(LocalFs::with_resolver(outer[which].root(), resolver).unwrap())
         };
         let files: [Box<dyn FileSystem>; 3] = [
             local(0, Resolver::OpenAt2),

@@ -26,7 +26,7 @@ fn site() -> Site {
     let public = Arc::new(MemoryFs::new());
     build(&*public, "news=public docs/ docs/a=1 up>../../f");
     let outer = Temporary::with_outside();
-    let deep = LocalFs::open(&outer.root()).unwrap();
+    let deep = LocalFs::open(outer.root()).unwrap();
     build(&deep, "g=deep");
     let read_only = ReadOnly::new(public.clone());
     let files = Mounts::new(home.clone())

@@ -73,8 +73,8 @@ fn random_operations_never_tell_the_file_systems_apart() {
 fn sequence(seed: u64) {
     let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
     let outer = [Temporary::with_outside(), Temporary::with_outside()];
-    let kernel = LocalFs::with_resolver(&outer[0].root(), Resolver::OpenAt2).unwrap();
-    let walk = LocalFs::with_resolver(&outer[1].root(), Resolver::Walk).unwrap();
+    let kernel = LocalFs::with_resolver(outer[0].root(), Resolver::OpenAt2).unwrap();
+    let walk = LocalFs::with_resolver(outer[1].root(), Resolver::Walk).unwrap();
     let memory = MemoryFs::new();
     let files: [&dyn FileSystem; 3] = [&kernel, &walk, &memory];
     for step in 0..60 {

@@ -59,14 +59,14 @@ fn names(directory: &Path) -> Vec<String> {
 pub fn on_each(case: impl Fn(&dyn FileSystem, &str, Option<&Path>)) {
     for resolver in [Resolver::OpenAt2, Resolver::Walk] {
         let outer = Temporary::with_outside();
-        let files = LocalFs::with_resolver(&outer.root(), resolver).unwrap();
+        let files = LocalFs::with_resolver(outer.root(), resolver).unwrap();
         let which = format!("{resolver:?}");
         case(&files, &which, Some(&outer.root()));
         outer.check_outside(&which);
     }
     // What another process serves, in a thread.
     let outer = Temporary::with_outside();
-    let local = LocalFs::open(&outer.root()).unwrap();
+    let local = LocalFs::open(outer.root()).unwrap();
     let (near, far) = Channel::pair().unwrap();
     let served = std::thread::spawn(move || serve(&far, &local));
     case(&RemoteFs::new(near), "remote", Some(&outer.root()));

@@ -140,10 +140,8 @@ impl Reading {
         };
         match (self.blocks.first(), &mut self.guests) {
             (None, _) => self.limits.push(limit),
-            (Some(block), Some(guests)) if is(block, "Anonymous") => {
-                if limit.restricts_logins() {
-                    guests.restriction = Some(limit.line);
-                }
+            (Some(block), Some(guests)) if is(block, "Anonymous") && limit.restricts_logins() => {
+                guests.restriction = Some(limit.line);
             }
             (Some(block), _) if limit.denies() => {
                 let why = format!("in <{block}>: {BLOCK}");

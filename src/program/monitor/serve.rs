@@ -126,6 +126,9 @@ impl Known {
     }
 }
 
+/// The channel to a worker, while there is one.
+type Worker = Arc<Mutex<Option<Channel>>>;
+
 struct Monitor {
     arguments: Vec<String>,
     /// Whom the server acts as.
@@ -134,7 +137,7 @@ struct Monitor {
     settings: Swap<Known>,
     /// Each with a lock of its own: a home on a disk that hangs holds up its
     /// own user.
-    workers: Mutex<HashMap<(Identity, PathBuf), Arc<Mutex<Option<Channel>>>>>,
+    workers: Mutex<HashMap<(Identity, PathBuf), Worker>>,
     nursery: Mutex<Option<Arc<Channel>>>,
     tries: Mutex<HashMap<String, (u32, Instant)>>,
 }
