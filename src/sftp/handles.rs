@@ -78,7 +78,6 @@ pub(super) enum Stage {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) handles: AtomicUsize,
-    sessions: AtomicUsize,
 }
 
 /// All handles of a session.
@@ -97,18 +96,12 @@ struct Slot {
 
 impl Handles {
     pub(super) fn new(max: usize, shared: Arc<Shared>) -> Self {
-        shared.sessions.fetch_add(1, Relaxed);
         Handles {
             slots: Vec::new(),
             open: 0,
             max,
             shared,
         }
-    }
-
-    /// The sessions of the connection.
-    pub(super) fn sessions(&self) -> usize {
-        self.shared.sessions.load(Relaxed).max(1)
     }
 
     /// How many may be open at once.
@@ -279,7 +272,6 @@ impl Drop for Handles {
         ALL_BYTES.fetch_sub(open.map(|slot| slot.bytes).sum(), Relaxed);
         ALL_OPEN.fetch_sub(self.open, Relaxed);
         self.shared.handles.fetch_sub(self.open, Relaxed);
-        self.shared.sessions.fetch_sub(1, Relaxed);
     }
 }
 

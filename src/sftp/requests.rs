@@ -31,10 +31,6 @@ const EXCL: u32 = 0x20;
 /// the longest name it is below the 34000 bytes that every client takes.
 const LISTING_MAX: usize = 32_000;
 
-/// Data that READ gives however many sessions a connection has: what clients
-/// ask for that do not ask for limits.
-const SHARED_DATA: usize = 32 * 1024;
-
 type Interpreted = Result<Answer>;
 
 pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
@@ -128,11 +124,9 @@ pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
 }
 
 pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    // SECURITY: the sessions of a connection share the room of long replies.
-    let most = (DATA_MAX / it.handles.sessions()).max(SHARED_DATA);
     let file = it.handles.file(arguments)?;
     let offset = arguments.u64()?;
-    let length = (arguments.u32()? as usize).min(most);
+    let length = (arguments.u32()? as usize).min(DATA_MAX);
     if !file.reads {
         return Err(Error::new(
             ErrorKind::Denied,

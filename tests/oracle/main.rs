@@ -2,6 +2,8 @@
 //! own, every kind of name for every place, every operation of both
 //! protocols, users of every right set. What happens on disk, and what is
 //! heard, is what the rights at the real place allow.
+// Once is enough: not with the small build, too, which has fewer checksums.
+#![cfg(all(feature = "cli", feature = "ftps"))]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -143,7 +143,8 @@ impl Reading {
             (Some(block), Some(guests)) if is(block, "Anonymous") && limit.restricts_logins() => {
                 guests.restriction = Some(limit.line);
             }
-            (Some(block), _) if limit.denies() => {
+            // What else <Anonymous> denies is denied here: it is read-only.
+            (Some(block), _) if limit.denies() && !is(block, "Anonymous") => {
                 let why = format!("in <{block}>: {BLOCK}");
                 self.found.restriction(&limit.line, why);
             }
