@@ -4,8 +4,8 @@
 //!
 //! Below the directory, `bans/ADDRESS` is a ban: created exclusively, removed
 //! when it is over or lifted; its time of change is the end of the ban.
-//! `unbans/ADDRESS` tells for a minute that a ban was lifted. `nodes/NAME` is what one node knows, replaced
-//! by rename. Nothing is locked and nothing appended, so NFS will do. All of
+//! `unbans/ADDRESS` tells for a minute that a ban was lifted. `nodes/NAME` is
+//! what one node knows, replaced by rename. Nothing is locked and nothing appended, so NFS will do. All of
 //! it happens on a thread of its own: when the share is slow or gone, logins
 //! go on with what was known last, for as long as that means anything.
 
@@ -217,7 +217,11 @@ impl SharedDirectory {
                 }
                 Err(_) if name == "all" => {
                     services.limits.lift_all_bans();
-                    self.told.clear();
+                    // The node that lifts them removes the files it sees; this
+                    // node may have made one of its own since.
+                    for network in std::mem::take(&mut self.told) {
+                        remove(&self.ban_file(network))?;
+                    }
                 }
                 Err(_) => continue,
             }
@@ -344,6 +348,42 @@ fn remove(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Authenticator, Credentials, User};
+    use crate::config::Config;
+    use crate::temp::TempDir;
+
+    struct Nobody;
+
+    impl Authenticator for Nobody {
+        fn authenticate(&self, _: &Credentials<'_>) -> Result<User> {
+            Err(crate::error::Error::new(
+                crate::error::ErrorKind::LoginRefused,
+                "logging in",
+            ))
+        }
+    }
+
+    /// The other node looked at the lifted bans just before this one was
+    /// lifted, and told its own ban just after.
+    #[test]
+    fn a_ban_that_crosses_its_lifting_is_removed() {
+        let directory = TempDir::new("shared-bans");
+        let services = || Arc::new(Services::new(Config::default(), Arc::new(Nobody), vec![]));
+        let (lifting, banning) = (services(), services());
+        let mut nodes =
+            ["lifts", "bans"].map(|name| SharedDirectory::open(directory.path(), name).unwrap());
+        let network = Network::read("192.0.2.1").unwrap();
+        for unban in [Unban::One(network), Unban::All] {
+            nodes[0].exchange(&lifting).unwrap();
+            nodes[1].exchange(&banning).unwrap();
+            nodes[0].tell_unban(unban).unwrap();
+            nodes[1].tell_ban(network, Duration::from_secs(60)).unwrap();
+            nodes[1].told.insert(network);
+            assert_eq!(nodes[0].read_bans().unwrap().len(), 1);
+            nodes[1].exchange(&banning).unwrap();
+            assert!(nodes[0].read_bans().unwrap().is_empty(), "{unban:?}");
+        }
+    }
 
     #[test]
     fn lines_of_other_nodes_are_added_up() {

@@ -14,6 +14,9 @@ const FAILURES_MAX: usize = 4096;
 /// So long after a ban was lifted, what other nodes remember does not make
 /// another: they may not have heard yet.
 const LIFTED_FOR: Duration = Duration::from_secs(15);
+/// So long after a ban was lifted, its file is not believed: a node that had
+/// not heard yet may have made it, and removes it when it hears.
+const BAN_FILE_STALE_FOR: Duration = Duration::from_secs(3);
 
 #[derive(Default)]
 pub(super) struct Bans {
@@ -270,10 +273,14 @@ impl Limits {
         state.heard = Some(now);
         let bans = &mut state.bans;
         bans.elsewhere = nodes.failures;
-        let networks = nodes.bans.iter().map(|(network, _)| *network);
-        bans.wide = networks.filter(|network| !network.is_of_peer()).collect();
-        let told = nodes.bans.into_iter();
+        let lifted = &bans.lifted;
+        let told = nodes.bans.into_iter().filter(|(network, _)| {
+            let at = lifted.get(network);
+            at.is_none_or(|at| at.elapsed() >= BAN_FILE_STALE_FOR)
+        });
         bans.told = told.map(|(network, left)| (network, now + left)).collect();
+        let networks = bans.told.keys().copied();
+        bans.wide = networks.filter(|network| !network.is_of_peer()).collect();
     }
 }
 
@@ -361,6 +368,12 @@ mod tests {
         assert_eq!(limits.bans(&config).len(), 1);
         assert!(limits.own_bans(&config).is_empty());
         limits.unban(Unban::All);
+        assert!(!limits.is_banned(peer, &config));
+        // Its file was made by a node that had not heard.
+        limits.set_elsewhere(OtherNodes {
+            bans: vec![told(peer, Duration::from_secs(60))],
+            ..OtherNodes::default()
+        });
         assert!(!limits.is_banned(peer, &config));
     }
 
