@@ -12,3 +12,4 @@ mod pam;
 #[cfg(feature = "sftp")]
 mod sftp;
 mod system;
+mod taken_over;

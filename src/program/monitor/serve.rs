@@ -1,6 +1,7 @@
 //! The monitor's side.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -21,7 +22,7 @@ use wharf::{Error, ErrorKind, Result};
 
 use super::super::cli::{self, Action};
 use super::super::{failure, hooks, identity, landlock, logging};
-use super::paths::out_of_reach;
+use super::paths;
 use super::{CHANNEL, DIRECTORY, NONE, PATH, Request, WORKER, ourselves, unusable, worker};
 
 /// Questions that are worked on at the same time.
@@ -79,6 +80,8 @@ pub fn run(arguments: &[String]) -> i32 {
             Ok(Some(_)) | Err(_) => continue,
             Ok(None) => return 0,
         };
+        // An answer has room in a channel that is new; another is not waited for.
+        let _ = rustix::io::ioctl_fionbio(&answer, true);
         if Arc::strong_count(&questions) > AT_ONCE {
             let busy = Error::new(ErrorKind::Busy, "the monitor has too much to do");
             let _ = answer.send(Message::default().u8(0).error(&busy).as_bytes(), None);
@@ -193,24 +196,7 @@ impl Monitor {
             }
             n if n == Request::File as u8 => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(parts.bytes()?));
-                if !self.is_out_of_reach(path) {
-                    let what = "the server itself can change where the path leads";
-                    return Err(Error::new(ErrorKind::Denied, what));
-                }
-                let program = &settings.given;
-                if program
-                    .log_file
-                    .iter()
-                    .chain(&program.transfer_log)
-                    .any(|log| log == path)
-                {
-                    return Ok((done(), Some(wharf::daemon::os::open_log(path)?.into())));
-                }
-                let known = identity::read_again(&settings.given).any(|known| known == path);
-                if !known && !landlock::is_key_file(&settings.given, path) {
-                    return Err(Error::new(ErrorKind::Denied, "not a file of the settings"));
-                }
-                Ok((done(), Some(wharf::daemon::os::open_setting(path)?.into())))
+                Ok((done(), Some(self.file(&settings.given, path)?.into())))
             }
             n if n == Request::Reload as u8 => {
                 if let Some(given) = read(&self.arguments) {
@@ -219,6 +205,23 @@ impl Monitor {
                 Ok((done(), None))
             }
             _ => Err(missing("an unknown question")),
+        }
+    }
+
+    /// A file that the settings name.
+    fn file(&self, given: &Settings, path: &Path) -> Result<File> {
+        let denied = |what: &'static str| Err(Error::new(ErrorKind::Denied, what));
+        let mut logs = given.log_file.iter().chain(&given.transfer_log);
+        if logs.any(|log| log == path) {
+            return match self.is_out_of_reach(path) {
+                true => Ok(wharf::daemon::os::open_log(path)?),
+                false => denied("others can change where the path leads"),
+            };
+        }
+        let known = identity::read_again(given).any(|known| known == path);
+        match known || landlock::is_key_file(given, path) {
+            true => paths::open(path),
+            false => denied("not a file of the settings"),
         }
     }
 
@@ -282,10 +285,9 @@ impl Monitor {
         }
     }
 
-    /// Whether the server can't make a path lead elsewhere.
+    /// Whether nobody who is not root can make a path lead elsewhere.
     fn is_out_of_reach(&self, path: &Path) -> bool {
-        let (uid, gid) = self.account;
-        uid == 0 || !self.privileged || out_of_reach(path, uid, &[gid])
+        self.account.0 == 0 || !self.privileged || paths::out_of_reach(path)
     }
 
     fn home_of(self: &Arc<Self>, answer: Message, entry: &user_file::Entry) -> Result<Answer> {

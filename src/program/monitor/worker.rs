@@ -124,7 +124,7 @@ fn become_user(order: &[u8]) -> Result<LocalFs> {
     groups.dedup();
     // A home below a directory that the user may not enter is opened before;
     // one that root may not look at, on NFS, after.
-    let before = match out_of_reach(home, uid, &groups) {
+    let before = match out_of_reach(home) {
         true => LocalFs::open(home),
         false => Err(ErrorKind::Denied.into()),
     };
@@ -190,13 +190,21 @@ fn serve(channel: &Channel, files: &LocalFs) {
 
 fn start(connection: OwnedFd, files: &LocalFs, sessions: &Arc<AtomicUsize>) {
     sessions.fetch_add(1, Ordering::AcqRel);
-    let (files, counted) = (files.clone(), Arc::clone(sessions));
+    let counted = Counted(Arc::clone(sessions));
+    let files = files.clone();
     let thread = std::thread::Builder::new().stack_size(128 * 1024);
-    let started = thread.spawn(move || {
+    // Without a thread the connection closes, and the session is told so.
+    let _ = thread.spawn(move || {
+        let _counted = counted;
         remote::serve(&Channel::from(connection), &files);
-        counted.fetch_sub(1, Ordering::AcqRel);
     });
-    if started.is_err() {
-        sessions.fetch_sub(1, Ordering::AcqRel);
+}
+
+/// One of the sessions, however it ends.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
