@@ -74,7 +74,8 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked
 	$(CARGO) test --locked $(SMALL)
-	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --lib --test ftps --test transcripts --test clients_tls
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --lib --test ftps --test transcripts
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --test clients ftps::
 	$(CARGO) test --locked $(NATIVE_TLS),testing --doc testing
 
 test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
@@ -112,8 +113,8 @@ threads: ## Run the tests of shared state under the thread sanitizer (nightly)
 	  net:: session:: storage::memory storage::metered
 	RUSTFLAGS='-Zsanitizer=thread' \
 	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
-	  --no-default-features --test limits --test abort --test transfer \
-	  --test uploads --test leaks
+	  --no-default-features --test access --test ftp --test leaks -- \
+	  limits:: abort:: transfer:: uploads:: no_descriptor
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
@@ -175,9 +176,8 @@ cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session w
 
 # What a package could spoil: the tests that read files of the tree, and the
 # face and examples that others build on. PACKAGE_TESTS= runs all.
-PACKAGE_TESTS ?= --lib --bins --test api --test examples --test docs \
-  --test layers --test transcripts --test import --test services \
-  --test lb_config --test launchers --test logs
+PACKAGE_TESTS ?= --lib --bins --test docs --test layers --test transcripts
+PACKAGE_PARTS ?= api:: examples:: import:: lb_config:: services:: launchers:: logs::
 PACKAGED = target/package/wharf-$(VERSION)
 package: ## Make the crate as a registry gets it, build it from that, and run tests of it
 	$(CARGO) package --locked --no-verify --allow-dirty
@@ -190,7 +190,9 @@ package: ## Make the crate as a registry gets it, build it from that, and run te
 	  test -z "$$lacking" || { echo "the package lacks $$lacking" >&2; exit 1; }
 	cd '$(PACKAGED)' && \
 	  $(CARGO) test --locked --target-dir '$(CURDIR)/target' $(PACKAGE_TESTS) -- \
-	  --skip the_corpora_do_no_harm
+	  --skip the_corpora_do_no_harm && \
+	  $(CARGO) test --locked --target-dir '$(CURDIR)/target' \
+	  --test library --test program --test clients -- $(PACKAGE_PARTS)
 	@ls -l '$(PACKAGED).crate'
 
 image: static ## Make a container image of the static binary with buildah: localhost/wharf

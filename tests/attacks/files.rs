@@ -83,7 +83,7 @@ fn attack_08_recursion_is_bounded() {
     assert_eq!(server.names("/d1").len(), 20);
 }
 
-/// CVE-2017-7418, CVE-2023-24042 and many more; swapped links are tests/jail.rs's.
+/// CVE-2017-7418, CVE-2023-24042 and many more; swapped links are tests/access/jail.rs's.
 #[test]
 fn attack_09_traversal() {
     let place = TempDir::new("traversal");

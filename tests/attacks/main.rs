@@ -12,7 +12,7 @@
 //! | 6 | TLS session of another | tests/ftps, src/net/tls/tests/resumption.rs |
 //! | 7 | ALPACA | `tls`, transcripts/attacks/http*.txt, smtp.txt |
 //! | 8 | patterns and listings that never end | `files`, transcripts/attacks/globs.txt, errors/too-many-entries.txt |
-//! | 9 | ways out of the jail | `files`, tests/jail.rs (swapped links), tests/storage |
+//! | 9 | ways out of the jail | `files`, tests/access/jail.rs (swapped links), tests/library/storage |
 //! | 10 | copies on the server (mod_copy) | `files`, transcripts/site/copy-rights.txt |
 //! | 11 | other spellings of denied names | `files`, transcripts/attacks/denied-names.txt |
 //! | 12 | back doors | `login` |
@@ -26,14 +26,14 @@
 //! | 20 | line breaks in names and logs | `text`, transcripts/listing/line-breaks-in-names.txt |
 //! | 21 | names from the DNS, quotation marks in logs | `text`; src/program/json.rs |
 //! | 22 | memory of long listings | `memory` |
-//! | 23 | arithmetic of quotas | tests/quota.rs |
+//! | 23 | arithmetic of quotas | tests/access/quota.rs |
 //! | 24 | state left after errors | `login`, transcripts/login/rein.txt, params/epsv-all.txt |
 //! | 25 | old protocols, renegotiation | `tls`, src/net/tls/tests/handshake.rs |
 //! | 26 | SSH: Terrapin, packet bombs | src/ssh/tests; handles and counts: tests/sftp/bad_input.rs, uploads.rs |
-//! | 27 | privileges that stay | tests/identity.rs |
+//! | 27 | privileges that stay | tests/program/identity.rs |
 //! | 28 | uploads of dot files | `files` |
 //! | 29 | PROXY headers of strangers | src/net/proxy_protocol.rs |
-//! | 30 | nonsense | `text`, src/fuzz.rs, tests/model |
+//! | 30 | nonsense | `text`, src/fuzz.rs, tests/random/model |
 
 #[path = "../common/mod.rs"]
 mod common;

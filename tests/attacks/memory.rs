@@ -74,20 +74,7 @@ fn peak() -> u64 {
 /// runs in a process of its own.
 #[test]
 fn attack_22_long_listings() {
-    const ALONE: &str = "WHARF_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let me = std::env::current_exe().unwrap();
-        let outcome = std::process::Command::new(me)
-            .args(["--exact", "memory::attack_22_long_listings", "--nocapture"])
-            .env(ALONE, "1")
-            .output()
-            .unwrap();
-        assert!(
-            outcome.status.success(),
-            "{}{}",
-            String::from_utf8_lossy(&outcome.stdout),
-            String::from_utf8_lossy(&outcome.stderr)
-        );
+    if !super::common::alone("memory::attack_22_long_listings") {
         return;
     }
     let mut config = Config::default();

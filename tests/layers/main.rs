@@ -165,20 +165,37 @@ fn the_picture_of_the_rooms_is_true() {
 #[test]
 fn the_index_of_tests_has_every_program() {
     let index = std::fs::read_to_string(root().join("tests/README.md")).unwrap();
-    let told = index.lines().filter_map(|line| line.strip_prefix("| `"));
-    let told = told.filter_map(|line| line.split_once("` |"));
-    let told = told.flat_map(|(names, _)| names.split("`, `").map(String::from));
-    let there = std::fs::read_dir(root().join("tests")).unwrap();
-    let programs = there.filter_map(|entry| {
+    let mut program = String::new();
+    let mut told = BTreeSet::new();
+    for line in index.lines() {
+        if let Some(head) = line.strip_prefix("## ") {
+            program = head.split('`').nth(1).unwrap_or("").to_owned();
+            told.extend((!program.is_empty()).then(|| program.clone()));
+        }
+        let row = line
+            .strip_prefix("| `")
+            .and_then(|row| row.split_once("` |"));
+        for name in row.iter().flat_map(|(names, _)| names.split("`, `")) {
+            let file = format!("{program}/{name}");
+            told.insert(file.trim_start_matches('/').to_owned());
+        }
+    }
+    let mut there = BTreeSet::new();
+    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
         let path = entry.unwrap().path();
-        let is_program = path.extension().is_some_and(|extension| extension == "rs")
-            || path.join("main.rs").exists();
-        is_program.then(|| path.file_stem().unwrap().to_string_lossy().into_owned())
-    });
-    assert_eq!(
-        told.collect::<BTreeSet<String>>(),
-        programs.collect::<BTreeSet<String>>()
-    );
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if let Ok(text) = std::fs::read_to_string(path.join("main.rs")) {
+            let mods = text.lines().filter_map(|line| line.strip_prefix("mod "));
+            let mods = mods.map(|file| file.trim_end_matches(';'));
+            let has_files = index.contains(&format!("\n## `{name}`: "));
+            let mods = mods.filter(|file| *file != "common" && has_files);
+            there.extend(mods.map(|file| format!("{name}/{file}")));
+            there.insert(name);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            there.insert(name);
+        }
+    }
+    assert_eq!(told, there);
 }
 
 /// The page of the design is kept beside the repository, where there is one.

@@ -6,7 +6,7 @@ use std::io::Write;
 use wharf::ErrorKind;
 use wharf::storage::MemoryFs;
 
-use super::client::*;
+use super::common::packets::*;
 
 fn start() -> Client {
     Client::start(MemoryFs::new(), Setup::default())

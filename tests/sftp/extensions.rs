@@ -5,8 +5,8 @@ use std::sync::Arc;
 use wharf::daemon::sftp::Owners;
 use wharf::storage::{LocalFs, MemoryFs, VirtualPath};
 
-use super::client::*;
-use super::temp::TempDir;
+use super::common::TempDir;
+use super::common::packets::*;
 
 #[test]
 fn version_lists_them() {

@@ -1,10 +1,11 @@
 //! SFTP by raw packets on a socket pair: every request, every error, order,
-//! bounds, and what no client should send.
+//! bounds, and what no client should send. The SSH transport under it.
+
+#[path = "../common/mod.rs"]
+mod common;
 
 mod bad_input;
-mod client;
 mod extensions;
 mod requests;
-#[path = "../../src/testing/temp.rs"]
-mod temp;
+mod ssh;
 mod uploads;

@@ -4,8 +4,8 @@ use wharf::auth::Perms;
 use wharf::daemon::sftp::RequestSet;
 use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
-use super::client::*;
-use super::temp::TempDir;
+use super::common::TempDir;
+use super::common::packets::*;
 
 /// Runs a case on both file systems.
 pub fn on_both(name: &str, case: fn(&mut Client)) {
@@ -181,7 +181,7 @@ fn attributes_are_set() {
         let stat = client.stat("a");
         assert_eq!((stat.size, stat.mode), (2, 0o100_755));
         assert_eq!(client.status(MKDIR, Body::new().string("d").none()), OK);
-        // On a disk a directory keeps its set-group-ID bit: tests/uploads.rs.
+        // On a disk a directory keeps its set-group-ID bit: tests/ftp/uploads.rs.
         for (wished, want) in [(0o6775, 0o2775), (0o3777, 0o3777)] {
             let set = Body::new().string("d").u32(4).u32(wished);
             assert_eq!(client.status(SETSTAT, set), OK);

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use wharf::ErrorKind;
 use wharf::storage::{LocalFs, MemoryFs};
 
-use super::client::*;
-use super::temp::TempDir;
+use super::common::TempDir;
+use super::common::packets::*;
 
 fn atomic() -> Setup {
     let mut setup = Setup::default();

@@ -1,0 +1,229 @@
+//! Rights by commands: each command needs exactly the rights that
+//! wharfd-users(5) says, and without one of them nothing changes.
+
+use crate::common;
+
+use common::{Client, TestServer, server};
+
+/// Rights, and what is done with them.
+struct Row {
+    needs: &'static str,
+    lines: &'static [&'static str],
+}
+
+const fn row(needs: &'static str, lines: &'static [&'static str]) -> Row {
+    Row { needs, lines }
+}
+
+/// The letters are elradfmwMT of pyftpdlib: enter, list, read, append, delete,
+/// rename, make directories, write, mode, time. The last line of each row is
+/// the one that counts; data commands get their connection.
+const MATRIX: &[Row] = &[
+    row("e", &["CWD d"]),
+    row("e", &["CDUP"]),
+    row("l", &["LIST"]),
+    row("l", &["LIST d"]),
+    row("l", &["NLST"]),
+    row("l", &["NLST d/*"]),
+    row("l", &["MLSD d"]),
+    row("l", &["MLST f"]),
+    row("l", &["STAT d"]),
+    row("l", &["STAT f"]),
+    row("l", &["SIZE f"]),
+    row("l", &["MDTM f"]),
+    row("l", &["DSIZ d"]),
+    row("l", &["AVBL"]),
+    row("r", &["RETR f"]),
+    row("r", &["REST 1", "RETR f"]),
+    row("r", &["HASH f"]),
+    row("r", &["XCRC f"]),
+    row("r", &["XSHA256 f"]),
+    row("w", &["STOR new"]),
+    row("wd", &["STOR f"]),
+    row("w", &["STOU"]),
+    row("w", &["STOU f"]),
+    row("w", &["APPE new"]),
+    row("a", &["APPE f"]),
+    row("a", &["REST 9", "STOR f"]),
+    row("wd", &["REST 1", "STOR f"]),
+    row("d", &["DELE f"]),
+    row("d", &["RMD empty"]),
+    row("ld", &["RMDA d"]),
+    row("ld", &["SITE RMDIR d"]),
+    row("f", &["RNFR f", "RNTO new"]),
+    row("fwd", &["RNFR f", "RNTO g"]),
+    row("f", &["RNFR d", "RNTO new"]),
+    row("m", &["MKD new"]),
+    row("m", &["XMKD new"]),
+    row("m", &["SITE MKDIR new"]),
+    row("M", &["SITE CHMOD 600 f"]),
+    row("M", &["MFF UNIX.mode=0600; f"]),
+    row("M", &["MFF UNIX.group=7; f"]),
+    row("T", &["MFMT 20010203040506 f"]),
+    row("T", &["MFF Modify=20010203040506; f"]),
+    row("T", &["SITE UTIME 20010203040506 f"]),
+    row("lT", &["MDTM 20010203040506 f"]),
+    row("lrw", &["SITE CPFR f", "SITE CPTO new"]),
+    row("lrwd", &["SITE CPFR f", "SITE CPTO g"]),
+    row("rw", &["SITE COPY f new"]),
+    row("rwd", &["SITE COPY f g"]),
+    row("rad", &["COMB g f"]),
+    row("wd", &["SITE SYMLINK f new"]),
+];
+
+fn start(rights: &str) -> TestServer {
+    let server = server()
+        .user("ann", "secret", rights)
+        .set("site-symlink", "yes")
+        .start();
+    server.file("f", b"content f");
+    server.file("g", b"content g");
+    server.file("d/h", b"content h");
+    server.file("empty/x", b"");
+    let path = wharf::storage::VirtualPath::root()
+        .join(b"empty/x")
+        .unwrap();
+    server.files.remove_file(&path).unwrap();
+    server
+}
+
+/// Runs a line, with data if it needs any, to its final reply.
+fn run(client: &mut Client, line: &str) -> u16 {
+    let data = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
+    if !data.iter().any(|verb| line.starts_with(verb)) {
+        return client.cmd(line).code;
+    }
+    let listener = client.active("PORT");
+    let reply = client.cmd(line);
+    if reply.code != 150 {
+        return reply.code;
+    }
+    let mut data = common::client::Data::accept(&listener);
+    if line.starts_with("STO") || line.starts_with("APPE") {
+        data.send(b"data");
+        data.finish();
+    }
+    data.rest();
+    client.reply().code
+}
+
+/// Everything in the tree, names, contents, modes and times.
+fn picture(server: &TestServer) -> Vec<String> {
+    let mut picture = Vec::new();
+    let mut waiting = vec![String::new()];
+    while let Some(directory) = waiting.pop() {
+        for name in server.names(&directory) {
+            let path = format!("{directory}/{name}");
+            let at = wharf::storage::VirtualPath::root()
+                .join(path.as_bytes())
+                .unwrap();
+            let metadata = server
+                .files
+                .metadata(&at, wharf::storage::Follow::No)
+                .unwrap();
+            let content = match metadata.kind {
+                wharf::storage::FileKind::File => server.content(&path),
+                wharf::storage::FileKind::Directory => {
+                    waiting.push(path.clone());
+                    None
+                }
+                _ => None,
+            };
+            picture.push(format!(
+                "{path} {:o} {} {} {content:?}",
+                metadata.mode, metadata.gid, metadata.modified
+            ));
+        }
+    }
+    picture.sort();
+    picture
+}
+
+#[test]
+fn the_needed_rights_are_enough() {
+    for row in MATRIX {
+        let server = start(row.needs);
+        let mut client = server.ann();
+        let mut code = 0;
+        for line in row.lines {
+            code = run(&mut client, line);
+        }
+        assert!(
+            (200..300).contains(&code),
+            "{:?} with {}: {code}",
+            row.lines,
+            row.needs
+        );
+    }
+}
+
+#[test]
+fn each_needed_right_is_needed() {
+    for row in MATRIX {
+        for missing in row.needs.chars() {
+            // With `a` one may go on with a file as with `w` and `d` together.
+            let all: String = "elradfmwMT"
+                .chars()
+                .filter(|right| *right != missing)
+                .collect();
+            let all = match (row.needs, missing) {
+                ("a", 'a') => all.replace(['w', 'd'], ""),
+                ("rad", 'a') => all.replace('w', ""),
+                _ => all,
+            };
+            let server = start(&all);
+            let before = picture(&server);
+            let mut client = server.ann();
+            let code = row.lines.iter().fold(0, |_, line| run(&mut client, line));
+            let what = format!("{:?} without {missing}: {code}", row.lines);
+            // STOU tries other names, and RNTO has no RNFR then.
+            assert!(matches!(code, 550 | 503 | 553), "{what}");
+            assert_eq!(picture(&server), before, "{what}");
+        }
+    }
+}
+
+#[test]
+fn without_any_right_there_is_nothing() {
+    let server = start("none");
+    let before = picture(&server);
+    let mut client = server.ann();
+    for row in MATRIX {
+        let code = row.lines.iter().fold(0, |_, line| run(&mut client, line));
+        assert!(code >= 500, "{:?}: {code}", row.lines);
+    }
+    assert_eq!(picture(&server), before);
+    client.expect("PWD", 257);
+}
+
+#[test]
+fn a_directory_has_rights_of_its_own() {
+    let server = server()
+        .user("ann", "secret", "read-only")
+        .at("in", "elw")
+        .at("in/shut", "none")
+        .start();
+    server.file("f", b"1");
+    server.file("in/old", b"2");
+    server.file("in/shut/g", b"3");
+    server.file("inside", b"4");
+    let mut client = server.ann();
+    for (line, want) in [
+        ("STOR new", 550),
+        ("STOR in/new", 226),
+        ("STOR in/old", 550),
+        ("RETR in/old", 550),
+        ("RETR inside", 226),
+        ("STOR inside2", 550),
+        ("CWD in/shut", 550),
+        ("RETR in/shut/g", 550),
+        ("STOR in/shut/new", 550),
+        ("RETR in/../f", 226),
+        ("STOR in/../x", 550),
+        ("RNFR f", 550),
+        ("SITE COPY f in/copy", 250),
+        ("SITE COPY in/old in/copy2", 550),
+    ] {
+        assert_eq!(run(&mut client, line), want, "{line}");
+    }
+}

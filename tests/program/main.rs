@@ -1,0 +1,18 @@
+//! wharfd as a program: its command line, signals, logs and control socket,
+//! and whom it acts as. Most tests start the real binary.
+
+mod accounts;
+mod cli;
+#[path = "../common/mod.rs"]
+mod common;
+mod control;
+mod daemon;
+mod identity;
+mod import;
+mod inetd;
+mod lb_config;
+mod memory;
+mod passwd;
+mod profiles;
+mod reload;
+mod shared_dir;
