@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
+use crate::session::registry::DataTls;
 
 /// For so long only the command is waited for: nearly all clients connect and
 /// say it at once, and waking up for each of the two costs a small transfer
@@ -35,6 +36,7 @@ impl Interpreter {
                 let doing = "only its TLS session could show whose it is, and it has no TLS";
                 return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
             }
+            self.session.live().activity().tls.data = DataTls::Clear;
             return Ok(Stream::Plain(socket));
         };
         let handshake = tls.begin_data(socket, direction)?;
@@ -93,6 +95,10 @@ impl Interpreter {
                 TlsReuse::Off => {}
             }
         }
+        self.session.live().activity().tls.data = match stream.resumed() {
+            true => DataTls::Resumed,
+            false => DataTls::Full,
+        };
         Ok(step)
     }
 

@@ -154,7 +154,8 @@ fn kick(services: &Services, whose: &str) -> String {
 }
 
 /// Number, user, address, protocol, seconds, command, file, bytes, size,
-/// milliseconds of the transfer.
+/// milliseconds of the transfer, version and cipher of TLS, the client's
+/// certificate, how the last data connection was protected.
 fn sessions(services: &Services) -> String {
     let mut rows = String::new();
     for live in services.registry.all() {
@@ -162,7 +163,7 @@ fn sessions(services: &Services) -> String {
         let running = words.transfer_since.map(|since| since.elapsed());
         let plain = |text: &str| text.replace(|byte: char| byte.is_control(), "?");
         rows.push_str(&format!(
-            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
+            "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
             live.id,
             plain(&words.user),
             live.peer.ip().to_canonical(),
@@ -173,6 +174,10 @@ fn sessions(services: &Services) -> String {
             live.bytes.load(Relaxed),
             live.size.load(Relaxed),
             running.map_or(0, |time| time.as_millis()),
+            words.tls.version,
+            words.tls.cipher,
+            plain(&words.tls.certificate),
+            words.tls.data.word(),
         ));
     }
     rows

@@ -14,10 +14,25 @@ use wharf::events::{Event, Events, Transferred, Who};
 /// Between two writes of the file.
 pub const INTERVAL: Duration = Duration::from_secs(15);
 
+/// What a login is encrypted by, as labels of a metric.
+const ENCRYPTION: [&str; 6] = ["none", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", "ssh"];
+
+fn encryption(who: &Who<'_>) -> usize {
+    let name = match who.protocol {
+        "sftp" => "ssh",
+        _ => who.tls.unwrap_or("none"),
+    };
+    ENCRYPTION
+        .iter()
+        .position(|known| *known == name)
+        .unwrap_or(0)
+}
+
 /// What has happened since the start.
 #[derive(Default)]
 pub struct Counters {
-    logins: AtomicU64,
+    /// By what encrypted them, as in [`ENCRYPTION`].
+    logins: [AtomicU64; ENCRYPTION.len()],
     refused: AtomicU64,
     uploads: [AtomicU64; 2],
     downloads: [AtomicU64; 2],
@@ -27,7 +42,7 @@ pub struct Counters {
 }
 
 impl Events for Counters {
-    fn event(&self, _: &Who<'_>, event: &Event<'_>) {
+    fn event(&self, who: &Who<'_>, event: &Event<'_>) {
         let one = |counter: &AtomicU64| {
             counter.fetch_add(1, Relaxed);
         };
@@ -36,7 +51,7 @@ impl Events for Counters {
             bytes.fetch_add(done.bytes, Relaxed);
         };
         match event {
-            Event::LoggedIn => one(&self.logins),
+            Event::LoggedIn => one(&self.logins[encryption(who)]),
             Event::LoginRefused(_) => one(&self.refused),
             Event::Upload(done) => of(&self.uploads, &self.received, done),
             Event::Download(done) => of(&self.downloads, &self.sent, done),
@@ -98,7 +113,32 @@ impl Counters {
             "logins_total",
             "counter",
             "Logins.",
-            &[("", count(&self.logins))],
+            &[("", self.logins.iter().map(count).sum())],
+        );
+        let labels = ENCRYPTION.map(|name| format!("{{encryption=\"{name}\"}}"));
+        let logins = labels.iter().zip(&self.logins);
+        let logins: Vec<_> = logins
+            .map(|(label, of)| (label.as_str(), count(of)))
+            .collect();
+        metric(
+            "logins_by_encryption_total",
+            "counter",
+            "Logins by what encrypted them; none are those in the clear.",
+            &logins,
+        );
+        let versions = labels[1..5].iter().zip(&ENCRYPTION[1..5]);
+        let under: Vec<_> = versions
+            .map(|(label, version)| {
+                let of = sessions.iter();
+                let of = of.filter(|live| live.activity().tls.version == *version);
+                (label.as_str(), of.count() as u64)
+            })
+            .collect();
+        metric(
+            "tls_sessions",
+            "gauge",
+            "Open sessions under TLS by its version.",
+            &under,
         );
         let refused = [("", count(&self.refused))];
         metric(

@@ -164,8 +164,8 @@ impl<'a> Row<'a> {
 
 fn table(answer: &str) -> String {
     let mut out = format!(
-        "{:>6} {:<16} {:<15} {:<5} {:>8} {:<6} {:<28} {:>8} FILE\n",
-        "ID", "USER", "ADDRESS", "PROTO", "TIME", "DOES", "PROGRESS", "RATE/S"
+        "{:>6} {:<16} {:<15} {:<5} {:<4} {:>8} {:<6} {:<28} {:>8} FILE\n",
+        "ID", "USER", "ADDRESS", "PROTO", "TLS", "TIME", "DOES", "PROGRESS", "RATE/S"
     );
     for row in answer.lines().map(Row::of) {
         let running = !row.text(6).is_empty();
@@ -196,6 +196,11 @@ fn table(answer: &str) -> String {
             "" => "(login)",
             user => user,
         };
+        let tls = match row.text(10) {
+            "" if row.text(3) == "sftp" => "",
+            "" => "no",
+            version => version.trim_start_matches("TLSv"),
+        };
         let seconds = row.number(4);
         let time = format!(
             "{}:{:02}:{:02}",
@@ -204,7 +209,7 @@ fn table(answer: &str) -> String {
             seconds % 60
         );
         let line = format!(
-            "{:>6} {user:<16} {:<15} {:<5} {time:>8} {does:<6} {progress:<28} {rate:>8} {}",
+            "{:>6} {user:<16} {:<15} {:<5} {tls:<4} {time:>8} {does:<6} {progress:<28} {rate:>8} {}",
             row.text(0),
             row.text(2),
             row.text(3),
@@ -227,6 +232,16 @@ fn object(line: &str) -> String {
         row.number(4),
         quoted(row.text(5))
     );
+    for (name, at) in [
+        ("tls", 10),
+        ("cipher", 11),
+        ("certificate", 12),
+        ("data_tls", 13),
+    ] {
+        if !row.text(at).is_empty() {
+            out.push_str(&format!(",\"{name}\":{}", quoted(row.text(at))));
+        }
+    }
     if !row.text(6).is_empty() {
         out.push_str(&format!(
             ",\"file\":{},\"bytes\":{},\"rate\":{}",
@@ -293,7 +308,7 @@ mod tests {
 
     #[test]
     fn tables_and_objects_show_what_runs() {
-        let answer = "7\tann\t192.0.2.1\tftp\t3661\tRETR\t/a \"b\"\t512\t1024\t500\n\
+        let answer = "7\tann\t192.0.2.1\tftp\t3661\tRETR\t/a \"b\"\t512\t1024\t500\tTLSv1.3\tTLS_X\tCN=ann\tresumed\n\
                       8\t\t2001:db8::1\tsftp\t5\t\t\t0\t0\t0\n";
         let table = table(answer);
         let mut lines = table.lines().skip(1);
@@ -304,6 +319,7 @@ mod tests {
             "RETR",
             "[##########----------]  50 %",
             "1.0 K",
+            " ftp   1.3  ",
             "/a \"b\"",
         ] {
             assert!(line.contains(part), "{part}: {line}");
@@ -314,7 +330,8 @@ mod tests {
         assert_eq!(
             objects[0],
             "{\"session\":7,\"user\":\"ann\",\"address\":\"192.0.2.1\",\"protocol\":\"ftp\",\
-             \"seconds\":3661,\"command\":\"RETR\",\"file\":\"/a \\\"b\\\"\",\"bytes\":512,\
+             \"seconds\":3661,\"command\":\"RETR\",\"tls\":\"TLSv1.3\",\"cipher\":\"TLS_X\",\
+             \"certificate\":\"CN=ann\",\"data_tls\":\"resumed\",\"file\":\"/a \\\"b\\\"\",\"bytes\":512,\
              \"rate\":1024,\"size\":1024,\"percent\":50}\n"
         );
         assert!(objects[1].ends_with("\"command\":\"\"}\n"));

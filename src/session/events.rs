@@ -27,6 +27,9 @@ pub struct Who<'a> {
     pub peer: SocketAddr,
     /// `ftp`, `ftps` or `sftp`.
     pub protocol: &'static str,
+    /// The version of TLS that the control connection is under, as in
+    /// `TLSv1.3`.
+    pub tls: Option<&'static str>,
 }
 
 /// What has happened.

@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::Services;
-use super::events::{Event, Transferred, Who};
+use super::events::{Event, Transferred};
 use super::home::Rates;
 use super::names;
 use super::rate::Bucket;
@@ -97,20 +97,16 @@ impl Files {
 
     /// Tells everybody who listens.
     pub fn emit(&self, event: &Event<'_>) {
-        let who = Who {
-            session: self.0.live.id,
-            user: Some(&self.0.user.name),
-            anonymous: self.0.user.anonymous,
-            peer: self.0.live.peer,
-            protocol: self.0.live.protocol,
-        };
+        let who = self.0.live.who(Some(&self.0.user));
         self.0.services.emit(&who, event);
     }
 
     /// A transfer that has ended, in the log.
     pub(super) fn log_transfer(&self, done: &Transferred<'_>, up: bool) {
+        let tls = self.live().activity().tls.clone();
         log::info!(
-            path:% = done.path, bytes = done.bytes, complete = done.complete;
+            path:% = done.path, bytes = done.bytes, complete = done.complete,
+            tls = tls.version, cipher = tls.cipher, data_tls = tls.data.word();
             "{} {}{}, {} bytes in {}.{:03} s{}{}",
             if up { "received" } else { "sent" },
             done.path,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use super::Services;
-use super::events::{Event, Who};
+use super::events::Event;
 use super::names::TEMPORARY_PREFIX;
 use super::places;
 use super::rate::Bucket;
@@ -167,13 +167,7 @@ impl Retire for RetirePolicy {
             Retired::Old => format!("older than {} seconds", self.retention.as_secs()),
         };
         log::info!("deleted {path}: {why}");
-        let who = Who {
-            session: self.live.id,
-            user: Some(&self.user.name),
-            anonymous: self.user.anonymous,
-            peer: self.live.peer,
-            protocol: self.live.protocol,
-        };
+        let who = self.live.who(Some(&self.user));
         self.services.emit(&who, &Event::Deleted(path));
     }
 }

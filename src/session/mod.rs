@@ -412,14 +412,8 @@ impl Session {
             Quoted(name.as_bytes()),
             self.live.protocol
         );
-        let who = Who {
-            session: self.live.id,
-            user: None,
-            anonymous: false,
-            peer: self.peer(),
-            protocol: self.live.protocol,
-        };
-        self.services.emit(&who, &Event::LoginRefused(name));
+        self.services
+            .emit(&self.live.who(None), &Event::LoginRefused(name));
         let last = self.tries >= self.config.login_tries && self.config.login_tries != 0;
         if self.services.phase() == Phase::Running {
             std::thread::sleep(self.config.login_delay);

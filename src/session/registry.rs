@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::events::Who;
+use crate::auth::User;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 use crate::sync::unpoisoned;
@@ -112,8 +114,8 @@ impl Waker {
 pub struct Activity {
     /// User, once logged in.
     pub user: String,
-    /// Version and cipher of TLS; empty in the clear.
-    pub tls: String,
+    /// TLS of the control connection.
+    pub tls: TlsFacts,
     /// What runs now, such as `RETR`; empty when idle.
     pub command: String,
     /// The file of the running transfer, escaped.
@@ -122,7 +124,59 @@ pub struct Activity {
     pub transfer_since: Option<Instant>,
 }
 
+/// What administrators want to know of a session's TLS. Empty in the clear.
+#[derive(Debug, Clone, Default)]
+pub struct TlsFacts {
+    /// `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher in OpenSSL's name.
+    pub cipher: &'static str,
+    /// Subject of the client's certificate, escaped.
+    pub certificate: String,
+    /// How the last data connection was protected.
+    pub data: DataTls,
+}
+
+/// How a data connection was protected.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DataTls {
+    /// There was none.
+    #[default]
+    Unknown,
+    /// It was in the clear.
+    Clear,
+    /// By a TLS session of its own.
+    Full,
+    /// It resumed the session of the control connection.
+    Resumed,
+}
+
+impl DataTls {
+    /// For the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            DataTls::Unknown => "",
+            DataTls::Clear => "none",
+            DataTls::Full => "full",
+            DataTls::Resumed => "resumed",
+        }
+    }
+}
+
 impl SessionInfo {
+    /// Whose session it is, for whoever is told of events.
+    pub(super) fn who<'a>(&self, user: Option<&'a User>) -> Who<'a> {
+        let version = self.activity().tls.version;
+        Who {
+            session: self.id,
+            user: user.map(|user| user.name.as_str()),
+            anonymous: user.is_some_and(|user| user.anonymous),
+            peer: self.peer,
+            protocol: self.protocol,
+            tls: Some(version).filter(|version| !version.is_empty()),
+        }
+    }
+
     /// What it does now, to read or to change.
     pub fn activity(&self) -> MutexGuard<'_, Activity> {
         unpoisoned(self.activity.lock())

@@ -124,7 +124,12 @@ fn line(who: &Who<'_>, transferred: &Transferred<'_>, direction: char, now: Syst
         if transferred.ascii { 'a' } else { 'b' },
         if who.anonymous { 'a' } else { 'r' },
         word(who.user.unwrap_or("?").as_bytes()),
-        who.protocol,
+        // As ProFTPD has it: `ftps` is any session under TLS.
+        if who.tls.is_some() {
+            "ftps"
+        } else {
+            who.protocol
+        },
         if transferred.complete { 'c' } else { 'i' },
         // One field more, for those who have asked for it.
         if transferred.sha256.is_some() {
@@ -164,6 +169,7 @@ mod tests {
             anonymous: false,
             peer: "[::ffff:192.0.2.7]:5".parse().unwrap(),
             protocol: "ftp",
+            tls: None,
         };
         let transferred = Transferred {
             path: &path,
@@ -183,6 +189,11 @@ mod tests {
             ..transferred
         };
         assert!(line(&who, &summed, 'i', now).ends_with("_ i r ann ftp 0 * c ba78\n"));
+        let who = Who {
+            tls: Some("TLSv1.3"),
+            ..who
+        };
+        assert!(line(&who, &transferred, 'i', now).ends_with("_ i r ann ftps 0 * c\n"));
     }
 
     #[test]

@@ -25,6 +25,9 @@ fn replies_are_those_of_rfc_4217() {
         ("PROT P", 503),
         ("PBSZ", 501),
         ("PBSZ many", 501),
+        ("PBSZ -1", 501),
+        ("PBSZ 4294967296", 501),
+        ("PBSZ 4294967295", 200),
         ("PBSZ 0", 200),
         ("PROT S", 536),
         ("PROT E", 536),
@@ -186,6 +189,20 @@ fn ccc_goes_back_to_the_clear() {
     let mut client = SecureClient::take(client, context);
     client.expect("PROT P", 503);
     client.expect("PWD", 530);
+}
+
+#[test]
+fn prot_c_after_an_early_handshake_means_clear() {
+    let server = secure(server());
+    server.file("file", b"content");
+    let mut client = server.ready();
+    let data = client.data();
+    let early = client.protect(data.0).unwrap();
+    client.expect("PROT C", 200);
+    // That connection has begun TLS and can't go back: it is gone.
+    client.expect("RETR file", 425);
+    drop(early);
+    assert_eq!(client.fetch("RETR file"), b"content");
 }
 
 #[test]

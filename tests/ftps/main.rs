@@ -19,6 +19,8 @@ mod policy;
 mod required;
 mod reuse;
 #[cfg(feature = "cli")]
+mod seen;
+#[cfg(feature = "cli")]
 mod signals;
 mod stalls;
 #[cfg(feature = "cli")]

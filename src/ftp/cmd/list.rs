@@ -8,6 +8,7 @@ use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
+use crate::session::registry::DataTls;
 use crate::storage::Follow;
 use crate::text::Escaped;
 
@@ -153,10 +154,31 @@ fn session_status(state: &Interpreter) -> Reply {
         .into_bytes(),
     );
     lines.push(format!("Logged in as {}", Escaped(user.as_bytes())).into_bytes());
-    lines.push(match state.session.live().activity().tls.as_str() {
+    let tls = state.session.live().activity().tls.clone();
+    lines.push(match tls.version {
         "" => b"The control connection is in the clear".to_vec(),
-        protocol => format!("The control connection is under {protocol}").into_bytes(),
+        version => {
+            let certificate = match tls.certificate.as_str() {
+                "" => String::new(),
+                subject => format!(", with your certificate {subject}"),
+            };
+            let text = format!(
+                "The control connection is under {version} {}{certificate}",
+                tls.cipher
+            );
+            text.into_bytes()
+        }
     });
+    match tls.data {
+        DataTls::Unknown => {}
+        DataTls::Clear => lines.push(b"The last data connection was in the clear".to_vec()),
+        DataTls::Full => {
+            lines.push(b"The last data connection had a TLS session of its own".to_vec())
+        }
+        DataTls::Resumed => {
+            lines.push(b"The last data connection resumed the TLS session".to_vec())
+        }
+    }
     let kind = match state.parameters.transfer_type {
         Type::Ascii => "ASCII",
         Type::Image => "binary",

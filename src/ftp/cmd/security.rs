@@ -9,6 +9,7 @@ use crate::ftp::data_port::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Protection};
 use crate::net::stream::Stream;
+use crate::session::registry::TlsFacts;
 use crate::text::Escaped;
 
 /// How long a client may take to go back to plain text after CCC.
@@ -123,7 +124,7 @@ pub fn ccc(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
         plain => Ok(plain),
     })?;
     state.control.push_read(&early);
-    state.session.live().activity().tls.clear();
+    state.session.live().activity().tls = TlsFacts::default();
     Ok(Reply::sent(200))
 }
 
@@ -157,15 +158,23 @@ impl Interpreter {
             return Err(ErrorKind::Disconnected.into());
         }
         if let Ok(Stream::Tls(stream)) = self.control.stream() {
-            let protocol = stream.version_and_cipher();
-            let certificate = stream.peer_subject().map_or(String::new(), |subject| {
-                format!(
-                    ", the client's certificate is {}",
-                    Escaped(subject.as_bytes())
-                )
-            });
-            log::info!(tls = protocol.as_str(); "{protocol}{certificate}");
-            self.session.live().activity().tls = protocol;
+            let (version, cipher) = stream.version_and_cipher();
+            let subject = stream.peer_subject().unwrap_or_default();
+            let certificate = Escaped(subject.as_bytes()).to_string();
+            let resumed = stream.resumed();
+            log::info!(
+                tls = version, cipher = cipher, resumed = resumed,
+                certificate = certificate.as_str();
+                "{version} {cipher}, {}{}{certificate}",
+                if resumed { "resumed" } else { "full handshake" },
+                if certificate.is_empty() { "" } else { ", the client's certificate is " },
+            );
+            self.session.live().activity().tls = TlsFacts {
+                version,
+                cipher,
+                certificate,
+                ..TlsFacts::default()
+            };
         }
         self.tls = Some(session);
         Ok(())

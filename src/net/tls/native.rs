@@ -154,12 +154,10 @@ impl Connection {
         self.wire().resumed()
     }
 
-    pub(super) fn version_and_cipher(&self) -> String {
+    pub(super) fn version_and_cipher(&self) -> (&'static str, &'static str) {
         let suite = self.wire().cipher_suite().unwrap_or(0);
-        match CIPHERS.iter().find(|(number, _)| *number == suite) {
-            Some((_, name)) => format!("TLSv1.2 {name}"),
-            None => format!("TLSv1.2 0x{suite:04x}"),
-        }
+        let known = CIPHERS.iter().find(|(number, _)| *number == suite);
+        ("TLSv1.2", known.map_or("a cipher of old", |(_, name)| name))
     }
 
     /// native-tls asks no client for a certificate.

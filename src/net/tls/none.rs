@@ -70,7 +70,7 @@ methods! {
     deadline(self: &Self) -> Instant;
     step(self: Self, &SessionTls) -> Result<Step<TlsStream, DataHandshake>>;
     resumed(self: &Self) -> bool;
-    version_and_cipher(self: &Self) -> String;
+    version_and_cipher(self: &Self) -> (&'static str, &'static str);
     peer_subject(self: &Self) -> Option<String>;
     peer_common_name(self: &Self) -> Option<String>;
     buffered(self: &Self) -> bool;

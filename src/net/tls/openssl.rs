@@ -343,10 +343,10 @@ impl Connection {
         self.0.ssl().session_reused()
     }
 
-    pub(super) fn version_and_cipher(&self) -> String {
+    pub(super) fn version_and_cipher(&self) -> (&'static str, &'static str) {
         let ssl = self.0.ssl();
         let cipher = ssl.current_cipher().map_or("", |cipher| cipher.name());
-        format!("{} {cipher}", ssl.version_str())
+        (ssl.version_str(), cipher)
     }
 
     /// The certificate the client showed, now or in the session resumed.

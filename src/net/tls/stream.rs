@@ -1,9 +1,10 @@
 //! A connection under TLS, as sessions and transfers use it.
 
 use std::io::{self, Read, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::CloseNotify;
@@ -11,6 +12,7 @@ use super::backend::Connection;
 use crate::error::{Doing, ErrorKind, Result};
 use crate::net::closing::{Incoming, discard};
 use crate::net::socket::Socket;
+use crate::sync::unpoisoned;
 
 /// Bytes gathered for one send, and the most plaintext taken by one write: 3.2
 /// instead of 2.4 GiB/s where each record was a send of its own.
@@ -22,6 +24,10 @@ const OVERHEAD: usize = 96;
 
 /// Records discarded before the caller looks at something else.
 const DISCARD_READS: usize = 64;
+
+/// Clients whose log line named `tls-relaxed-close`, the latest last.
+static TOLD: Mutex<Vec<IpAddr>> = Mutex::new(Vec::new());
+const TOLD_MAX: usize = 64;
 
 /// What is known of the certificate that a client showed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,9 +104,9 @@ impl TlsStream {
         self.connection.resumed()
     }
 
-    /// Protocol and cipher in OpenSSL's words, for the log:
-    /// `TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256`.
-    pub fn version_and_cipher(&self) -> String {
+    /// Protocol and cipher in OpenSSL's words, for the log: `TLSv1.2` and
+    /// `ECDHE-RSA-AES128-GCM-SHA256`.
+    pub fn version_and_cipher(&self) -> (&'static str, &'static str) {
         self.connection.version_and_cipher()
     }
 
@@ -258,11 +264,11 @@ impl Read for TlsStream {
                 Ok(count) => filled += count,
                 Err(error) if filled > 0 && is_wait(&error) => break,
                 Err(error) if self.is_accepted_end(&error) => break,
-                Err(error) if filled > 0 => {
-                    self.held = Some(error);
-                    break;
+                Err(error) if self.ended_without_close_notify(&error) => {
+                    self.name_relaxed_close();
+                    return self.hold(filled, error);
                 }
-                Err(error) => return Err(error),
+                Err(error) => return self.hold(filled, error),
             }
         }
         Ok(filled)
@@ -271,9 +277,45 @@ impl Read for TlsStream {
 
 impl TlsStream {
     fn is_accepted_end(&self, error: &io::Error) -> bool {
-        self.close_notify == CloseNotify::Optional
-            && error.kind() == io::ErrorKind::UnexpectedEof
+        self.close_notify == CloseNotify::Optional && self.ended_without_close_notify(error)
+    }
+
+    fn ended_without_close_notify(&self, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::UnexpectedEof
             && self.connection.wire().ended_between_records()
+    }
+
+    /// What was read comes first, the error with the next call.
+    fn hold(&mut self, filled: usize, error: io::Error) -> io::Result<usize> {
+        if filled == 0 {
+            return Err(error);
+        }
+        self.held = Some(error);
+        Ok(filled)
+    }
+
+    /// Tells the log of the option for clients that never send a close_notify,
+    /// once for each address.
+    fn name_relaxed_close(&self) {
+        let Some(peer) = self.socket.peer_addr().map(|peer| peer.ip().to_canonical()) else {
+            return;
+        };
+        if self.ticket_owed.is_some() {
+            return;
+        }
+        let mut told = unpoisoned(TOLD.lock());
+        if told.contains(&peer) {
+            return;
+        }
+        if told.len() == TOLD_MAX {
+            told.remove(0);
+        }
+        told.push(peer);
+        log::warn!(
+            "{peer} ended an upload without a TLS close_notify, which is also how one ends that \
+             was cut: it is not taken. Where a client never sends one, tls-relaxed-close takes \
+             its uploads"
+        );
     }
 }
 

@@ -304,7 +304,7 @@ impl Wire {
     fn truncated(&self) -> io::Error {
         io::Error::new(
             io::ErrorKind::UnexpectedEof,
-            "connection cut without a TLS close_notify (clients that never send one: tls-relaxed-close)",
+            "connection cut without a TLS close_notify",
         )
     }
 

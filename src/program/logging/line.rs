@@ -204,7 +204,11 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         let value = match (value.to_u64(), value.to_bool()) {
             (Some(number), _) => number.to_string(),
             (_, Some(flag)) => flag.to_string(),
-            _ => quoted(&value.to_string()),
+            _ => match value.to_string() {
+                // There is nothing to say, such as of TLS in the clear.
+                empty if empty.is_empty() => return Ok(()),
+                text => quoted(&text),
+            },
         };
         self.0.push((key.to_string(), value));
         Ok(())
