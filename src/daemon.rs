@@ -29,7 +29,8 @@ pub use crate::storage::usage::Usage;
 pub mod user_file {
     use crate::auth::UserFile;
     pub use crate::auth::user_file::{
-        Entry, FILE_MAX, Mistake, OPTIONS, OptionRow, Options, Repeat, encoded, parse, parse_line,
+        Entry, FILE_MAX, Mistake, OPTIONS, OptionRow, Options, Repeat, encoded, entries,
+        is_file_name, line_of, parse, parse_line,
     };
 
     /// The line of a user, as the file is now.

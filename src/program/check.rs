@@ -9,9 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
 
 use wharf::Server;
-use wharf::auth::{UserDefaults, UserFile};
 use wharf::config::{Config, Endpoint};
-use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, ToldAddress, paths_of};
+use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, ToldAddress, paths_of, user_file};
 use wharf::storage::LocalFs;
 
 use super::assemble;
@@ -153,10 +152,11 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     }
     if let Some(path) = &settings.users
         && let Some(key) = Key::find("users")
-        && let Err(error) = UserFile::open(path, UserDefaults::default())
     {
-        // It names the file and the line itself.
-        complain(key, error.to_string());
+        // They name the file and the line themselves.
+        for error in user_file::entries(path, usize::MAX).1 {
+            complain(key, error.to_string());
+        }
     }
     for (key, path) in paths_of(Names::FileWritten, settings) {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());

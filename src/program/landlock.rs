@@ -27,6 +27,8 @@ const BIND: u64 = 1;
 const CONNECT: u64 = 1 << 1;
 /// More ports than these would take too long to be told to the kernel.
 const PORTS_MAX: usize = 16 * 1024;
+/// Users of a users' directory whose homes are looked for at the start.
+const USERS_MAX: usize = 1000;
 /// Rights that a rule for a file may have.
 const OF_FILES: u64 = 1 << 1 | 1 << 2 | EXECUTE | TRUNCATE;
 
@@ -122,8 +124,14 @@ pub fn apply(settings: &Settings, programs: Programs) -> Result<Domain, Failure>
         if starts_programs(settings) && programs == Programs::Here {
             return off("helper and hooks would be restricted, too");
         }
-        if settings.users.is_some() && entries(settings).is_empty() {
-            return off("there are no users yet, and their homes are not known");
+        if settings.users.is_some() {
+            match entries(settings).len() {
+                0 => return off("there are no users yet, and their homes are not known"),
+                USERS_MAX.. if settings.users.as_ref().is_some_and(|path| path.is_dir()) => {
+                    return off("there are too many users to look for their homes");
+                }
+                _ => {}
+            }
         }
         // A rule holds for an inode, and such a file system may get new ones
         // while it is mounted, as GlusterFS does when its volume is changed.
@@ -352,10 +360,13 @@ fn served(settings: &Settings) -> Vec<PathBuf> {
     found
 }
 
+/// The users that the settings name; those of a directory up to [`USERS_MAX`].
 pub fn entries(settings: &Settings) -> Vec<user_file::Entry> {
-    let read = |path: &PathBuf| std::fs::read(path).ok();
-    let text = settings.users.as_ref().and_then(read).unwrap_or_default();
-    user_file::parse(&text).unwrap_or_default()
+    let Some(path) = &settings.users else {
+        return Vec::new();
+    };
+    let most = if path.is_dir() { USERS_MAX } else { usize::MAX };
+    user_file::entries(path, most).0
 }
 
 /// Whether the users file names `path` as keys of a user.

@@ -5,12 +5,13 @@ mod home;
 mod prompt;
 mod replace;
 
+use std::borrow::Cow;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use getopts::{Matches, Options};
-use wharf::auth::Perms;
-use wharf::daemon::user_file;
+use wharf::auth::{Perms, UserDefaults, UserFile};
+use wharf::daemon::user_file::{self, Entry};
 
 use edit::{Change, Done, HashChange};
 use prompt::Failure;
@@ -123,9 +124,10 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
             }
         }));
     };
-    let path = Path::new(file);
+    let place = Path::new(file);
+    let target = Target::of(place, name)?;
     let creates = matches.opt_present("create");
-    if !creates && matches!(path.try_exists(), Ok(false)) {
+    if !creates && matches!(place.try_exists(), Ok(false)) {
         return Err(usage(format!("there is no file '{file}'; make it with -c")));
     }
     let rounds = match matches.opt_str("rounds") {
@@ -145,7 +147,7 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
         matches,
         &["delete", "lock", "unlock", "no-password", "keep"],
     )? {
-        Some("delete") => return delete(path, name),
+        Some("delete") => return delete(&target, file, name),
         Some("lock") => Some(HashChange::Lock),
         Some("unlock") => Some(HashChange::Unlock),
         Some("no-password") => Some(HashChange::Set("*".into())),
@@ -155,52 +157,133 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
     let may_add = matches!(hash, Some(HashChange::Set(_)));
     let mut change = Change {
         hash,
-        home: matches
-            .opt_str("home")
-            .map(|home| user_file::encoded(home.as_bytes())),
+        home: matches.opt_str("home").map(|home| {
+            if !name.starts_with('@') {
+                return user_file::encoded(home.as_bytes());
+            }
+            // In the home of a group %u is the user's name.
+            let parts = home
+                .split("%u")
+                .map(|part| user_file::encoded(part.as_bytes()));
+            parts.collect::<Vec<_>>().join(&b"%u"[..])
+        }),
         rights: matches.opt_str("rights"),
         options: matches.opt_str("options"),
     };
     // The password is known now: the file is locked for a moment only.
-    let missing = if creates {
+    let missing = if creates || target.is_in_directory {
         Missing::Create
     } else {
         Missing::Fail
     };
-    let locked = Locked::open(path, missing).map_err(|error| system(file, &error))?;
-    if !edit::has(&locked.text, name) {
+    if !may_add && matches!(target.path.try_exists(), Ok(false)) {
+        return Err(usage(format!("there is no user '{name}' in '{file}'")));
+    }
+    let locked = Locked::open(&target.path, missing).map_err(|error| system(file, &error))?;
+    let lines = target.lines(&locked.text, name)?;
+    if !edit::has(&lines, name) {
         if !may_add {
             return Err(usage(format!("there is no user '{name}' in '{file}'")));
         }
-        let home = format!("{NEW_HOMES}/{name}");
-        let home = user_file::encoded(home.as_bytes());
-        change.home.get_or_insert(home);
-        change.rights.get_or_insert(NEW_RIGHTS.into());
+        // A group says it for its users, and is none itself.
+        let options = change.options.as_deref().unwrap_or_default();
+        let grouped = options.split(',').any(|one| one.starts_with("group="));
+        if !grouped && !name.starts_with('@') {
+            let home = format!("{NEW_HOMES}/{name}");
+            let home = user_file::encoded(home.as_bytes());
+            change.home.get_or_insert(home);
+            change.rights.get_or_insert(NEW_RIGHTS.into());
+        }
     }
-    let (text, done) = edit::changed(&locked.text, name, &change).map_err(usage)?;
+    let (lines, done) = edit::changed(&lines, name, &change).map_err(usage)?;
     locked
-        .replace(&text)
+        .replace(target.content(&lines, name))
         .map_err(|error| system(file, &error))?;
-    if done == Done::Added {
-        let home = change.home.unwrap_or_default();
+    let (entry, mistakes) = target.look_again(place, name);
+    if let Some(entry) = entry.as_ref().filter(|_| done == Done::Added) {
         eprintln!(
             "wharfd passwd: added '{name}' with home {} and rights {}",
-            String::from_utf8_lossy(&home),
-            change.rights.unwrap_or_default()
+            entry.home.display(),
+            entry.perms.unwrap_or(Perms::READ_ONLY)
         );
     }
-    warn_of_mistakes(file, &text);
+    if !mistakes.is_empty() {
+        eprintln!("wharfd passwd: done, but wharfd will refuse what is wrong elsewhere:");
+        for mistake in mistakes {
+            eprintln!("{mistake}");
+        }
+    }
     let create = matches.opt_present("create-home");
     if create || done == Done::Added || matches.opt_present("home") {
-        look_at_home(&text, name, create)?;
+        look_at_home(entry, name, create)?;
     }
     Ok(())
 }
 
+/// The file that has a user's line.
+struct Target {
+    path: PathBuf,
+    /// In a directory of users the file is the user's alone, and the line is
+    /// without the name.
+    is_in_directory: bool,
+}
+
+impl Target {
+    fn of(place: &Path, name: &str) -> Result<Self, Trouble> {
+        if !place.is_dir() {
+            return Ok(Target {
+                path: place.into(),
+                is_in_directory: false,
+            });
+        }
+        if !user_file::is_file_name(name) {
+            return Err(usage(format!(
+                "'{}' can't be the name of a user in a directory: it is no plain name of a file",
+                name.escape_debug()
+            )));
+        }
+        Ok(Target {
+            path: place.join(name),
+            is_in_directory: true,
+        })
+    }
+
+    /// The text as lines of a users' file.
+    fn lines<'a>(&self, text: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>, Trouble> {
+        if !self.is_in_directory || text.is_empty() {
+            return Ok(text.into());
+        }
+        match user_file::line_of(name, text) {
+            Ok((line, _)) => Ok(line.into()),
+            Err(mistake) => Err(usage(format!("{}:{mistake}", self.path.display()))),
+        }
+    }
+
+    /// The user, and what is wrong with the lines that were looked at: all of
+    /// a file, but not the million files of a directory.
+    fn look_again(&self, place: &Path, name: &str) -> (Option<Entry>, Vec<wharf::Error>) {
+        if self.is_in_directory {
+            let users = UserFile::open(place, UserDefaults::default());
+            let entry = users.ok().and_then(|users| user_file::entry(&users, name));
+            return (entry, Vec::new());
+        }
+        let (entries, mistakes) = user_file::entries(place, usize::MAX);
+        let entry = entries.into_iter().find(|entry| entry.name == *name);
+        (entry, mistakes)
+    }
+
+    /// The text of the file with these lines.
+    fn content<'a>(&self, lines: &'a [u8], name: &str) -> &'a [u8] {
+        match self.is_in_directory {
+            true => lines.get(name.len() + 1..).unwrap_or_default(),
+            false => lines,
+        }
+    }
+}
+
 /// A user without a home can't log in: makes it, or says that it is missing.
-fn look_at_home(text: &[u8], name: &str, create: bool) -> Result<(), Trouble> {
-    let entries = user_file::parse(text).unwrap_or_default();
-    let Some(entry) = entries.into_iter().find(|entry| entry.name == name) else {
+fn look_at_home(entry: Option<Entry>, name: &str, create: bool) -> Result<(), Trouble> {
+    let Some(entry) = entry else {
         return Ok(());
     };
     let place = entry.home.display();
@@ -246,26 +329,19 @@ fn new_hash(name: &str, rounds: u32) -> Result<String, Trouble> {
     })
 }
 
-fn delete(path: &Path, name: &str) -> Result<(), Trouble> {
-    let file = path.display().to_string();
-    let locked = Locked::open(path, Missing::Fail).map_err(|error| system(&file, &error))?;
-    match edit::without(&locked.text, name) {
-        None => Err(usage(format!("there is no user '{name}' in '{file}'"))),
-        Some(text) => locked.replace(&text).map_err(|error| system(&file, &error)),
+fn delete(target: &Target, file: &str, name: &str) -> Result<(), Trouble> {
+    let absent = || usage(format!("there is no user '{name}' in '{file}'"));
+    if target.is_in_directory {
+        return match std::fs::remove_file(&target.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(absent()),
+            done => done.map_err(|error| system(file, &error)),
+        };
     }
+    let locked = Locked::open(&target.path, Missing::Fail).map_err(|error| system(file, &error))?;
+    let text = edit::without(&locked.text, name).ok_or_else(absent)?;
+    locked.replace(&text).map_err(|error| system(file, &error))
 }
 
 fn system(file: &str, error: &io::Error) -> Trouble {
     Trouble(TEMPORARY, format!("'{file}': {error}"))
-}
-
-/// The line is right; the others are not ours to change, but the server will
-/// refuse the file.
-fn warn_of_mistakes(file: &str, text: &[u8]) {
-    if let Err(mistakes) = user_file::parse(text) {
-        eprintln!("wharfd passwd: done, but wharfd will refuse the file because of other lines:");
-        for mistake in mistakes {
-            eprintln!("{file}:{mistake}");
-        }
-    }
 }

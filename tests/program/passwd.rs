@@ -175,3 +175,69 @@ fn two_at_once_lose_nothing() {
     });
     assert_eq!(place.text().lines().count(), 8);
 }
+
+#[test]
+fn a_directory_of_users_is_changed_file_by_file() {
+    let place = Place::new("users-directory");
+    std::fs::create_dir(place.file()).unwrap();
+    let read = |name: &str| std::fs::read_to_string(place.file().join(name)).unwrap();
+    let new = ["@", "ann", "--rounds", "1000", "--home", "/tmp"];
+    let (code, messages) = place.run("Tr0ub4dor&3\n", &new);
+    assert_eq!(code, 0, "{messages}");
+    let line = read("ann");
+    assert!(
+        line.starts_with("$6$") && line.ends_with(":/tmp:read-write:\n"),
+        "{line}"
+    );
+    let mode = std::fs::metadata(place.file().join("ann")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let home = ["--home", "/srv/%u", "--no-password", "@", "@staff"];
+    let (code, messages) = place.run("", &home);
+    assert_eq!(
+        (code, read("@staff").as_str()),
+        (0, "*:/srv/%u::\n"),
+        "{messages}"
+    );
+    std::fs::write(place.file().join("@staff"), "*:/tmp:elr:\n").unwrap();
+    let (code, messages) = place.run(
+        "",
+        &["--no-password", "--options", "group=staff", "@", "bob"],
+    );
+    assert_eq!(
+        (code, read("bob").as_str()),
+        (0, "*:::group=staff\n"),
+        "{messages}"
+    );
+    assert!(
+        messages.contains("added 'bob' with home /tmp and rights elr"),
+        "{messages}"
+    );
+
+    assert_eq!(place.run("", &["--lock", "@", "ann"]).0, 0);
+    assert!(read("ann").starts_with("!$6$"));
+    for (arguments, part) in [
+        (["--lock", "@", "nobody"], "there is no user"),
+        (["--delete", "@", "nobody"], "there is no user"),
+        (["--no-password", "@", "../ann"], "plain name"),
+        (["--no-password", "@", ".ann"], "plain name"),
+    ] {
+        let (code, messages) = place.run("", &arguments);
+        assert_eq!(code, 100, "{arguments:?}");
+        assert!(messages.contains(part), "{messages}");
+    }
+    std::fs::write(place.file().join("cid"), "*:/tmp:elr:\n*:/:elr:\n").unwrap();
+    let (code, messages) = place.run("", &["--lock", "@", "cid"]);
+    assert_eq!(code, 100);
+    assert!(
+        messages.contains("cid:2:1: expected one line"),
+        "{messages}"
+    );
+    assert_eq!(place.run("", &["--delete", "@", "ann"]).0, 0);
+    let mut left: Vec<_> = std::fs::read_dir(place.file())
+        .unwrap()
+        .flatten()
+        .map(|f| f.file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["@staff", "bob", "cid"]);
+}

@@ -42,6 +42,8 @@ pub enum Repeat {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
+    /// `group=`
+    pub group: Option<String>,
     /// `uid=`
     pub uid: Option<u32>,
     /// `gid=`
@@ -108,6 +110,13 @@ impl Options {
 
 /// All options, in the order of the man page.
 pub const OPTIONS: &[OptionRow] = &[
+    OptionRow {
+        key: "group",
+        takes: "NAME",
+        help: "begin with what the line of @NAME says",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.group, text(value, "the name of a group")),
+    },
     OptionRow {
         key: "uid",
         takes: "NUMBER",

@@ -7,14 +7,13 @@
 //! hexadecimal digits stand for a byte: `%3a` a colon, `%2c` a comma, `%25`
 //! a per cent sign; all other bytes are taken as they are.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
-use std::ffi::OsStr;
 use std::fmt;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 
+use super::group::{self, GROUP};
 use super::options::{OPTIONS, Options, Repeat};
+use super::value::{checked_home, decoded};
 use crate::auth::{Perms, password};
 use crate::text::Escaped;
 
@@ -60,6 +59,11 @@ impl Entry {
         }
     }
 
+    /// Whether the line is that of a group, which can't log in.
+    pub(super) fn is_group(&self) -> bool {
+        self.name.starts_with(GROUP)
+    }
+
     /// Whether the line keeps the user out, whatever is shown: the hash begins
     /// with `!`, as `passwd -l` writes it.
     pub fn is_locked(&self) -> bool {
@@ -84,24 +88,23 @@ impl fmt::Display for Mistake {
     }
 }
 
-/// Reads a whole file.
+/// Reads a whole file: its users, with what their groups give them.
 ///
 /// # Errors
 /// All mistakes, up to fifty.
 pub fn parse(text: &[u8]) -> Result<Vec<Entry>, Vec<Mistake>> {
     let mut entries = Vec::new();
-    scan(text, |_, entry| entries.push(entry))?;
+    scan(text, |entry| entries.push(entry))?;
     Ok(entries)
 }
 
-/// Reads a whole file, hands each entry with its offset to `each` and returns
-/// the offsets of all entries' lines, ordered by name.
-pub(super) fn scan(
-    text: &[u8],
-    mut each: impl FnMut(usize, Entry),
-) -> Result<Vec<u32>, Vec<Mistake>> {
+/// Reads a whole file, hands each user to `each` and returns the offsets of
+/// the lines of all users and groups, ordered by name.
+pub(super) fn scan(text: &[u8], mut each: impl FnMut(Entry)) -> Result<Vec<u32>, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut offsets: Vec<u32> = Vec::new();
+    // Users in groups: a group may come after them.
+    let mut members: Vec<(usize, usize)> = Vec::new();
     if text.len() > FILE_MAX {
         mistakes.push(Mistake {
             line: 1,
@@ -115,7 +118,11 @@ pub(super) fn scan(
         if let Some(entry) = parse_line(line, index + 1, &mut mistakes) {
             // Fits: the file is at most FILE_MAX.
             offsets.push(offset as u32);
-            each(offset, entry);
+            if entry.options.group.is_some() {
+                members.push((offset, index + 1));
+            } else if !entry.is_group() {
+                each(entry);
+            }
         }
         offset += line.len() + 1;
         if mistakes.len() >= MISTAKES_MAX {
@@ -126,15 +133,84 @@ pub(super) fn scan(
     // Among equal names the first in the file stays first. (Not by a stable
     // sort, which is twice the code.)
     offsets.sort_unstable_by(|a, b| name_at(text, *a).cmp(name_at(text, *b)).then(a.cmp(b)));
-    let room = MISTAKES_MAX - mistakes.len();
-    for mistake in duplicates(text, &offsets).into_iter().take(room) {
-        let before = |known: &Mistake| (known.line, known.column) <= (mistake.line, mistake.column);
-        let place = mistakes.partition_point(before);
-        mistakes.insert(place, mistake);
+    for (offset, number) in members {
+        if let Some(user) = user_at(text, &offsets, offset, number, &mut mistakes) {
+            each(user);
+        }
     }
-    match mistakes.is_empty() {
-        true => Ok(offsets),
-        false => Err(mistakes),
+    mistakes.extend(duplicates(text, &offsets));
+    mistakes.sort_unstable_by_key(|mistake| (mistake.line, mistake.column));
+    mistakes.truncate(MISTAKES_MAX);
+    if mistakes.is_empty() {
+        Ok(offsets)
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// The user `name`, with what a group gives; `offsets` are those of [`scan`].
+pub(super) fn find(text: &[u8], offsets: &[u32], name: &str) -> Option<Entry> {
+    let offset = offset_of(text, offsets, name)?;
+    // Only whether it is the first line matters here.
+    let number = if offset == 0 { 1 } else { 2 };
+    user_at(text, offsets, offset, number, &mut Vec::new()).filter(|entry| !entry.is_group())
+}
+
+fn offset_of(text: &[u8], offsets: &[u32], name: &str) -> Option<usize> {
+    let found = offsets.binary_search_by(|&offset| name_at(text, offset).cmp(name.as_bytes()));
+    Some(*offsets.get(found.ok()?)? as usize)
+}
+
+fn line_at(text: &[u8], offset: usize) -> &[u8] {
+    let line = &text[offset.min(text.len())..];
+    let end = line.iter().position(|&byte| byte == b'\n');
+    &line[..end.unwrap_or(line.len())]
+}
+
+fn user_at(
+    text: &[u8],
+    offsets: &[u32],
+    offset: usize,
+    number: usize,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Entry> {
+    let group = |name: &str| {
+        let at = offset_of(text, offsets, name)?;
+        parse_line(
+            line_at(text, at),
+            if at == 0 { 1 } else { 2 },
+            &mut Vec::new(),
+        )
+    };
+    parse_member(line_at(text, offset), number, group, mistakes)
+}
+
+/// Reads the line of a user, and then again on top of what the line of their
+/// group says, which `group` finds by its name with the `@`.
+pub(super) fn parse_member(
+    line: &[u8],
+    number: usize,
+    group: impl FnOnce(&str) -> Option<Entry>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Entry> {
+    let entry = parse_line(line, number, mistakes)?;
+    let Some(name) = &entry.options.group else {
+        return Some(entry);
+    };
+    let name = format!("{GROUP}{name}");
+    match group(&name) {
+        Some(group) => parse_on(line, number, Some(&group), mistakes),
+        None => {
+            mistakes.push(Mistake {
+                line: number,
+                column: 1,
+                message: format!(
+                    "there is no line of the group '{}'",
+                    Escaped(name.as_bytes())
+                ),
+            });
+            None
+        }
     }
 }
 
@@ -148,15 +224,6 @@ pub(super) fn name_at(text: &[u8], offset: u32) -> &[u8] {
     } else {
         name
     }
-}
-
-/// The entry of the line that begins at `offset`.
-pub(super) fn entry_at(text: &[u8], offset: u32) -> Option<Entry> {
-    let line = text.get(offset as usize..)?;
-    let end = line.iter().position(|&byte| byte == b'\n');
-    // Only whether it is the first line matters here.
-    let number = if offset == 0 { 1 } else { 2 };
-    parse_line(&line[..end.unwrap_or(line.len())], number, &mut Vec::new())
 }
 
 fn duplicates(text: &[u8], offsets: &[u32]) -> Vec<Mistake> {
@@ -196,7 +263,19 @@ fn without_mark(line: &[u8]) -> &[u8] {
 
 /// Reads one line without its line feed; `None` for a line without a user and
 /// for one with a mistake, which is added to `mistakes`.
+///
+/// What a group gives is not in it.
 pub fn parse_line(line: &[u8], number: usize, mistakes: &mut Vec<Mistake>) -> Option<Entry> {
+    parse_on(line, number, None, mistakes)
+}
+
+/// Reads one line on top of what the group's line says.
+pub(super) fn parse_on(
+    line: &[u8],
+    number: usize,
+    group: Option<&Entry>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<Entry> {
     let had = mistakes.len();
     let mut wrong = |column: usize, message: String| {
         mistakes.push(Mistake {
@@ -243,7 +322,15 @@ pub fn parse_line(line: &[u8], number: usize, mistakes: &mut Vec<Mistake>) -> Op
         return None;
     }
     let [name, hash, home, rights, options] = fields;
-    let entry = Entry {
+    let start = group.map_or_else(Options::default, |group| group.options.clone());
+    let parsed = parse_options_on(start, options.1, |column, message| {
+        wrong(options.0 + column, message)
+    });
+    let is_group = name.1.first() == Some(&(GROUP as u8));
+    if is_group && parsed.group.is_some() {
+        wrong(options.0, "a group can't be in a group".into());
+    }
+    let mut entry = Entry {
         name: parse_name(name.1).unwrap_or_else(|message| {
             wrong(name.0, message);
             String::new()
@@ -252,18 +339,31 @@ pub fn parse_line(line: &[u8], number: usize, mistakes: &mut Vec<Mistake>) -> Op
             wrong(hash.0, message);
             String::new()
         }),
-        home: parse_home(home.1).unwrap_or_else(|message| {
-            wrong(home.0, message);
-            PathBuf::new()
-        }),
+        home: PathBuf::new(),
         perms: parse_rights(rights.1).unwrap_or_else(|message| {
             wrong(rights.0, message);
             None
         }),
-        options: parse_options(options.1, |column, message| {
-            wrong(options.0 + column, message)
-        }),
+        options: parsed,
     };
+    let parsed = match group {
+        Some(group) if home.1.is_empty() => group::home_of(&group.home, &entry.name),
+        None if home.1.is_empty() && (is_group || entry.options.group.is_some()) => {
+            Ok(PathBuf::new())
+        }
+        _ if is_group => group::parse_home(home.1),
+        _ => parse_home(home.1),
+    };
+    match parsed {
+        Ok(parsed) => entry.home = parsed,
+        Err(message) => wrong(home.0, message),
+    }
+    if let Some(group) = group {
+        entry.perms = entry.perms.or(group.perms);
+        if group.is_locked() && !entry.is_locked() {
+            entry.hash.insert(0, '!');
+        }
+    }
     (mistakes.len() == had).then_some(entry)
 }
 
@@ -293,16 +393,7 @@ fn parse_hash(field: &[u8]) -> Result<String, String> {
 }
 
 fn parse_home(field: &[u8]) -> Result<PathBuf, String> {
-    let bytes = decoded(field)?;
-    let home = Path::new(OsStr::from_bytes(&bytes));
-    if !home.is_absolute() || bytes.contains(&0) {
-        // Not shown: with a colon too few this may be the hash.
-        return Err("expected a home that begins with '/'".into());
-    }
-    if home.components().any(|part| part == Component::ParentDir) {
-        return Err("expected a home without '..'".into());
-    }
-    Ok(home.to_path_buf())
+    checked_home(&decoded(field)?)
 }
 
 fn parse_rights(field: &[u8]) -> Result<Option<Perms>, String> {
@@ -317,11 +408,15 @@ fn parse_rights(field: &[u8]) -> Result<Option<Perms>, String> {
 }
 
 /// Reads the comma-separated options; mistakes go to `wrong` with their column.
-pub(in crate::auth) fn parse_options(
+pub(in crate::auth) fn parse_options(field: &[u8], wrong: impl FnMut(usize, String)) -> Options {
+    parse_options_on(Options::default(), field, wrong)
+}
+
+fn parse_options_on(
+    mut options: Options,
     field: &[u8],
     mut wrong: impl FnMut(usize, String),
 ) -> Options {
-    let mut options = Options::default();
     let mut seen = HashMap::new();
     let mut column = 0;
     let had_mistake = std::cell::Cell::new(false);
@@ -376,49 +471,6 @@ pub(in crate::auth) fn parse_options(
         wrong(0, message.into());
     }
     options
-}
-
-/// `%` and two hexadecimal digits as the byte they stand for.
-fn decoded(field: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    if !field.contains(&b'%') {
-        return Ok(Cow::Borrowed(field));
-    }
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'%' {
-            bytes.push(byte);
-            continue;
-        }
-        let digits = after.get(..2).and_then(|digits| {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            Some((digit(digits[0])? << 4 | digit(digits[1])?) as u8)
-        });
-        let Some(digits) = digits else {
-            return Err(
-                "expected two hexadecimal digits after '%' (%25 is the sign itself)".into(),
-            );
-        };
-        bytes.push(digits);
-        rest = &after[2..];
-    }
-    Ok(Cow::Owned(bytes))
-}
-
-/// Bytes as a field of the file: what would end a field, a list or a line is
-/// written as `%` and two hexadecimal digits.
-pub fn encoded(bytes: &[u8]) -> Vec<u8> {
-    let mut field = Vec::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            b':' | b',' | b'%' | 0..=0x20 | 0x7f => {
-                field.extend_from_slice(format!("%{byte:02x}").as_bytes());
-            }
-            byte => field.push(byte),
-        }
-    }
-    field
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use super::table::LoadedUsers;
 use super::*;
 use crate::auth::Perms;
 use crate::auth::{PublicKey, Right};
@@ -5,6 +6,7 @@ use crate::storage::VirtualPath;
 use crate::temp::TempDir;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 /// `$6$` of "secret", 1000 rounds.
 fn secret_hash() -> String {
@@ -31,7 +33,9 @@ impl Place {
 
     fn open(&self, text: &str) -> UserFile {
         let mut file = UserFile::open(self.write(text), UserDefaults::default()).unwrap();
-        file.look_every = Duration::ZERO;
+        if let Users::File(users) = &mut file.users {
+            users.look_every = Duration::ZERO;
+        }
         file
     }
 }
@@ -60,7 +64,6 @@ fn a_line_yields_its_user() {
         secret_hash(),
         secret_hash()
     ));
-    assert_eq!(file.len(), 2);
     let ann = login(&file, "ann", "secret").unwrap();
     assert_eq!(ann.name, "ann");
     assert!(ann.perms.has(Right::Write) && !ann.perms.has(Right::Read));
@@ -188,8 +191,6 @@ fn a_broken_file_is_refused_with_every_mistake() {
     assert!(!text.contains("secret"), "{text}");
     let missing = UserFile::open(place.0.join("none"), UserDefaults::default());
     assert_eq!(missing.err().unwrap().kind(), ErrorKind::NotFound);
-    let directory = UserFile::open(&place.0, UserDefaults::default());
-    assert!(directory.is_err());
 }
 
 #[test]
@@ -329,4 +330,126 @@ fn a_key_that_is_only_offered_makes_no_home() {
     shown.dry_run = false;
     assert!(file.authenticate(&shown).is_ok());
     assert!(home.is_dir());
+}
+
+#[test]
+fn a_group_gives_what_a_line_leaves_out() {
+    let place = Place::new("groups");
+    let home = place.0.display();
+    let hash = secret_hash();
+    for name in ["ann", "bob"] {
+        std::fs::create_dir(place.0.join(name)).unwrap();
+    }
+    let file = place.open(&format!(
+        "ann:{hash}:::group=staff\n\
+         bob:{hash}:{home}:elr:group=staff,max-sessions=7,create-home=no\n\
+         @staff:*:{home}/%u:upload-only:max-sessions=3,rate-up=1M,tls=optional,allow=192.0.2.0/24\n\
+         eve:{hash}:::group=left\n\
+         @left:!:{home}:elr:\n\
+         out/side:{hash}:{home}::\n"
+    ));
+    let ann = login(&file, "ann", "secret").unwrap();
+    assert_eq!((ann.limits.max_sessions, ann.limits.rate_up), (3, 1 << 20));
+    assert!(ann.perms.has(Right::Write) && !ann.perms.has(Right::Read));
+    assert_eq!(file.entry("ann").unwrap().home, place.0.join("ann"));
+    let bob = login(&file, "bob", "secret").unwrap();
+    assert_eq!((bob.limits.max_sessions, bob.limits.rate_up), (7, 1 << 20));
+    assert_eq!(bob.perms, "elr".parse().unwrap());
+    assert!(login_from(&file, "bob", "secret", "198.51.100.1").is_err());
+    assert!(
+        login(&file, "eve", "secret").is_err(),
+        "the group is locked"
+    );
+    assert!(login(&file, "@staff", "*").is_err());
+    assert!(file.entry("@staff").is_none());
+
+    for (text, part) in [
+        (
+            "ann:*:::group=staff\n",
+            "1:1: there is no line of the group '@staff'",
+        ),
+        ("ann:*:::\n", "begins with '/'"),
+        ("@a:*:/::group=b\n@b:*:/::\n", "can't be in a group"),
+        ("@a:*:::\nann:*:::group=a\n", "2:7: expected a home"),
+        (
+            "@a:*:/x/%u::\n../ann:*:::group=a\n",
+            "2:10: expected a home",
+        ),
+        ("@a:*:/x::\n@a:*:/y::\n", "stands in line 1 already"),
+        ("ann:*:/x/%u::\n", "hexadecimal"),
+    ] {
+        let mistakes = parse(text.as_bytes()).unwrap_err();
+        let told = mistakes[0].to_string();
+        assert!(told.contains(part), "{text}: {told}");
+    }
+}
+
+#[test]
+fn a_directory_has_a_file_for_each_user() {
+    let place = Place::new("directory");
+    let users = place.0.join("users");
+    let home = place.0.display();
+    let hash = secret_hash();
+    std::fs::create_dir(&users).unwrap();
+    let write = |name: &str, text: String| std::fs::write(users.join(name), text).unwrap();
+    write("ann", format!("{hash}:{home}:elr:max-sessions=2\n"));
+    write("bob", format!("# made by hand\n\n{hash}:::group=all"));
+    write("@all", format!("*:{home}:upload-only:\n"));
+    write(".hidden", format!("{hash}:{home}:elr:\n"));
+    write("two", format!("{hash}:{home}:elr:\n{hash}:/:elr:\n"));
+    write("broken", "x:home:elr:\n".into());
+    // As Kubernetes mounts a Secret.
+    std::fs::create_dir(users.join("..2026")).unwrap();
+    write("..2026/cid", format!("{hash}:{home}:elr:\n"));
+    std::os::unix::fs::symlink("..2026", users.join("..data")).unwrap();
+    std::os::unix::fs::symlink("..data/cid", users.join("cid")).unwrap();
+
+    let file = UserFile::open(&users, UserDefaults::default()).unwrap();
+    assert_eq!(
+        login(&file, "ann", "secret").unwrap().limits.max_sessions,
+        2
+    );
+    assert!(
+        login(&file, "bob", "secret")
+            .unwrap()
+            .perms
+            .has(Right::Write)
+    );
+    assert!(login(&file, "cid", "secret").is_ok());
+    for name in [
+        ".hidden",
+        "two",
+        "broken",
+        "@all",
+        "nobody",
+        "",
+        ".",
+        "..",
+        "..data",
+        "..2026/cid",
+        "../users/ann",
+        "/etc/passwd",
+        "ann/",
+        "..data/cid",
+    ] {
+        let refused = login(&file, name, "secret");
+        assert_eq!(kind(refused), ErrorKind::LoginRefused, "{name}");
+    }
+    // Changes hold from the next login on.
+    write("dan", format!("{hash}:{home}:elr:\n"));
+    std::fs::remove_file(users.join("ann")).unwrap();
+    assert!(login(&file, "dan", "secret").is_ok());
+    assert!(login(&file, "ann", "secret").is_err());
+
+    let (found, wrong) = entries(&users, usize::MAX);
+    let mut names: Vec<_> = found.iter().map(|entry| entry.name.as_str()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["bob", "cid", "dan"]);
+    let mut wrong: Vec<_> = wrong.iter().map(ToString::to_string).collect();
+    wrong.sort();
+    assert!(
+        wrong[0].contains("broken:1:3: ") && wrong[1].contains("two:2:1: "),
+        "{wrong:?}"
+    );
+    assert_eq!(entries(&users, 1).0.len() + entries(&users, 1).1.len(), 1);
 }

@@ -1,9 +1,10 @@
 //! The values of options in the users' file: each from its bytes, or what
 //! was expected instead.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use crate::address::Network;
@@ -148,4 +149,59 @@ pub(super) fn expected(what: &str, value: &[u8]) -> String {
     // A value that was pasted wrongly must not fill the screen.
     let shown = &value[..value.len().min(64)];
     format!("expected {what}, found '{}'", Escaped(shown))
+}
+
+pub(super) fn checked_home(bytes: &[u8]) -> Result<PathBuf, String> {
+    let home = Path::new(OsStr::from_bytes(bytes));
+    if !home.is_absolute() || bytes.contains(&0) {
+        // Not shown: with a colon too few this may be the hash.
+        return Err("expected a home that begins with '/'".into());
+    }
+    if home.components().any(|part| part == Component::ParentDir) {
+        return Err("expected a home without '..'".into());
+    }
+    Ok(home.to_path_buf())
+}
+
+/// `%` and two hexadecimal digits as the byte they stand for.
+pub(super) fn decoded(field: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    if !field.contains(&b'%') {
+        return Ok(Cow::Borrowed(field));
+    }
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = after.get(..2).and_then(|digits| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            Some((digit(digits[0])? << 4 | digit(digits[1])?) as u8)
+        });
+        let Some(digits) = digits else {
+            return Err(
+                "expected two hexadecimal digits after '%' (%25 is the sign itself)".into(),
+            );
+        };
+        bytes.push(digits);
+        rest = &after[2..];
+    }
+    Ok(Cow::Owned(bytes))
+}
+
+/// Bytes as a field of the file: what would end a field, a list or a line is
+/// written as `%` and two hexadecimal digits.
+pub fn encoded(bytes: &[u8]) -> Vec<u8> {
+    let mut field = Vec::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b':' | b',' | b'%' | 0..=0x20 | 0x7f => {
+                field.extend_from_slice(format!("%{byte:02x}").as_bytes());
+            }
+            byte => field.push(byte),
+        }
+    }
+    field
 }

@@ -204,11 +204,9 @@ fn homes(settings: &Settings, found: &mut Vec<Advice>) {
         return;
     };
     // Mistakes in it have been told already.
-    let entries = std::fs::read(path)
-        .ok()
-        .and_then(|text| user_file::parse(&text).ok());
+    let (entries, _) = user_file::entries(path, usize::MAX);
     let mut more = 0;
-    for entry in entries.unwrap_or_default() {
+    for entry in entries {
         let Some(trouble) = Actor::of(&entry, &daemon).trouble(&entry.home) else {
             continue;
         };

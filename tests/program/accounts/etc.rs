@@ -118,11 +118,12 @@ pub fn open_to_all(path: &Path, mode: u32) {
     std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
 }
 
-/// A field of the status of each thread of a process.
+/// A field of the status of each thread of a process; of none, where the
+/// process has ended meanwhile.
 pub fn threads(pid: u32, name: &str) -> Vec<Vec<String>> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    let texts = tasks.filter_map(|task| {
-        let status = task.unwrap().path().join("status");
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let texts = tasks.into_iter().flatten().filter_map(|task| {
+        let status = task.ok()?.path().join("status");
         std::fs::read_to_string(status).ok()
     });
     let fields = texts.map(|text| {
