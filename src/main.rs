@@ -36,6 +36,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
         {
             return program::who::run(word, rest);
         }
+        Some((word, rest)) if word == "ping" => return program::ping::run(rest),
         Some((word, rest)) if word == "lb-config" => return program::lb_config::run(rest),
         #[cfg(feature = "import")]
         Some((word, rest)) if word == "import" => return program::import::run(rest),

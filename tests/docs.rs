@@ -360,7 +360,7 @@ fn every_flag_of_the_programs_has_its_entry() {
     let own = own.split("\n.Ss ").next().expect("there is a first part");
     let shown = options(&help(&["--help"]));
     same("wharfd(8)", flags(own), shown.difference(&keys).cloned());
-    for word in ["passwd", "who", "status", "unban", "lb-config"] {
+    for word in ["passwd", "who", "status", "unban", "ping", "lb-config"] {
         let title = format!("wharfd {word}");
         same(
             &format!("{title} in wharfd(8)"),

@@ -251,6 +251,7 @@ fn help() -> String {
          wharfd passwd FILE NAME add or change a user\n\
          wharfd who | status     sessions and counts of a running server\n\
          wharfd unban ADDRESS    lift a ban\n\
+         wharfd ping HOST:PORT   whether a server greets; --tls: and shows a good certificate\n\
          wharfd lb-config KIND   configuration of a balancer for many nodes\n",
     );
     if cfg!(feature = "import") {

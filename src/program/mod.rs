@@ -21,6 +21,7 @@ pub mod lb_config;
 pub mod logging;
 pub mod monitor;
 pub mod passwd;
+pub mod ping;
 mod places;
 pub mod process;
 pub mod serve;

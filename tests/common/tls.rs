@@ -262,6 +262,18 @@ pub fn certificate(name: &str, issuer: Option<&Made>, days: (i64, i64)) -> Made 
     certificate_with(made::new_key(), name, issuer, days)
 }
 
+/// Makes the certificate of an authority that another one has signed.
+pub fn intermediate(name: &str, issuer: &Made) -> Made {
+    let subject = [(Nid::COMMONNAME, name)];
+    made::signed(
+        &subject,
+        made::new_key(),
+        Some(issuer),
+        VALID,
+        made::may_sign,
+    )
+}
+
 /// The same for a key of one's own.
 pub fn certificate_with(
     key: PKey<Private>,

@@ -15,6 +15,8 @@ mod daemon;
 mod ends;
 mod nagle;
 mod names;
+#[cfg(feature = "cli")]
+mod ping;
 mod policy;
 mod required;
 mod reuse;
