@@ -28,6 +28,8 @@ pub struct Key {
     pub of_subsystem: bool,
     /// Whether it may be given several times.
     pub repeats: bool,
+    /// Whether 0 is a mistake. Otherwise 0 is no limit, or no time.
+    is_positive: bool,
     reload: Reload,
     /// Whether it is fixed at the start where all sessions share data ports.
     of_shared_ports: bool,
@@ -93,7 +95,12 @@ impl Key {
     /// # Errors
     /// What was expected.
     pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
-        (self.field)(settings).accept(text)
+        let field = (self.field)(settings);
+        field.accept(text)?;
+        if self.is_positive && field.shown().iter().any(|value| is_zero(value)) {
+            return Err("expected more than 0, which is no value here".into());
+        }
+        Ok(())
     }
 
     /// The values in force, as text.
@@ -141,6 +148,11 @@ impl Key {
     pub fn find(name: &str) -> Option<&'static Key> {
         KEYS.iter().find(|key| key.name == name)
     }
+}
+
+/// Of a range it is the first value that counts.
+fn is_zero(value: &str) -> bool {
+    value == "0" || value.starts_with("0..")
 }
 
 /// All paths that options of a kind name, each with its row.
@@ -215,6 +227,11 @@ impl Key {
         self
     }
 
+    const fn positive(mut self) -> Self {
+        self.is_positive = true;
+        self
+    }
+
     const fn of_shared_ports(mut self) -> Self {
         self.of_shared_ports = true;
         self
@@ -234,6 +251,7 @@ macro_rules! keys {
                 is_secret: false,
                 of_subsystem: false,
                 repeats: false,
+                is_positive: false,
                 reload: Reload::$reload,
                 of_shared_ports: false,
                 field: |settings| &mut settings.$($field).+,
@@ -249,7 +267,7 @@ keys! {
         "listen-ftps" "[ADDR:]PORT" server.listen_ftps: AtStart repeats binds, "serve FTPS there from the first byte (implicit)";
         "listen-sftp" "[ADDR:]PORT" server.listen_sftp: AtStart repeats binds, "serve SFTP there";
         "banner" "TEXT" server.banner: NewSessions, "text of the 220 greeting, one line";
-        "threads" "N" server.threads: AtStart, "threads, and so sessions, at the same time";
+        "threads" "N" server.threads: AtStart positive, "threads, and so sessions, at the same time";
         "drain-seconds" "N" drain: AtOnce, "how long SIGTERM lets transfers finish";
     }
     Users {
@@ -264,7 +282,7 @@ keys! {
         "login-delay" "SECONDS" server.login_delay: NewSessions, "wait after a failed login";
         "login-timeout" "SECONDS" server.login_timeout: NewSessions, "how long a login may take";
         "ban-after" "N" server.ban_after: NewSessions, "failed logins from one address that ban it";
-        "ban-seconds" "N[..N]" server.ban_time: NewSessions, "how long a ban holds; a second value lets bans grow up to it";
+        "ban-seconds" "N[..N]" server.ban_time: NewSessions positive, "how long a ban holds; a second value lets bans grow up to it";
         "ban-exempt" "NETWORK" server.ban_exempt: NewSessions repeats, "networks that are never banned";
         "allow" "NETWORK" server.allow: NewSessions repeats, "only these networks may connect";
         "deny" "NETWORK" server.deny: NewSessions repeats, "these networks may not connect";
@@ -332,7 +350,7 @@ keys! {
         "deny-names" "PATTERN" server.deny_names: NewSessions repeats subsystem, "names nobody may see or use";
         "deny-commands" "VERB" server.deny_commands: NewSessions repeats, "commands that are refused";
         "site-symlink" "no|yes|anywhere" server.site_symlink: NewSessions, "symbolic links that clients may make";
-        "max-recursion" "N" server.max_recursion: NewSessions, "entries one recursive command may visit";
+        "max-recursion" "N" server.max_recursion: NewSessions positive, "entries one recursive command may visit";
     }
     Limits {
         "max-per-address" "N" server.max_per_address: NewSessions, "sessions of one address";
@@ -375,7 +393,9 @@ keys! {
         "on-upload" "PROGRAM" on_upload: AtOnce runs, "run after each whole upload";
         "on-login" "PROGRAM" on_login: AtOnce runs, "run after each login";
         "on-delete" "PROGRAM" on_delete: AtOnce runs, "run after each deletion of a file";
-        "hook-timeout" "SECONDS" hook_timeout: AtOnce, "end a program of a hook after this time";
+        "on-download" "PROGRAM" on_download: AtOnce runs, "run after each whole download";
+        "on-rename" "PROGRAM" on_rename: AtOnce runs, "run after each rename";
+        "hook-timeout" "SECONDS" hook_timeout: AtOnce positive, "end a program of a hook after this time";
         "landlock" "auto|yes|no" landlock: AtStart, "let the kernel shut us in to what is served";
         "sandbox" "auto|yes|no" sandbox: AtStart, "let the kernel refuse calls that no file server needs";
     }
@@ -436,5 +456,25 @@ mod tests {
         assert_eq!((kept.threads, kept.listen.len()), (7, 0));
         assert_eq!(kept.drain_file, before.drain_file);
         assert_eq!(kept.banner, "new");
+    }
+
+    #[test]
+    fn zero_is_a_mistake_where_it_is_no_limit() {
+        let refused = KEYS.iter().filter(|key| {
+            let takes_number = matches!(key.takes, "N" | "SECONDS" | "BYTES" | "N[..N]");
+            takes_number && key.set(&mut Settings::default(), "0").is_err()
+        });
+        let names: Vec<_> = refused.map(|key| key.name).collect();
+        let want = ["threads", "ban-seconds", "max-recursion", "hook-timeout"];
+        assert_eq!(names, want);
+        let find = |name| Key::find(name).unwrap();
+        for (name, value, is_well) in [
+            ("ban-seconds", "0..600", false),
+            ("ban-seconds", "0.5", true),
+            ("threads", "10", true),
+        ] {
+            let set = find(name).set(&mut Settings::default(), value);
+            assert_eq!(set.is_ok(), is_well, "{name} {value}: {set:?}");
+        }
     }
 }

@@ -70,6 +70,10 @@ pub struct Settings {
     pub on_login: Option<PathBuf>,
     /// Run after each deletion of a file, with `delete` and the path.
     pub on_delete: Option<PathBuf>,
+    /// Run after each whole download, with `download` and the path.
+    pub on_download: Option<PathBuf>,
+    /// Run after each rename, with `rename`, the old path and the new one.
+    pub on_rename: Option<PathBuf>,
     /// How long such a program may take.
     pub hook_timeout: Duration,
     /// The file these settings were read from.
@@ -79,7 +83,13 @@ pub struct Settings {
 impl Settings {
     /// Whether programs of the administrator are started.
     pub fn starts_programs(&self) -> bool {
-        let hooks = [&self.on_upload, &self.on_login, &self.on_delete];
+        let hooks = [
+            &self.on_upload,
+            &self.on_login,
+            &self.on_delete,
+            &self.on_download,
+            &self.on_rename,
+        ];
         hooks.iter().any(|hook| hook.is_some())
     }
 }
@@ -127,6 +137,8 @@ impl Default for Settings {
             on_upload: None,
             on_login: None,
             on_delete: None,
+            on_download: None,
+            on_rename: None,
             hook_timeout: Duration::from_secs(60),
             config_file: None,
         }

@@ -43,6 +43,13 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Whether Kubernetes makes this variable for a Service called `wharfd`
+/// (`WHARFD_SERVICE_HOST`, `WHARFD_PORT_21_TCP_ADDR`). No option is called so.
+fn is_of_kubernetes(name: &str) -> bool {
+    let rest = name.trim_start_matches("WHARFD_");
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
+}
+
 impl Source {
     /// A source without settings.
     pub fn new() -> Self {
@@ -94,11 +101,15 @@ impl Source {
         source
     }
 
-    /// Variables called `WHARFD_` and a key; lists are separated by blanks.
+    /// Variables called `WHARFD_` and a key; lists are separated by blanks. An
+    /// empty one is none.
     pub fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Self {
         let mut source = Source::new();
         let mut ours: Vec<(String, String)> = Vec::new();
-        for variable in variables.filter(|(name, _)| name.starts_with("WHARFD_")) {
+        let is_ours = |(name, value): &(String, String)| {
+            name.starts_with("WHARFD_") && !value.is_empty() && !is_of_kubernetes(name)
+        };
+        for variable in variables.filter(is_ours) {
             let place = ours.partition_point(|known| *known < variable);
             ours.insert(place, variable);
         }
@@ -288,12 +299,24 @@ mod tests {
         let variables = [
             ("WHARFD_DENY", "12.0.0.0/8 13.0.0.0/8 14.0.0.0/8"),
             ("PATH", "x"),
+            // Empty ones are none; the rest is made by Kubernetes.
+            ("WHARFD_USERS", ""),
+            ("WHARFD_SERVICE_HOST", "10.0.0.1"),
+            ("WHARFD_SERVICE_PORT_FTP", "21"),
+            ("WHARFD_PORT", "tcp://10.0.0.1:21"),
+            ("WHARFD_PORT_21_TCP_ADDR", "10.0.0.1"),
         ];
         let variables = variables
             .iter()
             .map(|(name, value)| (name.to_string(), value.to_string()));
         Source::from_environment(variables).apply(&mut settings, &mut mistakes);
-        assert!(mistakes.is_empty());
+        assert_eq!(mistakes, []);
         assert_eq!(settings.server.deny.len(), 3);
+        assert_eq!(settings.users, None);
+        let options = super::super::keys::KEYS.iter();
+        let clash = |name: &str| {
+            name == "port" || name.starts_with("port-") || name.starts_with("service-")
+        };
+        assert!(!options.map(|key| key.name).any(clash));
     }
 }

@@ -16,6 +16,7 @@ use wharf::{Error, ErrorKind, Server};
 
 use super::failure::{Failure, what_to_do};
 use super::landlock;
+use super::logging::changes::Changes;
 use super::monitor::{self, Monitor};
 
 /// Homes that are looked at when the server starts.
@@ -106,7 +107,8 @@ pub fn server(
             return Err(Failure::usage(format!("{error}{hint}")));
         }
     };
-    let mut server = Server::new(settings.server.clone(), users);
+    let server = Server::new(settings.server.clone(), users);
+    let mut server = server.with_events(Arc::new(Changes));
     if let Some(log) = &transfer_log {
         server = server.with_events(Arc::clone(log) as Arc<dyn Events>);
     }

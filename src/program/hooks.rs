@@ -1,8 +1,8 @@
 //! Programs of the administrator that are run when something has happened:
 //! by path, without a shell, outside the session's way.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -18,6 +18,7 @@ use wharf::daemon::log_context::LogContext;
 use wharf::daemon::remote::{Message, Parts};
 use wharf::daemon::{Swap, unpoisoned};
 use wharf::events::{Event, Events, Who};
+use wharf::storage::VirtualPath;
 
 use super::monitor::Monitor;
 
@@ -36,7 +37,9 @@ struct Job {
     program: PathBuf,
     timeout: Duration,
     event: &'static str,
-    path: Option<std::ffi::OsString>,
+    /// The old path of what was renamed.
+    from: Option<OsString>,
+    path: Option<OsString>,
     session: LogContext,
     bytes: Option<u64>,
     sha256: Option<String>,
@@ -57,6 +60,8 @@ struct Programs {
     upload: Option<PathBuf>,
     login: Option<PathBuf>,
     delete: Option<PathBuf>,
+    download: Option<PathBuf>,
+    rename: Option<PathBuf>,
     timeout: Duration,
 }
 
@@ -66,6 +71,8 @@ impl Programs {
             upload: settings.on_upload.clone(),
             login: settings.on_login.clone(),
             delete: settings.on_delete.clone(),
+            download: settings.on_download.clone(),
+            rename: settings.on_rename.clone(),
             timeout: settings.hook_timeout,
         }
     }
@@ -139,15 +146,26 @@ impl Events for Hooks {
             ),
             Event::LoggedIn => (&programs.login, "login", None, None),
             Event::Deleted(path) => (&programs.delete, "delete", Some(*path), None),
+            Event::Download(done) if done.complete => (
+                &programs.download,
+                "download",
+                Some(done.path),
+                Some(done.bytes),
+            ),
+            Event::Renamed(_, path) => (&programs.rename, "rename", Some(*path), None),
             _ => return,
         };
         let Some(program) = program else { return };
-        use std::os::unix::ffi::OsStringExt;
+        let bytes_of = |path: &VirtualPath| OsStringExt::from_vec(path.as_bytes().to_vec());
         let job = Job {
             program: program.clone(),
             timeout: programs.timeout,
             event: word,
-            path: path.map(|path| OsStringExt::from_vec(path.as_bytes().to_vec())),
+            from: match event {
+                Event::Renamed(from, _) => Some(bytes_of(from)),
+                _ => None,
+            },
+            path: path.map(bytes_of),
             session: LogContext::from(who),
             bytes,
             sha256: match event {
@@ -188,12 +206,18 @@ fn work(waiting: &Mutex<Receiver<Job>>, monitor: Option<&Monitor>) {
 impl Job {
     /// Everything but the program and its time, which are the settings'.
     fn message(&self) -> Message {
-        let path = self.path.as_ref().map(|path| path.as_encoded_bytes());
+        let bytes_of = |path: &Option<OsString>| {
+            let bytes = path.as_ref().map(|path| path.as_bytes());
+            (bytes.is_some().into(), bytes.unwrap_or_default().to_vec())
+        };
+        let ((has_from, from), (has_path, path)) = (bytes_of(&self.from), bytes_of(&self.path));
         Message::default()
             .bytes(self.event.as_bytes())
             .bytes(self.session.user.as_deref().unwrap_or_default().as_bytes())
-            .u8(path.is_some().into())
-            .bytes(path.unwrap_or_default())
+            .u8(has_from)
+            .bytes(&from)
+            .u8(has_path)
+            .bytes(&path)
             .bytes(self.session.address.to_string().as_bytes())
             .bytes(self.session.protocol.as_bytes())
             .u64(self.session.session)
@@ -220,6 +244,8 @@ pub fn carry_out(
         ("upload", &programs.upload),
         ("login", &programs.login),
         ("delete", &programs.delete),
+        ("download", &programs.download),
+        ("rename", &programs.rename),
     ];
     let event = parts.text()?;
     let found = known.into_iter().find(|(word, _)| *word == event);
@@ -231,7 +257,11 @@ pub fn carry_out(
     };
     let wrong = || wharf::Error::new(ErrorKind::Internal, "a message makes no sense");
     let user = parts.text()?.to_owned();
-    let path = optional(parts.u8()?, parts.bytes()?).map(|path| OsStr::from_bytes(path).to_owned());
+    let mut path = || -> wharf::Result<Option<OsString>> {
+        let path = optional(parts.u8()?, OsStr::from_bytes(parts.bytes()?));
+        Ok(path.map(OsString::from))
+    };
+    let (from, path) = (path()?, path()?);
     let address = parts.text()?.parse().map_err(|_| wrong())?;
     let named = parts.text()?;
     let mut protocols = ["ftp", "ftps", "sftp"].into_iter();
@@ -240,6 +270,7 @@ pub fn carry_out(
         program: program.clone(),
         timeout: programs.timeout,
         event,
+        from,
         path,
         session: LogContext {
             session: parts.u64()?,
@@ -266,7 +297,7 @@ fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> 
     }
     // The arguments and variables hold bytes that a client has chosen. No
     // shell sees them, and the variables all have names of our own.
-    command.arg(job.event).args(&job.path);
+    command.arg(job.event).args(&job.from).args(&job.path);
     command.env_clear();
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     command
@@ -281,6 +312,9 @@ fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> 
         .env("WHARF_SESSION", job.session.session.to_string());
     if let Some(path) = &job.path {
         command.env("WHARF_PATH", path);
+    }
+    if let Some(from) = &job.from {
+        command.env("WHARF_FROM", from);
     }
     if let Some(bytes) = job.bytes {
         command.env("WHARF_BYTES", bytes.to_string());

@@ -2,6 +2,7 @@
 //! syslog or in the journal, as text or as JSON. Times are UTC. Lines are
 //! written by a thread of their own, so that a log that blocks holds nobody.
 
+pub mod changes;
 mod line;
 mod sinks;
 

@@ -106,7 +106,10 @@ fn who(matches: &Matches) -> Result<(), Failure> {
 fn ask(matches: &Matches, question: &str) -> Result<String, Failure> {
     let path = matches
         .opt_str("control-socket")
-        .or_else(|| std::env::var("WHARFD_CONTROL_SOCKET").ok())
+        .or_else(|| {
+            let named = std::env::var("WHARFD_CONTROL_SOCKET").ok();
+            named.filter(|path| !path.is_empty())
+        })
         .map_or_else(|| PathBuf::from(SOCKET), PathBuf::from);
     let exchange = || -> io::Result<String> {
         let mut socket = UnixStream::connect(&path)?;

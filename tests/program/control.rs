@@ -331,7 +331,7 @@ fn who_can_be_watched() {
 fn hooks_run_without_a_shell_and_out_of_the_way() {
     let directory = TempDir::new("hooks");
     let root = directory.join("root");
-    std::fs::create_dir(&root).unwrap();
+    std::fs::create_dir_all(root.join("sub")).unwrap();
     let record = directory.join("record");
     let script = directory.join("hook");
     let text = format!(
@@ -355,6 +355,10 @@ fn hooks_run_without_a_shell_and_out_of_the_way() {
         hook,
         "--on-delete",
         hook,
+        "--on-download",
+        hook,
+        "--on-rename",
+        hook,
         "--hook-timeout",
         "0.3",
     ]);
@@ -363,8 +367,13 @@ fn hooks_run_without_a_shell_and_out_of_the_way() {
     client.login("anonymous", "x@");
     let name = "$(touch x) ;'\" `id`";
     assert_eq!(client.store(&format!("STOR {name}"), b"12345").code, 226);
+    assert_eq!(client.fetch(&format!("RETR {name}")), b"12345");
+    client.expect("RNFR sub", 350);
+    client.expect("RNTO sub2", 250);
     client.expect(&format!("DELE {name}"), 250);
     server.log.wait_for("ended after 0 seconds");
+    server.log.wait_for(" renamed /sub to /sub2");
+    server.log.wait_for(" deleted /$(touch");
     client.expect("QUIT", 221);
     server.signal("TERM");
     assert_eq!(server.wait().code(), Some(0));
@@ -373,7 +382,10 @@ fn hooks_run_without_a_shell_and_out_of_the_way() {
     lines.sort_unstable();
     let upload = format!("2|upload|/{name}|anonymous|5");
     let delete = format!("2|delete|/{name}|anonymous|");
-    assert_eq!(lines, ["1|login||anonymous|", &delete, &upload]);
+    let download = format!("2|download|/{name}|anonymous|5");
+    let rename = "3|rename|/sub|anonymous|";
+    let want = ["1|login||anonymous|", &delete, &download, &upload, rename];
+    assert_eq!(lines, want);
     let secrets = std::fs::read_to_string(directory.join("record.secret")).unwrap();
     assert!(secrets.lines().all(|line| line == "0"), "{secrets}");
 }

@@ -72,7 +72,7 @@ impl Daemon {
         match &self.hooks {
             Some(hooks) => hooks.change(&new.settings),
             None if new.settings.starts_programs() => {
-                log::warn!("on-upload, on-login, on-delete: the first hook needs a new start");
+                log::warn!("on-upload and the other hooks: the first one needs a new start");
             }
             None => {}
         }
