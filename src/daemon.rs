@@ -18,6 +18,7 @@ pub use crate::auth::grant::{Unopened, make_home};
 pub use crate::auth::helper::Starter;
 pub use crate::auth::helper::{Helper, print_environment};
 pub use crate::auth::home::Homes;
+pub use crate::auth::home::{MISSING_HOME, missing_home};
 pub use crate::auth::refused;
 pub use crate::auth::system::Account;
 pub use crate::auth::system::{SystemPaths, SystemUsers};

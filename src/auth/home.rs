@@ -39,11 +39,14 @@ pub(super) enum Missing<'a> {
 /// Opens `home`.
 ///
 /// # Errors
-/// [`ErrorKind::Internal`]: the user has shown who they are, and only the
-/// administrator can help.
+/// [`ErrorKind::NotFound`] with words for the user, or [`ErrorKind::Internal`]:
+/// the user has shown who they are, and only the administrator can help.
 pub(super) fn open(home: &Path, missing: Missing<'_>) -> Result<Arc<dyn FileSystem>> {
     make(home, missing)?;
-    let file_system = LocalFs::open(home).map_err(|error| unusable("opening", home, error))?;
+    let file_system = LocalFs::open(home).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => missing_home(home),
+        _ => unusable("opening", home, error),
+    })?;
     Ok(Arc::new(file_system))
 }
 
@@ -57,6 +60,17 @@ pub(super) fn make(home: &Path, missing: Missing<'_>) -> Result<()> {
         Missing::Create { mode, owner } => create(home, mode.unwrap_or(HOME_MODE), owner)
             .map_err(|error| unusable("making", home, error)),
     }
+}
+
+/// What the user is told when [`missing_home`] is why they can't log in.
+pub const MISSING_HOME: &str = "Your home directory is missing.";
+
+/// The error for a home that does not exist. The password was right: the user
+/// is told.
+pub fn missing_home(home: &Path) -> Error {
+    let home = home.display();
+    let what = format!("the home '{home}' does not exist: make it, or set create-home=yes");
+    Error::new(ErrorKind::NotFound, what).telling(MISSING_HOME)
 }
 
 fn unusable(doing: &str, home: &Path, error: Error) -> Error {

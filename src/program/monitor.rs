@@ -178,6 +178,9 @@ impl Monitor {
 }
 
 fn unusable(home: &std::path::Path, error: Error) -> Error {
+    if error.kind() == ErrorKind::NotFound {
+        return wharf::daemon::missing_home(home);
+    }
     let what = format!("opening the home '{}'", home.display());
     Error::with_source(ErrorKind::Internal, what, error)
 }
@@ -225,7 +228,16 @@ fn home(parts: &mut Parts<'_>, descriptor: Option<OwnedFd>) -> Result<Arc<dyn Fi
 
 impl Homes for Monitor {
     fn open(&self, name: &str) -> Result<Arc<dyn FileSystem>> {
-        self.ask(message(Request::Home).bytes(name.as_bytes()), home)
+        let request = message(Request::Home).bytes(name.as_bytes());
+        self.ask(request, home).map_err(told)
+    }
+}
+
+/// Adds the words for the user, which the channel does not carry.
+fn told(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::NotFound => error.telling(wharf::daemon::MISSING_HOME),
+        _ => error,
     }
 }
 
@@ -272,7 +284,7 @@ impl Authenticator for SystemUsers {
         if request.as_bytes().len() > MESSAGE_MAX {
             return Err(wharf::daemon::refused("no user has so long a secret"));
         }
-        let files = self.monitor.ask(request, home)?;
+        let files = self.monitor.ask(request, home).map_err(told)?;
         let mut user = User::new(credentials.name, files).with_perms(self.defaults.perms);
         user.limits = self.defaults.limits;
         Ok(user)

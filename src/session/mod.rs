@@ -397,8 +397,22 @@ impl Session {
         self.refuse(name, Error::new(ErrorKind::LoginRefused, why))
     }
 
+    /// Guesses take their time.
+    fn pause(&self) {
+        if self.services.phase() == Phase::Running {
+            std::thread::sleep(self.config.login_delay);
+        }
+    }
+
     fn refuse(&mut self, name: &str, error: Error) -> Error {
         let peer = self.peer().ip();
+        if let Some(words) = error.words() {
+            // The password was right: no failure that counts. It takes as long
+            // as a wrong one all the same.
+            log::warn!("{} can't log in: {error}", Escaped(name.as_bytes()));
+            self.pause();
+            return Error::with_source(ErrorKind::LoginRefused, "", error).telling(words);
+        }
         if error.kind() != ErrorKind::LoginRefused {
             log::error!("nobody can be checked: {error}");
             return error;
@@ -415,9 +429,7 @@ impl Session {
         self.services
             .emit(&self.live.who(None), &Event::LoginRefused(name));
         let last = self.tries >= self.config.login_tries && self.config.login_tries != 0;
-        if self.services.phase() == Phase::Running {
-            std::thread::sleep(self.config.login_delay);
-        }
+        self.pause();
         match last {
             true => Error::with_source(ErrorKind::TooMany, "login tries are used up", error)
                 .telling("Too many failed logins."),

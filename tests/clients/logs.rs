@@ -493,3 +493,23 @@ fn a_transfer_log_on_a_full_disk_has_whole_lines_and_what_is_missing_is_told() {
     assert_eq!(after.lines().count(), count + 1);
     assert!(after.lines().all(whole), "{after}");
 }
+
+/// The user has the right password; only the administrator can help.
+#[test]
+fn a_missing_home_is_named_and_is_no_failed_login() {
+    let directory = TempDir::new("home");
+    let (users, home) = (directory.join("users"), directory.join("home"));
+    std::fs::create_dir(&home).unwrap();
+    common::process::add_user(&users, "ann", &home, &[]);
+    std::fs::remove_dir(&home).unwrap();
+    let server = Process::for_users(&users, &["--login-tries=1"]);
+    for _ in 0..2 {
+        let mut client = Client::greeted(server.address());
+        client.expect("USER ann", 331);
+        let reply = client.expect("PASS secret", 530);
+        assert_eq!(reply.text(), "Your home directory is missing.");
+    }
+    let line = server.log.wait_for("ann can't log in");
+    let named = line.contains(home.to_str().unwrap()) && line.contains("create-home=yes");
+    assert!(line.contains(" WARN ") && named, "{line}");
+}

@@ -229,7 +229,7 @@ fn a_home_is_made_only_when_the_line_says_so() {
          cid:{hash}:{shown}/cid:elr:create-home=yes,dir-mode=0777\n\
          deep:{hash}:{shown}/no/deep:elr:create-home=yes\n"
     ));
-    assert_eq!(kind(login(&file, "ann", "secret")), ErrorKind::Internal);
+    assert_eq!(kind(login(&file, "ann", "secret")), ErrorKind::NotFound);
     assert_eq!(kind(login(&file, "deep", "secret")), ErrorKind::Internal);
     // Not for somebody with a wrong password.
     assert_eq!(kind(login(&file, "bob", "wrong")), ErrorKind::LoginRefused);

@@ -87,7 +87,10 @@ pub fn pass(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             crate::sys::release_stack();
             Ok(Reply::new(230, "Logged in."))
         }
-        Err(error) if error.kind() == ErrorKind::LoginRefused => Err(error),
+        Err(error) if error.kind() == ErrorKind::LoginRefused => match error.words() {
+            Some(words) => Ok(Reply::new(530, words)),
+            None => Err(error),
+        },
         Err(error) if error.kind() == ErrorKind::TooMany => {
             log::debug!("{error}");
             state.ending = true;
