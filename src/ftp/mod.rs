@@ -294,6 +294,10 @@ impl Interpreter {
             ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy => {
                 log::warn!("{error}")
             }
+            // Not our rules, which the client is told of: the disk's.
+            ErrorKind::Denied if std::error::Error::source(error).is_some() => {
+                log::warn!("{error}");
+            }
             _ => log::debug!("{:?}: {error}", error.kind()),
         }
         let reply = Reply::from(error);

@@ -114,6 +114,10 @@ impl Interpreter<'_> {
         let name = table::find(kind, b"").map_or("extended", |(_, row)| row.name);
         match error.kind() {
             ErrorKind::Internal => log::error!("sftp {name} {}: {error}", self.id),
+            // Not our rules, which the client is told of: the disk's.
+            ErrorKind::Denied if std::error::Error::source(error).is_some() => {
+                log::warn!("sftp {name} {}: {error}", self.id);
+            }
             _ => log::debug!("sftp {name} {}: {error}", self.id),
         }
     }

@@ -131,6 +131,8 @@ fn a_session_acts_as_its_user_by_a_worker() {
         assert_eq!(owner("ann/mine"), (4711, 4712));
         client.data();
         client.expect("RETR private", 550);
+        let line = server.log.wait_for("Permission denied");
+        assert!(line.contains(" WARN "), "{line}");
         client.expect("DELE mine", 250);
         // Another login on the same connection, by REIN, is another user. The
         // home is root's, and the server is not: it is nobody there.

@@ -154,10 +154,11 @@ impl Message {
         self
     }
 
-    /// An error: its kind, and its words for the log.
+    /// An error: its kind, whether it has a cause, and its words for the log.
     pub fn error(self, error: &Error) -> Self {
         let words: String = error.to_string().chars().take(1000).collect();
         self.u8(index(&KINDS, &error.kind()))
+            .u8(std::error::Error::source(error).is_some().into())
             .bytes(words.as_bytes())
     }
 
@@ -342,7 +343,12 @@ impl<'a> Parts<'a> {
     /// See [`Parts::u8`].
     pub fn error(&mut self) -> Result<Error> {
         let kind = self.one_of(&KINDS)?;
-        Ok(Error::new(kind, self.text()?.to_owned()))
+        let has_cause = self.u8()? != 0;
+        let words = self.text()?.to_owned();
+        Ok(match has_cause {
+            true => Error::with_source(kind, "", words),
+            false => Error::new(kind, words),
+        })
     }
 
     pub(super) fn operation(&mut self) -> Result<Operation> {
