@@ -179,6 +179,7 @@ impl Server {
     /// # Errors
     /// A thread that can't be started.
     pub fn start(mut self) -> Result<Running> {
+        crate::storage::note_clock();
         let addresses = self.addresses();
         let pool = Pool::new(self.config.threads);
         let host = self.host()?;

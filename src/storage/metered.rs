@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::clock;
 use super::oldest::{Candidate, Retire, Retired, oldest};
 use super::time::since_1970;
 use super::usage::{State, Usage, Used, Written, size};
@@ -145,7 +146,8 @@ impl Metered {
         })
     }
 
-    /// Deletes what is too old, if it is time to look for it.
+    /// Deletes what is too old, if it is time to look for it and the clock is
+    /// to be trusted.
     pub fn retire_old(&self) {
         let Some((time, retire)) = &self.retention else {
             return;
@@ -154,15 +156,23 @@ impl Metered {
             return;
         }
         self.usage.lock().looked = Some(Instant::now());
-        let Some(before) = SystemTime::now().checked_sub(*time) else {
+        let now = SystemTime::now();
+        let Some(before) = now.checked_sub(*time) else {
             return;
         };
         let (before, _) = since_1970(before);
+        let judge = clock::Judge::new(now);
         loop {
             // Nobody waits while the tree is looked through.
-            let found = oldest(self.plain().as_ref(), Some(before), &|path, _| {
-                retire.may_retire(path)
+            let found = oldest(self.plain().as_ref(), Some(before), &|path, metadata| {
+                retire.may_retire(path) && judge.has_seen(metadata)
             });
+            let Some(first) = found.last() else { return };
+            let doubt = judge.doubt(before, self.plain().as_ref(), &first.path.parent());
+            if let Some(doubt) = doubt {
+                log::warn!("retention: no file is deleted: {doubt}");
+                return;
+            }
             let gone = found.iter().rev().filter(|candidate| {
                 let Ok(mut state) = self.usage.change() else {
                     return false;

@@ -7,6 +7,7 @@
 //! [`VirtualPath`]: absolute, normal, bytes. Rights, logging and counting are
 //! not here but in `session::Files`; listing formats are not here either.
 
+mod clock;
 mod copy;
 pub(crate) mod local;
 mod memory;
@@ -30,6 +31,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind, Result};
 
+pub(crate) use clock::note as note_clock;
 pub(crate) use copy::{Extent, copy_in_kernel, extent};
 pub use local::LocalFs;
 pub use memory::MemoryFs;

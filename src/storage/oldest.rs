@@ -85,8 +85,8 @@ fn is_numbered(name: &[u8]) -> bool {
 }
 
 /// The oldest files that fit, the very oldest last; with `before` only those
-/// that arrived before that second. Directories that can't be read hold
-/// none.
+/// that arrived before that second. `fits` sees every file. Directories that
+/// can't be read hold none.
 pub(super) fn oldest(
     files: &dyn FileSystem,
     before: Option<i64>,
@@ -103,12 +103,12 @@ pub(super) fn oldest(
             let Seen::Entry(directory, name, metadata) = seen else {
                 return Ok(());
             };
-            let old = before.is_none_or(|before| metadata.arrived().0 < before);
-            if metadata.kind != FileKind::File || !old {
+            if metadata.kind != FileKind::File {
                 return Ok(());
             }
             let path = directory.below(name)?;
-            if fits(&path, metadata) {
+            let old = before.is_none_or(|before| metadata.arrived().0 < before);
+            if fits(&path, metadata) && old {
                 found.push(Candidate {
                     arrived: metadata.arrived(),
                     path,
@@ -132,8 +132,11 @@ pub(super) fn oldest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::metered::Metered;
+    use crate::storage::usage::Usage;
     use crate::storage::{Attributes, Create, Existing, MemoryFs, OpenOptions, Write};
-    use std::time::{Duration, UNIX_EPOCH};
+    use std::sync::Arc;
+    use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
     struct All;
 
@@ -223,5 +226,27 @@ mod tests {
         assert!(remove("2026-01-31/only").unwrap().is_some());
         assert!(files.metadata(&path("2026-01-31"), Follow::No).is_err());
         assert!(remove("d/only").is_err());
+    }
+
+    /// With the clock sixty days ahead one login emptied a home.
+    #[test]
+    fn nothing_goes_by_age_when_the_newest_file_seems_too_old() {
+        let files = MemoryFs::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let days = |days: u64| now.as_secs() - days * 86_400;
+        put(&files, "a", days(90));
+        put(&files, "b", days(60));
+        let look = || {
+            let memory: Arc<dyn FileSystem> = Arc::new(files.clone());
+            let usage = Arc::new(Usage::scan(memory.as_ref(), 0, 0));
+            let month = Duration::from_secs(30 * 86_400);
+            let metered = Metered::new(memory, usage).with_retention(month, Arc::new(All));
+            metered.retire_old();
+            oldest(&files, None, &|_, _| true).len()
+        };
+        assert_eq!(look(), 2);
+        // A file of today shows that the clock is right.
+        put(&files, "c", days(0));
+        assert_eq!(look(), 1);
     }
 }
