@@ -47,12 +47,13 @@ impl FileSystem for Reports {
     }
 
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        match path.is_root() {
-            true => Ok(Box::new(Listing {
+        if path.is_root() {
+            Ok(Box::new(Listing {
                 told: false,
                 size: self.report().len() as u64,
-            })),
-            false => Err(ErrorKind::NotDirectory.into()),
+            }))
+        } else {
+            Err(ErrorKind::NotDirectory.into())
         }
     }
 }

@@ -103,12 +103,13 @@ fn every_setting_has_its_entry_with_its_default() {
             .skip_while(|line| !line.starts_with("Default:"));
         let first = lines.next();
         let first = first.unwrap_or_else(|| panic!("{}: no default", key.name));
-        let values: Vec<&str> = match first.starts_with("Default: none") {
-            true => Vec::new(),
-            false => lines
+        let values: Vec<&str> = if first.starts_with("Default: none") {
+            Vec::new()
+        } else {
+            lines
                 .map_while(|line| line.strip_prefix(".Ql "))
                 .map(|value| value.trim_end_matches([' ', '.', ',', ';']))
-                .collect(),
+                .collect()
         };
         assert_eq!(values, key.shown(&settings), "{}: default", key.name);
     }
@@ -216,9 +217,10 @@ fn what_pages_name_is_there() {
             };
             for name in names.split([' ', ',']).filter(|name| name.len() > 1) {
                 let (file, test) = name.split_once(':').unwrap_or((name, ""));
-                let path = match file.starts_with("src/") || file.starts_with("tests/") {
-                    true => file.to_string(),
-                    false => format!("tests/transcripts/{file}.txt"),
+                let path = if file.starts_with("src/") || file.starts_with("tests/") {
+                    file.to_string()
+                } else {
+                    format!("tests/transcripts/{file}.txt")
                 };
                 assert!(root.join(&path).exists(), "{page}: {path} is not there");
                 if !test.is_empty() {

@@ -50,9 +50,10 @@ fn open_again(place: &File, path: &Path) -> io::Result<File> {
             let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
             let file = options.custom_flags(flags).open(path)?;
             let (seen, opened) = (place.metadata()?, file.metadata()?);
-            match (seen.dev(), seen.ino()) == (opened.dev(), opened.ino()) {
-                true => Ok(file),
-                false => Err(error),
+            if (seen.dev(), seen.ino()) == (opened.dev(), opened.ino()) {
+                Ok(file)
+            } else {
+                Err(error)
             }
         }
         outcome => outcome,

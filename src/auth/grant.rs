@@ -85,12 +85,13 @@ pub(super) fn user(
 
 /// What happens where the home of an entry is missing.
 fn missing<'a>(options: &Options, owner: Option<&'a Identity>) -> home::Missing<'a> {
-    match options.create_home {
-        true => home::Missing::Create {
+    if options.create_home {
+        home::Missing::Create {
             mode: options.dir_mode,
             owner,
-        },
-        false => home::Missing::Refuse,
+        }
+    } else {
+        home::Missing::Refuse
     }
 }
 

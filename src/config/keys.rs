@@ -133,9 +133,10 @@ impl Key {
     /// When a changed value is in force after a reload of a server that runs
     /// with `settings`.
     pub fn reload(&self, settings: &Settings) -> Reload {
-        match self.of_shared_ports && settings.server.shared_data_ports {
-            true => Reload::AtStart,
-            false => self.reload,
+        if self.of_shared_ports && settings.server.shared_data_ports {
+            Reload::AtStart
+        } else {
+            self.reload
         }
     }
 

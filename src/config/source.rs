@@ -156,9 +156,10 @@ impl Source {
             }
             if let Err(what) = key.set(settings, &value) {
                 // A flag says its name by itself.
-                let what = match place == format!("--{}", key.name) {
-                    true => what,
-                    false => format!("{}: {what}", key.name),
+                let what = if place == format!("--{}", key.name) {
+                    what
+                } else {
+                    format!("{}: {what}", key.name)
                 };
                 mistakes.push(Mistake { place, what });
             }

@@ -450,19 +450,21 @@ pub enum ExternalAddress {
 impl Word for ExternalAddress {
     fn read(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<Ipv4Addr>() {
-            return match address.is_unspecified() {
+            return if address.is_unspecified() {
                 // A camera that was told 0.0.0.0 wrote files of 0 bytes.
-                true => expected("an address that clients can reach", text),
-                false => Ok(ExternalAddress::Fixed(address)),
+                expected("an address that clients can reach", text)
+            } else {
+                Ok(ExternalAddress::Fixed(address))
             };
         }
         let name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
-        match !text.is_empty()
+        if !text.is_empty()
             && text.bytes().all(name)
             && text.bytes().any(|byte| byte.is_ascii_alphabetic())
         {
-            true => Ok(ExternalAddress::Name(text.into())),
-            false => expected("an IPv4 address or a host name", text),
+            Ok(ExternalAddress::Name(text.into()))
+        } else {
+            expected("an IPv4 address or a host name", text)
         }
     }
 

@@ -310,9 +310,10 @@ impl Interpreter {
         let is_http = table::is_http(verb);
         // SECURITY: a mistyped PASS is an unknown command, too: only verbs that
         // a table holds are shown.
-        let shown = match not_done.is_some() || is_http {
-            true => verb,
-            false => "***",
+        let shown = if not_done.is_some() || is_http {
+            verb
+        } else {
+            "***"
         };
         self.log_refusal(log::Level::Info, "an unknown command", &shown);
         self.unknown += 1;

@@ -140,9 +140,10 @@ impl HttpPort {
         let until = overdue.map_or(until, |first| first.min(until));
         let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.clients.len());
         polled.extend(self.clients.iter().map(|client| {
-            let flags = match client.answer.is_empty() {
-                true => PollFlags::IN,
-                false => PollFlags::OUT,
+            let flags = if client.answer.is_empty() {
+                PollFlags::IN
+            } else {
+                PollFlags::OUT
             };
             PollFd::from_borrowed_fd(client.stream.as_fd(), flags)
         }));
@@ -233,9 +234,10 @@ impl Client {
                 Err(error) => return wait_or(error),
             }
             if !ends(&self.request) {
-                return Ok(match self.request.len() < REQUEST_MAX {
-                    true => Step::Wait,
-                    false => Step::Done,
+                return Ok(if self.request.len() < REQUEST_MAX {
+                    Step::Wait
+                } else {
+                    Step::Done
                 });
             }
             let mut words = self.request.split(u8::is_ascii_whitespace);

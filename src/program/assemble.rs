@@ -164,11 +164,12 @@ pub fn authenticator(
         });
         chain = chain.with(helper.with_starter(starter));
     }
-    match chain.is_empty() {
-        true => Err(
+    if chain.is_empty() {
+        Err(
             "nobody could log in: give a DIR to serve, --users FILE, --system-users or --auth-helper PROGRAM. See wharfd --help.".into(),
-        ),
-        false => Ok(Arc::new(chain)),
+        )
+    } else {
+        Ok(Arc::new(chain))
     }
 }
 

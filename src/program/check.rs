@@ -29,9 +29,10 @@ pub fn run(invocation: &Invocation) -> i32 {
         Ok(certificates) => {
             for (key, what) in advice::all(settings, &certificates) {
                 let place = invocation.places.of(key).unwrap_or("wharfd");
-                let place = match place == format!("--{key}") {
-                    true => "wharfd",
-                    false => place,
+                let place = if place == format!("--{key}") {
+                    "wharfd"
+                } else {
+                    place
                 };
                 complain(&format!("{place}: warning: {key}: {what}"));
             }

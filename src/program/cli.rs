@@ -175,9 +175,10 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 fn options() -> Options {
     let mut options = Options::new();
     for (short, long, value, help) in OWN {
-        match value.is_empty() {
-            true => options.optflag(short, long, help),
-            false => options.optopt(short, long, help, value),
+        if value.is_empty() {
+            options.optflag(short, long, help)
+        } else {
+            options.optopt(short, long, help, value)
         };
     }
     for key in KEYS {

@@ -32,9 +32,10 @@ pub fn raise(threads: u32) -> Result<(), Failure> {
     // Only root may raise the hard limit; everybody may go up to it.
     let raised = (most < wanted && setrlimit(Resource::Nofile, with(wanted, Some(wanted))).is_ok())
         || setrlimit(Resource::Nofile, with(wanted.min(most), limit.maximum)).is_ok();
-    let current = match raised {
-        true => getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX),
-        false => current,
+    let current = if raised {
+        getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+    } else {
+        current
     };
     let need = u64::from(threads) * NEED + ONCE;
     if current < need {

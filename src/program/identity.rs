@@ -60,17 +60,19 @@ fn no_new_privileges() {
 fn become_user(settings: &Settings) -> Result<(), Failure> {
     let own = rustix::process::geteuid();
     let named = settings.user.as_deref();
-    let (uid, gid) = match own.is_root() || named.is_some() {
-        true => account(settings)?,
-        false => return Ok(()),
+    let (uid, gid) = if own.is_root() || named.is_some() {
+        account(settings)?
+    } else {
+        return Ok(());
     };
     let name = named.map_or_else(|| format!("number {uid}"), str::to_owned);
     if !own.is_root() {
-        return match own.as_raw() == uid {
-            true => Ok(()),
-            false => Err(Failure::usage(format!(
+        return if own.as_raw() == uid {
+            Ok(())
+        } else {
+            Err(Failure::usage(format!(
                 "user {name}: only root can become another user; start as root or leave it out"
-            ))),
+            )))
         };
     }
     os::become_user(uid, gid, &[])

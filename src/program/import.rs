@@ -270,9 +270,10 @@ impl Found {
     }
 
     fn text(&self, server: &str) -> String {
-        let kind = match self.users.is_empty() {
-            true => "wharfd.conf(5)",
-            false => "wharfd-users(5)",
+        let kind = if self.users.is_empty() {
+            "wharfd.conf(5)"
+        } else {
+            "wharfd-users(5)"
         };
         let mut text = format!("# {kind}, made from {server}'s by wharfd import.\n");
         for (key, value) in &self.settings {

@@ -71,9 +71,10 @@ fn prepare_and_serve(socket: OwnedFd, settings: &mut Settings) -> Result<(), Fai
     .map_err(Failure::temporary)?;
     logs.start_thread();
     let unix = sockopt::socket_domain(&socket).map_err(Failure::temporary)? == AddressFamily::UNIX;
-    let served = match unix {
-        true => server.serve(UnixStream::from(socket), peer, Protocol::Ftp),
-        false => server.serve(TcpStream::from(socket), peer, Protocol::Ftp),
+    let served = if unix {
+        server.serve(UnixStream::from(socket), peer, Protocol::Ftp)
+    } else {
+        server.serve(TcpStream::from(socket), peer, Protocol::Ftp)
     };
     if let Some(hooks) = hooks {
         hooks.finish();

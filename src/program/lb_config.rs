@@ -222,17 +222,19 @@ impl<'a> Site<'a> {
 
 /// `50000-50099`, or one port.
 fn range(ports: PortRange, between: &str) -> String {
-    match ports.first == ports.last {
-        true => ports.first.to_string(),
-        false => format!("{}{between}{}", ports.first, ports.last),
+    if ports.first == ports.last {
+        ports.first.to_string()
+    } else {
+        format!("{}{between}{}", ports.first, ports.last)
     }
 }
 
 /// `n` seconds after the server has ended a session by itself.
 fn patience(config: &Config) -> u64 {
     let longest = config.idle_timeout.max(config.stall_timeout);
-    match config.idle_timeout.is_zero() || config.stall_timeout.is_zero() {
-        true => 7 * 86_400,
-        false => longest.as_secs() + 60,
+    if config.idle_timeout.is_zero() || config.stall_timeout.is_zero() {
+        7 * 86_400
+    } else {
+        longest.as_secs() + 60
     }
 }

@@ -75,9 +75,10 @@ fn start(
     listeners: Vec<(TcpListener, String)>,
 ) -> Result<Daemon, Failure> {
     let given = invocation.settings.clone();
-    let parent = match invocation.settings.daemon {
-        true => Some(background::detach()?),
-        false => None,
+    let parent = if invocation.settings.daemon {
+        Some(background::detach()?)
+    } else {
+        None
     };
     let settings = &mut invocation.settings;
     if parent.is_some() && settings.log_file.is_none() && !settings.syslog {
@@ -143,13 +144,14 @@ fn start(
     helpers.start(running.services(), &counters)?;
     #[cfg(debug_assertions)]
     super::exploit::start();
-    match invocation.print_port {
-        true => print_ports(running.addresses()),
-        false => tell(
+    if invocation.print_port {
+        print_ports(running.addresses())
+    } else {
+        tell(
             running.addresses(),
             settings.anonymous.as_deref(),
             &fingerprints,
-        ),
+        )
     }
     if let Some(parent) = parent {
         parent.ready();

@@ -80,9 +80,10 @@ fn serve(flags: &Flags) -> Result<()> {
     let files = LocalFs::open(flags.root.as_deref().unwrap_or(Path::new("/")))?;
     let start = start(flags, &owners, &name, &files)?;
 
-    let perms = match flags.read_only {
-        true => flags.rights.both(Perms::READ_ONLY),
-        false => flags.rights,
+    let perms = if flags.read_only {
+        flags.rights.both(Perms::READ_ONLY)
+    } else {
+        flags.rights
     };
     let user = User::new(name.as_str(), Arc::new(files)).with_perms(perms);
     let mut events: Vec<Arc<dyn Events>> = vec![Arc::new(log::Lines)];
@@ -98,9 +99,10 @@ fn serve(flags: &Flags) -> Result<()> {
     let mut options = Options::default();
     options.start = start;
     options.allow = flags.allow;
-    options.deny = match flags.read_only {
-        true => flags.deny.union(RequestSet::writing()),
-        false => flags.deny,
+    options.deny = if flags.read_only {
+        flags.deny.union(RequestSet::writing())
+    } else {
+        flags.deny
     };
     options.max_handles = max_handles();
     options.owners = Some(Arc::new(owners));

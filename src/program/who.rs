@@ -87,9 +87,10 @@ fn who(matches: &Matches) -> Result<(), Failure> {
     let terminal = io::stdout().is_terminal();
     loop {
         let answer = ask(matches, "who")?;
-        let mut picture = match matches.opt_present("json") {
-            true => answer.lines().map(object).collect(),
-            false => table(&answer),
+        let mut picture = if matches.opt_present("json") {
+            answer.lines().map(object).collect()
+        } else {
+            table(&answer)
         };
         if watch && terminal {
             // Home, and clear what was below.
@@ -281,9 +282,12 @@ fn status(answer: &str, json: bool) -> String {
 
 fn bans(answer: &str, json: bool) -> String {
     let rows = answer.lines().filter_map(|line| line.split_once('\t'));
-    rows.map(|(network, left)| match json {
-        true => format!("{{\"network\":{},\"seconds\":{left}}}\n", quoted(network)),
-        false => format!("{network:<40} {left} seconds left\n"),
+    rows.map(|(network, left)| {
+        if json {
+            format!("{{\"network\":{},\"seconds\":{left}}}\n", quoted(network))
+        } else {
+            format!("{network:<40} {left} seconds left\n")
+        }
     })
     .collect()
 }

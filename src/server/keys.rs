@@ -87,9 +87,10 @@ impl Keys {
 }
 
 fn host_keys(config: &Config) -> Result<Option<Arc<HostKeys>>> {
-    match config.listen_sftp.is_empty() && config.host_key.is_empty() {
-        true => Ok(None),
-        false => HostKeys::load(config).map(|keys| Some(Arc::new(keys))),
+    if config.listen_sftp.is_empty() && config.host_key.is_empty() {
+        Ok(None)
+    } else {
+        HostKeys::load(config).map(|keys| Some(Arc::new(keys)))
     }
 }
 
@@ -137,12 +138,13 @@ fn only_with_certificate(config: &Config) -> Option<&'static str> {
 /// A file that can't be used, or settings that contradict each other.
 fn tls(config: &Config) -> Result<Option<Tls>> {
     if !cfg!(feature = "ftps") {
-        return match asks_for_tls(config) {
-            true => Err(Error::new(
+        return if asks_for_tls(config) {
+            Err(Error::new(
                 ErrorKind::Unsupported,
                 "this wharfd was built without FTPS and has no TLS: leave out the options of TLS",
-            )),
-            false => Ok(None),
+            ))
+        } else {
+            Ok(None)
         };
     }
     let mut certificates = Vec::new();
@@ -202,9 +204,10 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
             (Some(_), ClientCertificate::No) => ClientCertificate::Optional,
             (_, wanted) => wanted,
         },
-        close_notify: match config.tls_relaxed_close {
-            true => CloseNotify::Optional,
-            false => CloseNotify::Required,
+        close_notify: if config.tls_relaxed_close {
+            CloseNotify::Optional
+        } else {
+            CloseNotify::Required
         },
         ..TlsSettings::default()
     };
@@ -218,13 +221,12 @@ fn pair(certificate: PathBuf, key: PathBuf) -> CertificatePair {
 fn self_signed(config: &Config) -> Result<CertificatePair> {
     let directory = state_dir::open(config)?;
     let (certificate, key) = (directory.join("wharf.crt"), directory.join("wharf.key"));
-    let names = match config.self_signed_names.is_empty() {
-        false => config.self_signed_names.clone(),
-        true => {
-            let host = rustix::system::uname();
-            let host = host.nodename().to_string_lossy().into_owned();
-            vec![host, "localhost".into(), "127.0.0.1".into(), "::1".into()]
-        }
+    let names = if config.self_signed_names.is_empty() {
+        let host = rustix::system::uname();
+        let host = host.nodename().to_string_lossy().into_owned();
+        vec![host, "localhost".into(), "127.0.0.1".into(), "::1".into()]
+    } else {
+        config.self_signed_names.clone()
     };
     if !config.self_signed_names.is_empty() {
         retire_self_signed(&certificate, &key, &names)?;

@@ -27,9 +27,10 @@ impl HostKeys {
     /// # Errors
     /// A key that can't be read, made or used; an algorithm that is unknown.
     pub fn load(config: &Config) -> Result<HostKeys> {
-        let keys = match config.host_key.is_empty() {
-            false => config.host_key.clone(),
-            true => default_keys(&super::state_dir::open(config)?),
+        let keys = if config.host_key.is_empty() {
+            default_keys(&super::state_dir::open(config)?)
+        } else {
+            config.host_key.clone()
         };
         // First, so that a wrong name leaves no key behind.
         let algorithms = Arc::new(algorithms(&config.ssh)?);
@@ -50,9 +51,10 @@ impl HostKeys {
         methods(&config.ssh)?;
         // To list what there is, OpenSSL is asked and started: 2 MB, which a
         // server that speaks plain FTP does without.
-        match lists(&config.ssh).iter().all(|list| list.is_empty()) {
-            true => Ok(()),
-            false => algorithms(&config.ssh).map(drop),
+        if lists(&config.ssh).iter().all(|list| list.is_empty()) {
+            Ok(())
+        } else {
+            algorithms(&config.ssh).map(drop)
         }
     }
 

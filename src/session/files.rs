@@ -135,9 +135,10 @@ impl Files {
     /// Of the session, the user and the server.
     fn buckets(&self, up: bool) -> [&Bucket; 3] {
         let inner = &self.0;
-        match up {
-            true => [&inner.up, &inner.shared.up, &inner.services.rate_up],
-            false => [&inner.down, &inner.shared.down, &inner.services.rate_down],
+        if up {
+            [&inner.up, &inner.shared.up, &inner.services.rate_up]
+        } else {
+            [&inner.down, &inner.shared.down, &inner.services.rate_down]
         }
     }
 
@@ -264,9 +265,10 @@ impl Files {
 
     /// With `fsync-uploads`, what happened to a name survives a power cut.
     fn keep_names(&self, path: &VirtualPath) -> Result<()> {
-        match self.0.config.fsync_uploads {
-            true => self.file_system().sync_dir(&path.parent()),
-            false => Ok(()),
+        if self.0.config.fsync_uploads {
+            self.file_system().sync_dir(&path.parent())
+        } else {
+            Ok(())
         }
     }
 
@@ -291,9 +293,10 @@ impl Files {
         if !(source.perms.has(Right::Read) && source.perms.has(Right::Delete)) {
             self.may_name_again(&source, &target)?;
         }
-        let existing = match target.may_replace() {
-            true => existing,
-            false => Existing::Keep,
+        let existing = if target.may_replace() {
+            existing
+        } else {
+            Existing::Keep
         };
         let (from_there, to_there) = (&source.path, &target.path);
         self.may_change_name(to_there)?;
@@ -309,9 +312,10 @@ impl Files {
         self.emit(&Event::Renamed(from, to));
         self.move_receipt(from_there, to_there);
         self.keep_names(from_there)?;
-        match from_there.parent() == to_there.parent() {
-            true => Ok(()),
-            false => self.keep_names(to_there),
+        if from_there.parent() == to_there.parent() {
+            Ok(())
+        } else {
+            self.keep_names(to_there)
         }
     }
 
@@ -448,9 +452,10 @@ impl Files {
         self.may_move(&place)?;
         self.walk_as(Visitor::Removes, top, &mut |path, metadata| {
             pause()?;
-            match metadata.is_dir() {
-                true => self.remove_dir(path),
-                false => self.delete(path),
+            if metadata.is_dir() {
+                self.remove_dir(path)
+            } else {
+                self.delete(path)
             }
         })
     }

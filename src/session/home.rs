@@ -144,13 +144,13 @@ impl Retire for RetirePolicy {
     /// of the administrator. So does what is not a whole file yet.
     fn may_retire(&self, path: &VirtualPath) -> bool {
         let begun = |name: &[u8]| name.starts_with(TEMPORARY_PREFIX);
-        let perms = match self.user.directories.is_empty() {
-            true => Ok(self.user.perms),
-            false => self
-                .user
+        let perms = if self.user.directories.is_empty() {
+            Ok(self.user.perms)
+        } else {
+            self.user
                 .file_system
                 .resolve(path, Follow::No)
-                .map(|place| places::rights(&self.user, &place)),
+                .map(|place| places::rights(&self.user, &place))
         };
         perms.is_ok_and(|perms| perms.has(Right::Write)) && !path.components().any(begun)
     }

@@ -223,9 +223,10 @@ impl Limits {
         let users = state.sessions - state.unauthenticated;
         let left = config.threads.saturating_sub(users);
         let most = left - left / 4;
-        let gives_way = match left >= 4 && state.waiting.len() >= most as usize {
-            true => state.one_gives_way(Duration::ZERO),
-            false => None,
+        let gives_way = if left >= 4 && state.waiting.len() >= most as usize {
+            state.one_gives_way(Duration::ZERO)
+        } else {
+            None
         };
         state.sessions += 1;
         state.unauthenticated += 1;
@@ -306,9 +307,10 @@ impl Ticket {
                     .telling(End::GivesWay.words()),
             );
         }
-        let elsewhere = match state.hears() {
-            true => state.users_elsewhere.get(user).copied().unwrap_or(0),
-            false => 0,
+        let elsewhere = if state.hears() {
+            state.users_elsewhere.get(user).copied().unwrap_or(0)
+        } else {
+            0
         };
         let here = state.users.get(user).copied().unwrap_or(0);
         let MostSessions { most, named } = limit;

@@ -430,10 +430,11 @@ impl Session {
             .emit(&self.live.who(None), &Event::LoginRefused(name));
         let last = self.tries >= self.config.login_tries && self.config.login_tries != 0;
         self.pause();
-        match last {
-            true => Error::with_source(ErrorKind::TooMany, "login tries are used up", error)
-                .telling("Too many failed logins."),
-            false => error,
+        if last {
+            Error::with_source(ErrorKind::TooMany, "login tries are used up", error)
+                .telling("Too many failed logins.")
+        } else {
+            error
         }
     }
 

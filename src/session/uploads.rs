@@ -135,12 +135,11 @@ impl Uploads {
 impl State {
     fn check(&self, session: u64, path: &VirtualPath, owned: &[Owned]) -> Result<()> {
         let is_taken = |owned: &Owned| self.is_of_another(owned, session);
-        match owned.iter().any(is_taken) {
-            true => {
-                let why = format!("another upload to {path} goes on");
-                Err(Error::new(ErrorKind::Busy, why))
-            }
-            false => Ok(()),
+        if owned.iter().any(is_taken) {
+            let why = format!("another upload to {path} goes on");
+            Err(Error::new(ErrorKind::Busy, why))
+        } else {
+            Ok(())
         }
     }
 
@@ -199,9 +198,10 @@ impl Upload {
         let owned = Owned::File(file);
         let mut state = self.uploads.state();
         let owner = state.owners.entry(owned.clone()).or_insert((0, 0));
-        *owner = match owner.0 == self.session {
-            true => (self.session, owner.1 + 1),
-            false => (self.session, 1),
+        *owner = if owner.0 == self.session {
+            (self.session, owner.1 + 1)
+        } else {
+            (self.session, 1)
         };
         self.owned.push(owned);
     }

@@ -112,9 +112,10 @@ pub(super) fn write_long_name(
             when.month_name(),
             when.day
         );
-        let _ = match (now - RECENT..=now + 86400).contains(&metadata.modified) {
-            true => write!(line, "{:02}:{:02} ", when.hour, when.minute),
-            false => write!(line, "{:5} ", when.year),
+        let _ = if (now - RECENT..=now + 86400).contains(&metadata.modified) {
+            write!(line, "{:02}:{:02} ", when.hour, when.minute)
+        } else {
+            write!(line, "{:5} ", when.year)
         };
         let room = line.room(name.len());
         for (shown, byte) in room.iter_mut().zip(name) {

@@ -75,9 +75,10 @@ impl SymlinkOrder {
             b"SSH-2.0-ssh2js",
             b"SSH-2.0-WinSCP_",
         ];
-        match draft.iter().any(|name| identification.starts_with(name)) {
-            true => SymlinkOrder::LinkFirst,
-            false => SymlinkOrder::TargetFirst,
+        if draft.iter().any(|name| identification.starts_with(name)) {
+            SymlinkOrder::LinkFirst
+        } else {
+            SymlinkOrder::TargetFirst
         }
     }
 }

@@ -43,10 +43,7 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
     // Flags of neither kind mean reading, as open(2) with 0 does.
     let reads = flags & READ != 0 || !writes;
     let transfer = if writes {
-        let readable = match reads {
-            true => Readable::Yes,
-            false => Readable::No,
-        };
+        let readable = if reads { Readable::Yes } else { Readable::No };
         it.files
             .put_with_mode(&path, how_to_put(flags), readable, wished.mode)?
     } else if flags & TRUNC != 0 {

@@ -104,9 +104,10 @@ impl Input {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let most = match needed > READ_AHEAD {
-            true => (2 * needed).min(BUFFER_MAX),
-            false => READ_AHEAD,
+        let most = if needed > READ_AHEAD {
+            (2 * needed).min(BUFFER_MAX)
+        } else {
+            READ_AHEAD
         };
         if full && self.bytes.len() < most && !(idle && self.end == 0) {
             let length = (self.bytes.len() * 2).min(most);
@@ -323,9 +324,10 @@ mod tests {
     #[test]
     fn packets_come_out_however_the_bytes_are_cut() {
         // Miri would take an hour for the large ones.
-        let lengths: &[usize] = match cfg!(miri) {
-            true => &[1, 5, 300, 2, 9],
-            false => &[1, 5, 300, 70_000, 2, PACKET_MAX, 9],
+        let lengths: &[usize] = if cfg!(miri) {
+            &[1, 5, 300, 2, 9]
+        } else {
+            &[1, 5, 300, 70_000, 2, PACKET_MAX, 9]
         };
         let mut stream = Vec::new();
         for &length in lengths {

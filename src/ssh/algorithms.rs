@@ -103,10 +103,7 @@ const KEX: Table<KexKind> = &[
 
 /// The key exchanges that this OpenSSL can do.
 pub(super) fn kex() -> Table<KexKind> {
-    match mlkem::is_there() {
-        true => KEX,
-        false => &KEX[1..],
-    }
+    if mlkem::is_there() { KEX } else { &KEX[1..] }
 }
 
 pub(super) const CIPHERS: Table<CipherKind> = &[

@@ -75,9 +75,10 @@ impl Connection<'_, '_> {
     /// for, and acts on it.
     pub(super) fn pump(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
-        let need = match self.channels.iter().any(|channel| channel.wants_room) {
-            true => Need::PacketOrRoom,
-            false => Need::Packet,
+        let need = if self.channels.iter().any(|channel| channel.wants_room) {
+            Need::PacketOrRoom
+        } else {
+            Need::Packet
         };
         if let Some(payload) = self.transport.next(need)? {
             self.act(payload)?;

@@ -170,9 +170,10 @@ impl SessionChannel {
         if self.ended && self.stage != Stage::Closing {
             return Err(Fault::protocol("channel data after EOF"));
         }
-        match self.window.take(count) {
-            true => Ok(()),
-            false => Err(Fault::protocol("more channel data than the window allows")),
+        if self.window.take(count) {
+            Ok(())
+        } else {
+            Err(Fault::protocol("more channel data than the window allows"))
         }
     }
 }

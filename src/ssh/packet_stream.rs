@@ -91,9 +91,10 @@ impl<'a> PacketStream<'a> {
     /// [`Need::Buffered`], nothing is there.
     pub(super) fn turn(&mut self, need: Need) -> Result<Option<Range<usize>>, Fault> {
         if need == Need::Buffered {
-            return match self.outgoing.unsent() < OUTPUT_LIMIT {
-                true => self.cut(),
-                false => Ok(None),
+            return if self.outgoing.unsent() < OUTPUT_LIMIT {
+                self.cut()
+            } else {
+                Ok(None)
             };
         }
         loop {
@@ -133,9 +134,10 @@ impl<'a> PacketStream<'a> {
     /// and not made again before there is something to put into them.
     fn wait(&mut self, interest: PollFlags) -> Result<(), Fault> {
         loop {
-            let buffers = match self.incoming.has_idle_buffer() || self.outgoing.has_idle_buffer() {
-                true => Buffers::InUse,
-                false => Buffers::Released,
+            let buffers = if self.incoming.has_idle_buffer() || self.outgoing.has_idle_buffer() {
+                Buffers::InUse
+            } else {
+                Buffers::Released
             };
             match self.socket.wait(interest, buffers)? {
                 Wake::Ready => return Ok(()),

@@ -256,9 +256,10 @@ mod tests {
             if writer.unsent() > 64 << 10 {
                 theirs.read_exact(&mut taken).unwrap();
             }
-            never_empty = match writer.has_unsent() {
-                true => never_empty + 1,
-                false => 0,
+            never_empty = if writer.has_unsent() {
+                never_empty + 1
+            } else {
+                0
             };
             largest = largest.max(writer.bytes.len());
         }

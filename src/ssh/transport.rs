@@ -195,9 +195,10 @@ impl<'a> Transport<'a> {
         if busy {
             socket.active();
         }
-        socket.idle = match busy {
-            true => Duration::ZERO,
-            false => self.settings.idle_timeout,
+        socket.idle = if busy {
+            Duration::ZERO
+        } else {
+            self.settings.idle_timeout
         };
     }
 

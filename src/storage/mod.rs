@@ -280,12 +280,13 @@ impl OpenOptions {
 impl OpenOptions {
     /// A file opened for writing alone is not read.
     fn check_readable(&self) -> Result<()> {
-        match self.read {
-            true => Ok(()),
-            false => Err(Error::new(
+        if self.read {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::Denied,
                 "reading from a file opened for writing",
-            )),
+            ))
         }
     }
 

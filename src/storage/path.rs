@@ -50,9 +50,10 @@ impl VirtualPath {
     /// a path past 4096 bytes.
     pub fn join(&self, text: &[u8]) -> Result<Self> {
         let path = self.join_deep(text)?;
-        match path.0.len() < PATH_MAX {
-            true => Ok(path),
-            false => Err(Error::new(ErrorKind::NameInvalid, "a path past 4096 bytes")),
+        if path.0.len() < PATH_MAX {
+            Ok(path)
+        } else {
+            Err(Error::new(ErrorKind::NameInvalid, "a path past 4096 bytes"))
         }
     }
 
@@ -65,9 +66,10 @@ impl VirtualPath {
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        match path.len() < DEEP_MAX {
-            true => Ok(VirtualPath(path)),
-            false => Err(Error::new(ErrorKind::NameInvalid, "a path past 64 KiB")),
+        if path.len() < DEEP_MAX {
+            Ok(VirtualPath(path))
+        } else {
+            Err(Error::new(ErrorKind::NameInvalid, "a path past 64 KiB"))
         }
     }
 

@@ -52,9 +52,10 @@ where
             continue;
         }
         let next = resolved.path.below(&name)?;
-        let metadata = match exists {
-            true => files.metadata(&next, Follow::No).ok(),
-            false => None,
+        let metadata = if exists {
+            files.metadata(&next, Follow::No).ok()
+        } else {
+            None
         };
         match metadata {
             Some(metadata)

@@ -55,9 +55,10 @@ pub(super) fn keep_owner<F: File + ?Sized>(file: &F, old: &Metadata) -> Result<(
 /// SECURITY: what the old group may do is nothing for another group.
 fn mode_for(new: &Metadata, old: &Metadata) -> u32 {
     let mode = old.mode & 0o777;
-    match new.gid == old.gid {
-        true => mode,
-        false => mode & (0o707 | (mode & 0o007) << 3),
+    if new.gid == old.gid {
+        mode
+    } else {
+        mode & (0o707 | (mode & 0o007) << 3)
     }
 }
 

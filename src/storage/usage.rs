@@ -148,9 +148,10 @@ impl Usage {
         let over = |now: u64, more: u64, most: u64| {
             most != 0 && more != 0 && now.saturating_add(more) > most
         };
-        match over(used.bytes, bytes, self.bytes_max) || over(used.files, files, self.files_max) {
-            true => Err(Error::new(ErrorKind::Quota, "the quota is used up")),
-            false => Ok(()),
+        if over(used.bytes, bytes, self.bytes_max) || over(used.files, files, self.files_max) {
+            Err(Error::new(ErrorKind::Quota, "the quota is used up"))
+        } else {
+            Ok(())
         }
     }
 }

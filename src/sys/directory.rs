@@ -35,9 +35,10 @@ impl Records {
     pub(crate) fn read(&mut self, directory: impl AsFd) -> Result<()> {
         (self.filled, self.at) = (0, 0);
         // SECURITY: directories that are only opened hold no buffer.
-        let bytes = match self.words.is_empty() {
-            true => FIRST_BYTES,
-            false => MOST_BYTES,
+        let bytes = if self.words.is_empty() {
+            FIRST_BYTES
+        } else {
+            MOST_BYTES
         };
         self.words.resize(bytes / size_of::<u64>(), 0);
         // SAFETY: the kernel writes into the buffer, which is ours alone, and no

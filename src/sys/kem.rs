@@ -36,9 +36,10 @@ pub(crate) fn encapsulate<const CIPHERTEXT: usize, const SECRET: usize>(
                 &mut secret_length,
             ) == 1
     };
-    match done {
-        true => Ok((ciphertext, secret)),
-        false => Err(ErrorStack::get()),
+    if done {
+        Ok((ciphertext, secret))
+    } else {
+        Err(ErrorStack::get())
     }
 }
 

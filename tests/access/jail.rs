@@ -101,9 +101,10 @@ impl Place {
 
 fn describe(path: &Path, lines: &mut Vec<String>) {
     let seen = std::fs::symlink_metadata(path).unwrap();
-    let content = match seen.is_file() {
-        true => std::fs::read(path).unwrap(),
-        false => Vec::new(),
+    let content = if seen.is_file() {
+        std::fs::read(path).unwrap()
+    } else {
+        Vec::new()
     };
     lines.push(format!(
         "{path:?} {} {:o} {} {} {} {}.{} {content:?}",

@@ -22,9 +22,10 @@ fn none<T>() -> Result<T> {
 
 impl FileSystem for Endless {
     fn metadata(&self, path: &VirtualPath, _: Follow) -> Result<Metadata> {
-        match path.is_root() {
-            true => Ok(Metadata::new(FileKind::Directory, 0)),
-            false => none(),
+        if path.is_root() {
+            Ok(Metadata::new(FileKind::Directory, 0))
+        } else {
+            none()
         }
     }
     fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {

@@ -26,9 +26,10 @@ enum Mode {
 const MODES: [Mode; 2] = [Mode::Explicit, Mode::Implicit];
 
 /// The protocol that this build's server prefers.
-const NEWEST: &str = match cfg!(feature = "tls13") {
-    true => "TLSv1.3",
-    false => "TLSv1.2",
+const NEWEST: &str = if cfg!(feature = "tls13") {
+    "TLSv1.3"
+} else {
+    "TLSv1.2"
 };
 
 /// A server on a directory, and a directory for the client.
@@ -273,9 +274,10 @@ fn aioftp_makes_its_handshake_before_the_command() {
     let place = Place::new("aioftp", "prefer");
     let port = place.port(Mode::Implicit).to_string();
     // The package is one of the system's own Python.
-    let python = match std::path::Path::new("/usr/bin/python3").exists() {
-        true => "/usr/bin/python3",
-        false => "python3",
+    let python = if std::path::Path::new("/usr/bin/python3").exists() {
+        "/usr/bin/python3"
+    } else {
+        "python3"
     };
     let said = run(place.command(python).args(["-c", AIOFTP, &port]), "");
     if said.contains("missing") {

@@ -39,12 +39,11 @@ fn files(root: &Path) -> BTreeSet<String> {
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
-            match path.symlink_metadata().unwrap().is_dir() {
-                true => directories.push(path),
-                false => {
-                    let name = path.strip_prefix(root).unwrap();
-                    found.insert(name.to_str().unwrap().to_owned());
-                }
+            if path.symlink_metadata().unwrap().is_dir() {
+                directories.push(path)
+            } else {
+                let name = path.strip_prefix(root).unwrap();
+                found.insert(name.to_str().unwrap().to_owned());
             }
         }
     }

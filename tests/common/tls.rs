@@ -26,9 +26,10 @@ use super::{Builder, TempDir, TestServer};
 pub type Secure = SslStream<TcpStream>;
 
 /// The version that connections get from this build's server.
-pub const NEWEST: SslVersion = match cfg!(feature = "tls13") {
-    true => SslVersion::TLS1_3,
-    false => SslVersion::TLS1_2,
+pub const NEWEST: SslVersion = if cfg!(feature = "tls13") {
+    SslVersion::TLS1_3
+} else {
+    SslVersion::TLS1_2
 };
 
 /// The client's rules for TLS.

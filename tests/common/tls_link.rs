@@ -114,9 +114,10 @@ impl Flow for Shaking {
         let _ = stream.read_to_end(&mut content);
         let whole = stream.get_shutdown().contains(ShutdownState::RECEIVED);
         let _ = stream.shutdown();
-        match whole {
-            true => (content, End::Whole),
-            false => (content, End::Cut),
+        if whole {
+            (content, End::Whole)
+        } else {
+            (content, End::Cut)
         }
     }
 

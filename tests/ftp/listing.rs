@@ -27,9 +27,10 @@ struct Entries {
 
 impl FileSystem for Endless {
     fn metadata(&self, path: &VirtualPath, _: Follow) -> Result<Metadata> {
-        match path.is_root() {
-            true => Ok(Metadata::new(FileKind::Directory, 0)),
-            false => Err(ErrorKind::NotFound.into()),
+        if path.is_root() {
+            Ok(Metadata::new(FileKind::Directory, 0))
+        } else {
+            Err(ErrorKind::NotFound.into())
         }
     }
     fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {

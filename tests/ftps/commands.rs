@@ -87,9 +87,10 @@ fn every_word_of_auth_opens_tls() {
         client.keep_session();
         client.expect("TYPE I", 200);
         // What PROT is before anybody has said it.
-        let content = match private {
-            true => client.fetch_secure("RETR file").0,
-            false => client.fetch("RETR file"),
+        let content = if private {
+            client.fetch_secure("RETR file").0
+        } else {
+            client.fetch("RETR file")
         };
         assert_eq!(content, b"content", "{word}");
     }

@@ -38,13 +38,12 @@ fn only_ftp_is_selected() {
     ];
     for (offered, wanted) in cases {
         for implicit in [false, true] {
-            let client = match implicit {
-                true => Client::connect(server.implicit),
-                false => {
-                    let mut client = server.connect();
-                    client.expect("AUTH TLS", 234);
-                    client
-                }
+            let client = if implicit {
+                Client::connect(server.implicit)
+            } else {
+                let mut client = server.connect();
+                client.expect("AUTH TLS", 234);
+                client
             };
             let outcome = attempt(client, |ssl| ssl.set_alpn_protos(offered).unwrap());
             let shown = String::from_utf8_lossy(offered);

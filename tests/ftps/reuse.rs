@@ -117,9 +117,10 @@ fn clients_that_use_a_ticket_once_resume_too() {
     let mut client = SecureClient::explicit_with(server.v4, rules).ready();
     let tls13 = NEWEST == SslVersion::TLS1_3;
     for number in 0..30 {
-        client.session = match tls13 {
-            true => newest.lock().unwrap().take(),
-            false => newest.lock().unwrap().clone(),
+        client.session = if tls13 {
+            newest.lock().unwrap().take()
+        } else {
+            newest.lock().unwrap().clone()
         };
         assert!(client.session.is_some(), "file {number}: no ticket came");
         let resumed = match number % 4 {

@@ -200,9 +200,10 @@ mod tests {
         };
         for (name, entry) in ENTRIES {
             // A handshake costs a thousand times what a line does.
-            let rounds = match name.starts_with("ssh") || *name == "ftps_session" {
-                true => 50,
-                false => 500,
+            let rounds = if name.starts_with("ssh") || *name == "ftps_session" {
+                50
+            } else {
+                500
             };
             for _ in 0..rounds {
                 let length = next() % 300;

@@ -41,17 +41,16 @@ fn files_of_other_servers_become_ours() {
         let want = std::fs::read_to_string(&want).unwrap();
         assert_eq!(got, want, "{file}");
         // What came out is a file of ours.
-        match file.ends_with(".passwd") {
-            true => assert!(
+        if file.ends_with(".passwd") {
+            assert!(
                 wharf::daemon::user_file::parse(got.as_bytes()).is_ok(),
                 "{got}"
-            ),
-            false => {
-                let source = wharf::daemon::Source::from_lines(&got, file);
-                let mut mistakes = Vec::new();
-                source.apply(&mut wharf::daemon::Settings::default(), &mut mistakes);
-                assert_eq!(mistakes, [], "{file}");
-            }
+            )
+        } else {
+            let source = wharf::daemon::Source::from_lines(&got, file);
+            let mut mistakes = Vec::new();
+            source.apply(&mut wharf::daemon::Settings::default(), &mut mistakes);
+            assert_eq!(mistakes, [], "{file}");
         }
     }
 }

@@ -65,9 +65,10 @@ fn row(name: String, body: Body) -> Row {
     let one_core = name.contains("4 KiB");
     let mut row = Row::new("sftp", name, &[Kind::Wharf, Kind::Sshd], body);
     (row.sftp, row.one_core) = (true, one_core);
-    match row.name.contains("put 1 GiB") {
-        true => row.upload(),
-        false => row,
+    if row.name.contains("put 1 GiB") {
+        row.upload()
+    } else {
+        row
     }
 }
 

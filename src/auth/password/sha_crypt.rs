@@ -50,9 +50,10 @@ impl<'a> Setting<'a> {
             Some(rest) => match rest.split_once('$') {
                 // crypt(3) writes the number plainly: no sign, no leading zero.
                 Some((number, rest)) if number.starts_with(|digit: char| digit != '0') => {
-                    match number.bytes().all(|byte| byte.is_ascii_digit()) {
-                        true => (number.parse().unwrap_or(u32::MAX), rest),
-                        false => return invalid("rounds= of the hash wants a number"),
+                    if number.bytes().all(|byte| byte.is_ascii_digit()) {
+                        (number.parse().unwrap_or(u32::MAX), rest)
+                    } else {
+                        return invalid("rounds= of the hash wants a number");
                     }
                 }
                 _ => return invalid("rounds= of the hash wants a number and a '$'"),

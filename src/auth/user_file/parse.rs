@@ -437,9 +437,10 @@ fn parse_options_on(
         let key = &option[..equals.unwrap_or(option.len())];
         let Some(row) = OPTIONS.iter().find(|row| row.key.as_bytes() == key) else {
             let known: Vec<_> = OPTIONS.iter().map(|row| row.key).collect();
-            let shown = match key.contains(&b'$') {
-                true => &b"..."[..],
-                false => &key[..key.len().min(64)],
+            let shown = if key.contains(&b'$') {
+                &b"..."[..]
+            } else {
+                &key[..key.len().min(64)]
             };
             wrong(
                 start,

@@ -218,9 +218,10 @@ impl Loaded {
             let material = Material::new(&identity, settings)?;
             // The library may still refuse it: a key too short, for example.
             Context::new(&material, Rules::Usual).map_err(|error| {
-                let policy = match settings.ciphers.is_empty() && settings.curves.is_empty() {
-                    true => "",
-                    false => " with tls-ciphers and tls-curves",
+                let policy = if settings.ciphers.is_empty() && settings.curves.is_empty() {
+                    ""
+                } else {
+                    " with tls-ciphers and tls-curves"
                 };
                 let doing = format!("using the certificate {}{policy}", identity.path.display());
                 Error::with_source(ErrorKind::Invalid, doing, error)

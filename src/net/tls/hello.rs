@@ -89,9 +89,10 @@ pub fn inspect(bytes: &[u8]) -> FirstBytes {
         match rest {
             [] => break,
             [kind, ..] if *kind != 22 => {
-                return match message.is_empty() {
-                    true => FirstBytes::NotTls,
-                    false => FirstBytes::Malformed,
+                return if message.is_empty() {
+                    FirstBytes::NotTls
+                } else {
+                    FirstBytes::Malformed
                 };
             }
             [_, major, ..] if *major != 3 => return FirstBytes::NotTls,
@@ -110,9 +111,10 @@ pub fn inspect(bytes: &[u8]) -> FirstBytes {
             return found;
         }
     }
-    match message.len() > LONGEST {
-        true => FirstBytes::Malformed,
-        false => FirstBytes::Incomplete,
+    if message.len() > LONGEST {
+        FirstBytes::Malformed
+    } else {
+        FirstBytes::Incomplete
     }
 }
 

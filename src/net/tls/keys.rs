@@ -186,9 +186,10 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>> {
             error,
         )
     })?;
-    match chain.is_empty() {
-        true => Err(no_certificate(path)),
-        false => Ok(chain),
+    if chain.is_empty() {
+        Err(no_certificate(path))
+    } else {
+        Ok(chain)
     }
 }
 
@@ -272,9 +273,10 @@ fn read_key(path: &Path, password: Option<&[u8]>) -> Result<PKey<Private>> {
         }
     });
     key.map_err(|error| {
-        let text = match encrypted {
-            true => format!("the key {} does not open with its password", path.display()),
-            false => format!("the key {} is damaged", path.display()),
+        let text = if encrypted {
+            format!("the key {} does not open with its password", path.display())
+        } else {
+            format!("the key {} is damaged", path.display())
         };
         Error::with_source(ErrorKind::Invalid, text, error)
     })

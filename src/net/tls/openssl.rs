@@ -142,12 +142,13 @@ impl Handshake {
         };
         Err(error.into_io_error().unwrap_or_else(|error| {
             let verified = self.0.ssl().verify_result();
-            match verified == openssl::x509::X509VerifyResult::OK {
-                true => io::Error::new(io::ErrorKind::InvalidData, error),
-                false => io::Error::new(
+            if verified == openssl::x509::X509VerifyResult::OK {
+                io::Error::new(io::ErrorKind::InvalidData, error)
+            } else {
+                io::Error::new(
                     io::ErrorKind::InvalidData,
                     format!("the client's certificate: {}", verified.error_string()),
-                ),
+                )
             }
         }))
     }
@@ -178,26 +179,29 @@ fn build(material: &Material, rules: Rules) -> Result<SslContext, ErrorStack> {
             | SslMode::ENABLE_PARTIAL_WRITE
             | SslMode::RELEASE_BUFFERS,
     );
-    let (ciphers, ciphers_13) = match processor_has_aes() {
-        true => (AES_FIRST, AES_FIRST_13),
-        false => (CHACHA_FIRST, CHACHA_FIRST_13),
+    let (ciphers, ciphers_13) = if processor_has_aes() {
+        (AES_FIRST, AES_FIRST_13)
+    } else {
+        (CHACHA_FIRST, CHACHA_FIRST_13)
     };
     // The suites of TLS 1.3 have names and a list of their own.
     let (own_13, own): (Vec<&str>, Vec<&str>) = (material.ciphers.split(':'))
         .filter(|name| !name.is_empty())
         .partition(|name| name.starts_with("TLS_"));
-    let mut list = match own.is_empty() {
-        true => ciphers.to_owned(),
-        false => own.join(":"),
+    let mut list = if own.is_empty() {
+        ciphers.to_owned()
+    } else {
+        own.join(":")
     };
     if rules == Rules::Old {
         // OpenSSL 3 counts the hashes of these versions to level 0.
         list.push_str(":ECDHE+AES+SHA:AES128-SHA:AES256-SHA:@SECLEVEL=0");
     }
     context.set_cipher_list(&list)?;
-    context.set_ciphersuites(&match own_13.is_empty() {
-        true => ciphers_13.to_owned(),
-        false => own_13.join(":"),
+    context.set_ciphersuites(&if own_13.is_empty() {
+        ciphers_13.to_owned()
+    } else {
+        own_13.join(":")
     })?;
     if !material.curves.is_empty() {
         context.set_groups_list(&material.curves)?;

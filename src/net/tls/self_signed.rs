@@ -150,9 +150,10 @@ fn sign(key: &PKey<Private>, names: &[String]) -> Result<X509, ErrorStack> {
             Err(_) => alternatives.dns(name),
         };
     }
-    let alternatives = match names.is_empty() {
-        true => None,
-        false => Some(alternatives.build(&context)?),
+    let alternatives = if names.is_empty() {
+        None
+    } else {
+        Some(alternatives.build(&context)?)
     };
     builder.append_extension(identifier)?;
     if let Some(alternatives) = alternatives {

@@ -44,11 +44,12 @@ pub(super) fn send_before(socket: &Socket, data: &[u8], deadline: Instant) -> io
 
 fn ready_before(socket: &Socket, interest: Interest, deadline: Instant) -> io::Result<()> {
     let [ready] = wait([(socket.as_fd(), interest)], Some(deadline))?;
-    match ready || Instant::now() < deadline {
-        true => Ok(()),
-        false => Err(io::Error::new(
+    if ready || Instant::now() < deadline {
+        Ok(())
+    } else {
+        Err(io::Error::new(
             io::ErrorKind::TimedOut,
             "the peer took too long",
-        )),
+        ))
     }
 }

@@ -323,9 +323,10 @@ impl Wire {
         // SECURITY: after the handshake such a record can only ask for a new
         // one (TLS 1.3 wraps all it has to say in records of type 23), which
         // costs the server more than the client (wharf-security(7), attack 25).
-        match renegotiation {
-            true => Err(invalid("TLS renegotiation refused")),
-            false => Ok(()),
+        if renegotiation {
+            Err(invalid("TLS renegotiation refused"))
+        } else {
+            Ok(())
         }
     }
 }
@@ -334,9 +335,10 @@ impl Read for Wire {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Whatever the library has to say, the peer may be waiting for it.
         if self.unsent() > 0 {
-            match self.established {
-                false => self.send_pending()?,
-                true => self.send_some(),
+            if self.established {
+                self.send_some()
+            } else {
+                self.send_pending()?
             }
         }
         if self.start == self.end {
@@ -401,21 +403,21 @@ impl Write for Wire {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self.established {
-            // The end of a flight.
-            false => {
-                if self.unsent() == 0 {
-                    return Ok(());
-                }
-                self.spoken = true;
-                self.send_pending()?;
-                // The peer's Finished, and behind it data or a command, are
-                // two writes at least.
-                self.socket.acknowledge_at_once();
-                Ok(())
-            }
+        if self.established {
             // `TlsStream` sends, where a short write can be told to the caller.
-            true => Ok(()),
+            Ok(())
+        } else {
+            // The end of a flight.
+
+            if self.unsent() == 0 {
+                return Ok(());
+            }
+            self.spoken = true;
+            self.send_pending()?;
+            // The peer's Finished, and behind it data or a command, are
+            // two writes at least.
+            self.socket.acknowledge_at_once();
+            Ok(())
         }
     }
 }

@@ -214,12 +214,13 @@ fn homes(settings: &Settings, found: &mut Vec<Advice>) {
         if entry.options.create_home && !entry.home.exists() {
             continue;
         }
-        match found.len() < HOMES_MAX {
-            true => found.push((
+        if found.len() < HOMES_MAX {
+            found.push((
                 "users",
                 format!("the home of {}: {trouble}", entry.name.escape_debug()),
-            )),
-            false => more += 1,
+            ))
+        } else {
+            more += 1
         }
     }
     if more > 0 {

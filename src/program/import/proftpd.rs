@@ -119,9 +119,10 @@ impl Reading {
         }
         if is(name, "Anonymous") && self.blocks.is_empty() {
             self.guests = Some(Guests {
-                root: match value.starts_with('~') {
-                    true => "/srv/ftp".into(),
-                    false => value.into(),
+                root: if value.starts_with('~') {
+                    "/srv/ftp".into()
+                } else {
+                    value.into()
                 },
                 line,
                 restriction: None,
@@ -163,9 +164,10 @@ fn anonymous(found: &mut Found, guests: Guests) {
         let why = "not everybody was let in: anonymous is left out";
         return found.restriction(&restriction, why);
     }
-    let why = match guests.line.value.starts_with('~') {
-        true => "served from /srv/ftp, read-only: check anonymous and anonymous-rights",
-        false => "served read-only: check anonymous-rights",
+    let why = if guests.line.value.starts_with('~') {
+        "served from /srv/ftp, read-only: check anonymous and anonymous-rights"
+    } else {
+        "served read-only: check anonymous-rights"
     };
     found.note(&guests.line, why);
     found.set("anonymous", guests.root);

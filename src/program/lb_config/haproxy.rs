@@ -40,9 +40,10 @@ defaults
         Some(address) => format!("    bind {address}:{ports}\n"),
         None => format!("    bind :::{ports} v4v6\n"),
     };
-    let header = match site.config.proxy_from.is_empty() {
-        true => "",
-        false => " send-proxy-v2",
+    let header = if site.config.proxy_from.is_empty() {
+        ""
+    } else {
+        " send-proxy-v2"
     };
     for service in &site.services {
         let port = service.port;
@@ -81,9 +82,10 @@ defaults
          # clients is needed. No health check here: a node that drains still has\n\
          # transfers that begin. A server without a port gets the one asked for.\n",
     );
-    let header = match site.writes_header_on_data() {
-        true => " send-proxy-v2",
-        false => "",
+    let header = if site.writes_header_on_data() {
+        " send-proxy-v2"
+    } else {
+        ""
     };
     for node in &site.nodes {
         let _ = writeln!(text, "listen data-{}", node.name);
@@ -99,9 +101,10 @@ defaults
 }
 
 fn bracketed(address: &str) -> String {
-    match address.contains(':') {
-        true => format!("[{address}]"),
-        false => address.into(),
+    if address.contains(':') {
+        format!("[{address}]")
+    } else {
+        address.into()
     }
 }
 

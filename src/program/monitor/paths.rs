@@ -85,9 +85,10 @@ fn reach(path: &Path) -> Reach {
             return Reach::Many;
         };
         let rest = path.strip_prefix(link).unwrap_or(Path::new(""));
-        path = match rest == Path::new("") {
-            true => directory.join(target),
-            false => directory.join(target).join(rest),
+        path = if rest == Path::new("") {
+            directory.join(target)
+        } else {
+            directory.join(target).join(rest)
         };
     }
     Reach::Many

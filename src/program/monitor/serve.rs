@@ -213,15 +213,17 @@ impl Monitor {
         let denied = |what: &'static str| Err(Error::new(ErrorKind::Denied, what));
         let mut logs = given.log_file.iter().chain(&given.transfer_log);
         if logs.any(|log| log == path) {
-            return match self.is_out_of_reach(path) {
-                true => Ok(wharf::daemon::os::open_log(path)?),
-                false => denied("others can change where the path leads"),
+            return if self.is_out_of_reach(path) {
+                Ok(wharf::daemon::os::open_log(path)?)
+            } else {
+                denied("others can change where the path leads")
             };
         }
         let known = identity::read_again(given).any(|known| known == path);
-        match known || landlock::is_key_file(given, path) {
-            true => paths::open(path),
-            false => denied("not a file of the settings"),
+        if known || landlock::is_key_file(given, path) {
+            paths::open(path)
+        } else {
+            denied("not a file of the settings")
         }
     }
 

@@ -124,9 +124,10 @@ fn become_user(order: &[u8]) -> Result<LocalFs> {
     groups.dedup();
     // A home below a directory that the user may not enter is opened before;
     // one that root may not look at, on NFS, after.
-    let before = match out_of_reach(home) {
-        true => LocalFs::open(home),
-        false => Err(ErrorKind::Denied.into()),
+    let before = if out_of_reach(home) {
+        LocalFs::open(home)
+    } else {
+        Err(ErrorKind::Denied.into())
     };
     wharf::daemon::os::become_user(uid, gid, &groups)?;
     rustix::thread::set_no_new_privs(true)?;

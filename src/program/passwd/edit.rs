@@ -155,9 +155,10 @@ fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
 impl<'a> Line<'a> {
     /// Byte order mark, fields, and how the line ends.
     fn parts(&self) -> (&'a [u8], &'a [u8], &'a [u8]) {
-        let mark = match self.first && self.whole.starts_with(b"\xef\xbb\xbf") {
-            true => 3,
-            false => 0,
+        let mark = if self.first && self.whole.starts_with(b"\xef\xbb\xbf") {
+            3
+        } else {
+            0
         };
         let body = &self.whole[mark..];
         let body = body.strip_suffix(b"\n").unwrap_or(body);

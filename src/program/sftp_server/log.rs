@@ -60,9 +60,10 @@ fn session(word: &str, who: &Who<'_>) {
 }
 
 fn closed(transferred: &Transferred<'_>, read: u64, written: u64) {
-    let word = match transferred.complete {
-        true => "close",
-        false => "forced close",
+    let word = if transferred.complete {
+        "close"
+    } else {
+        "forced close"
     };
     ::log::info!(
         "{word} \"{}\" bytes read {read} written {written}",

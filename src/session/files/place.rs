@@ -32,12 +32,13 @@ impl Place {
     /// # Errors
     /// [`ErrorKind::Denied`].
     pub(in crate::session) fn needs(&self, right: Right) -> Result<()> {
-        match self.perms.has(right) {
-            true => Ok(()),
-            false => Err(Error::new(
+        if self.perms.has(right) {
+            Ok(())
+        } else {
+            Err(Error::new(
                 ErrorKind::Denied,
                 format!("no right {right:?} at {}", self.path),
-            )),
+            ))
         }
     }
 
@@ -104,12 +105,13 @@ impl Files {
     /// `x -> a.key` would show what `*.key` denies (CVE-2015-1419).
     pub(super) fn may_name(&self, path: &VirtualPath) -> Result<()> {
         let config = &self.0.config;
-        match path.components().any(|name| names::is_denied(name, config)) {
-            true => Err(Error::new(
+        if path.components().any(|name| names::is_denied(name, config)) {
+            Err(Error::new(
                 ErrorKind::NotFound,
                 format!("a denied name: {path}"),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -121,12 +123,13 @@ impl Files {
             return Ok(());
         }
         let dotted = |path: &VirtualPath| path.components().any(|name| name.starts_with(b"."));
-        match dotted(named) || dotted(&place.path) {
-            true => Err(Error::new(
+        if dotted(named) || dotted(&place.path) {
+            Err(Error::new(
                 ErrorKind::Denied,
                 format!("guests make no names with a dot in front: {named}"),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -187,13 +190,14 @@ impl Files {
         directory: Box<dyn Directory>,
         path: VirtualPath,
     ) -> Box<dyn Directory> {
-        match self.0.judged {
-            false => directory,
-            true => Box::new(Judged {
+        if self.0.judged {
+            Box::new(Judged {
                 directory,
                 path,
                 files: self.clone(),
-            }),
+            })
+        } else {
+            directory
         }
     }
 }

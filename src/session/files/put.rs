@@ -75,13 +75,13 @@ impl Files {
             // Only when it is known that no other upload to the file goes on.
             options.write = Write::At;
         }
-        let owned = match self.0.config.atomic_uploads {
+        let owned = if self.0.config.atomic_uploads {
             // Its name may be that of an upload that is not there yet.
-            true => {
-                let (target, old) = self.end_of_link(&place.path, put)?;
-                self.owned_name(&target, old.as_ref())?
-            }
-            false => Vec::new(),
+
+            let (target, old) = self.end_of_link(&place.path, put)?;
+            self.owned_name(&target, old.as_ref())?
+        } else {
+            Vec::new()
         };
         let mut upload = self.begin_upload(&place.path, owned)?;
         let file =
@@ -95,9 +95,10 @@ impl Files {
                     _ => error,
                 })?;
         if let Some(id) = id(file.as_ref()) {
-            match file.is_new() {
-                true => upload.owns_new(id),
-                false => upload.owns(id)?,
+            if file.is_new() {
+                upload.owns_new(id)
+            } else {
+                upload.owns(id)?
             }
         }
         let floor = match options.write {
@@ -142,9 +143,10 @@ impl Files {
     /// [`ErrorKind::Busy`].
     pub(super) fn may_change_name(&self, path: &VirtualPath) -> Result<()> {
         let uploads = &self.0.services.uploads;
-        match uploads.is_idle() {
-            true => Ok(()),
-            false => uploads.may_change(self.0.live.id, path, &self.owned_name(path, None)?),
+        if uploads.is_idle() {
+            Ok(())
+        } else {
+            uploads.may_change(self.0.live.id, path, &self.owned_name(path, None)?)
         }
     }
 
@@ -247,9 +249,10 @@ impl Files {
             Put::Append => options.create != Create::New,
             _ => place.may_replace(),
         };
-        let existing = match replaces {
-            true => Existing::Replace,
-            false => Existing::Keep,
+        let existing = if replaces {
+            Existing::Replace
+        } else {
+            Existing::Keep
         };
         // What can be known to fail is told before the first byte is sent.
         match &old {

@@ -164,12 +164,13 @@ impl Transfer {
     /// # Errors
     /// [`ErrorKind::Denied`].
     pub fn may_write_at(&self, offset: u64) -> Result<()> {
-        match offset < self.floor {
-            true => Err(Error::new(
+        if offset < self.floor {
+            Err(Error::new(
                 ErrorKind::Denied,
                 format!("no right to replace bytes of {}", self.path),
-            )),
-            false => Ok(()),
+            ))
+        } else {
+            Ok(())
         }
     }
 
@@ -346,9 +347,10 @@ impl Transfer {
         file.close()?;
         let renamed = self.pending.is_some();
         self.publish()?;
-        match lasting && renamed {
-            true => self.reopen()?.sync(),
-            false => Ok(()),
+        if lasting && renamed {
+            self.reopen()?.sync()
+        } else {
+            Ok(())
         }
     }
 

@@ -78,9 +78,10 @@ impl Bans {
         let fresh = failures.last.elapsed() < failures.ban_time(config);
         let elsewhere = self.elsewhere.get(&network).filter(|_| hears);
         let lifted = self.lifted.get(&network);
-        let elsewhere = match lifted.is_some_and(|at| at.elapsed() < LIFTED_FOR) {
-            true => 0,
-            false => elsewhere.copied().unwrap_or(0),
+        let elsewhere = if lifted.is_some_and(|at| at.elapsed() < LIFTED_FOR) {
+            0
+        } else {
+            elsewhere.copied().unwrap_or(0)
         };
         fresh.then(|| (failures.count.saturating_add(elsewhere), failures.last))
     }

@@ -70,9 +70,10 @@ fn ciphers_and_macs_give_the_known_answers() {
         let (iv, key, mac_key) = key_lengths(protection);
         let gcm = protection.mac.is_none();
         let keys = Keys {
-            iv: match gcm {
-                true => hex("a0a1a2a3fffffffffffffffe"),
-                false => vec![0xff; iv],
+            iv: if gcm {
+                hex("a0a1a2a3fffffffffffffffe")
+            } else {
+                vec![0xff; iv]
             },
             key: counting(key, 0),
             mac: counting(mac_key, 0x80),

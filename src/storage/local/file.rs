@@ -164,9 +164,10 @@ impl File for LocalFile {
 
     fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
         take_over::keep_owner(self, old)?;
-        let group = match self.metadata()?.gid == old.gid {
-            true => Group::Kept,
-            false => Group::Another,
+        let group = if self.metadata()?.gid == old.gid {
+            Group::Kept
+        } else {
+            Group::Another
         };
         extended::write(self.open.fd.as_fd(), extended, group)
             .doing("keeping the access control list and attributes of a file")?;

@@ -157,9 +157,10 @@ impl<'r> Walk<'r> {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
                     // SECURITY: what `..` would mean here nobody knows.
                     let mut rest = self.trail.rest().split(|&byte| byte == b'/');
-                    return match rest.any(|name| name == b"..") {
-                        true => Err(Errno::NOENT),
-                        false => Ok(self.traced()),
+                    return if rest.any(|name| name == b"..") {
+                        Err(Errno::NOENT)
+                    } else {
+                        Ok(self.traced())
                     };
                 }
                 Err(error) => return Err(error),

@@ -181,9 +181,10 @@ impl Builder {
             Arc::clone(&files),
             self.anonymous.unwrap_or(Perms::READ_ONLY),
         );
-        let chain = match self.guests {
-            true => Chain::new().with(guests),
-            false => Chain::new(),
+        let chain = if self.guests {
+            Chain::new().with(guests)
+        } else {
+            Chain::new()
         };
         let chain = chain.with(TestUsers(self.users, Arc::clone(&files)));
         let mut server = Server::new(self.settings.server, Arc::new(chain));

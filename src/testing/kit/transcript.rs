@@ -105,9 +105,10 @@ pub fn difference(lines: &[Outcome]) -> Option<String> {
     }
     let mut out = String::new();
     for (number, line) in lines.iter().enumerate() {
-        let _ = match line.wrong {
-            true => writeln!(out, "{:>4} -{}\n     +{}", number + 1, line.old, line.new),
-            false => writeln!(out, "      {}", line.old),
+        let _ = if line.wrong {
+            writeln!(out, "{:>4} -{}\n     +{}", number + 1, line.old, line.new)
+        } else {
+            writeln!(out, "      {}", line.old)
         };
     }
     Some(out)
@@ -427,9 +428,10 @@ impl<'a> Run<'a> {
         let received = self.party(number).received.as_mut().unwrap();
         // One line of the file for each line of the data.
         let mut lines = received.split_inclusive(|byte| *byte == b'\n');
-        let place = match word.ends_with('?') {
-            true => lines.position(|line| fits(want, line)).unwrap_or(0),
-            false => 0,
+        let place = if word.ends_with('?') {
+            lines.position(|line| fits(want, line)).unwrap_or(0)
+        } else {
+            0
         };
         let start = received
             .split_inclusive(|byte| *byte == b'\n')
@@ -438,9 +440,10 @@ impl<'a> Run<'a> {
             .sum();
         let end = line_end(received, start);
         let got: Vec<u8> = received.drain(start..end).collect();
-        let mut new = vec![match fits(want, &got) {
-            true => line.to_string(),
-            false => format!("{word} {}", escaped(&got)),
+        let mut new = vec![if fits(want, &got) {
+            line.to_string()
+        } else {
+            format!("{word} {}", escaped(&got))
         }];
         while last && !received.is_empty() {
             let end = line_end(received, 0);

@@ -97,9 +97,10 @@ fn send(client: &mut Client, line: &str) -> Vec<u8> {
 fn hear(heard: &mut Vec<u8>, reply: &crate::common::client::Reply, line: &str) {
     let argument = line.split_once(' ').map_or("", |(_, argument)| argument);
     let text = reply.lines.join("\n");
-    let text = match argument.is_empty() {
-        true => text,
-        false => text.replace(argument, ""),
+    let text = if argument.is_empty() {
+        text
+    } else {
+        text.replace(argument, "")
     };
     heard.extend_from_slice(text.as_bytes());
     heard.push(b'\n');

@@ -98,9 +98,10 @@ impl Tree {
     fn build(&mut self) {
         for entry in std::fs::read_dir(&*self.top).unwrap() {
             let path = entry.unwrap().path();
-            match path.symlink_metadata().unwrap().is_dir() {
-                true => std::fs::remove_dir_all(path).unwrap(),
-                false => std::fs::remove_file(path).unwrap(),
+            if path.symlink_metadata().unwrap().is_dir() {
+                std::fs::remove_dir_all(path).unwrap()
+            } else {
+                std::fs::remove_file(path).unwrap()
             }
         }
         for (number, place) in PLACES.iter().enumerate() {
@@ -307,9 +308,10 @@ fn wrong(rights: Perms, old: Option<&Entry>, new: Option<&Entry>) -> Option<&'st
         }
         (Some(old), Some(new)) if old.content != new.content => {
             let longer = old.kind == 'f' && new.content.starts_with(&old.content);
-            match replaces || takes && gives || longer && has(Right::Append) {
-                true => None,
-                false => Some("has other contents"),
+            if replaces || takes && gives || longer && has(Right::Append) {
+                None
+            } else {
+                Some("has other contents")
             }
         }
         (Some(old), Some(new)) => {

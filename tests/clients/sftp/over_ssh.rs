@@ -119,9 +119,10 @@ fn sshfs_mounts() {
         sshfs(&place, &daemon, Uploads::Atomic);
     }
     on_each("sshfs", |place, daemon| {
-        let uploads = match daemon.takes_passwords() {
-            true => Uploads::Atomic,
-            false => Uploads::Plain,
+        let uploads = if daemon.takes_passwords() {
+            Uploads::Atomic
+        } else {
+            Uploads::Plain
         };
         sshfs(place, daemon, uploads);
     });

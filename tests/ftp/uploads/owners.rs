@@ -75,9 +75,10 @@ fn an_upload_owns_its_file_until_it_ends() {
             let place = tree();
             let server = served(&place, &[("atomic-uploads", atomic)]);
             let going = begin(&server, first);
-            let names: &[&str] = match first.ends_with("new") {
-                true => &["new", "here/new", "here/here/new"],
-                false => &["f", "link", "d/hard", "here/f"],
+            let names: &[&str] = if first.ends_with("new") {
+                &["new", "here/new", "here/here/new"]
+            } else {
+                &["f", "link", "d/hard", "here/f"]
             };
             let mut other = server.ann();
             let mut sftp = packets::Client::beside(server.running().services(), "ann", "secret");
@@ -163,9 +164,10 @@ fn an_upload_whose_file_is_gone_is_not_226() {
                 let going = begin(&server, "STOR d/x");
                 deed(place.path());
                 let before = content(place.path(), "d/x");
-                match broken {
-                    true => break_off(going),
-                    false => assert_eq!(end(going), 451, "{what}"),
+                if broken {
+                    break_off(going)
+                } else {
+                    assert_eq!(end(going), 451, "{what}")
                 }
                 assert_eq!(content(place.path(), "d/x"), before, "{what}");
                 if what == "moved away" && delete == "yes" && broken {

@@ -15,9 +15,10 @@ fn slapd(etc: &Etc) -> (Process, String) {
     let directory = etc.0.path().display();
     let home = etc.home("ann");
     let config = etc.0.join("slapd.conf");
-    let root = match Path::new("/etc/ldap/schema/nis.schema").exists() {
-        true => String::new(),
-        false => format!("{UNPACKED}/root"),
+    let root = if Path::new("/etc/ldap/schema/nis.schema").exists() {
+        String::new()
+    } else {
+        format!("{UNPACKED}/root")
     };
     let text = format!(
         "include {root}/etc/ldap/schema/core.schema\n\

@@ -394,9 +394,10 @@ fn slow_operations_hold_up_nobody_else() {
 fn no_command_is_missing() {
     let (faulty, server) = start("no");
     // Without OpenSSL these end in a refusal.
-    let refused: &[&str] = match cfg!(any(feature = "ftps", feature = "sftp")) {
-        true => &[],
-        false => &["XMD5", "XSHA1"],
+    let refused: &[&str] = if cfg!(any(feature = "ftps", feature = "sftp")) {
+        &[]
+    } else {
+        &["XMD5", "XSHA1"]
     };
     for (verb, ..) in wharf::daemon::tables::rows() {
         if refused.contains(&verb.as_str()) {

@@ -134,9 +134,10 @@ impl File for Open {
         self.inner.read_at(buffer, offset)
     }
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        let offset = match self.appends {
-            true => self.inner.metadata()?.size,
-            false => offset,
+        let offset = if self.appends {
+            self.inner.metadata()?.size
+        } else {
+            offset
         };
         self.inner.write_all_at(data, offset)?;
         let step = Step::Write(self.number, offset, data.to_vec());
@@ -445,9 +446,10 @@ fn names_survive_a_cut_behind_every_reply() {
         ];
         for (lines, change) in history {
             for line in lines {
-                match line.starts_with("STOR") {
-                    true => assert_eq!(client.store(line, b"data").code, 226),
-                    false => assert!(client.cmd(line).code < 400, "{line}"),
+                if line.starts_with("STOR") {
+                    assert_eq!(client.store(line, b"data").code, 226)
+                } else {
+                    assert!(client.cmd(line).code < 400, "{line}")
                 }
             }
             change(&mut wanted);

@@ -47,9 +47,10 @@ impl Model {
     }
 
     fn path(&self, argument: &str) -> String {
-        let whole = match argument.starts_with('/') {
-            true => argument.to_string(),
-            false => format!("{}/{argument}", self.directory),
+        let whole = if argument.starts_with('/') {
+            argument.to_string()
+        } else {
+            format!("{}/{argument}", self.directory)
         };
         let mut parts: Vec<&str> = Vec::new();
         for part in whole.split('/') {
@@ -127,13 +128,19 @@ impl Model {
     /// connection, `data` what we would send over it.
     pub fn run(&mut self, verb: &str, argument: &str, connected: bool, data: &[u8]) -> Want {
         let path = self.path(argument);
-        let when = |done: bool, code: u16| match done {
-            true => Want::Code(code),
-            false => Want::Failure,
+        let when = |done: bool, code: u16| {
+            if done {
+                Want::Code(code)
+            } else {
+                Want::Failure
+            }
         };
-        let sent = |model: &Model, bytes: &[u8]| match model.ascii {
-            true => to_net(bytes),
-            false => bytes.to_vec(),
+        let sent = |model: &Model, bytes: &[u8]| {
+            if model.ascii {
+                to_net(bytes)
+            } else {
+                bytes.to_vec()
+            }
         };
         // A transfer ends what RNFR and REST have begun, whatever comes of it.
         if ["RETR", "STOR", "APPE", "STOU", "LIST", "NLST", "MLSD"].contains(&verb) {
@@ -204,14 +211,15 @@ impl Model {
                 Some(content) => Want::Text(213, content.len().to_string()),
                 None => Want::Code(550),
             },
-            "DSIZ" => match self.is_dir(&path) {
-                true => {
+            "DSIZ" => {
+                if self.is_dir(&path) {
                     let below = self.below(&path);
                     let sizes = below.iter().filter_map(|name| self.file(name));
                     Want::Text(213, sizes.map(Vec::len).sum::<usize>().to_string())
+                } else {
+                    Want::Failure
                 }
-                false => Want::Failure,
-            },
+            }
             "MLST" => when(self.tree.contains_key(&path), 250),
             "MFMT 20200101000000" => when(self.tree.contains_key(&path), 213),
             "TYPE" => match argument {
@@ -263,10 +271,13 @@ impl Model {
             "RETR" => {
                 let start = std::mem::take(&mut self.restart);
                 match self.file(&path) {
-                    Some(content) if start <= content.len() => match connected {
-                        true => Want::Send(sent(self, &content[start..])),
-                        false => Want::Code(425),
-                    },
+                    Some(content) if start <= content.len() => {
+                        if connected {
+                            Want::Send(sent(self, &content[start..]))
+                        } else {
+                            Want::Code(425)
+                        }
+                    }
                     _ => Want::Failure,
                 }
             }
@@ -285,9 +296,10 @@ impl Model {
                 if !self.can_store(&path) {
                     return Want::Failure;
                 }
-                let stored = match self.ascii {
-                    true => from_net(data),
-                    false => data.to_vec(),
+                let stored = if self.ascii {
+                    from_net(data)
+                } else {
+                    data.to_vec()
                 };
                 if self.atomic && verb == "STOR" && start == 0 && data.starts_with(b"broken") {
                     return Want::Broken(data.to_vec());

@@ -55,9 +55,10 @@ fn sequence(users: &LetIn, server: &Running, rng: &mut Rng, atomic: bool) {
         let (verb, argument) = one_line(rng);
         let data = contents(rng);
         let want = model.run(verb, &argument, dialogue.data.is_some(), &data);
-        let line = match argument.is_empty() {
-            true => verb.to_string(),
-            false => format!("{verb} {argument}"),
+        let line = if argument.is_empty() {
+            verb.to_string()
+        } else {
+            format!("{verb} {argument}")
         };
         dialogue.check(&line, want);
         if verb == "REIN" {

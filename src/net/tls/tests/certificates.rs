@@ -156,9 +156,10 @@ fn encrypted_keys_want_their_password() {
         assert!(refusal(&settings).contains("password"));
         for (password, good) in [("se cret\n", true), ("se cret", true), ("wrong\n", false)] {
             std::fs::write(place.path("password"), password).unwrap();
-            match good {
-                true => serves(&settings),
-                false => assert!(refusal(&settings).contains("does not open")),
+            if good {
+                serves(&settings)
+            } else {
+                assert!(refusal(&settings).contains("does not open"))
             }
         }
         std::fs::write(place.path("password"), "x".repeat(5000)).unwrap();

@@ -306,9 +306,10 @@ fn s_client(tls: &Tls, arguments: &[&str], typed: &str) -> (Result<TlsStream>, S
 fn s_client_sees_versions_and_protocols() {
     let place = Place::new();
     let tls = place.tls();
-    let newest = match cfg!(feature = "tls13") {
-        true => "TLSv1.3",
-        false => "TLSv1.2",
+    let newest = if cfg!(feature = "tls13") {
+        "TLSv1.3"
+    } else {
+        "TLSv1.2"
     };
     for (arguments, want) in [
         (&["-tls1_2"][..], "Protocol  : TLSv1.2"),
