@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Authenticator, Credentials, Perms, Secret, User, refused};
+use super::{Authenticator, Credentials, Perms, Secret, Standing, User, refused};
 use crate::error::Result;
 use crate::storage::FileSystem;
 use crate::text::Escaped;
@@ -48,6 +48,14 @@ impl Authenticator for Anonymous {
             user.contact = Some(Escaped(kept).to_string());
         }
         Ok(user)
+    }
+
+    fn standing(&self, name: &str) -> Option<Standing> {
+        Some(if Self::is_guest(name) {
+            Standing::Good
+        } else {
+            Standing::Absent
+        })
     }
 
     fn serves_guests(&self) -> bool {

@@ -1,6 +1,6 @@
 //! Several authenticators, asked in turn.
 
-use super::{Authenticator, Credentials, User, refused};
+use super::{Authenticator, Credentials, Standing, User, refused};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Asks each authenticator in turn; the first that lets the user in decides.
@@ -56,6 +56,19 @@ impl Authenticator for Chain {
             .unwrap_or_else(|| refused("nobody can log in here")))
     }
 
+    /// The first member that knows the name tells. Guests alone never change.
+    fn standing(&self, name: &str) -> Option<Standing> {
+        let (mut asked, mut sure) = (false, true);
+        for member in &self.0 {
+            match member.standing(name) {
+                Some(Standing::Absent) => asked |= !member.serves_guests(),
+                None => sure = false,
+                known => return known,
+            }
+        }
+        (asked && sure).then_some(Standing::Absent)
+    }
+
     fn serves_guests(&self) -> bool {
         self.0.iter().any(|member| member.serves_guests())
     }
@@ -102,6 +115,34 @@ mod tests {
         assert_eq!(login(&chain, "c"), Err(ErrorKind::LoginRefused));
         assert_eq!(work.load(Ordering::Relaxed), 2);
         assert_eq!(login(&Chain::new(), "a"), Err(ErrorKind::LoginRefused));
+    }
+
+    #[test]
+    fn a_user_is_absent_where_every_member_says_so() {
+        struct Says(Option<Standing>);
+        impl Authenticator for Says {
+            fn authenticate(&self, _: &Credentials<'_>) -> Result<User> {
+                Err(ErrorKind::LoginRefused.into())
+            }
+            fn standing(&self, _: &str) -> Option<Standing> {
+                self.0
+            }
+        }
+        let [good, barred, absent] = [Standing::Good, Standing::Barred, Standing::Absent].map(Some);
+        for (members, want) in [
+            (&[absent, absent][..], absent),
+            (&[absent, None], None),
+            (&[None, barred, good], barred),
+            (&[absent, good, barred], good),
+        ] {
+            let chain = Chain(
+                members
+                    .iter()
+                    .map(|says| Box::new(Says(*says)) as Box<_>)
+                    .collect(),
+            );
+            assert_eq!(chain.standing("ann"), want);
+        }
     }
 
     #[test]

@@ -140,9 +140,7 @@ pub(super) fn conditions(
         let mut networks = networks.iter();
         networks.any(|network| network.contains(credentials.peer))
     };
-    if entry.is_locked() {
-        return Err(refused("the user is locked"));
-    }
+    entry_is_good(entry, now)?;
     if holds(&options.deny) {
         return Err(refused("the address is denied to the user"));
     }
@@ -152,7 +150,15 @@ pub(super) fn conditions(
     if options.tls_required && !credentials.secure {
         return Err(refused("the user needs an encrypted connection"));
     }
-    if options.expires.is_some_and(|day| today(now) >= day) {
+    Ok(())
+}
+
+/// The conditions that hold wherever the user comes from.
+pub(super) fn entry_is_good(entry: &Entry, now: SystemTime) -> Result<()> {
+    if entry.is_locked() {
+        return Err(refused("the user is locked"));
+    }
+    if (entry.options.expires).is_some_and(|day| today(now) >= day) {
         return Err(refused("the user has expired"));
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! A user's home as a file system, made first where that is asked for.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
@@ -34,6 +36,28 @@ pub(super) enum Missing<'a> {
         mode: Option<u32>,
         owner: Option<&'a Identity>,
     },
+}
+
+/// Stands for the user's name in the pattern of homes.
+pub(super) const USER_NAME: &[u8] = b"%u";
+
+/// The home of `name` by a pattern.
+///
+/// SECURITY: `None` for a name with a slash or a dot at its start, which would
+/// be the home of another user.
+pub(super) fn of_user(pattern: &Path, name: &str) -> Option<PathBuf> {
+    let mut home = Vec::new();
+    let mut rest = pattern.as_os_str().as_bytes();
+    while let Some(at) = rest.windows(2).position(|two| two == USER_NAME) {
+        if name.contains('/') || name.starts_with('.') {
+            return None;
+        }
+        home.extend_from_slice(&rest[..at]);
+        home.extend_from_slice(name.as_bytes());
+        rest = &rest[at + 2..];
+    }
+    home.extend_from_slice(rest);
+    Some(PathBuf::from(OsString::from_vec(home)))
 }
 
 /// Opens `home`.

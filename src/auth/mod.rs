@@ -42,11 +42,28 @@ pub trait Authenticator: Send + Sync {
     /// these it was. Any other kind means that nobody can be checked now.
     fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User>;
 
+    /// Whether a user who has logged in might do so again; `None`: this source
+    /// can't tell. A session whose user might not is ended within a minute.
+    fn standing(&self, _name: &str) -> Option<Standing> {
+        None
+    }
+
     /// Whether the names of guests, `anonymous` and `ftp`, are logged in here as
     /// guests, whatever their password: it may come in the clear then.
     fn serves_guests(&self) -> bool {
         false
     }
+}
+
+/// What an [`Authenticator`] knows about a name, apart from its secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The user may log in.
+    Good,
+    /// The user is locked or has expired.
+    Barred,
+    /// There is no such user.
+    Absent,
 }
 
 /// A closure is one, too.

@@ -84,6 +84,10 @@ pub struct SystemUsers {
     paths: SystemPaths,
     defaults: UserDefaults,
     root: Root,
+    /// Only members of one of these groups may log in, where there are any.
+    groups: Vec<String>,
+    /// Instead of the homes of passwd; `%u` is the user's name.
+    home: Option<PathBuf>,
 }
 
 impl SystemUsers {
@@ -98,6 +102,8 @@ impl SystemUsers {
             paths,
             defaults,
             root: Root::Refused,
+            groups: Vec::new(),
+            home: None,
         };
         read(&users.paths.passwd)?;
         read_if_any(&users.paths.shadow)?;
@@ -107,6 +113,18 @@ impl SystemUsers {
     /// The same with another rule about root.
     pub fn with_root(mut self, root: Root) -> Self {
         self.root = root;
+        self
+    }
+
+    /// Only members of one of these groups may log in; with none, everybody may.
+    pub fn with_groups(mut self, groups: Vec<String>) -> Self {
+        self.groups = groups;
+        self
+    }
+
+    /// The homes, instead of those of passwd: `%u` stands for the user's name.
+    pub fn with_home(mut self, home: Option<PathBuf>) -> Self {
+        self.home = home;
         self
     }
 
@@ -169,7 +187,11 @@ impl SystemUsers {
                 gid: account.gid,
                 groups: files::groups(&group, name, account.gid),
             },
-            home: Path::new(OsStr::from_bytes(account.home)).to_path_buf(),
+            home: match &self.home {
+                None => Path::new(OsStr::from_bytes(account.home)).to_path_buf(),
+                // Without a home nobody logs in.
+                Some(pattern) => home::of_user(pattern, name).unwrap_or_default(),
+            },
         });
         let proven = match credentials.secret {
             Secret::Password(given) => proven(hash, &shadow, given)?,
@@ -189,6 +211,12 @@ impl SystemUsers {
         }
         let now = SystemTime::now();
         self.conditions(name, &account)?;
+        let groups = found
+            .as_ref()
+            .map_or(&[][..], |found| &found.identity.groups);
+        if !self.groups.is_empty() && !files::is_in(&group, groups, &self.groups) {
+            return Err(refused("the user is in no group of system-group"));
+        }
         if hash.is_some_and(|hash| hash.starts_with('!')) {
             return Err(refused("the account is locked"));
         }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::grant::UserDefaults;
-use super::{Authenticator, AuthorizedKeys, Credentials, Secret, User, grant, password, refused};
+use super::{
+    Authenticator, AuthorizedKeys, Credentials, Secret, Standing, User, grant, password, refused,
+};
 use crate::error::{Error, ErrorKind, Result};
 
 use directory::DirectoryUsers;
@@ -123,6 +125,21 @@ impl Authenticator for UserFile {
         }
         grant::conditions(&entry, credentials, SystemTime::now())?;
         grant::user(entry, &self.defaults, credentials)
+    }
+
+    fn standing(&self, name: &str) -> Option<Standing> {
+        let entry = match &self.users {
+            Users::File(users) => users.find(name).entry,
+            // A file that can't be read now bars nobody who is there.
+            Users::Directory(users) => users.read(name).ok()?,
+        };
+        Some(match entry {
+            None => Standing::Absent,
+            Some(entry) if grant::entry_is_good(&entry, SystemTime::now()).is_ok() => {
+                Standing::Good
+            }
+            Some(_) => Standing::Barred,
+        })
     }
 }
 

@@ -275,6 +275,8 @@ keys! {
         "users" "FILE" users: AtOnce reads secret, "the users file, see wharfd-users(5)";
         "system-users" "" system_users: AtOnce, "let users of the system log in; needs root";
         "system-rights" "RIGHTS" system_rights: AtOnce, "what users of the system may do in their homes";
+        "system-group" "NAME" system_groups: AtOnce repeats, "only members of these groups of the system may log in";
+        "system-home" "DIR" system_home: AtOnce, "homes of users of the system, with %u for the name, instead of their own";
         "auth-helper" "WORD" auth_helper: AtOnce repeats runs, "ask this program (checkpassword); once for each argument";
         "auth-helper-rights" "RIGHTS" auth_helper_rights: AtOnce, "what its users may do where it does not say";
         "anonymous" "DIR" anonymous: AtOnce serves, "serve DIR to anonymous users";

@@ -29,6 +29,10 @@ pub struct Settings {
     /// What they may do in their homes, as far as the operating system lets
     /// them.
     pub system_rights: Perms,
+    /// Groups of which users of the system must be members; empty: none.
+    pub system_groups: Vec<String>,
+    /// Homes of users of the system, `%u` for the name; `None`: their own.
+    pub system_home: Option<PathBuf>,
     /// The program that is asked about users, with its arguments
     /// (checkpassword interface); empty: none.
     pub auth_helper: Vec<String>,
@@ -118,6 +122,8 @@ impl Default for Settings {
             system_users: false,
             // Whoever has an account writes to their home already.
             system_rights: Perms::ALL,
+            system_groups: Vec::new(),
+            system_home: None,
             auth_helper: Vec::new(),
             auth_helper_rights: Perms::READ_ONLY,
             drain: Duration::from_secs(30),

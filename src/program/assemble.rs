@@ -152,10 +152,9 @@ pub fn authenticator(
                 monitor: Arc::clone(monitor),
                 defaults,
             }),
-            None => chain.with(
-                SystemUsers::open(SystemPaths::default(), defaults)
-                    .map_err(|error| error.to_string())?,
-            ),
+            None => {
+                chain.with(system_users(settings, defaults).map_err(|error| error.to_string())?)
+            }
         };
     }
     if let Some(helper) = helper(settings) {
@@ -171,6 +170,17 @@ pub fn authenticator(
     } else {
         Ok(Arc::new(chain))
     }
+}
+
+/// The users of the system that may log in.
+///
+/// # Errors
+/// Their files can't be read.
+pub fn system_users(settings: &Settings, defaults: UserDefaults) -> Result<SystemUsers, Error> {
+    let users = SystemUsers::open(SystemPaths::default(), defaults)?;
+    Ok(users
+        .with_groups(settings.system_groups.clone())
+        .with_home(settings.system_home.clone()))
 }
 
 /// The auth helper that the settings name.

@@ -2,6 +2,7 @@
 //! [`Running`] while it does. What stands above the protocols is in this
 //! directory: from an accepted connection to a session of FTP or SSH.
 
+mod barred;
 mod connection;
 mod health;
 mod keys;
@@ -439,6 +440,10 @@ impl Running {
             let is_over = move || leaving.load(Ordering::Relaxed);
             let serve = move || health::serve(port, drain_file.as_deref(), is_over);
             spawn("health", Box::new(serve))?;
+        }
+        if self.host.services.authenticator().standing("").is_some() {
+            let services = Arc::clone(&self.host.services);
+            spawn("users", Box::new(move || barred::end_sessions(&services)))?;
         }
         if let Some(directory) = &config.shared_dir {
             let name = config.own_name().unwrap_or_else(|| {

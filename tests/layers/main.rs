@@ -471,5 +471,5 @@ fn the_public_face_is_small() {
     ] {
         words.extend(shown(&text).difference(&face).cloned());
     }
-    assert!(words.len() <= 44, "{} words: {words:?}", words.len());
+    assert!(words.len() <= 50, "{} words: {words:?}", words.len());
 }

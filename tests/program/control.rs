@@ -389,3 +389,39 @@ fn hooks_run_without_a_shell_and_out_of_the_way() {
     let secrets = std::fs::read_to_string(directory.join("record.secret")).unwrap();
     assert!(secrets.lines().all(|line| line == "0"), "{secrets}");
 }
+
+#[test]
+fn the_session_of_a_user_who_is_locked_or_gone_ends() {
+    let place = TempDir::new("barred");
+    let users = place.join("users");
+    std::fs::create_dir(&users).unwrap();
+    let home = place.join("home");
+    std::fs::create_dir(&home).unwrap();
+    let hash = wharf::auth::password::hash(b"secret").unwrap();
+    let write = |name: &str, mark: &str| {
+        let line = format!("{mark}{hash}:{}:read-write\n", home.display());
+        std::fs::write(users.join(name), line).unwrap();
+    };
+    let server = Process::for_users(&users, &[]);
+    let mut clients = ["ann", "bob", "cid"].map(|name| {
+        write(name, "");
+        let mut client = Client::greeted(server.address());
+        client.login(name, "secret");
+        client
+    });
+    // In the middle of an upload.
+    let upload = clients[0].data();
+    clients[0].send("STOR endless");
+    clients[0].wait_for(150);
+    write("ann", "!");
+    std::fs::remove_file(users.join("bob")).unwrap();
+    let line = server.log.wait_for("the user is locked, expired or gone");
+    assert!(line.contains("session"), "{line}");
+    let [mut uploads, mut idles, mut stays] = clients;
+    assert_eq!(idles.reply().code, 421);
+    idles.closed();
+    // A transfer is cut off, and its session with it.
+    uploads.closed();
+    drop(upload);
+    stays.expect("NOOP", 200);
+}

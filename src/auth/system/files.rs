@@ -71,6 +71,15 @@ pub(super) fn groups(group: &[u8], name: &str, main: u32) -> Vec<u32> {
     groups
 }
 
+/// Whether one of `numbers` is the number of a group that `names` lists.
+pub(super) fn is_in(group: &[u8], numbers: &[u32], names: &[String]) -> bool {
+    names.iter().any(|name| {
+        find(group, name)
+            .and_then(|[_, _, gid, _]| number(gid))
+            .is_some_and(|gid| numbers.contains(&gid))
+    })
+}
+
 /// Whether a list, one entry a line with `#` comments, has `word`.
 pub(super) fn lists(text: &[u8], word: &[u8]) -> bool {
     lines(text).any(|line| {

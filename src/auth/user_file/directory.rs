@@ -37,14 +37,10 @@ impl DirectoryUsers {
     /// The user, as the file is now. A file that can't be used is logged, and
     /// the user is unknown.
     pub(super) fn find(&self, name: &str) -> Found {
-        let entry = if name.starts_with(GROUP) {
+        let entry = self.read(name).unwrap_or_else(|error| {
+            log::error!("{error}");
             None
-        } else {
-            read(&self.path, name).unwrap_or_else(|error| {
-                log::error!("{error}");
-                None
-            })
-        };
+        });
         let mut like = unpoisoned(self.like.lock());
         if let Some(entry) = &entry
             && !password::never_matches(&entry.hash)
@@ -55,6 +51,15 @@ impl DirectoryUsers {
             entry,
             like: like.clone(),
         }
+    }
+}
+
+impl DirectoryUsers {
+    pub(super) fn read(&self, name: &str) -> Result<Option<Entry>> {
+        if name.starts_with(GROUP) {
+            return Ok(None);
+        }
+        read(&self.path, name)
     }
 }
 

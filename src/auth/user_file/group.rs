@@ -4,12 +4,12 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::auth::home::{self, USER_NAME};
+
 use super::value::{checked_home, decoded};
 
 /// What the name of a group's line begins with.
 pub(super) const GROUP: char = '@';
-/// Stands for the user's name in the home of a group.
-const USER_NAME: &[u8] = b"%u";
 
 /// The home of a group, where `%u` stands for the name of the user.
 pub(super) fn parse_home(field: &[u8]) -> Result<PathBuf, String> {
@@ -30,20 +30,8 @@ pub(super) fn home_of(group: &Path, name: &str) -> Result<PathBuf, String> {
     if pattern.is_empty() {
         return Err("expected a home: the group has none either".into());
     }
-    let mut home = Vec::new();
-    let mut rest = pattern;
-    while let Some(at) = rest.windows(2).position(|two| two == USER_NAME) {
-        // SECURITY: '..' or '/' would give one user the home of another.
-        if name.contains('/') || name.starts_with('.') {
-            return Err(
-                "expected a home: a name with '/' or a '.' at its start is not put in place of %u"
-                    .into(),
-            );
-        }
-        home.extend_from_slice(&rest[..at]);
-        home.extend_from_slice(name.as_bytes());
-        rest = &rest[at + 2..];
-    }
-    home.extend_from_slice(rest);
-    checked_home(&home)
+    let home = home::of_user(group, name).ok_or(
+        "expected a home: a name with '/' or a '.' at its start is not put in place of %u",
+    )?;
+    checked_home(home.as_os_str().as_bytes())
 }

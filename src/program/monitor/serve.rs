@@ -14,14 +14,12 @@ use rustix::event::{PollFd, PollFlags, poll};
 use wharf::auth::{Credentials, Identity, PublicKey, Secret, UserDefaults, UserFile};
 use wharf::daemon::os::{Inherited, SignalSet};
 use wharf::daemon::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs};
-use wharf::daemon::{
-    Account, Helper, Settings, Swap, SystemPaths, SystemUsers, unpoisoned, user_file,
-};
+use wharf::daemon::{Account, Helper, Settings, Swap, SystemUsers, unpoisoned, user_file};
 use wharf::storage::{FileSystem, LocalFs};
 use wharf::{Error, ErrorKind, Result};
 
 use super::super::cli::{self, Action};
-use super::super::{failure, hooks, identity, landlock, logging};
+use super::super::{assemble, failure, hooks, identity, landlock, logging};
 use super::paths;
 use super::{CHANNEL, DIRECTORY, NONE, PATH, Request, WORKER, ourselves, unusable, worker};
 
@@ -121,9 +119,9 @@ impl Known {
         Known {
             users: users.and_then(|path| UserFile::open(path, defaults()).ok()),
             system: (given.system_users)
-                .then(|| SystemUsers::open(SystemPaths::default(), defaults()).ok())
+                .then(|| assemble::system_users(&given, defaults()).ok())
                 .flatten(),
-            helper: super::super::assemble::helper(&given),
+            helper: assemble::helper(&given),
             given,
         }
     }
