@@ -206,7 +206,12 @@ fn every_command_has_its_entry() {
 #[test]
 fn what_pages_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for page in ["man/wharf-protocol.7", "man/wharf-security.7"] {
+    let pages = [
+        "man/wharf-protocol.7",
+        "man/wharf-security.7",
+        "man/wharfd-users.5",
+    ];
+    for page in pages {
         let text = match std::fs::read_to_string(root.join(page)) {
             Ok(text) => text,
             Err(_) => continue,

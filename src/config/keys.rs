@@ -346,6 +346,7 @@ keys! {
         "quota-files" "N" server.quota_files: NewSessions, "files that a user's home may hold";
         "quota-full" "refuse|delete-oldest" server.quota_full: NewSessions, "what happens when a quota is full";
         "retention" "SECONDS" server.retention: NewSessions, "delete files of who may store that are older; 30d is thirty days";
+        "own-for" "SECONDS" server.own_for: NewSessions, "a device may finish what it has made so long after its session";
         "upload-receipt" "no|log|sidecar" server.upload_receipt: NewSessions subsystem, "SHA-256 of uploads: in the log, and in FILE.sha256";
         "file-mode" "OCTAL" server.file_mode: NewSessions, "permission bits of uploaded files";
         "dir-mode" "OCTAL" server.dir_mode: NewSessions, "permission bits of new directories";

@@ -196,6 +196,9 @@ pub struct Config {
     /// After which time without a change a file in the home of a user who may
     /// store is deleted.
     pub retention: Duration,
+    /// How long after the end of a session its user may still rename, replace
+    /// and delete what it has made, from the same address.
+    pub own_for: Duration,
     /// Whether the SHA-256 of each upload is written down, and where.
     pub upload_receipt: UploadReceipt,
     /// Permission bits of uploaded files.
@@ -467,6 +470,7 @@ impl Default for Config {
             quota_files: 0,
             quota_full: QuotaFull::Refuse,
             retention: seconds(0),
+            own_for: seconds(300),
             upload_receipt: UploadReceipt::No,
             file_mode: Mode(0o644),
             dir_mode: Mode(0o755),

@@ -29,7 +29,6 @@ mod table;
 
 use std::time::{Duration, Instant};
 
-use crate::auth::Right;
 use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::net::stream::Stream;
@@ -260,12 +259,12 @@ impl Interpreter {
                 format!("{} needs an argument.", command.verb),
             ));
         }
-        let user = match (command.access, self.session.user()) {
+        let files = match (command.access, self.session.files()) {
             (Access::Anyone, _) => return Ok(()),
-            (_, None) => return Err(Reply::new(530, "Please log in with USER and PASS.")),
-            (_, Some(user)) => user,
+            (_, Err(_)) => return Err(Reply::new(530, "Please log in with USER and PASS.")),
+            (_, Ok(files)) => files,
         };
-        let required = self.tls_required(user.anonymous);
+        let required = self.tls_required(files.user().anonymous);
         if command.secure != Secure::Clear && required >= TlsRequired::Login && self.tls.is_none() {
             return Err(Reply::new(530, "This needs TLS: say AUTH TLS first."));
         }
@@ -279,7 +278,7 @@ impl Interpreter {
             ));
         }
         match command.access {
-            Access::With(right) if !may_somewhere(user, right) => {
+            Access::With(right) if !files.has_somewhere(right) => {
                 Err(Reply::new(550, "Permission denied."))
             }
             _ => Ok(()),
@@ -336,10 +335,6 @@ fn may_hold_password(command: &Command, line: &[u8]) -> bool {
 
 fn going_down() -> Reply {
     Reply::new(421, "The server is going down.")
-}
-
-fn may_somewhere(user: &crate::auth::User, right: Right) -> bool {
-    user.perms.has(right) || user.directories.iter().any(|(_, perms)| perms.has(right))
 }
 
 /// Commands a second, over ten seconds.

@@ -18,10 +18,11 @@ use std::time::Duration;
 use super::Services;
 use super::events::{Event, Transferred};
 use super::home::Rates;
+use super::made::Maker;
 use super::names;
 use super::rate::Bucket;
 use super::registry::SessionInfo;
-use crate::auth::{Perms, Right, User};
+use crate::auth::{Right, User};
 use crate::config::{Config, Symlinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
@@ -52,6 +53,8 @@ struct Inner {
     down: Bucket,
     up: Bucket,
     shared: Arc<Rates>,
+    /// Who it is for what the session makes, unless the user may do everything.
+    maker: Option<Maker>,
 }
 
 impl Files {
@@ -68,6 +71,7 @@ impl Files {
             down: Bucket::new(config.session_rate_down),
             up: Bucket::new(config.session_rate_up),
             shared: services.homes.rates(&user),
+            maker: place::maker(&services, &config, &live, &user),
             services,
             config,
             live,
@@ -142,31 +146,10 @@ impl Files {
         }
     }
 
-    /// What the user may do at `path`: nothing, where it leads nowhere.
-    pub fn perms_at(&self, path: &VirtualPath) -> Perms {
-        let place = self.place(path, Follow::Yes);
-        place.map_or(Perms::NONE, |place| place.perms)
-    }
-
-    /// Whether the user has `right` at `path`, links followed, and may know of
-    /// the name at all.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Denied`] or, for names nobody may use, [`ErrorKind::NotFound`].
-    pub fn may(&self, path: &VirtualPath, right: Right) -> Result<()> {
-        self.allowed(path, Follow::Yes, right).map(drop)
-    }
-
-    /// The place of an operation that needs `right` there.
-    fn allowed(&self, path: &VirtualPath, follow: Follow, right: Right) -> Result<Place> {
-        let place = self.place(path, follow)?;
-        place.needs(right)?;
-        Ok(place)
-    }
-
     /// What is known about a path.
     pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        let place = self.allowed(path, follow, Right::List)?;
+        let place = self.place(path, follow)?;
+        self.shows_own_only(&place)?;
         self.file_system().metadata(&place.path, follow)
     }
 
@@ -186,8 +169,13 @@ impl Files {
 
     /// Opens a directory for listing; names nobody may see are left out.
     pub fn list(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        let place = self.allowed(path, Follow::Yes, Right::List)?;
+        let place = self.place(path, Follow::Yes)?;
+        let own_only = self.shows_own_only(&place)?;
         let directory = self.file_system().read_dir(&place.path)?;
+        let directory = match own_only {
+            true => self.own_names(directory, &place.path),
+            false => directory,
+        };
         Ok(Box::new(names::Visible::new(
             self.judged(directory, place.path),
             Arc::clone(&self.0.config),
@@ -233,11 +221,12 @@ impl Files {
     /// Makes a directory; of `mode`, which the client wishes, it gets what
     /// the configured bits have.
     pub fn make_dir(&self, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
-        let place = self.allowed(path, Follow::No, Right::MakeDir)?;
+        let mut place = self.allowed(path, Follow::No, Right::MakeDir)?;
         self.may_make(path, &place)?;
         let dir_mode = self.dir_mode();
         let mode = mode.map_or(dir_mode, |wished| wished & dir_mode);
         self.file_system().make_dir(&place.path, mode)?;
+        self.has_made_at(&mut place, Right::MakeDir);
         self.emit(&Event::DirectoryMade(path));
         self.keep_names(&place.path)
     }
@@ -247,6 +236,7 @@ impl Files {
         let place = self.allowed(path, Follow::No, Right::Delete)?;
         self.may_move(&place)?;
         self.file_system().remove_dir(&place.path)?;
+        self.is_gone(&place);
         self.emit(&Event::DirectoryRemoved(path));
         self.keep_names(&place.path)
     }
@@ -258,6 +248,7 @@ impl Files {
         self.may_change_name(&place.path)?;
         self.file_system().remove_file(&place.path)?;
         self.0.services.uploads.gone(self.0.live.id, &place.path);
+        self.is_gone(&place);
         self.emit(&Event::Deleted(path));
         self.drop_receipt(&place.path);
         self.keep_names(&place.path)
@@ -285,12 +276,13 @@ impl Files {
     /// something there is storing and deleting.
     pub fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
         let source = self.allowed(from, Follow::No, Right::Rename)?;
-        let target = self.allowed(to, Follow::No, Right::Rename)?;
+        let mut target = self.place(to, Follow::No)?;
+        source.may_become(&target)?;
         self.may_make(to, &target)?;
         self.may_move(&source)?;
         self.may_move(&target)?;
         // Who may read and delete could carry it there as well.
-        if !(source.perms.has(Right::Read) && source.perms.has(Right::Delete)) {
+        if !source.may_be_carried_off() {
             self.may_name_again(&source, &target)?;
         }
         let existing = if target.may_replace() {
@@ -298,14 +290,21 @@ impl Files {
         } else {
             Existing::Keep
         };
-        let (from_there, to_there) = (&source.path, &target.path);
-        self.may_change_name(to_there)?;
-        match self.file_system().rename(from_there, to_there, existing) {
+        self.may_change_name(&target.path)?;
+        match self
+            .file_system()
+            .rename(&source.path, &target.path, existing)
+        {
             Err(error) if error.kind() == ErrorKind::CrossDevice => {
                 self.move_by_copy((&source, &target), existing, error)?;
             }
             outcome => outcome?,
         }
+        self.is_gone(&target);
+        if let Some(by) = source.own {
+            self.has_made_at(&mut target, by);
+        }
+        let (from_there, to_there) = (&source.path, &target.path);
         let uploads = &self.0.services.uploads;
         uploads.gone(self.0.live.id, to_there);
         uploads.renamed(&self.0.user.name, from_there, to_there);

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limits;
 pub mod line_writer;
 pub mod log_context;
+mod made;
 mod names;
 mod places;
 mod rate;
@@ -59,6 +60,7 @@ pub struct Services {
     pub external: NameCache,
     sweeps: files::Sweeps,
     uploads: Arc<uploads::Uploads>,
+    made: Arc<made::Made>,
     rate_down: Bucket,
     rate_up: Bucket,
     phase: AtomicU8,
@@ -111,6 +113,7 @@ impl Services {
             external: NameCache::default(),
             sweeps: files::Sweeps::default(),
             uploads: Arc::default(),
+            made: Arc::default(),
             phase: AtomicU8::new(Phase::Running as u8),
             identity_scope: IdentityScope::default(),
             data_failures: DataFailures::default(),

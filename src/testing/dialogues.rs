@@ -24,7 +24,7 @@ dialogues! {
     listing: "anonymous-owners" "dot-files-denied" "dot-files" "line-breaks-in-names" "list" "mlsd" "mlst" "nlst" "options" "stat-path";
     login: "acct" "anonymous" "banner-one-line" "before-login" "denied-command" "feat" "host" "named" "order" "rein" "second-user" "unknown-name";
     params: "active-off" "allo" "epsv-all" "epsv" "mode-stru" "numbers" "opts" "pasv-over-ipv6" "pasv" "port-unspecified" "port-wrong" "port" "type";
-    rename: "rename" "rights" "state";
+    rename: "own-for-0" "own" "rename" "rights" "state";
     site: "avbl-dsiz" "chmod-umask" "comb" "copy-rights" "copy" "help" "idle" "mkdir" "symlink-anywhere" "symlink-on" "symlink" "utime";
     times: "mdtm" "mff" "mfmt" "rights" "size";
     transfer: "ascii-off" "ascii" "drop" "late-data" "missing-first" "no-pasv-after-failure" "no-port" "range" "restart-ascii" "restart-store" "restart" "store-and-fetch" "stou" "upload-only";

@@ -109,10 +109,13 @@ fn upload_takes_and_shows_nothing() {
     assert_eq!(mode(&root.join("box")), 0o640);
     server.log.wait_for("received /box, 3 bytes in ");
     assert!(server.log.text().contains(", SHA-256 ba7816bf"));
-    for (line, code) in [("RETR box", 550), ("NLST", 550), ("STOR box", 550)] {
+    // What was there before the session is not the session's.
+    std::fs::write(root.join("old"), "x").unwrap();
+    for line in ["RETR box", "RETR old", "STOR old", "DELE old", "MDTM old"] {
         client.data();
-        client.expect(line, code);
+        client.expect(line, 550);
     }
+    assert_eq!(client.fetch("NLST"), b"box\r\n");
     client.data();
     client.expect("STOR .htaccess", 550);
     assert!(!root.join(".htaccess").exists());
@@ -146,7 +149,9 @@ fn scanner_delivers_to_a_group() {
     assert_eq!(client.store("STOR day/scan.pdf", b"abc").code, 226);
     assert_eq!(mode(&root.join("day")), 0o775);
     assert_eq!(mode(&root.join("day/scan.pdf")), 0o664);
-    client.expect("DELE day/scan.pdf", 550);
+    std::fs::write(root.join("day/old.pdf"), "x").unwrap();
+    client.expect("DELE day/old.pdf", 550);
+    client.expect("DELE day/scan.pdf", 250);
 }
 
 #[test]

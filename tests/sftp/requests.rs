@@ -389,8 +389,27 @@ fn rights_decide() {
     assert_eq!(uploader.write(&handle, 0, b"data"), OK);
     let cut = |size| Body::new().string(&handle).u32(1).u64(size);
     assert_eq!(uploader.status(FSETSTAT, cut(4)), OK);
-    assert_eq!(uploader.status(FSETSTAT, cut(3)), PERMISSION_DENIED);
     assert_eq!(uploader.close(&handle), OK);
+    let handle = uploader.open("a", FOR_WRITING);
+    let cut = |size| Body::new().string(&handle).u32(1).u64(size);
+    assert_eq!(uploader.status(FSETSTAT, cut(0)), PERMISSION_DENIED);
+    assert_eq!(uploader.close(&handle), OK);
+    // What the session has made is its own.
+    let times = Body::new().string("new").u32(8).u32(1).u32(1);
+    assert_eq!(uploader.status(SETSTAT, times), OK);
+    assert_eq!(
+        uploader.status(RENAME, Body::new().string("new").string("a")),
+        FAILURE
+    );
+    assert_eq!(
+        uploader.status(RENAME, Body::new().string("new").string("done")),
+        OK
+    );
+    assert_eq!(uploader.status(REMOVE, Body::new().string("done")), OK);
+    assert_eq!(
+        uploader.status(REMOVE, Body::new().string("a")),
+        PERMISSION_DENIED
+    );
     assert_eq!(
         uploader.try_open("a", FOR_READING).status(),
         PERMISSION_DENIED
@@ -403,10 +422,8 @@ fn rights_decide() {
         dropper.status(STAT, Body::new().string("a")),
         PERMISSION_DENIED
     );
-    assert_eq!(
-        dropper.status(OPENDIR, Body::new().string("/")),
-        PERMISSION_DENIED
-    );
+    let (names, _) = dropper.list("/");
+    assert!(names.contains(&b"dropped".to_vec()) && !names.contains(&b"a".to_vec()));
     assert_eq!(client.get("dropped"), b"x");
 }
 

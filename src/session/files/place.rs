@@ -12,7 +12,9 @@ use super::Files;
 use crate::auth::{Perms, Right, User};
 use crate::config::{Config, DotFiles};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{names, places};
+use crate::session::made::Maker;
+use crate::session::registry::SessionInfo;
+use crate::session::{Services, names, places};
 use crate::storage::{Directory, FileKind, Follow, Metadata, Resolved, VirtualPath};
 
 /// A path that has been judged.
@@ -20,11 +22,25 @@ use crate::storage::{Directory, FileKind, Follow, Metadata, Resolved, VirtualPat
 pub(in crate::session) struct Place {
     /// What to give to [`Files::file_system`].
     pub(in crate::session) path: VirtualPath,
-    /// What the user may do here.
+    /// What the user may do here, what the session has made itself included.
     pub(in crate::session) perms: Perms,
+    /// What the user may do here with what others have made.
+    given: Perms,
+    /// The right by which the session has made what is here.
+    pub(super) own: Option<Right>,
     /// Device and inode of what is here, where that was looked at.
-    id: Option<(u64, u64)>,
+    pub(super) id: Option<(u64, u64)>,
 }
+
+/// Rights over what a session has made itself: cameras and sync programs
+/// rename, look at, replace and remove it, and set its time.
+pub(super) const OVER_OWN: [Right; 5] = [
+    Right::List,
+    Right::Append,
+    Right::Delete,
+    Right::Rename,
+    Right::Time,
+];
 
 impl Place {
     /// Whether the user has `right` here.
@@ -46,16 +62,66 @@ impl Place {
     pub(in crate::session) fn may_replace(&self) -> bool {
         self.perms.has(Right::Write) && self.perms.has(Right::Delete)
     }
+
+    /// Whether the user may replace what is here only because the session has
+    /// made it.
+    pub(super) fn may_replace_own_only(&self) -> bool {
+        self.may_replace() && !self.given.has(Right::Delete)
+    }
+
+    /// Whether the user may read and delete what is here, whoever has made it, and
+    /// so could carry it elsewhere.
+    pub(super) fn may_be_carried_off(&self) -> bool {
+        self.given.has(Right::Read) && self.given.has(Right::Delete)
+    }
+
+    /// What is here was made by the session, by a right that it still has.
+    pub(super) fn becomes_own(&mut self, by: Right) {
+        if self.given.has(by) {
+            self.own = Some(by);
+            self.perms = OVER_OWN.into_iter().fold(self.given, Perms::with);
+        }
+    }
+
+    /// Whether what is here may get the name `target`: by the right to rename, or
+    /// as a session may make what it has made under that name, too.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`].
+    pub(super) fn may_become(&self, target: &Place) -> Result<()> {
+        match self.own {
+            Some(by) if !target.perms.has(Right::Rename) => target.needs(by),
+            _ => target.needs(Right::Rename),
+        }
+    }
+}
+
+/// The session as the maker of what it makes, if it may not do everything with
+/// what others make.
+pub(super) fn maker(
+    services: &Services,
+    config: &Config,
+    live: &SessionInfo,
+    user: &User,
+) -> Option<Maker> {
+    let has_all = |perms: Perms| OVER_OWN.iter().all(|right| perms.has(*right));
+    let directories = user.directories.iter().map(|(_, perms)| *perms);
+    let some = !is_judged(user, config) || directories.chain([user.perms]).all(has_all);
+    (!some).then(|| {
+        let who = (live.id, user.name.as_str(), live.peer.ip());
+        Maker::new(&services.made, who, config.own_for)
+    })
 }
 
 /// Whether it matters to a user where a path leads. Nobody else pays for it.
 pub(super) fn is_judged(user: &User, config: &Config) -> bool {
     let makes = [Right::Write, Right::MakeDir, Right::Rename];
-    let is_guest = user.anonymous || !user.perms.has(Right::Delete);
+    let may_change = |right| user.perms.has(right);
+    let is_guest = user.anonymous || !(may_change(Right::Delete) && may_change(Right::Rename));
     !user.directories.is_empty()
         || !config.deny_names.is_empty()
         || config.dot_files == DotFiles::Deny
-        || is_guest && makes.iter().any(|right| user.perms.has(*right))
+        || is_guest && makes.into_iter().any(may_change)
 }
 
 /// Rights over a file that has this name, whichever name it was given before.
@@ -69,6 +135,41 @@ const OF_A_FILE: [Right; 6] = [
 ];
 
 impl Files {
+    /// Whether there is any place where the user has `right`.
+    pub fn has_somewhere(&self, right: Right) -> bool {
+        let (inner, user) = (&self.0, self.user());
+        user.perms.has(right)
+            || user.directories.iter().any(|(_, perms)| perms.has(right))
+            || inner.maker.is_some() && OVER_OWN.contains(&right)
+    }
+
+    /// What the user may do at `path`: nothing, where it leads nowhere.
+    pub fn perms_at(&self, path: &VirtualPath) -> Perms {
+        let place = self.place(path, Follow::Yes);
+        place.map_or(Perms::NONE, |place| place.perms)
+    }
+
+    /// Whether the user has `right` at `path`, links followed, and may know of
+    /// the name at all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`] or, for names nobody may use, [`ErrorKind::NotFound`].
+    pub fn may(&self, path: &VirtualPath, right: Right) -> Result<()> {
+        self.allowed(path, Follow::Yes, right).map(drop)
+    }
+
+    /// The place of an operation that needs `right` there.
+    pub(super) fn allowed(
+        &self,
+        path: &VirtualPath,
+        follow: Follow,
+        right: Right,
+    ) -> Result<Place> {
+        let place = self.place(path, follow)?;
+        place.needs(right)?;
+        Ok(place)
+    }
+
     /// SECURITY: the only way from a client's path to the file system. `follow`
     /// is what the operation does with a link in the last component.
     ///
@@ -79,6 +180,8 @@ impl Files {
             return Ok(Place {
                 path: path.clone(),
                 perms: self.0.user.perms,
+                given: self.0.user.perms,
+                own: None,
                 id: None,
             });
         }
@@ -94,11 +197,72 @@ impl Files {
     fn judge(&self, resolved: Resolved) -> Result<Place> {
         self.may_name(&resolved.path)?;
         let depth = resolved.path.components().count();
-        Ok(Place {
-            perms: places::rights(&self.0.user, &resolved),
+        let given = places::rights(&self.0.user, &resolved);
+        let mut place = Place {
+            perms: given,
+            given,
+            own: None,
             id: resolved.ids.get(depth).copied().filter(places::is_known),
             path: resolved.path,
+        };
+        if let (Some(maker), Some(id)) = (&self.0.maker, place.id)
+            && let Some(by) = maker.made_by(id, &place.path)
+        {
+            place.becomes_own(by);
+        }
+        Ok(place)
+    }
+
+    /// The session has made what is at a place now, by a right.
+    pub(super) fn has_made(&self, id: (u64, u64), place: &mut Place, by: Right) {
+        match &self.0.maker {
+            Some(maker) => {
+                maker.has_made(id, &place.path, by);
+                place.becomes_own(by);
+            }
+            None => self.0.services.made.forget(id),
+        }
+    }
+
+    /// The same for what is not open.
+    pub(super) fn has_made_at(&self, place: &mut Place, by: Right) {
+        if self.0.maker.is_some()
+            && let Ok(there) = self.file_system().metadata(&place.path, Follow::No)
+        {
+            self.has_made(there.id, place, by);
+        }
+    }
+
+    /// Whether of a directory only what the session has made may be seen: who may
+    /// store and not list still looks whether the upload has arrived.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Denied`]: nothing of it may be seen.
+    pub(super) fn shows_own_only(&self, place: &Place) -> Result<bool> {
+        match (place.needs(Right::List), &self.0.maker) {
+            (Err(_), Some(maker)) if maker.has_made_in(&place.path) => Ok(true),
+            (allowed, _) => allowed.map(|()| false),
+        }
+    }
+
+    /// A directory without what the session has not made.
+    pub(super) fn own_names(
+        &self,
+        directory: Box<dyn Directory>,
+        path: &VirtualPath,
+    ) -> Box<dyn Directory> {
+        Box::new(Own {
+            directory,
+            path: path.clone(),
+            files: self.clone(),
         })
+    }
+
+    /// What the session had made is gone.
+    pub(super) fn is_gone(&self, place: &Place) {
+        if let (Some(_), Some(id)) = (place.own, place.id) {
+            self.0.services.made.forget(id);
+        }
     }
 
     /// A pattern is held against the path after links are followed, or
@@ -119,7 +283,7 @@ impl Files {
     /// no `.htaccess`, `.bashrc` or `.ssh/authorized_keys` (wharf-security(7),
     /// attack 28), under whatever name a link gives to its directory.
     pub(super) fn may_make(&self, named: &VirtualPath, place: &Place) -> Result<()> {
-        if !self.0.user.anonymous && place.perms.has(Right::Delete) {
+        if !self.0.user.anonymous && place.given.has(Right::Delete) {
             return Ok(());
         }
         let dotted = |path: &VirtualPath| path.components().any(|name| name.starts_with(b"."));
@@ -149,7 +313,7 @@ impl Files {
     /// SECURITY: another name must not give rights that the file's own place
     /// does not give.
     pub(super) fn may_name_again(&self, old: &Place, new: &Place) -> Result<()> {
-        let gained = |right: &&Right| new.perms.has(**right) && !old.perms.has(**right);
+        let gained = |right: &&Right| new.given.has(**right) && !old.given.has(**right);
         match OF_A_FILE.iter().find(gained) {
             None => Ok(()),
             Some(right) => Err(Error::new(
@@ -219,6 +383,36 @@ impl Directory for Judged {
             (Follow::Yes, FileKind::Link) => self.files.metadata(&self.path.join(name)?, follow),
             _ => Ok(metadata),
         }
+    }
+
+    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
+        self.directory.read_link(name)
+    }
+}
+
+struct Own {
+    directory: Box<dyn Directory>,
+    path: VirtualPath,
+    files: Files,
+}
+
+impl Directory for Own {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+        loop {
+            let Some(entry) = self.directory.next(name)? else {
+                return Ok(None);
+            };
+            let there = self.directory.metadata(name, Follow::No);
+            if let (Some(maker), Ok(there)) = (&self.files.0.maker, there)
+                && maker.made_by(there.id, &self.path.below(name)?).is_some()
+            {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
+    fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
+        self.directory.metadata(name, follow)
     }
 
     fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {

@@ -94,11 +94,17 @@ impl Files {
                     }
                     _ => error,
                 })?;
+        let mut place = place;
         if let Some(id) = id(file.as_ref()) {
             if file.is_new() {
                 upload.owns_new(id)
             } else {
                 upload.owns(id)?
+            }
+            if file.is_new() {
+                self.has_made(id, &mut place, Right::Write);
+            } else if place.may_replace_own_only() && place.id != Some(id) {
+                return Err(no_right_to_replace(path));
             }
         }
         let floor = match options.write {
@@ -270,7 +276,10 @@ impl Files {
             Some(old) => Some((old, self.file_system().extended(&target)?)),
             None => None,
         };
-        self.begin_pending((path, place), target, existing, (old, options), busy)
+        let mut transfer =
+            self.begin_pending((path, place), target, existing, (old, options), busy)?;
+        transfer.is_made();
+        Ok(transfer)
     }
 
     /// Opens the file that will be renamed to `to`, in place of the one that

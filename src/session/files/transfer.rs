@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::receipt::Receipt;
 use super::{Files, Place};
+use crate::auth::Right;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::events::{Event, Transferred};
 use crate::session::registry::Busy;
@@ -377,9 +378,9 @@ impl Transfer {
         let file_system = self.files.file_system();
         if let Some(upload) = &self.upload
             && let Ok(there) = file_system.metadata(&pending.target, Follow::No)
-            && upload.is_of_another(&there)
+            && (upload.is_of_another(&there) || self.has_lost_its_own(&there))
         {
-            let why = format!("another upload to {} goes on", pending.target);
+            let why = format!("{} is somebody else's by now", pending.target);
             return Err(Error::new(ErrorKind::Busy, why));
         }
         file_system.rename(&pending.temporary, &pending.target, pending.existing)?;
@@ -388,6 +389,19 @@ impl Transfer {
         }
         self.pending = None;
         Ok(())
+    }
+
+    /// Whether what the session has made and may replace has been replaced.
+    fn has_lost_its_own(&self, there: &Metadata) -> bool {
+        let replaces = self.pending.as_ref().and_then(|pending| pending.replaces);
+        self.place.may_replace_own_only() && replaces.is_some_and(|own| own != there.id)
+    }
+
+    /// The session has made the file, under its last name.
+    pub(super) fn is_made(&mut self) {
+        if let Some(id) = self.id {
+            self.files.has_made(id, &mut self.place, Right::Write);
+        }
     }
 
     fn broken(&mut self) {

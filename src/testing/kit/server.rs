@@ -4,16 +4,19 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use wharf::auth::{Authenticator, Chain, Credentials, Perms, Secret, User, UserLimits};
 use wharf::config::{Config, Endpoint};
 use wharf::daemon::{Key, Settings};
 use wharf::events::Events;
-use wharf::storage::{Create, FileSystem, LocalFs, MemoryFs, OpenOptions, VirtualPath, Write};
+use wharf::storage::{
+    Attributes, Create, FileSystem, Follow, LocalFs, MemoryFs, OpenOptions, VirtualPath, Write,
+};
 use wharf::{Error, ErrorKind, Running, Server};
 
 use super::client::Client;
+use super::pattern::bytes;
 
 /// A user of a test: name, password, rights.
 #[derive(Clone)]
@@ -337,4 +340,38 @@ pub fn content(files: &dyn FileSystem, path: &[u8]) -> Option<Vec<u8>> {
     }
     content.truncate(at);
     Some(content)
+}
+
+/// Puts an entry of a dialogue's `tree` there, last changed at `modified`.
+///
+/// # Errors
+/// What the file system said.
+pub fn plant(files: &dyn FileSystem, entry: &str, modified: SystemTime) -> wharf::Result<()> {
+    let join = |path: &str| VirtualPath::root().join(&bytes(path));
+    let path = if let Some((path, target)) = entry.split_once(" -> ") {
+        let path = join(path)?;
+        make_dirs(files, &path.parent());
+        files.symlink(&bytes(target), &path)?;
+        path
+    } else if let Some((path, content)) = entry.split_once(" = ") {
+        put_file(files, &bytes(path), &bytes(content));
+        join(path)?
+    } else if entry.ends_with('/') {
+        make_dirs(files, &join(entry)?);
+        join(entry)?
+    } else {
+        put_file(files, &bytes(entry), b"");
+        join(entry)?
+    };
+    let mut attributes = Attributes::default();
+    attributes.modified = Some(modified);
+    let mut aged = path;
+    // Of the directories above, too: an entry has just been made in them.
+    loop {
+        match files.set_attributes(&aged, &attributes, Follow::No) {
+            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
+            _ if aged.is_root() => return Ok(()),
+            _ => aged = aged.parent(),
+        }
+    }
 }

@@ -3,11 +3,13 @@
 //! ```text
 //! # Why there is this dialogue: an RFC's section, a client, an attack.
 //! config idle-timeout = 0.2      a key of the configuration
+//! profile camera                 the settings of a profile
 //! user eve:pass:read-only        a user; without one there is ann:secret
 //! anonymous read-write           rights of anonymous users (read-only)
 //! tree dir/file = text\n         a file; `tree dir/` a directory,
 //! tree link -> target            a link
-//! store local                    only for files in a directory, or `memory`
+//! store local                    only for files in a directory, or `memory`, or
+//!                                `numbered`: files that have numbers
 //! over ipv6                      the control connection
 //! login ann                      USER and PASS, TYPE I
 //! C: EPSV                        a line of the client
@@ -41,18 +43,27 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wharf::storage::{Attributes, FileSystem, Follow, VirtualPath};
-use wharf::{ErrorKind, Result};
+use wharf::Result;
+use wharf::daemon::Profile;
+use wharf::storage::FileSystem;
 
 use super::client::{Data, extended_port, passive_address};
 use super::link::{Clear, Control, End, Flow, Layer, Link};
 use super::pattern::{bytes, escaped, fits};
-use super::server::{TestServer, content, make_dirs, put_file, server};
+use super::server::{TestServer, content, plant, server};
 
 /// Commands that use the data connection.
 const DATA_VERBS: [&str; 7] = ["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"];
 /// Words that say what there is before the dialogue begins.
-const HEADER: [&str; 6] = ["config", "user", "anonymous", "tree", "store", "over"];
+const HEADER: [&str; 7] = [
+    "config",
+    "profile",
+    "user",
+    "anonymous",
+    "tree",
+    "store",
+    "over",
+];
 
 /// When the files of `tree` were changed: 2024-02-29 12:34:56 UTC.
 pub fn now() -> SystemTime {
@@ -60,7 +71,8 @@ pub fn now() -> SystemTime {
 }
 
 /// What kind of file system a dialogue is for: `None` is any, `memory` one
-/// that has the clock of [`now`] and no bounds, `local` a directory.
+/// that has the clock of [`now`] and no bounds, `local` a directory, `numbered`
+/// one whose files have numbers.
 pub fn store(text: &str) -> Option<&str> {
     text.lines().find_map(|line| line.strip_prefix("store "))
 }
@@ -78,7 +90,7 @@ pub struct Outcome {
 /// Plays a dialogue against a server with these files, which are empty.
 ///
 /// # Errors
-/// The files of `tree` can't be made, [`ErrorKind::Unsupported`] for one.
+/// The files of `tree` can't be made, [`wharf::ErrorKind::Unsupported`] for one.
 ///
 /// # Panics
 /// On a dialogue that makes no sense, and when the server goes astray.
@@ -149,6 +161,15 @@ impl<'a> Run<'a> {
                     let (key, value) = rest.split_once(" = ").expect("config KEY = VALUE");
                     builder = builder.set(key.trim(), value);
                 }
+                "profile" => {
+                    let profile = Profile::find(rest).expect("a profile");
+                    for (key, value) in profile.settings {
+                        builder = match *key {
+                            "anonymous-rights" => builder.anonymous(value),
+                            key => builder.set(key, value),
+                        };
+                    }
+                }
                 "user" => {
                     let parts: Vec<&str> = rest.split(':').collect();
                     let [name, password, rights, at @ ..] = &parts[..] else {
@@ -167,7 +188,7 @@ impl<'a> Run<'a> {
             }
         }
         for entry in tree {
-            plant(files.as_ref(), &entry)?;
+            plant(files.as_ref(), &entry, now())?;
         }
         let server = layer.prepare(builder).files(files).start();
         Ok(Run {
@@ -461,35 +482,4 @@ impl<'a> Run<'a> {
 fn line_end(bytes: &[u8], start: usize) -> usize {
     let newline = bytes[start..].iter().position(|byte| *byte == b'\n');
     newline.map_or(bytes.len(), |at| start + at + 1)
-}
-
-/// Puts an entry of the tree there, as old as [`now`].
-fn plant(files: &dyn FileSystem, entry: &str) -> Result<()> {
-    let join = |path: &str| VirtualPath::root().join(&bytes(path));
-    let path = if let Some((path, target)) = entry.split_once(" -> ") {
-        let path = join(path)?;
-        make_dirs(files, &path.parent());
-        files.symlink(&bytes(target), &path)?;
-        path
-    } else if let Some((path, content)) = entry.split_once(" = ") {
-        put_file(files, &bytes(path), &bytes(content));
-        join(path)?
-    } else if entry.ends_with('/') {
-        make_dirs(files, &join(entry)?);
-        join(entry)?
-    } else {
-        put_file(files, &bytes(entry), b"");
-        join(entry)?
-    };
-    let mut attributes = Attributes::default();
-    attributes.modified = Some(now());
-    let mut aged = path;
-    // Of the directories above, too: an entry has just been made in them.
-    loop {
-        match files.set_attributes(&aged, &attributes, Follow::No) {
-            Err(error) if error.kind() != ErrorKind::Unsupported => return Err(error),
-            _ if aged.is_root() => return Ok(()),
-            _ => aged = aged.parent(),
-        }
-    }
 }
