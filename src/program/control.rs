@@ -93,10 +93,15 @@ fn answer(question: &str, services: &Services, since: Instant) -> String {
                 ("transfers", transfers.to_string()),
                 ("bans", services.limits.bans(&config).len().to_string()),
             ];
-            let rows = rows
+            let mut rows: String = rows
                 .iter()
-                .map(|(name, value)| format!("{name}\t{value}\n"));
-            rows.collect()
+                .map(|(name, value)| format!("{name}\t{value}\n"))
+                .collect();
+            for (reason, count) in services.data_failures.counts() {
+                let name = reason.name().replace(' ', "-");
+                rows.push_str(&format!("data-{name}\t{count}\n"));
+            }
+            rows
         }
         "bans" => {
             let bans = services.limits.bans(&config);

@@ -267,7 +267,7 @@ fn status(answer: &str, json: bool) -> String {
     let rows = answer.lines().filter_map(|line| line.split_once('\t'));
     if !json {
         return rows
-            .map(|(name, value)| format!("{name:<16}{value}\n"))
+            .map(|(name, value)| format!("{name:<20}{value}\n"))
             .collect();
     }
     let value = |text: &str| match text.parse::<u64>() {

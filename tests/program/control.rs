@@ -76,17 +76,28 @@ fn who_shows_users_files_and_progress() {
             "\"percent\":",
         ],
     );
+    // A firewall at the client.
+    let mut active = Client::greeted(server.address());
+    active.login("anonymous", "x@");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    active.expect(&format!("EPRT |1|127.0.0.1|{port}|"), 200);
+    active.expect("LIST", 425);
+    active.expect("QUIT", 221);
+    active.closed();
     shown(
         &["status"],
         &[
-            "sessions        1\n",
-            "transfers       1\n",
-            "phase           running\n",
+            "sessions            1\n",
+            "transfers           1\n",
+            "phase               running\n",
+            "data-never-came     0\n",
         ],
     );
     shown(
         &["status", "--json"],
-        &["\"sessions\":1,", "\"version\":\""],
+        &["\"sessions\":1,", "\"version\":\"", "\"data-refused\":1"],
     );
     assert_eq!(data.rest().len(), 64_000_000 - 8_000_000);
     client.wait_for(226);
