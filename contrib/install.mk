@@ -9,6 +9,8 @@ DOCDIR     ?= $(PREFIX)/share/doc/wharf
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+SYSCTLDIR   ?= $(PREFIX)/lib/sysctl.d
+MODULESDIR  ?= $(PREFIX)/lib/modules-load.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 # What is installed as wharfd.
 WHARFD     ?= target/release/wharfd
@@ -21,6 +23,8 @@ WITH       ?= $(if $(DESTDIR),,$(shell sh contrib/detect.sh))
 # they are programs.
 systemd_FILES   = $(foreach unit,$(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.socket)),systemd/$(unit):$(UNITDIR)/$(unit)) \
                   systemd/wharf.sysusers:$(SYSUSERSDIR)/wharf.conf \
+                  systemd/wharf.sysctl:$(SYSCTLDIR)/60-wharf.conf \
+                  systemd/wharf.modules:$(MODULESDIR)/wharf.conf \
                   systemd/wharf.tmpfiles:$(TMPFILESDIR)/wharf.conf
 openrc_FILES    = +openrc/wharfd:$(SYSCONFDIR)/init.d/wharfd
 openwrt_FILES   = +openwrt/wharfd.init:$(SYSCONFDIR)/init.d/wharfd \

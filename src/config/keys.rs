@@ -364,6 +364,7 @@ keys! {
         "max-commands-per-second" "N" server.max_commands_per_second: NewSessions, "commands a second of one session";
         "idle-timeout" "SECONDS" server.idle_timeout: NewSessions, "end a session that is silent";
         "stall-timeout" "SECONDS" server.stall_timeout: NewSessions, "end a transfer that stands still";
+        "tcp-congestion" "auto|NAME|system" server.tcp_congestion: NewSessions, "congestion control of downloads";
         "session-timeout" "SECONDS" server.session_timeout: NewSessions, "end a session that lasts";
         "rate-down" "BYTES" server.rate_down: AtOnce, "bytes a second to all clients together";
         "rate-up" "BYTES" server.rate_up: AtOnce, "bytes a second from all clients together";

@@ -155,6 +155,9 @@ pub struct Config {
     /// How long a transfer, or a reply, may stand still: nothing comes, or
     /// nothing is acknowledged.
     pub stall_timeout: Duration,
+    /// The congestion control of data connections and of SSH: `auto` (bbr for
+    /// clients that are far away), `system`, or a name.
+    pub tcp_congestion: String,
     /// How long to wait for a data connection.
     pub data_connect_timeout: Duration,
     /// How long a session may last.
@@ -451,6 +454,7 @@ impl Default for Config {
             ban_exempt: Vec::new(),
             idle_timeout: seconds(300),
             stall_timeout: seconds(300),
+            tcp_congestion: "auto".into(),
             data_connect_timeout: seconds(30),
             session_timeout: seconds(0),
             max_commands_per_second: 0,

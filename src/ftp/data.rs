@@ -14,6 +14,7 @@ use super::reply::Reply;
 use super::state::{Interpreter, Protection};
 use crate::config::told::ToldAddress;
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::net::congestion;
 use crate::net::passive::PassivePort;
 use crate::net::socket::{Interest, Socket};
 use crate::net::stream::Stream;
@@ -104,7 +105,10 @@ impl Interpreter {
         let mut reason = DataFailure::NeverCame;
         loop {
             match self.accept_peer(listener) {
-                Ok(Some(socket)) => return Ok(socket),
+                Ok(Some(socket)) => {
+                    congestion::set(&socket, self.congestion.as_deref());
+                    return Ok(socket);
+                }
                 Ok(None) => reason = DataFailure::WrongAddress,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if listener.is_contested()
@@ -173,6 +177,8 @@ impl Interpreter {
             }
             Err(errno) => return Err(failed(errno)),
         }
-        Ok(Socket::from(std::net::TcpStream::from(socket)))
+        let socket = Socket::from(std::net::TcpStream::from(socket));
+        congestion::set(&socket, self.congestion.as_deref());
+        Ok(socket)
     }
 }

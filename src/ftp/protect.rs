@@ -9,6 +9,7 @@ use super::data_port::{DataPort, Proof};
 use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
+use crate::net::congestion;
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
@@ -153,7 +154,10 @@ impl Interpreter {
     fn go_on_early(&mut self, data: DataPort) -> Result<DataPort> {
         if let DataPort::Passive(listener) = data {
             return match self.accept_peer(&listener) {
-                Ok(Some(socket)) => Ok(DataPort::Connected(socket)),
+                Ok(Some(socket)) => {
+                    congestion::set(&socket, self.congestion.as_deref());
+                    Ok(DataPort::Connected(socket))
+                }
                 Ok(None) => Ok(DataPort::Passive(listener)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     Ok(DataPort::Passive(listener))

@@ -11,6 +11,7 @@ use crate::config::TlsRequired;
 use crate::digest::Algorithm;
 use crate::error::Result;
 use crate::net::closing::Closing;
+use crate::net::congestion;
 use crate::net::tls::SessionTls;
 use crate::session::{Files, Session};
 use crate::storage::VirtualPath;
@@ -21,6 +22,8 @@ pub struct Interpreter {
     pub control: Control,
     /// Who is there.
     pub session: Session,
+    /// The congestion control of data connections, unless it is the system's.
+    pub congestion: Option<String>,
     /// What the commands have set.
     pub parameters: Parameters,
     /// TLS of this session, once AUTH has been said.
@@ -119,7 +122,11 @@ pub enum Type {
 impl Interpreter {
     /// A session that begins, on its control connection.
     pub fn new(control: Control, session: Session) -> Self {
+        let setting = &session.config().tcp_congestion;
+        let congestion = control.socket().ok();
+        let congestion = congestion.and_then(|socket| congestion::choose(setting, socket));
         Interpreter {
+            congestion: congestion.map(String::from),
             control,
             session,
             parameters: Parameters::default(),

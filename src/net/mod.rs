@@ -2,6 +2,7 @@
 //! and the PROXY protocol of load balancers.
 
 pub(crate) mod closing;
+pub(crate) mod congestion;
 pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod name_cache;

@@ -181,6 +181,7 @@ impl Server {
     /// A thread that can't be started.
     pub fn start(mut self) -> Result<Running> {
         crate::storage::note_clock();
+        crate::net::congestion::look(&self.config.tcp_congestion);
         let addresses = self.addresses();
         let pool = Pool::new(self.config.threads);
         let host = self.host()?;

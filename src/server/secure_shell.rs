@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::Result;
+#[cfg(feature = "sftp")]
+use crate::net::congestion;
 use crate::net::socket::Socket;
 use crate::session::Session;
 
@@ -230,6 +232,8 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
         keepalive: config.ssh.keepalive,
         ..Settings::default()
     };
+    let congestion = congestion::choose(&config.tcp_congestion, socket.socket());
+    congestion::set(socket.socket(), congestion);
     session.live().set_control(Some(socket.socket().clone()));
     let mut handler = handler::SessionHandler(session, crate::sftp::Options::default());
     let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut handler);
