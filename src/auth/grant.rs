@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::user_file::{Entry, Options};
+use super::user_file::{Entry, Mount, Options};
 use super::{Credentials, Homes, Identity, Perms, User, UserLimits, home, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Directory, File, FileSystem, Follow, Metadata, OpenOptions, VirtualPath};
@@ -77,10 +77,38 @@ pub(super) fn user(
         retention: options.retention.or(limits.retention),
     };
     user.identity = identity;
+    if !credentials.dry_run {
+        user.mounts = mounts(&user.name, options, defaults);
+    }
     user.file_mode = options.file_mode;
     user.dir_mode = options.dir_mode;
     user.directories = entry.options.directories;
+    for mount in entry.options.mounts {
+        user.directories
+            .extend(mount.perms.map(|perms| (mount.at, perms)));
+    }
     Ok(user)
+}
+
+/// The shared folders. The disk of one may be missing: the user works in the
+/// others meanwhile, and nothing is put under its name.
+fn mounts(
+    name: &str,
+    options: &Options,
+    defaults: &UserDefaults,
+) -> Vec<(VirtualPath, Arc<dyn FileSystem>)> {
+    let open = |(number, mount): (usize, &Mount)| {
+        let opened = match &defaults.homes {
+            Some(homes) => homes.open_mount(name, number),
+            None => home::open(&mount.directory, home::Missing::Refuse),
+        };
+        let files = opened.unwrap_or_else(|error| {
+            log::error!("mount={}: {error}", mount.at);
+            Arc::new(Unopened)
+        });
+        (mount.at.clone(), files)
+    };
+    options.mounts.iter().enumerate().map(open).collect()
 }
 
 /// What happens where the home of an entry is missing.

@@ -21,6 +21,14 @@ pub trait Homes: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`ErrorKind::Internal`] when it can't be used.
     fn open(&self, name: &str) -> Result<Arc<dyn FileSystem>>;
+
+    /// The directory of the user's `mount=` of this number, from 0.
+    ///
+    /// # Errors
+    /// As [`Homes::open`].
+    fn open_mount(&self, _name: &str, _number: usize) -> Result<Arc<dyn FileSystem>> {
+        Err(Error::from(ErrorKind::Unsupported))
+    }
 }
 
 /// Mode of a home that we make, unless the user has another.

@@ -140,6 +140,9 @@ pub struct User {
     pub file_system: Arc<dyn FileSystem>,
     /// Sessions, rates, quotas.
     pub limits: UserLimits,
+    /// Folders that show other files than those of `file_system`. They count
+    /// for no quota.
+    pub(crate) mounts: Vec<(VirtualPath, Arc<dyn FileSystem>)>,
     /// Whom the process must act as on the operating system's files to serve
     /// this user; `None`: whoever it is.
     pub identity: Option<Identity>,
@@ -162,6 +165,7 @@ impl User {
             directories: Vec::new(),
             file_system,
             limits: UserLimits::default(),
+            mounts: Vec::new(),
             identity: None,
             usage: None,
             file_mode: None,

@@ -25,7 +25,7 @@ pub use directory::{is_file_name, line_of};
 pub use options::{OPTIONS, OptionRow, Options, Repeat};
 pub(super) use parse::parse_options;
 pub use parse::{Entry, FILE_MAX, Mistake, parse, parse_line};
-pub use value::encoded;
+pub use value::{Mount, encoded};
 
 /// The users of a file, which is read again when it changes, or of a directory
 /// with a file for each, which is read when its user logs in.

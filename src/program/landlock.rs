@@ -356,6 +356,8 @@ fn served(settings: &Settings) -> Vec<PathBuf> {
             _ => found.push(entry.home.clone()),
         }
         found.push(entry.home);
+        let mounts = entry.options.mounts.into_iter();
+        found.extend(mounts.map(|mount| mount.directory));
     }
     found
 }

@@ -39,7 +39,8 @@ pub const WORKER: &str = "--worker";
 enum Request {
     /// Are these credentials of a user of the system? And their home.
     System = 1,
-    /// The home of a user of the users file.
+    /// The home of a user of the users file, or the directory of one of their
+    /// `mount=`, by its number from 1.
     Home,
     /// What the auth helper says, and the home.
     Helper,
@@ -228,8 +229,15 @@ fn home(parts: &mut Parts<'_>, descriptor: Option<OwnedFd>) -> Result<Arc<dyn Fi
 
 impl Homes for Monitor {
     fn open(&self, name: &str) -> Result<Arc<dyn FileSystem>> {
-        let request = message(Request::Home).bytes(name.as_bytes());
+        let request = message(Request::Home).bytes(name.as_bytes()).u8(0);
         self.ask(request, home).map_err(told)
+    }
+
+    fn open_mount(&self, name: &str, number: usize) -> Result<Arc<dyn FileSystem>> {
+        // A line has no room for more.
+        let number = u8::try_from(number + 1).map_err(|_| ErrorKind::TooMany)?;
+        let request = message(Request::Home).bytes(name.as_bytes()).u8(number);
+        self.ask(request, home)
     }
 }
 

@@ -13,7 +13,10 @@ use super::rate::Bucket;
 use super::registry::SessionInfo;
 use crate::auth::{QuotaFull, Right, User};
 use crate::config::Config;
-use crate::storage::{FileSystem, Follow, Metered, Retire, Retired, Usage, VirtualPath};
+use crate::error::Result;
+use crate::storage::{
+    FileSystem, Follow, Metered, Mounts, Retire, Retired, Sided, Usage, VirtualPath,
+};
 use crate::sync::unpoisoned;
 
 /// How long a login waits until the files of a home are counted. Until they
@@ -108,6 +111,19 @@ impl Homes {
             user.usage = Some(usage);
         }
     }
+}
+
+/// Puts the user's folders into their files.
+pub(super) fn mount(user: &mut User) -> Result<()> {
+    if user.mounts.is_empty() {
+        return Ok(());
+    }
+    let mut files = Mounts::new(Arc::clone(&user.file_system));
+    for (at, folder) in std::mem::take(&mut user.mounts) {
+        files = files.mount(at, Arc::new(Sided::new(folder)))?;
+    }
+    user.file_system = Arc::new(files);
+    Ok(())
 }
 
 /// Looks through a tree where that is due: what its files take, and which are

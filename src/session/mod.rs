@@ -350,6 +350,11 @@ impl Session {
         services
             .homes
             .meter(&mut user, &self.config, services, &self.live);
+        if let Err(error) = home::mount(&mut user) {
+            self.ticket.log_out();
+            log::error!("{error}");
+            return Err(error);
+        }
         self.live.activity().user = user.name.clone();
         log_context::set_user(Some(&user.name));
         log::info!(

@@ -1,5 +1,6 @@
 //! [`Mounts`]: a file system with others at some of its paths.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::{
@@ -193,7 +194,14 @@ impl FileSystem for Mounts {
             return Err(Error::new(kind, "opening a virtual folder"));
         }
         let (files, inner) = self.table.route(path)?;
-        files.open(&inner, options)
+        let file = files.open(&inner, options)?;
+        Ok(match self.table.point(path) {
+            Some(point) => Box::new(MountedFile {
+                at: point.at.clone(),
+                file,
+            }),
+            None => file,
+        })
     }
 
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
@@ -316,6 +324,59 @@ impl FileSystem for Mounts {
                 points: points.collect(),
             }),
         }))
+    }
+}
+
+/// A file of a folder, which knows its name outside of the folder.
+struct MountedFile {
+    at: VirtualPath,
+    file: Box<dyn File>,
+}
+
+impl File for MountedFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+
+    fn metadata(&self) -> Result<Metadata> {
+        self.file.metadata()
+    }
+
+    fn metadata_at_open(&self) -> Result<Metadata> {
+        self.file.metadata_at_open()
+    }
+
+    fn is_new(&self) -> bool {
+        self.file.is_new()
+    }
+
+    fn current_path(&self) -> Option<VirtualPath> {
+        let inner = self.file.current_path()?;
+        self.at.join_deep(&inner.as_bytes()[1..]).ok()
+    }
+
+    fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
+        self.file.set_attributes(attributes)
+    }
+
+    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
+        self.file.take_over(old, extended)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.file.sync()
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        self.file.close()
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.file.descriptor()
     }
 }
 

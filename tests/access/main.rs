@@ -4,6 +4,7 @@
 mod common;
 mod jail;
 mod limits;
+mod mounts;
 mod oracle;
 mod parity;
 mod quota;

@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::value::{date, directory, file, id, mode, network, number, size, text, time, uid};
+use super::value::{
+    Mount, date, directory, file, id, mode, mount, network, number, size, text, time, uid,
+};
 use crate::address::Network;
 use crate::auth::{Identity, Perms, QuotaFull};
 use crate::storage::VirtualPath;
@@ -84,6 +86,8 @@ pub struct Options {
     pub dir_mode: Option<u32>,
     /// `dir=`
     pub directories: Vec<(VirtualPath, Perms)>,
+    /// `mount=`
+    pub mounts: Vec<Mount>,
 }
 
 impl Options {
@@ -285,6 +289,16 @@ pub const OPTIONS: &[OptionRow] = &[
             Ok(())
         },
     },
+    OptionRow {
+        key: "mount",
+        takes: "/PATH=DIR[:RIGHTS]",
+        help: "show a directory of the machine as a folder of the home",
+        repeat: Repeat::Adds,
+        set: |options, value| {
+            options.mounts.push(mount(value)?);
+            Ok(())
+        },
+    },
 ];
 
 fn set<T>(field: &mut Option<T>, value: Result<T, String>) -> Result<(), String> {
@@ -347,6 +361,13 @@ mod tests {
             ("dir", "incoming=drop", Some("directory")),
             ("dir", "/incoming", Some("directory")),
             ("dir", "/incoming=dropp", Some("rights")),
+            ("mount", "/shared=/srv/shared:read-only", None),
+            ("mount", "/shared=/srv/shared", None),
+            ("mount", "shared=/srv/shared", Some("/srv/shared")),
+            ("mount", "/=/srv/shared", Some("below the home")),
+            ("mount", "/shared=srv", Some("/srv/shared")),
+            ("mount", "/shared=/srv/../etc", Some("/srv/shared")),
+            ("mount", "/shared=/srv:sure", Some("rights")),
             ("create-home", "maybe", Some("yes or no")),
             ("tls", "yes", Some("required")),
             ("keys", "", Some("file")),

@@ -114,6 +114,47 @@ pub(super) fn directory(value: &[u8]) -> Result<(VirtualPath, Perms), String> {
     Ok((path, Perms::read(rights)?))
 }
 
+/// A directory of the machine that is a folder of a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mount {
+    /// Where the user sees it.
+    pub at: VirtualPath,
+    /// The directory.
+    pub directory: PathBuf,
+    /// The rights there; `None`: the user's own.
+    pub perms: Option<Perms>,
+}
+
+/// A shared folder: where the user sees it, the directory, and the rights there.
+pub(super) fn mount(value: &[u8]) -> Result<Mount, String> {
+    let wrong = || expected("a folder such as /shared=/srv/shared:read-only", value);
+    let at = value.iter().position(|&byte| byte == b'=');
+    let (name, place) = value.split_at(at.ok_or_else(wrong)?);
+    let place = &place[1..];
+    let (directory, perms) = match place.iter().rposition(|&byte| byte == b':') {
+        Some(colon) => {
+            let rights = std::str::from_utf8(&place[colon + 1..]).map_err(|_| wrong())?;
+            (&place[..colon], Some(Perms::read(rights)?))
+        }
+        None => (place, None),
+    };
+    if name.first() != Some(&b'/') {
+        return Err(wrong());
+    }
+    let at = VirtualPath::root()
+        .join(name)
+        .map_err(|error| error.to_string())?;
+    if at.is_root() {
+        return Err("expected a folder below the home, not the home itself".into());
+    }
+    let directory = checked_home(directory).map_err(|_| wrong())?;
+    Ok(Mount {
+        at,
+        directory,
+        perms,
+    })
+}
+
 /// A date of the Gregorian calendar as days since 1970-01-01.
 pub(super) fn date(value: &[u8]) -> Result<i64, String> {
     let wrong = || expected("a date such as 2030-12-31", value);

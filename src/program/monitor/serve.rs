@@ -177,7 +177,10 @@ impl Monitor {
                 let users = users.ok_or_else(|| missing("users needs a restart"))?;
                 let entry = user_file::entry(users, parts.text()?)
                     .ok_or_else(|| missing("no such user in the users file"))?;
-                self.home_of(done(), &entry)
+                match parts.u8()?.checked_sub(1) {
+                    None => self.home_of(done(), &entry),
+                    Some(number) => self.mount_of(done(), &entry, number),
+                }
             }
             n if n == Request::Helper as u8 => {
                 let helper = settings.helper.as_ref();
@@ -301,10 +304,35 @@ impl Monitor {
         if self.is_out_of_reach(&entry.home) {
             wharf::daemon::make_home(entry, Some(&server).filter(|_| self.privileged))?;
         }
-        match self.open(entry.options.identity(), &entry.home)? {
+        self.handed_over(answer, entry.options.identity(), &entry.home)
+    }
+
+    /// The directory of a `mount=`, for whom the user is in their home.
+    fn mount_of(
+        self: &Arc<Self>,
+        answer: Message,
+        entry: &user_file::Entry,
+        number: u8,
+    ) -> Result<Answer> {
+        let mount = entry.options.mounts.get(usize::from(number));
+        let mount = mount.ok_or(ErrorKind::NotFound)?;
+        let identity = match entry.options.identity() {
+            None => self.owner(&entry.home)?,
+            known => known,
+        };
+        self.handed_over(answer, identity, &mount.directory)
+    }
+
+    fn handed_over(
+        self: &Arc<Self>,
+        answer: Message,
+        identity: Option<Identity>,
+        directory: &Path,
+    ) -> Result<Answer> {
+        match self.open(identity, directory)? {
             (PATH, _) => {
-                let home = entry.home.as_os_str().as_bytes();
-                Ok((answer.u8(PATH).bytes(home), None))
+                let path = directory.as_os_str().as_bytes();
+                Ok((answer.u8(PATH).bytes(path), None))
             }
             (kind, descriptor) => Ok((answer.u8(kind), descriptor)),
         }
