@@ -132,24 +132,17 @@ impl Interpreter {
                         self.poll_if_due()?;
                     }
                 }
-                Err(Errno::AGAIN) => {
-                    // The socket is full. If it was ready just now, it may be
-                    // the file that has nothing yet.
-                    if waited == Some(offset) {
-                        ask_file(transfer, offset)?;
-                    }
+                Err(Errno::INTR) => {}
+                // The socket is full. If it was ready just now, it is the file
+                // that has nothing yet.
+                Err(Errno::AGAIN) if waited != Some(offset) => {
                     waited = Some(offset);
                     self.wait_for_data(stream, Interest::Write, offset, &mut progress)?
                 }
-                Err(Errno::INTR) => {}
-                // File systems of other kinds (FUSE, old overlays) can't.
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    return self.send_through_buffer(stream, transfer, offset, end - offset);
-                }
-                Err(errno) => {
-                    ask_file(transfer, offset)?;
-                    return Err(data_error(errno.into()));
-                }
+                // The error may be that of the file, that of the connection, or
+                // a file system (FUSE, old overlays) that can't do this: reading
+                // and writing tell which.
+                Err(_) => return self.send_through_buffer(stream, transfer, offset, end - offset),
             }
         }
         Ok(())
@@ -439,18 +432,12 @@ fn keep_short(stream: &Stream) {
     }
 }
 
-/// One error of sendfile can be that of the file or that of the connection:
-/// the file's own, if reading it fails.
-fn ask_file(transfer: &Transfer, offset: u64) -> Result<()> {
-    transfer.file()?.read_at(&mut [0], offset).map(drop)
-}
-
-/// A file that somebody has cut while it was sent: 150 has named its size, and
-/// the client must not take what it got for all of it.
-fn shorter() -> Error {
+/// A file that somebody has cut while it was read: its size is known, and the
+/// client must not take what it got for all of it.
+pub fn shorter() -> Error {
     Error::new(
         ErrorKind::Internal,
-        "the file became shorter while it was sent",
+        "the file became shorter while it was read",
     )
 }
 

@@ -64,17 +64,15 @@ impl Pipe {
                 None => Err(Errno::INVAL),
             };
             match outcome {
-                // Opened for appending, or of a file system that can't.
-                Ok(0) | Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    self.spliceable = false;
-                }
-                Ok(moved) => {
+                Ok(moved @ 1..) => {
                     transfer.received(moved as u64);
                     offset = offset.saturating_add(moved as u64);
                     left = left.saturating_sub(moved);
                 }
                 Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno).doing("writing to a file"),
+                // Opened for appending, a file system that can't do this, or an
+                // error, which writing then tells.
+                Ok(0) | Err(_) => self.spliceable = false,
             }
         }
         let mut buffer = vec![0; PIECE.min(left)];

@@ -480,6 +480,7 @@ impl Files {
                 })?;
                 match seen {
                     Seen::Entry(path, name, metadata) => visit(&path.below(name)?, metadata),
+                    Seen::Unknown(_, error) => Err(error),
                     Seen::Left(path) => visit(path, &directory),
                 }
             },

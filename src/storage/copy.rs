@@ -3,13 +3,10 @@
 //! btrfs and XFS, a copy on the server of NFS 4.2), and past the holes of
 //! sparse files.
 
-use std::os::fd::BorrowedFd;
-
 use rustix::fs::{self, SeekFrom};
 use rustix::io::Errno;
 
 use super::File;
-use crate::error::{Doing, Result};
 
 /// What lies at an offset of a file, and how many bytes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,43 +40,19 @@ pub fn extent(file: &dyn File, offset: u64, most: u64) -> Extent {
     }
 }
 
-/// Has the kernel copy up to `length` bytes; `None` where it can't, or where
-/// only reading shows whether there is something to copy (`/proc`).
+/// Has the kernel copy up to `length` bytes; `None` where it can't, where only
+/// reading shows whether there is something to copy (`/proc`), and after an
+/// error, since reading and writing tell which of the files it is about.
 pub fn copy_in_kernel(
-    (from, from_offset): (&dyn File, u64),
-    (to, to_offset): (&dyn File, u64),
+    (from, mut from_offset): (&dyn File, u64),
+    (to, mut to_offset): (&dyn File, u64),
     length: usize,
-) -> Result<Option<u64>> {
-    let (Some(source), Some(target)) = (from.descriptor(), to.descriptor()) else {
-        return Ok(None);
-    };
-    match copy_range((source, from_offset), (target, to_offset), length) {
-        Ok(0) => Ok(None),
-        Ok(copied) => Ok(Some(copied as u64)),
-        // Different file systems on old kernels, a file opened for appending,
-        // one that overlaps itself, a sandbox.
-        Err(
-            Errno::XDEV
-            | Errno::INVAL
-            | Errno::BADF
-            | Errno::NOSYS
-            | Errno::OPNOTSUPP
-            | Errno::PERM
-            | Errno::TXTBSY,
-        ) => Ok(None),
-        Err(errno) => Err(errno).doing("copying from file to file"),
-    }
-}
-
-fn copy_range(
-    (source, mut from): (BorrowedFd<'_>, u64),
-    (target, mut to): (BorrowedFd<'_>, u64),
-    length: usize,
-) -> rustix::io::Result<usize> {
-    loop {
-        match fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), length) {
-            Err(Errno::INTR) => {}
-            outcome => return outcome,
-        }
-    }
+) -> Option<u64> {
+    let (source, target) = (from.descriptor()?, to.descriptor()?);
+    let (from, to) = (Some(&mut from_offset), Some(&mut to_offset));
+    let copied = fs::copy_file_range(source, from, target, to, length);
+    copied
+        .ok()
+        .filter(|copied| *copied > 0)
+        .map(|copied| copied as u64)
 }

@@ -5,7 +5,7 @@
 //! never followed. What changes meanwhile may be seen or not.
 
 use super::{Directory, FileKind, Follow, Metadata, VirtualPath};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of names that a level may hold: half of those of the level above,
 /// and no less than 4 KiB. Below level 256 it is 512 bytes, so that a path of
@@ -22,6 +22,8 @@ const fn batch(depth: usize) -> usize {
 pub enum Seen<'a> {
     /// Something in a directory that is none itself.
     Entry(&'a VirtualPath, &'a [u8], &'a Metadata),
+    /// Something in a directory can't be looked at.
+    Unknown(&'a VirtualPath, Error),
     /// A directory, when everything in it was seen.
     Left(&'a VirtualPath),
 }
@@ -77,7 +79,13 @@ impl Level {
                 _ => match directory.metadata(&name, Follow::No) {
                     Ok(metadata) => Some(metadata).filter(|metadata| !metadata.is_dir()),
                     // It has gone meanwhile.
-                    Err(_) => continue,
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    Err(error) => {
+                        if let Some(visit) = &mut visit {
+                            visit(Seen::Unknown(path, error))?;
+                        }
+                        continue;
+                    }
                 },
             };
             if let Some(metadata) = metadata {
@@ -190,6 +198,7 @@ mod tests {
                 &mut |what| {
                     let path = match what {
                         Seen::Entry(path, name, _) => path.below(name)?,
+                        Seen::Unknown(_, error) => return Err(error),
                         Seen::Left(path) => path.clone(),
                     };
                     assert!(seen.insert(path.clone()), "{path} twice");
@@ -212,6 +221,7 @@ mod tests {
                 &mut open,
                 &mut |what| match what {
                     Seen::Entry(path, name, _) => files.remove_file(&path.below(name)?),
+                    Seen::Unknown(_, error) => Err(error),
                     Seen::Left(path) if path.is_root() => Ok(()),
                     Seen::Left(path) => files.remove_dir(path),
                 },

@@ -168,8 +168,13 @@ fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
         }
     };
     let mut visit = |seen: Seen<'_>| {
-        let Seen::Entry(_, _, metadata) = seen else {
-            return Ok(());
+        let metadata = match seen {
+            Seen::Entry(_, _, metadata) => metadata,
+            Seen::Unknown(path, error) => {
+                log::warn!("quota: an entry of {path} is not counted: {error}");
+                return Ok(());
+            }
+            Seen::Left(_) => return Ok(()),
         };
         if metadata.links > 1 {
             let count = names.entry(metadata.id).or_insert(0);

@@ -233,6 +233,17 @@ impl Client {
         }
     }
 
+    /// A client of a program at the other end, whose end is not looked at.
+    #[allow(dead_code)]
+    pub fn of_stream(stream: UnixStream) -> Client {
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        Client {
+            stream,
+            server: std::thread::spawn(|| Ok(())),
+            next: 100,
+        }
+    }
+
     /// A session of its own with a server that runs, greeted; for tests of both
     /// protocols.
     #[allow(dead_code)]

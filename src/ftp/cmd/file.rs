@@ -11,7 +11,7 @@ use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
 use crate::net::tls::Direction;
 use crate::session::{Files, Put, Readable, Transfer};
-use crate::storage::{Attributes, Existing, File, Follow, VirtualPath};
+use crate::storage::{Attributes, Existing, Follow, VirtualPath};
 use crate::time::Utc;
 
 /// Names that STOU tries.
@@ -50,8 +50,11 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
     let end = range_end.map_or(size, |last| size.min(last.saturating_add(1)));
     let known = Some(end.saturating_sub(start));
-    // A size of 0 may be unknown (/proc): one byte more says so.
-    let known = known.filter(|_| size > 0 || !has_more(&transfer));
+    // A size of 0 may be unknown (/proc): reading says so.
+    let known = match size {
+        0 if has_content(&transfer)? => None,
+        _ => known,
+    };
     state.session.live().size.store(known.unwrap_or(0), Relaxed);
     let reply = opening(state, argument, known);
     let length = known.unwrap_or(Transfer::UNKNOWN);
@@ -72,9 +75,10 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
-fn has_more(transfer: &Transfer) -> bool {
-    let read = |file: &dyn File| file.read_at(&mut [0], 0);
-    transfer.file().and_then(read).is_ok_and(|read| read > 0)
+fn has_content(transfer: &Transfer) -> Result<bool> {
+    // Some files of /proc give 8 bytes at once, or none.
+    let read = transfer.file()?.read_at(&mut [0; 8], 0)?;
+    Ok(read > 0)
 }
 
 /// Where an upload begins, and how many bytes of the old contents stay once

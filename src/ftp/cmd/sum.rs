@@ -3,6 +3,7 @@
 use crate::digest::{Algorithm, Digest, hex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::arguments::{offset, quoted_names};
+use crate::ftp::dtp::shorter;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
 use crate::storage::{Follow, VirtualPath};
@@ -26,8 +27,12 @@ fn sum(
     };
     let mut file = state.files()?.get(path)?;
     let size = file.metadata()?.size;
-    let end = end.unwrap_or(size).min(size);
-    if start > end {
+    // A size of 0 may be unknown (/proc): the sum is then that of what is there.
+    let end = match size {
+        0 => end.unwrap_or(u64::MAX),
+        size => end.unwrap_or(size).min(size),
+    };
+    if start > end || size == 0 && start > 0 {
         return Err(Error::new(
             ErrorKind::BadOffset,
             "a range behind the end of the file",
@@ -38,8 +43,11 @@ fn sum(
     while at < end {
         let wanted = (end - at).min(PIECE as u64) as usize;
         let length = file.read_at(&mut buffer[..wanted], at)?;
-        if length == 0 {
+        if length == 0 && size == 0 {
             break;
+        }
+        if length == 0 {
+            return Err(shorter());
         }
         digest.update(&buffer[..length]);
         at += length as u64;

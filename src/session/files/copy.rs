@@ -252,7 +252,7 @@ impl Transfer {
         self.may_write_at(at)?;
         if !self.is_summed() {
             let length = most.min(KERNEL_PIECE as u64) as usize;
-            if let Some(copied) = copy_in_kernel((source, from), (self.file()?, at), length)? {
+            if let Some(copied) = copy_in_kernel((source, from), (self.file()?, at), length) {
                 self.received(copied);
                 return Ok(copied);
             }

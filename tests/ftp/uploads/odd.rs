@@ -44,9 +44,28 @@ fn files_that_hide_their_size_are_sent_to_their_end() {
     assert_eq!(client.fetch("RETR version"), version);
     client.expect("REST 0", 350);
     assert_eq!(client.fetch("RETR version"), version);
+    let crc = client.expect("XCRC version", 250).text().to_owned();
+    assert_ne!(crc, "00000000");
+    let hash = client.expect("HASH version", 213).text().to_owned();
+    assert!(hash.contains(&format!(" 0-{} ", version.len())), "{hash}");
     client.expect("TYPE A", 200);
     let lines = client.fetch("RETR version");
     assert_eq!(lines, [&version[..version.len() - 1], b"\r\n"].concat());
+}
+
+/// A failed read is told, also where the size says that there is nothing.
+#[test]
+fn what_can_not_be_read_is_not_empty() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("SKIP: a file of size 0 that can't be read needs root");
+    }
+    let server = server().directory(Path::new("/proc")).start();
+    let mut client = server.ann();
+    // Nothing is mapped at the beginning of a process's memory.
+    client.epsv();
+    client.expect("RETR self/mem", 451);
+    client.expect("HASH self/mem", 451);
+    client.expect("NOOP", 200);
 }
 
 #[test]

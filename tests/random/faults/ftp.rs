@@ -9,12 +9,12 @@ use super::common::client::{Client, Data as Connection, Reply};
 use super::common::{Builder, TestServer, put_file, server, until};
 use super::faulty::Faulty;
 
-const OLD: &[u8] = b"the old contents of the file";
-const NEW: &[u8] = b"new contents, somewhat longer than those before";
+pub const OLD: &[u8] = b"the old contents of the file";
+pub const NEW: &[u8] = b"new contents, somewhat longer than those before";
 
 /// What a command does with a data connection.
-#[derive(Clone, Copy, PartialEq)]
-enum Data {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Data {
     None,
     Down,
     Up,
@@ -22,7 +22,7 @@ enum Data {
 
 /// Commands that come before, the command, and its data connection.
 #[rustfmt::skip]
-const COMMANDS: &[(&[&str], &str, Data)] = &[
+pub const COMMANDS: &[(&[&str], &str, Data)] = &[
     (&["REIN", "USER ann"], "PASS secret", Data::None),
     (&["CWD d"], "CDUP", Data::None),
     (&[], "CWD d", Data::None),
@@ -119,11 +119,11 @@ fn start_with(atomic: &str, adjust: fn(Builder) -> Builder) -> (Arc<Faulty>, Tes
 }
 
 /// Runs a command to its final reply; that, and what was received.
-fn play(
+pub fn play(
     client: &mut Client,
     connection: Option<Connection>,
     command: &str,
-    data: Data,
+    (data, content): (Data, &[u8]),
 ) -> (Reply, Vec<u8>) {
     client.send(command);
     let mut received = Vec::new();
@@ -134,7 +134,7 @@ fn play(
     let mut connection = connection.unwrap();
     if data == Data::Up {
         // The server may have closed already.
-        let _ = std::io::Write::write_all(&mut connection.0, NEW);
+        let _ = std::io::Write::write_all(&mut connection.0, content);
         drop(connection);
     } else {
         received = connection.rest();
@@ -155,7 +155,7 @@ pub fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
                 assert!(client.cmd(line).code < 400, "{line}");
             }
             faulty.plan.fail(number, errno);
-            let (reply, received) = play(&mut client, connection, command, data);
+            let (reply, received) = play(&mut client, connection, command, (data, NEW));
             let done = faulty.plan.done();
             let what = format!("{command}, atomic {atomic}, operation {number} of {done:?}");
             let failed = faulty.plan.heal();
@@ -194,6 +194,10 @@ pub fn every_operation_fails(errno: i32, expected: &[u16], atomic: &str) {
                     _ => OLD,
                 };
                 assert_eq!(received, whole, "{what}");
+            }
+            let gone = errno == libc_errno("ENOENT");
+            if reply.code == 213 && command == "DSIZ d" && !gone {
+                assert_eq!(reply.text(), (2 * OLD.len()).to_string(), "{what}");
             }
             if atomic == "yes" && reply.code >= 400 && command == "STOR f" && before != ["REST 5"] {
                 // After the rename it is the new one, whole, though nobody can
@@ -326,7 +330,7 @@ fn quotas_count_what_is_there() {
                     client.cmd(line);
                 }
                 faulty.plan.fail(number, libc_errno("EIO"));
-                let (reply, _) = play(&mut client, connection, command, data);
+                let (reply, _) = play(&mut client, connection, command, (data, NEW));
                 let done = faulty.plan.done();
                 let failed = faulty.plan.heal();
                 if reply.code == 530 {
@@ -368,7 +372,8 @@ fn slow_operations_hold_up_nobody_else() {
                 client.cmd(line);
             }
             faulty.plan.hold(number);
-            let slow = std::thread::spawn(move || play(&mut client, connection, command, data).0);
+            let slow =
+                std::thread::spawn(move || play(&mut client, connection, command, (data, NEW)).0);
             until(command, || faulty.plan.is_waiting() || slow.is_finished());
             let waiting = faulty.plan.is_waiting();
             if !waiting {

@@ -14,9 +14,9 @@ use super::packets::*;
 const OLD: &[u8] = b"the old contents of the file";
 
 /// A request; handles stand for an open file, a new one, and a directory.
-type Make = fn(&[u8], &[u8], &[u8]) -> (u8, Body);
+pub type Make = fn(&[u8], &[u8], &[u8]) -> (u8, Body);
 
-const REQUESTS: &[Make] = &[
+pub const REQUESTS: &[Make] = &[
     |_, _, _| (OPEN, Body::new().string("f").u32(FOR_READING).none()),
     |_, _, _| (OPEN, Body::new().string("n2").u32(NEW).none()),
     |_, _, _| {

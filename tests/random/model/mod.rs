@@ -1,6 +1,7 @@
 //! Random sequences of commands against a model of what an FTP server must
 //! answer and of what the tree must be. A failure prints the commands so far;
-//! `WHARF_SEED` repeats the run, `WHARF_SEQUENCES` sets how many there are.
+//! `WHARF_SEED` repeats the run, `WHARF_SEQUENCES` sets how many there are, and
+//! `WHARF_SECONDS` how long several sessions are tried together.
 
 mod commands;
 use crate::common;

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 use super::common::client::{Client, Data};
 use super::common::rng::Rng;
 use super::common::{TempDir, TestServer, server};
-use super::packets::{self, Body, HANDLE, NEW, OK, REMOVE, RENAME};
+use super::packets::{self, Body, HANDLE, NEW, OK, REMOVE, RENAME, SETSTAT};
 
 /// Names that are used; `d` may be called `e`.
 const NAMES: [&str; 7] = ["a", "b", "c", "d/a", "d/b", "e/a", "e/b"];
-/// How long all histories together may take.
-const TIME: Duration = Duration::from_secs(10);
 
 type File = usize;
 
@@ -37,7 +35,21 @@ struct Upload {
     file: File,
     /// The file that was there when an atomic upload began.
     old: Option<File>,
+    /// Where uploads are atomic, the name that nobody else may change.
+    claim: Option<String>,
     given_up: bool,
+    /// It writes to the file of that name from the beginning.
+    in_place: bool,
+    /// Bytes so far.
+    sent: u64,
+}
+
+/// How an upload treats what is there.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum How {
+    Replace,
+    Append,
+    Restart(usize),
 }
 
 impl Model {
@@ -51,50 +63,75 @@ impl Model {
         self.contents.len() - 1
     }
 
+    /// Whether another session uploads to the file.
+    fn is_written(&self, session: usize, name: &str) -> bool {
+        let there = self.names.get(name);
+        let is_written = |upload: &Upload| {
+            Some(&upload.file) == there || upload.old.as_ref() == there && there.is_some()
+        };
+        let mut others = self
+            .uploads
+            .iter()
+            .filter(|upload| upload.session != session);
+        others.any(is_written)
+    }
+
     /// Whether another session uploads to the name, or to its file.
     fn is_busy(&self, session: usize, name: &str) -> bool {
-        let there = self.names.get(name);
-        self.uploads.iter().any(|upload| {
-            let file =
-                Some(&upload.file) == there || upload.old.as_ref() == there && there.is_some();
-            upload.session != session && (file || self.atomic && upload.path == name)
-        })
+        self.is_written(session, name) || self.is_claimed(session, name)
     }
 
-    /// Whether another session's upload gets the name at its end.
+    /// Whether the name is that of another session's upload.
     fn is_claimed(&self, session: usize, name: &str) -> bool {
-        let claims = |upload: &Upload| upload.session != session && upload.path == name;
-        self.atomic && self.uploads.iter().any(claims)
+        let claims =
+            |upload: &Upload| upload.session != session && upload.claim.as_deref() == Some(name);
+        self.uploads.iter().any(claims)
     }
 
-    fn begin(&mut self, session: usize, name: &str) -> bool {
+    fn begin(&mut self, session: usize, name: &str, how: How) -> bool {
         if !self.has_parent(name) || self.is_busy(session, name) {
             return false;
         }
         let old = self.names.get(name).copied();
+        let in_place = !self.atomic || how != How::Replace;
+        if let How::Restart(offset) = how
+            && old.is_none_or(|old| offset > self.contents[old].len())
+        {
+            return false;
+        }
         let file = match old {
-            Some(file) if !self.atomic => {
-                self.contents[file].clear();
+            Some(file) if in_place => {
+                let content = &mut self.contents[file];
+                match how {
+                    How::Replace => content.clear(),
+                    How::Append => {}
+                    How::Restart(offset) => content.truncate(offset),
+                }
                 file
             }
             _ => self.new_file(Vec::new()),
         };
-        if !self.atomic {
+        if in_place {
             self.names.insert(name.to_owned(), file);
         }
         self.uploads.push(Upload {
             session,
             path: name.to_owned(),
             file,
-            old: old.filter(|_| self.atomic),
+            old: old.filter(|_| !in_place),
+            claim: self.atomic.then(|| name.to_owned()),
             given_up: false,
+            in_place,
+            sent: 0,
         });
         true
     }
 
     fn write(&mut self, session: usize, data: &[u8]) {
-        let upload = self.uploads.iter().find(|upload| upload.session == session);
-        self.contents[upload.unwrap().file].extend_from_slice(data);
+        let mut uploads = self.uploads.iter_mut();
+        let upload = uploads.find(|upload| upload.session == session).unwrap();
+        upload.sent += data.len() as u64;
+        self.contents[upload.file].extend_from_slice(data);
     }
 
     fn take(&mut self, session: usize) -> Upload {
@@ -108,7 +145,7 @@ impl Model {
     /// Whether the upload is acknowledged.
     fn end(&mut self, session: usize) -> bool {
         let upload = self.take(session);
-        if !self.atomic {
+        if upload.in_place {
             return upload.given_up || self.names.get(&upload.path) == Some(&upload.file);
         }
         // Another one may have begun in the file that was renamed to the name.
@@ -137,7 +174,7 @@ impl Model {
 
     fn gone(&mut self, session: usize, name: &str) {
         for upload in &mut self.uploads {
-            upload.given_up |= !self.atomic && upload.session == session && upload.path == name;
+            upload.given_up |= upload.in_place && upload.session == session && upload.path == name;
         }
     }
 
@@ -160,7 +197,7 @@ impl Model {
         }
         self.gone(session, to);
         for upload in &mut self.uploads {
-            if !self.atomic && upload.path == from {
+            if upload.in_place && upload.path == from {
                 upload.path = to.to_owned();
             }
         }
@@ -180,7 +217,19 @@ impl Model {
             .collect();
         for upload in &mut self.uploads {
             upload.path = moved(&upload.path);
+            upload.claim = upload.claim.as_deref().map(moved);
         }
+    }
+
+    fn resize(&mut self, session: usize, name: &str, size: usize) -> bool {
+        let Some(file) = self.names.get(name).copied() else {
+            return false;
+        };
+        let done = !self.is_written(session, name);
+        if done {
+            self.contents[file].resize(size, 0);
+        }
+        done
     }
 
     fn link(&mut self, session: usize, from: &str, to: &str) -> bool {
@@ -242,7 +291,6 @@ struct History {
 impl History {
     fn new(atomic: bool) -> Self {
         let place = TempDir::new("sessions");
-        std::fs::create_dir(place.join("d")).unwrap();
         let server = server()
             .directory(place.path())
             .set("atomic-uploads", if atomic { "yes" } else { "no" })
@@ -255,16 +303,48 @@ impl History {
             let client = packets::Client::beside(services, "ann", "secret");
             sessions.push(Session::Sftp(client, None));
         }
-        History {
+        let mut history = History {
             server,
             place,
             sessions,
             model: Model {
                 atomic,
-                directory: "d",
                 ..Model::default()
             },
             said: Vec::new(),
+        };
+        history.begin();
+        history
+    }
+
+    /// From the empty home on.
+    fn begin(&mut self) {
+        self.said.clear();
+        self.model = Model {
+            atomic: self.model.atomic,
+            directory: "d",
+            ..Model::default()
+        };
+        self.first().expect("MKD d", 257);
+    }
+
+    /// Deletes everything, as a client does.
+    fn clear(&mut self) {
+        let names: Vec<String> = self.model.names.keys().cloned().collect();
+        let directory = self.model.directory;
+        let client = self.first();
+        client.expect(&format!("RMDA {directory}"), 250);
+        for name in names.iter().filter(|name| !name.contains('/')) {
+            client.expect(&format!("DELE {name}"), 250);
+        }
+        let quota = client.expect("SITE QUOTA", 200);
+        assert_eq!(quota.text(), "0 bytes of 1000000, 0 files of no limit.");
+    }
+
+    fn first(&mut self) -> &mut Client {
+        match &mut self.sessions[0] {
+            Session::Ftp(client, _) => client,
+            Session::Sftp(..) => unreachable!("the first session is one of FTP"),
         }
     }
 
@@ -321,7 +401,7 @@ impl History {
             .uploads
             .iter()
             .find(|upload| upload.session == at);
-        let length = self.model.contents[upload.unwrap().file].len() as u64;
+        let length = upload.unwrap().sent;
         let number = at as u64 + 1;
         self.server.until("the bytes", |server| {
             let all = server.running().services().registry.all();
@@ -348,14 +428,31 @@ impl History {
         };
         let model = &mut self.model;
         let is = |client: &mut Client, line: &str| client.cmd(line).code < 400;
-        let (what, done, want) = match rng.below(8) {
-            0..3 => {
+        let (what, done, want) = match rng.below(10) {
+            0..4 => {
                 let data = client.data();
-                let done = is(client, &format!("STOR {one}"));
+                let how = match rng.below(6) {
+                    0 => How::Append,
+                    1 => How::Restart(1 + rng.below(20)),
+                    _ => How::Replace,
+                };
+                let verb = match how {
+                    How::Append => "APPE",
+                    _ => "STOR",
+                };
+                if let How::Restart(offset) = how {
+                    client.expect(&format!("REST {offset}"), 350);
+                }
+                let done = is(client, &format!("{verb} {one}"));
                 *connection = done.then_some(data);
-                (format!("STOR {one}"), done, model.begin(at, one))
+                (format!("{how:?} {one}"), done, model.begin(at, one, how))
             }
-            3 => {
+            8 => {
+                let line = format!("MFMT 20200101000000 {one}");
+                let want = model.names.contains_key(one);
+                (line.clone(), is(client, &line), want)
+            }
+            9 => {
                 let line = format!("DELE {one}");
                 (line.clone(), is(client, &line), model.delete(at, one))
             }
@@ -389,12 +486,16 @@ impl History {
         };
         let model = &mut self.model;
         let both = || Body::new().string(one).string(two);
-        let (what, done, want) = match rng.below(6) {
+        let (what, done, want) = match rng.below(7) {
             0..3 if !uploads => {
                 let mut reply = client.try_open(one, NEW);
                 let done = reply.kind == HANDLE;
                 *handle = done.then(|| (reply.string(), 0));
-                (format!("OPEN {one}"), done, model.begin(at, one))
+                (
+                    format!("OPEN {one}"),
+                    done,
+                    model.begin(at, one, How::Replace),
+                )
             }
             // An atomic upload appears when its own session goes on with the
             // name; tests/sftp says so.
@@ -402,6 +503,14 @@ impl History {
             0..4 => {
                 let done = client.status(REMOVE, Body::new().string(one)) == OK;
                 (format!("REMOVE {one}"), done, model.delete(at, one))
+            }
+            6 if uploads => return,
+            6 => {
+                let size = rng.below(50);
+                let body = Body::new().string(one).u32(1).u64(size as u64);
+                let done = client.status(SETSTAT, body) == OK;
+                let want = model.resize(at, one, size);
+                (format!("size of {one} {size}"), done, want)
             }
             4 if uploads && model.atomic => return,
             4 => {
@@ -423,7 +532,7 @@ impl History {
     }
 
     /// Ends all uploads, and compares.
-    fn end(mut self) {
+    fn end(&mut self) {
         for at in 0..self.sessions.len() {
             if !self.model.uploads.iter().any(|upload| upload.session == at) {
                 continue;
@@ -460,17 +569,13 @@ impl History {
         files.sort_unstable();
         files.dedup();
         let bytes: usize = files.iter().map(|file| contents[*file].len()).sum();
-        for session in self.sessions {
-            match session {
-                Session::Ftp(mut client, _) => {
-                    let quota = client.expect("SITE QUOTA", 200);
-                    let want = format!(
-                        "{bytes} bytes of 1000000, {} files of no limit.",
-                        files.len()
-                    );
-                    assert_eq!(quota.text(), want, "{said}");
-                }
-                Session::Sftp(client, _) => client.end().unwrap(),
+        let want = format!(
+            "{bytes} bytes of 1000000, {} files of no limit.",
+            files.len()
+        );
+        for session in &mut self.sessions {
+            if let Session::Ftp(client, _) = session {
+                assert_eq!(client.expect("SITE QUOTA", 200).text(), want, "{said}");
             }
         }
     }
@@ -480,14 +585,27 @@ impl History {
 fn several_sessions_leave_the_tree_of_the_model() {
     let mut rng = Rng::new();
     let start = Instant::now();
+    // All histories together take so long; `WHARF_SECONDS` asks for more.
+    let seconds = std::env::var("WHARF_SECONDS").map_or(10, |text| text.parse().unwrap());
     let mut histories = 0;
-    while start.elapsed() < TIME {
-        let mut history = History::new(histories % 2 == 1);
+    let mut servers = [History::new(false), History::new(true)];
+    while start.elapsed() < Duration::from_secs(seconds) {
+        let history = &mut servers[histories % 2];
         for _ in 0..10 + rng.below(50) {
             history.step(&mut rng);
         }
         history.end();
+        history.clear();
+        history.begin();
         histories += 1;
     }
     println!("{histories} histories");
+    for history in servers {
+        for session in history.sessions {
+            if let Session::Sftp(client, _) = session {
+                client.end().unwrap();
+            }
+        }
+        drop(history.server);
+    }
 }
