@@ -12,54 +12,73 @@ use std::io;
 /// The result of every fallible operation in the core.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of thing went wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// No such file or directory.
-    NotFound,
-    /// The target exists and must not be replaced.
-    Exists,
-    /// A directory was needed and something else is there.
-    NotDirectory,
-    /// A file was needed and a directory is there.
-    IsDirectory,
-    /// A directory to be removed still has entries.
-    NotEmpty,
-    /// The user or the operating system does not allow it.
-    Denied,
-    /// The file system is mounted read-only.
-    ReadOnly,
-    /// A name is too long, empty, or has bytes that are not allowed.
-    NameInvalid,
-    /// The disk is full.
-    NoSpace,
-    /// Source and target lie on different file systems.
-    CrossDevice,
-    /// The user's quota, or the largest size of a file, would be exceeded.
-    Quota,
-    /// The back-end, or this build, can't do it.
-    Unsupported,
-    /// An offset or a range lies outside what is there.
-    BadOffset,
-    /// A value that was given is wrong.
-    Invalid,
-    /// The resource is in use; trying again later may work.
-    Busy,
-    /// Name and secret do not fit, or this user may not log in here and now.
-    LoginRefused,
-    /// A limit on sessions, commands or handles is reached.
-    TooMany,
-    /// Nothing happened for longer than the limit.
-    Timeout,
-    /// The peer is gone.
-    Disconnected,
-    /// The transfer was cut short by the client's wish or by the server's end.
-    Aborted,
-    /// The peer broke the rules of the protocol.
-    Protocol,
-    /// A bug, or a failure nobody expects, such as EIO.
-    Internal,
+/// An enum, and its values in their order as `ALL`.
+macro_rules! listed {
+    ($(#[$meta:meta])* $seen:vis enum $name:ident {
+        $($(#[$doc:meta])* $value:ident,)*
+    }) => {
+        $(#[$meta])*
+        $seen enum $name {
+            $($(#[$doc])* $value,)*
+        }
+
+        impl $name {
+            pub(crate) const ALL: &[$name] = &[$($name::$value),*];
+        }
+    };
+}
+pub(crate) use listed;
+
+listed! {
+    /// What kind of thing went wrong.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum ErrorKind {
+        /// No such file or directory.
+        NotFound,
+        /// The target exists and must not be replaced.
+        Exists,
+        /// A directory was needed and something else is there.
+        NotDirectory,
+        /// A file was needed and a directory is there.
+        IsDirectory,
+        /// A directory to be removed still has entries.
+        NotEmpty,
+        /// The user or the operating system does not allow it.
+        Denied,
+        /// The file system is mounted read-only.
+        ReadOnly,
+        /// A name is too long, empty, or has bytes that are not allowed.
+        NameInvalid,
+        /// The disk is full.
+        NoSpace,
+        /// Source and target lie on different file systems.
+        CrossDevice,
+        /// The user's quota, or the largest size of a file, would be exceeded.
+        Quota,
+        /// The back-end, or this build, can't do it.
+        Unsupported,
+        /// An offset or a range lies outside what is there.
+        BadOffset,
+        /// A value that was given is wrong.
+        Invalid,
+        /// The resource is in use; trying again later may work.
+        Busy,
+        /// Name and secret do not fit, or this user may not log in here and now.
+        LoginRefused,
+        /// A limit on sessions, commands or handles is reached.
+        TooMany,
+        /// Nothing happened for longer than the limit.
+        Timeout,
+        /// The peer is gone.
+        Disconnected,
+        /// The transfer was cut short by the client's wish or by the server's end.
+        Aborted,
+        /// The peer broke the rules of the protocol.
+        Protocol,
+        /// A bug, or a failure nobody expects, such as EIO.
+        Internal,
+    }
 }
 
 /// An error of the core: kind, what was being done, and the cause.

@@ -129,12 +129,13 @@ pub(crate) fn release_stack() {
 /// Has the C library share a few regions of memory among all threads. It
 /// would have eight for each processor, 64 MiB of addresses each: too many on
 /// large machines with small limits, and none too few for sessions, which wait.
-pub fn bound_arenas() {
+pub fn bound_arenas(most: i32) {
     // SAFETY: it sets a number and may be called at any time.
     #[cfg(target_env = "gnu")]
     unsafe {
-        libc::mallopt(libc::M_ARENA_MAX, 4);
+        libc::mallopt(libc::M_ARENA_MAX, most);
     }
+    let _ = most;
 }
 
 /// Gives back what sessions that have ended leave free in the C library's heap.

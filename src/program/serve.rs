@@ -29,7 +29,7 @@ use super::{control, counters, descriptors, identity, inetd, landlock};
 
 /// Serves until a signal ends it; the exit code.
 pub fn run(invocation: Invocation) -> i32 {
-    wharf::daemon::os::bound_arenas();
+    wharf::daemon::os::bound_arenas(4);
     if invocation.inetd {
         return inetd::run(invocation.settings);
     }

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, WaitOptions};
 use wharf::auth::{Credentials, Identity, PublicKey, Secret, UserDefaults, UserFile};
-use wharf::daemon::os::{Inherited, SignalSet};
+use wharf::daemon::os::{Fork, Inherited, SignalSet, fork};
 use wharf::daemon::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs};
 use wharf::daemon::{Account, Helper, Settings, Swap, SystemUsers, unpoisoned, user_file};
 use wharf::storage::{FileSystem, LocalFs};
@@ -34,7 +35,7 @@ const FORGET: Duration = Duration::from_secs(600);
 
 /// The monitor, with the server's arguments; its end is the server's.
 pub fn run(arguments: &[String]) -> i32 {
-    wharf::daemon::os::bound_arenas();
+    wharf::daemon::os::bound_arenas(2);
     // What ends the server comes to all of its group; the server may have
     // transfers to finish.
     let _blocked = SignalSet::block(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
@@ -56,6 +57,20 @@ pub fn run(arguments: &[String]) -> i32 {
         given.syslog |= given.log_file.is_none() && logging::has_syslog();
         let _ = failure::silence(|null| rustix::stdio::dup2_stderr(null));
     }
+    // Workers share what is in memory now: little, and no secret.
+    let mut nursery = None;
+    let others = given.users.is_some() || given.system_users || !given.auth_helper.is_empty();
+    if others && let Ok((near, far)) = Channel::pair() {
+        match fork() {
+            Ok(Fork::Child) => {
+                drop((channel, near));
+                return worker::nurse(far);
+            }
+            Ok(Fork::Parent(process)) => nursery = Some((near, process)),
+            // The first worker needs it.
+            Err(_) => {}
+        }
+    }
     // Without a log of its own its words are lost, not its work.
     let _logs = logging::start(&given);
     let monitor = Arc::new(Monitor {
@@ -64,7 +79,7 @@ pub fn run(arguments: &[String]) -> i32 {
         privileged: rustix::process::geteuid().is_root(),
         settings: Swap::new(Known::of(given)),
         workers: Mutex::default(),
-        nursery: Mutex::default(),
+        nursery: Mutex::new(nursery.and_then(|(channel, process)| hear(channel, process).ok())),
         tries: Mutex::default(),
     });
     if channel.send(&[1], None).is_err() {
@@ -432,11 +447,16 @@ impl Monitor {
     }
 }
 
-/// Starts the process that starts workers, and a thread that hears from it.
+/// Starts the process that starts workers.
 fn start_nursery() -> Result<Arc<Channel>> {
     let (near, far) = Channel::pair()?;
-    let mut child = ourselves(WORKER, far).env_clear().spawn()?;
-    let near = Arc::new(near);
+    let child = ourselves(WORKER, far).env_clear().spawn()?;
+    hear(near, child.id() as i32)
+}
+
+/// Starts a thread that hears of workers that should not have ended.
+fn hear(channel: Channel, process: i32) -> Result<Arc<Channel>> {
+    let near = Arc::new(channel);
     let reports = Arc::clone(&near);
     let thread = std::thread::Builder::new().stack_size(64 * 1024);
     let heard = thread.spawn(move || {
@@ -447,10 +467,8 @@ fn start_nursery() -> Result<Arc<Channel>> {
                 log::error!("the worker process of uid {uid} has ended: {status}");
             }
         }
-        match child.wait() {
-            Ok(status) => log::error!("the process that starts workers has ended: {status}"),
-            Err(error) => log::error!("waiting for the process that starts workers: {error}"),
-        }
+        let _ = rustix::process::waitpid(Pid::from_raw(process), WaitOptions::empty());
+        log::error!("the process that starts workers has ended");
     });
     heard?;
     Ok(near)

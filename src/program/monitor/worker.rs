@@ -36,18 +36,24 @@ pub fn order(identity: &Identity, home: &Path) -> Message {
     identity.groups.iter().copied().fold(order, Message::u32)
 }
 
-/// The nursery: a process that does nothing but start workers, so that these
-/// share their memory with it. Each message has a worker's orders and channel;
-/// workers that end badly are reported.
+/// The nursery, as a program started anew.
 pub fn run() -> i32 {
-    wharf::daemon::os::bound_arenas();
     // What ends the server comes to all of its group; we end with the monitor.
     let _blocked = SignalSet::block(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
-    let _ = rustix::thread::set_name(c"wharfd-worker");
     let Ok(channel) = Inherited::duplicate(0).map(Channel::from) else {
         return failure::USAGE;
     };
     let _ = failure::silence(|null| rustix::stdio::dup2_stdin(null));
+    nurse(channel)
+}
+
+/// The nursery: a process that does nothing but start workers, so that these
+/// share their memory with it. Each message has a worker's orders and channel;
+/// workers that end badly are reported.
+pub fn nurse(channel: Channel) -> i32 {
+    // A worker has few threads, and they wait for the disk.
+    wharf::daemon::os::bound_arenas(1);
+    let _ = rustix::thread::set_name(c"wharfd-worker");
     let mut children = HashMap::new();
     loop {
         reap(&mut children, &channel);
@@ -68,6 +74,7 @@ pub fn run() -> i32 {
         };
         match wharf::daemon::os::fork() {
             Ok(Fork::Child) => {
+                // SECURITY: the orders of other workers come by it.
                 drop(channel);
                 return work(&worker, order);
             }

@@ -8,43 +8,12 @@ use super::super::{
     Attributes, Create, Existing, Extended, FileKind, Follow, Metadata, OpenOptions, Resolved,
     Space, VirtualPath, Write,
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, listed};
 
-/// What is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Operation {
-    Metadata,
-    Open,
-    ReadDir,
-    MakeDir,
-    RemoveFile,
-    RemoveDir,
-    Rename,
-    SetAttributes,
-    ReadLink,
-    Symlink,
-    HardLink,
-    Space,
-    Resolve,
-    SyncDir,
-    Extended,
-    /// On the open file whose descriptor comes with the message.
-    SetFile,
-    SyncFile,
-    CurrentPath,
-    TakeOver,
-    /// On a directory that was opened before, by its number.
-    Next,
-    EntryMetadata,
-    EntryLink,
-    /// Has no answer.
-    CloseDir,
-}
-
-const OPERATIONS: [Operation; 23] = {
-    use Operation::*;
-    [
+listed! {
+    /// What is asked for.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(super) enum Operation {
         Metadata,
         Open,
         ReadDir,
@@ -60,43 +29,19 @@ const OPERATIONS: [Operation; 23] = {
         Resolve,
         SyncDir,
         Extended,
+        /// On the open file whose descriptor comes with the message.
         SetFile,
         SyncFile,
         CurrentPath,
         TakeOver,
+        /// On a directory that was opened before, by its number.
         Next,
         EntryMetadata,
         EntryLink,
+        /// Has no answer.
         CloseDir,
-    ]
-};
-
-const KINDS: [ErrorKind; 21] = {
-    use ErrorKind::*;
-    [
-        NotFound,
-        Exists,
-        NotDirectory,
-        IsDirectory,
-        NotEmpty,
-        Denied,
-        ReadOnly,
-        NameInvalid,
-        NoSpace,
-        Quota,
-        Unsupported,
-        BadOffset,
-        Invalid,
-        Busy,
-        LoginRefused,
-        TooMany,
-        Timeout,
-        Disconnected,
-        Aborted,
-        Protocol,
-        Internal,
-    ]
-};
+    }
+}
 
 const FILE_KINDS: [FileKind; 4] = [
     FileKind::File,
@@ -157,7 +102,7 @@ impl Message {
     /// An error: its kind, whether it has a cause, and its words for the log.
     pub fn error(self, error: &Error) -> Self {
         let words: String = error.to_string().chars().take(1000).collect();
-        self.u8(index(&KINDS, &error.kind()))
+        self.u8(error.kind() as u8)
             .u8(std::error::Error::source(error).is_some().into())
             .bytes(words.as_bytes())
     }
@@ -342,7 +287,7 @@ impl<'a> Parts<'a> {
     /// # Errors
     /// See [`Parts::u8`].
     pub fn error(&mut self) -> Result<Error> {
-        let kind = self.one_of(&KINDS)?;
+        let kind = self.one_of(ErrorKind::ALL)?;
         let has_cause = self.u8()? != 0;
         let words = self.text()?.to_owned();
         Ok(match has_cause {
@@ -352,7 +297,7 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn operation(&mut self) -> Result<Operation> {
-        self.one_of(&OPERATIONS)
+        self.one_of(Operation::ALL)
     }
 
     pub(super) fn path(&mut self) -> Result<VirtualPath> {
@@ -457,5 +402,19 @@ impl<'a> Parts<'a> {
             name_max: self.u64()?,
             read_only: self.u8()? != 0,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_error_arrives() {
+        for kind in ErrorKind::ALL {
+            let sent = Message::default().error(&Error::new(*kind, "words"));
+            let got = Parts::of(sent.as_bytes()).error().unwrap();
+            assert_eq!((got.kind(), got.to_string()), (*kind, "words".into()));
+        }
     }
 }
