@@ -73,6 +73,7 @@ pub use crate::server::state_dir;
 
 // Sessions.
 pub use crate::net::http::{Answer, HttpPort, Request};
+pub use crate::net::tls::client_view;
 pub use crate::session::identity::IdentityScope;
 pub use crate::session::limits::Unban;
 pub use crate::session::registry::{End, SessionInfo};

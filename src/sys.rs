@@ -240,6 +240,23 @@ pub(crate) fn tls_ticket_key_name(context: &openssl::ssl::SslContextRef) -> Opti
     (done == 1).then_some(name)
 }
 
+/// The names of all ciphers that a connection may use, in their order.
+#[cfg(feature = "tls13")]
+pub(crate) fn tls_cipher_names(ssl: &openssl::ssl::SslRef) -> Vec<std::ffi::CString> {
+    unsafe extern "C" {
+        fn SSL_get_cipher_list(ssl: *const libc::c_void, at: libc::c_int) -> *const libc::c_char;
+    }
+    let ssl = std::ptr::from_ref(ssl).cast();
+    let name = |at| {
+        // SAFETY: a reference to an `SslRef` is the SSL pointer itself; past the
+        // end of the list the call answers null.
+        let name = unsafe { SSL_get_cipher_list(ssl, at) };
+        // SAFETY: else it is a constant of the library, ended by a zero.
+        (!name.is_null()).then(|| unsafe { std::ffi::CStr::from_ptr(name) }.to_owned())
+    };
+    (0..).map_while(name).collect()
+}
+
 /// Has OpenSSL (3.0 or later) send a TLS 1.3 ticket with the next write on an
 /// established server connection; the `openssl` crate has no call for it.
 #[cfg(feature = "tls13")]

@@ -96,9 +96,10 @@ impl Interpreter {
                 TlsReuse::Off => {}
             }
         }
-        self.session.live().activity().tls.data = match stream.resumed() {
-            true => DataTls::Resumed,
-            false => DataTls::Full,
+        self.session.live().activity().tls.data = if stream.resumed() {
+            DataTls::Resumed
+        } else {
+            DataTls::Full
         };
         Ok(step)
     }

@@ -71,9 +71,10 @@ fn ping(arguments: &[String]) -> Result<(), Failure> {
         implicit,
         until: Instant::now() + time,
     };
-    let said = match implicit || matches.opt_present("tls") {
-        true => tls::ask(&target)?,
-        false => greeted(&mut BufReader::new(target.connect()?))?,
+    let said = if implicit || matches.opt_present("tls") {
+        tls::ask(&target)?
+    } else {
+        greeted(&mut BufReader::new(target.connect()?))?
     };
     let _ = writeln!(io::stdout(), "{said}");
     Ok(())
@@ -122,10 +123,10 @@ impl Target {
 
 fn left(until: Instant) -> io::Result<Duration> {
     let left = until.saturating_duration_since(Instant::now());
-    match left.is_zero() {
-        true => Err(io::ErrorKind::TimedOut.into()),
-        false => Ok(left),
+    if left.is_zero() {
+        return Err(io::ErrorKind::TimedOut.into());
     }
+    Ok(left)
 }
 
 /// A connection all of whose waits end in time.
@@ -211,12 +212,11 @@ mod tls {
             Ok(_) => "TLS 1.3",
             Err(_) => "TLS 1.2 and not 1.3",
         };
-        let said = match target.implicit {
-            true => greeted(&mut stream)?,
-            false => {
-                let _ = stream.get_mut().write_all(b"QUIT\r\n");
-                String::from("ready")
-            }
+        let said = if target.implicit {
+            greeted(&mut stream)?
+        } else {
+            let _ = stream.get_mut().write_all(b"QUIT\r\n");
+            String::from("ready")
         };
         Ok(format!(
             "{said} ({version}, and the certificate is good for {})",

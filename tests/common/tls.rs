@@ -2,7 +2,7 @@
 //! server.
 
 #[path = "../../src/net/tls/tests/made.rs"]
-mod made;
+pub mod made;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};

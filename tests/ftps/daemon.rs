@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use crate::common::process::{Process, wharfd};
 use crate::common::{TempDir, until};
@@ -19,7 +19,11 @@ impl Daemon {
     /// Starts it in a place of its own: FTP and implicit FTPS, files below
     /// `files`, and what `arguments` say.
     pub fn start(place: TempDir, arguments: &[&str]) -> Daemon {
-        let mut command = wharfd();
+        Daemon::run(wharfd(), place, arguments)
+    }
+
+    /// The same by a command with an environment of its own.
+    pub fn run(mut command: Command, place: TempDir, arguments: &[&str]) -> Daemon {
         command
             .args(["--listen", "127.0.0.1:0", "--listen-ftps", "127.0.0.1:0"])
             .args(["--print-port", "--login-delay", "0"])

@@ -7,7 +7,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::daemon::{Daemon, text};
+use openssl::asn1::{Asn1Object, Asn1OctetString};
+use openssl::nid::Nid;
+use openssl::x509::extension::{ExtendedKeyUsage, KeyUsage, SubjectAlternativeName};
+use openssl::x509::{X509Builder, X509Extension};
+
 use crate::common::process::wharfd;
+use crate::common::tls::made::{self, new_key};
 use crate::common::tls::{Certificates, VALID, certificate, intermediate};
 use crate::common::{TempDir, server};
 
@@ -144,4 +150,98 @@ fn the_certificate_is_looked_at_as_clients_do() {
     let plain = server().start();
     let (code, said) = ping(&["--tls"], &plain.v4.to_string(), None);
     assert!(code == 1 && said.contains("AUTH TLS: 431"), "{said}");
+}
+
+/// What `--check` says of a certificate, on one line each.
+fn checked(pair: &(std::path::PathBuf, std::path::PathBuf), trusted: &Path) -> String {
+    let output = wharfd()
+        .env("SSL_CERT_DIR", "/nonexistent")
+        .env("SSL_CERT_FILE", trusted)
+        .args(["--check", "--listen", "127.0.0.1:0", "--threads", "1"])
+        .args(["--tls-cert", text(&pair.0), "--tls-key", text(&pair.1)])
+        .arg("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    said
+}
+
+#[test]
+fn check_tells_what_clients_will_not_like() {
+    let certificates = Certificates::new();
+    let root = certificate("Root", None, VALID);
+    let between = intermediate("Between", &root);
+    let (trusted, _) = certificates.write("root", &[&root]);
+    let with = |extend: &dyn Fn(&mut X509Builder)| {
+        let name = |builder: &mut X509Builder| {
+            let host = SubjectAlternativeName::new()
+                .dns("ftp.test")
+                .build(&builder.x509v3_context(None, None))
+                .unwrap();
+            builder.append_extension(host).unwrap();
+            extend(builder);
+        };
+        made::signed(
+            &[(Nid::COMMONNAME, "ftp.test")],
+            new_key(),
+            Some(&between),
+            VALID,
+            name,
+        )
+    };
+    let good = with(&|_| {});
+    let client = with(&|builder| {
+        let usage = ExtendedKeyUsage::new().client_auth().build().unwrap();
+        builder.append_extension(usage).unwrap();
+    });
+    let signer = with(&|builder| {
+        let usage = KeyUsage::new().key_cert_sign().build().unwrap();
+        builder.append_extension(usage).unwrap();
+    });
+    let staple = with(&|builder| {
+        let feature = Asn1Object::from_str("1.3.6.1.5.5.7.1.24").unwrap();
+        let value = Asn1OctetString::new_from_bytes(b"\x30\x03\x02\x01\x05").unwrap();
+        let staple = X509Extension::new_from_der(&feature, false, &value).unwrap();
+        builder.append_extension(staple).unwrap();
+    });
+    let nameless = certificate("ftp", Some(&root), VALID);
+    let alone = certificate("ftp.test", None, VALID);
+    let other = certificate("other.test", None, VALID);
+    for (name, chain, words) in [
+        ("good", vec![&good, &between], vec![]),
+        (
+            "short",
+            vec![&good],
+            vec!["the certificate of Between is missing"],
+        ),
+        (
+            "long",
+            vec![&good, &between, &root],
+            vec!["need not be sent"],
+        ),
+        (
+            "surplus",
+            vec![&good, &between, &other],
+            vec!["is not sent, because"],
+        ),
+        ("client", vec![&client, &between], vec!["serverAuth"]),
+        ("signer", vec![&signer, &between], vec!["serverAuth"]),
+        ("staple", vec![&staple, &between], vec!["must-staple"]),
+        ("nameless", vec![&nameless], vec!["subjectAltName"]),
+        ("alone", vec![&alone], vec!["it is self-signed"]),
+    ] {
+        let said = checked(&certificates.write(name, &chain), &trusted);
+        let lines: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("tls-cert"))
+            .collect();
+        assert_eq!(lines.len(), words.len(), "{name}: {said}");
+        for (line, word) in lines.iter().zip(words) {
+            assert!(line.contains(word), "{name}, {word}: {line}");
+        }
+    }
+    let own = certificates.write("own", &[&good, &between, &root]);
+    let said = checked(&own, Path::new("/dev/null"));
+    assert!(said.contains("does not know its authority, Root"), "{said}");
 }

@@ -72,3 +72,69 @@ fn ciphers_and_groups_are_those_of_the_settings() {
         assert_eq!(got.is_some(), served, "{group}");
     }
 }
+
+/// What the system's openssl.cnf says, until an option says otherwise.
+#[cfg(feature = "cli")]
+#[test]
+fn openssl_cnf_counts_where_no_option_is_set() {
+    use super::daemon::{Daemon, text};
+    use crate::common::TempDir;
+    use crate::common::process::wharfd;
+    use crate::common::tls::{VALID, certificate};
+
+    let certificates = Certificates::new();
+    let own = certificates.write("ftp.test", &[&certificate("ftp.test", None, VALID)]);
+    let system = certificates.0.join("openssl.cnf");
+    let outcome = |says: &str, options: &[&str], rules: &dyn Fn(&mut SslContextBuilder)| {
+        let frame = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n";
+        std::fs::write(&system, format!("{frame}{says}\n")).unwrap();
+        let place = TempDir::new("cnf");
+        let root = place.path().to_owned();
+        let mut command = wharfd();
+        command.env("OPENSSL_CONF", &system);
+        let pair = ["--tls-cert", text(&own.0), "--tls-key", text(&own.1)];
+        let arguments = [&pair[..], options, &[text(&root)]].concat();
+        let daemon = Daemon::run(command, place, &arguments);
+        let mut client = Client::greeted(daemon.ports[0]);
+        client.expect("AUTH TLS", 234);
+        let stream = handshake(&context(rules), client.stream, None).ok()?;
+        Some(stream.ssl().current_cipher().unwrap().name().to_owned())
+    };
+    let old = "CipherString = ECDHE-ECDSA-AES256-SHA384:@SECLEVEL=1";
+    let new = "Ciphersuites = TLS_CHACHA20_POLY1305_SHA256";
+    let two = only(SslVersion::TLS1_2);
+    let three = only(SslVersion::TLS1_3);
+    assert_eq!(
+        outcome(old, &[], &two).unwrap(),
+        "ECDHE-ECDSA-AES256-SHA384"
+    );
+    assert_eq!(
+        outcome(new, &[], &three).unwrap(),
+        "TLS_CHACHA20_POLY1305_SHA256"
+    );
+    let options = ["--tls-ciphers", "ECDHE-ECDSA-AES128-GCM-SHA256"];
+    assert_eq!(outcome(old, &options, &two).unwrap(), options[1]);
+    // As Debian has it: the order is ours.
+    let debian = "CipherString = DEFAULT:@SECLEVEL=2";
+    let ours = outcome(debian, &[], &two).unwrap();
+    assert!(!ours.contains("AES256"), "{ours}");
+    assert_eq!(outcome("MinProtocol = TLSv1.3", &[], &two), None);
+    assert!(outcome("MinProtocol = TLSv1.3", &["--tls-min", "1.2"], &two).is_some());
+    let group = |name: &'static str| {
+        move |builder: &mut SslContextBuilder| builder.set_groups_list(name).unwrap()
+    };
+    for (name, served) in [("P-384", true), ("P-256", false)] {
+        assert_eq!(
+            outcome("Groups = P-384", &[], &group(name)).is_some(),
+            served
+        );
+    }
+    assert!(
+        outcome(
+            "Groups = P-384",
+            &["--tls-curves", "P-256"],
+            &group("P-256")
+        )
+        .is_some()
+    );
+}

@@ -9,9 +9,10 @@ use crate::common::client::{Client, DEADLINE};
 use crate::common::process::wharfd;
 use crate::common::tls::{Certificates, SecureClient, VALID, certificate, context};
 
-const VERSION: &str = match cfg!(feature = "tls13") {
-    true => "TLSv1.3",
-    false => "TLSv1.2",
+const VERSION: &str = if cfg!(feature = "tls13") {
+    "TLSv1.3"
+} else {
+    "TLSv1.2"
 };
 
 /// One session under TLS, with a client certificate where the build can ask
@@ -53,9 +54,10 @@ fn administrators_see_what_is_encrypted_and_how() {
     let fetched = client.fetch_secure("RETR file");
     assert_eq!(fetched, (b"content".to_vec(), true));
     let cipher = client.stream.ssl().current_cipher().unwrap().name();
-    let certificate = match cfg!(feature = "tls13") {
-        true => ",\"certificate\":\"CN=ann\"",
-        false => "",
+    let certificate = if cfg!(feature = "tls13") {
+        ",\"certificate\":\"CN=ann\""
+    } else {
+        ""
     };
 
     let status = client.expect("STAT", 211).lines.join("\n");

@@ -18,7 +18,7 @@ use openssl::pkcs12::Pkcs12;
 use openssl::pkey::{Id, PKey, Private};
 #[cfg(feature = "tls13")]
 use openssl::x509::X509Crl;
-use openssl::x509::{X509, X509Ref, X509VerifyResult};
+use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
 
 use super::hello::ClientHello;
 use super::{CertificateFacts, CertificatePair};
@@ -54,7 +54,9 @@ impl Identity {
         let key = read_key(&pair.key, password)?;
         check_key(path, &pair.key, &chain, &key)?;
         check_kind(&pair.key, &key)?;
-        check_order(path, &mut chain)?;
+        for what in check_order(path, &mut chain)? {
+            log::warn!("{what}");
+        }
         let Some(own) = chain.first() else {
             return Err(no_certificate(path));
         };
@@ -334,8 +336,9 @@ fn check_kind(path: &Path, key: &PKey<Private>) -> Result<()> {
     )))
 }
 
-/// Takes from the chain what has nothing to do with it, and says so.
-fn check_order(path: &Path, chain: &mut Vec<X509>) -> Result<()> {
+/// Takes from the chain what has nothing to do with it; a sentence for each.
+pub(super) fn check_order(path: &Path, chain: &mut Vec<X509>) -> Result<Vec<String>> {
+    let mut found = Vec::new();
     let issued = |above: &X509, below: &X509| above.issued(below) == X509VerifyResult::OK;
     let mut at = 1;
     while at < chain.len() {
@@ -348,15 +351,15 @@ fn check_order(path: &Path, chain: &mut Vec<X509>) -> Result<()> {
         if is_issuer || others().any(|(other, above)| other > at && issued(above, &chain[at])) {
             return Err(wrong_order(path));
         }
-        log::warn!(
+        found.push(format!(
             "{}: a certificate behind the server's own is not sent, because it did not issue the \
              one before it: {}; take it out, or put the missing one between them",
             path.display(),
             crate::text::Escaped(common_name(&chain[at]).unwrap_or_default().as_bytes()),
-        );
+        ));
         chain.remove(at);
     }
-    Ok(())
+    Ok(found)
 }
 
 fn wrong_order(path: &Path) -> Error {
@@ -391,8 +394,11 @@ fn names(certificate: &X509Ref) -> Vec<String> {
 }
 
 fn common_name(certificate: &X509Ref) -> Option<String> {
-    let subject = certificate.subject_name();
-    let entry = subject.entries_by_nid(Nid::COMMONNAME).next()?;
+    common_name_of(certificate.subject_name())
+}
+
+pub(super) fn common_name_of(name: &X509NameRef) -> Option<String> {
+    let entry = name.entries_by_nid(Nid::COMMONNAME).next()?;
     Some(entry.data().to_string().ok()?.to_string())
 }
 

@@ -25,6 +25,8 @@ mod backend;
 mod backend;
 #[cfg(feature = "ftps")]
 mod certificates;
+#[cfg(feature = "ftps")]
+mod client_view;
 #[cfg_attr(not(feature = "ftps"), allow(dead_code))]
 mod hello;
 #[cfg(feature = "ftps")]
@@ -46,10 +48,13 @@ mod wire;
 
 pub use hello::{FirstBytes, inspect};
 #[cfg(not(feature = "ftps"))]
-pub use none::{DataHandshake, SessionTls, Tls, TlsStream, make_self_signed, retire_self_signed};
+pub use none::{
+    DataHandshake, SessionTls, Tls, TlsStream, client_view, make_self_signed, retire_self_signed,
+};
 #[cfg(feature = "ftps")]
 pub use {
     certificates::Tls,
+    client_view::client_view,
     self_signed::{make_self_signed, retire_self_signed},
     session::{DataHandshake, SessionTls},
     stream::TlsStream,

@@ -41,6 +41,11 @@ pub fn retire_self_signed(_certificate: &Path, _key: &Path, _names: &[String]) -
     unsupported()
 }
 
+/// Answers that this build has no TLS.
+pub fn client_view(_path: &Path) -> Result<Vec<String>> {
+    unsupported()
+}
+
 macro_rules! methods {
     ($($name:ident($this:ident: $own:ty $(, $argument:ty)*) -> $output:ty;)+) => {
         impl Unavailable {

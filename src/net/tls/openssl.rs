@@ -45,6 +45,10 @@ const AES_FIRST_13: &str =
 const CHACHA_FIRST_13: &str =
     "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384";
 
+/// OpenSSL's own list for TLS 1.3.
+const OPENSSL_13: &str =
+    "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256";
+
 /// A certificate and the rules for clients, as OpenSSL takes them.
 pub(super) struct Material {
     identity: Identity,
@@ -52,6 +56,7 @@ pub(super) struct Material {
     revoked: Arc<Vec<X509Crl>>,
     min: TlsMin,
     ciphers: String,
+    system_ciphers: bool,
     curves: String,
     client_certificate: ClientCertificate,
 }
@@ -87,6 +92,7 @@ impl Material {
             revoked: Arc::new(revoked),
             min: settings.min,
             ciphers: settings.ciphers.clone(),
+            system_ciphers: system_names_ciphers().unwrap_or(false),
             curves: settings.curves.clone(),
             identity: identity.clone(),
             authorities,
@@ -179,6 +185,35 @@ fn build(material: &Material, rules: Rules) -> Result<SslContext, ErrorStack> {
             | SslMode::ENABLE_PARTIAL_WRITE
             | SslMode::RELEASE_BUFFERS,
     );
+    set_ciphers(&mut context, material, rules)?;
+    if !material.curves.is_empty() {
+        context.set_groups_list(&material.curves)?;
+    }
+    let mut chain = material.identity.chain.iter();
+    if let Some(own) = chain.next() {
+        context.set_certificate(own)?;
+    }
+    context.set_private_key(&material.identity.key)?;
+    for issuer in chain {
+        context.add_extra_chain_cert(issuer.clone())?;
+    }
+    context.set_alpn_select_callback(|_, offered| choose_protocol(offered));
+    context.set_session_cache_size(SESSIONS_KEPT);
+    // Without it OpenSSL resumes no session that a client certificate opened.
+    context.set_session_id_context(b"wharf")?;
+    crate::sys::set_tls_session_timeout(&mut context, TICKET_LIFE);
+    require_certificate(&mut context, material)?;
+    Ok(context.build())
+}
+
+fn set_ciphers(
+    context: &mut SslContextBuilder,
+    material: &Material,
+    rules: Rules,
+) -> Result<(), ErrorStack> {
+    if material.ciphers.is_empty() && rules == Rules::Usual && material.system_ciphers {
+        return Ok(());
+    }
     let (ciphers, ciphers_13) = if processor_has_aes() {
         (AES_FIRST, AES_FIRST_13)
     } else {
@@ -203,24 +238,20 @@ fn build(material: &Material, rules: Rules) -> Result<SslContext, ErrorStack> {
     } else {
         own_13.join(":")
     })?;
-    if !material.curves.is_empty() {
-        context.set_groups_list(&material.curves)?;
-    }
-    let mut chain = material.identity.chain.iter();
-    if let Some(own) = chain.next() {
-        context.set_certificate(own)?;
-    }
-    context.set_private_key(&material.identity.key)?;
-    for issuer in chain {
-        context.add_extra_chain_cert(issuer.clone())?;
-    }
-    context.set_alpn_select_callback(|_, offered| choose_protocol(offered));
-    context.set_session_cache_size(SESSIONS_KEPT);
-    // Without it OpenSSL resumes no session that a client certificate opened.
-    context.set_session_id_context(b"wharf")?;
-    crate::sys::set_tls_session_timeout(&mut context, TICKET_LIFE);
-    require_certificate(&mut context, material)?;
-    Ok(context.build())
+    Ok(())
+}
+
+/// Whether the system's openssl.cnf names ciphers: a new context then has
+/// others than OpenSSL's own, or another order.
+fn system_names_ciphers() -> Result<bool, ErrorStack> {
+    let names = |context: SslContextBuilder| -> Result<_, ErrorStack> {
+        Ok(crate::sys::tls_cipher_names(&*Ssl::new(&context.build())?))
+    };
+    let new = || SslContext::builder(SslMethod::tls_server());
+    let mut plain = new()?;
+    plain.set_cipher_list("DEFAULT")?;
+    plain.set_ciphersuites(OPENSSL_13)?;
+    Ok(names(new()?)? != names(plain)?)
 }
 
 fn require_certificate(

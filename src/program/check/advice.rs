@@ -44,6 +44,8 @@ pub fn all(settings: &Settings, certificates: &[(PathBuf, i64)]) -> Vec<Advice> 
                 format!("{} expires in {days} days: renew it", path.display()),
             ));
         }
+        let seen = daemon::client_view(path).unwrap_or_default();
+        found.extend(seen.into_iter().map(|what| ("tls-cert", what)));
     }
     readable_by_all(settings, &mut found);
     homes(settings, &mut found);
