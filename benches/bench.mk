@@ -7,7 +7,7 @@ ROUNDS ?= 3
 
 # What is measured is what `make` builds.
 bench bench-compare: export RUSTFLAGS = $(RELEASE_FLAGS)
-bench: ## Measure wharfd beside its peers (20 minutes, root), into benches/ and README; BENCH=retr,list for some rows, KEEP=no leaves both
+bench: ## Measure wharfd beside its peers (20 minutes, root), into benches/ and docs; BENCH=retr,list for some rows, KEEP=no leaves both
 	$(CARGO) build --release --locked --bin wharfd
 	$(MAKE) small
 	ROUNDS=$(ROUNDS) $(CARGO) bench --locked --bench bench
@@ -16,8 +16,9 @@ bench: ## Measure wharfd beside its peers (20 minutes, root), into benches/ and 
 	  cp target/bench-results/ratios.txt benches/baseline.txt && \
 	  cp target/bench-results/latest.md benches/table.md && \
 	  cp target/bench-results/latest.svg benches/ratios.svg && \
+	  cp target/bench-results/first.svg benches/first.svg && \
 	  sed -i -e '/^<!-- bench -->$$/,/^<!-- end of bench -->$$/{//!d}' \
-	    -e '/^<!-- bench -->$$/r target/bench-results/summary.md' README.md; }
+	    -e '/^<!-- bench -->$$/r target/bench-results/summary.md' docs/benchmarks.md; }
 
 bench-compare: ## Say what the last `make bench` has worse than the committed benches/baseline.txt
 	git show HEAD:benches/baseline.txt > target/bench-results/baseline.txt 2> /dev/null || \

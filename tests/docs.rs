@@ -393,7 +393,7 @@ fn every_flag_of_the_programs_has_its_entry() {
 }
 
 #[test]
-fn readme_lists_the_packages_that_are_installed() {
+fn the_index_of_tests_lists_the_packages_that_are_installed() {
     let script = read("tests/install-clients.sh");
     let packages = ["LIST", "TAKEN"].into_iter().flat_map(|list| {
         script
@@ -404,9 +404,9 @@ fn readme_lists_the_packages_that_are_installed() {
             .filter_map(|line| line.split_whitespace().next())
             .map(String::from)
     });
-    let readme = read("README.md");
+    let readme = read("tests/README.md");
     let table = readme
-        .split("\n### Clients\n")
+        .split("\n## Clients\n")
         .nth(1)
         .expect("there is a table");
     let rows = table
@@ -415,5 +415,16 @@ fn readme_lists_the_packages_that_are_installed() {
         .skip(1)
         .take_while(|line| line.starts_with('|'))
         .filter_map(|line| Some(line.split('|').nth(2)?.trim().to_string()));
-    same("packages in README.md", rows, packages);
+    same("packages in tests/README.md", rows, packages);
+}
+
+/// Whoever wants more follows its links.
+#[test]
+fn the_readme_is_short() {
+    let readme = read("README.md");
+    let words = readme.split_whitespace();
+    let words = words
+        .filter(|word| word.contains(char::is_alphanumeric))
+        .count();
+    assert!(words <= 1800, "{words} words");
 }

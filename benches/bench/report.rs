@@ -23,6 +23,22 @@ struct Line {
     servers: Vec<(Kind, Vec<f64>)>,
 }
 
+/// The rows that README shows.
+const FIRST: [&str; 12] = [
+    "RETR 1024 MiB x 1: throughput",
+    "STOR 1024 MiB x 1: throughput",
+    "RETR 10,000 x 4 KiB: rate",
+    "STOR 10,000 x 4 KiB: rate",
+    "LIST 10000 entries: time",
+    "anonymous logins: rate",
+    "200 idle sessions: a further session",
+    "RETR 1024 MiB x 1 PROT P: throughput",
+    "RETR 1,000 x 4 KiB PROT P: rate",
+    "ssh get 1 GiB: throughput",
+    "ssh put 1 GiB: throughput",
+    "ssh logins, ed25519: rate",
+];
+
 impl Line {
     fn values(&self, kind: Kind) -> Option<&[f64]> {
         let (_, values) = self.servers.iter().find(|(known, _)| *known == kind)?;
@@ -113,7 +129,7 @@ impl Results {
     }
 
     /// Writes `latest.txt` (every number), `ratios.txt` (for comparisons), `latest.md`, `summary.md`
-    /// (what README shows) and `latest.svg`.
+    /// (what docs/benchmarks.md shows), `latest.svg`, and `first.svg` (what README shows).
     pub fn write(&self, directory: &Path, rounds: usize) -> Result<()> {
         std::fs::create_dir_all(directory)?;
         let about = machine::describe(rounds);
@@ -131,11 +147,13 @@ impl Results {
                 })
             })
             .collect();
-        let svg = plot::ratios(
-            "wharfd beside its fastest peer (1 = equal, right is better)",
-            &bars,
-        );
-        std::fs::write(directory.join("latest.svg"), svg)?;
+        const TITLE: &str = "wharfd beside its fastest peer (1 = equal, right is better)";
+        std::fs::write(directory.join("latest.svg"), plot::ratios(TITLE, &bars))?;
+        let first: Vec<plot::Bar> = bars
+            .into_iter()
+            .filter(|bar| FIRST.contains(&bar.label.as_str()))
+            .collect();
+        std::fs::write(directory.join("first.svg"), plot::ratios(TITLE, &first))?;
         Ok(())
     }
 
