@@ -10,6 +10,8 @@ mod pool;
 mod secure_shell;
 mod shared;
 mod state_dir;
+#[cfg(all(test, feature = "sftp"))]
+mod tests;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};

@@ -394,6 +394,10 @@ mod handler {
         fn is_busy(&self) -> bool {
             self.0.as_ref().is_some_and(SftpSession::is_busy)
         }
+
+        fn is_stalled(&self) -> bool {
+            self.0.as_ref().is_some_and(SftpSession::is_stalled)
+        }
     }
 }
 

@@ -3,20 +3,16 @@
 use std::io;
 use std::ops::Range;
 
-use super::interpreter::{Answer, Interpreter, Sent};
+use super::interpreter::{Answer, Interpreter, LongRequest, Sent};
+use super::requests;
 use super::status::{self, Code};
-use super::table::{self, INIT, REQUESTS, VERSION, Wire};
-use super::wire::Arguments;
+use super::table::{self, INIT, REQUESTS, Request, VERSION, Wire};
+use super::wire::{Arguments, Arrived, Input};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::text::Escaped;
 
 /// The version of the protocol.
 const PROTOCOL: u32 = 3;
-
-/// Replies are sent when there are so many bytes of them. A client that
-/// sends requests and takes no replies is not read from any more, so it
-/// never makes the server hold more than this and one reply.
-const PENDING_MAX: usize = 64 * 1024;
 
 /// What came of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +26,9 @@ pub(super) enum Step {
 impl Interpreter<'_> {
     /// Answers requests until the channel ends, or has no more data or room now.
     pub(super) fn step(&mut self) -> Result<Step> {
+        self.stalled = false;
         loop {
-            while let Some(packet) = self.next_packet()? {
-                // The buffer is put back, whatever becomes of the request.
-                let input = std::mem::take(&mut self.input);
-                let outcome = self.packet(input.bytes(packet));
-                self.input = input;
-                outcome?;
+            while self.take_one()? {
                 if !self.owed.is_zero() {
                     self.send()?;
                     let wait = std::mem::take(&mut self.owed);
@@ -44,12 +36,12 @@ impl Interpreter<'_> {
                 }
             }
             let sent = self.send()?;
-            if self.replies.pending().len() >= PENDING_MAX {
+            if self.stalled || self.is_full() {
                 return Ok(Step::Waiting);
             }
             let idle = self.handles.is_empty();
-            if idle {
-                self.replies.shrink();
+            if idle && self.replies.shrink() {
+                self.room.return_permit();
             }
             match self.input.fill(&mut *self.channel, idle) {
                 Ok(0) if self.input.is_cut() => {
@@ -69,23 +61,102 @@ impl Interpreter<'_> {
         }
     }
 
-    /// The next request, unless so many replies wait that the client must read
-    /// some first.
-    fn next_packet(&mut self) -> Result<Option<Range<usize>>> {
-        if self.replies.pending().len() >= PENDING_MAX {
-            self.send()?;
-            if self.replies.pending().len() >= PENDING_MAX {
-                return Ok(None);
-            }
-        }
-        self.input.packet()
+    fn is_full(&mut self) -> bool {
+        self.room.is_full(self.replies.pending().len())
     }
 
-    fn packet(&mut self, packet: &[u8]) -> Result<()> {
+    /// Answers the next request, or takes a part of a long one. `false`: nothing
+    /// is here, or the client must read replies first.
+    fn take_one(&mut self) -> Result<bool> {
+        if self.is_full() {
+            self.send()?;
+            if self.is_full() {
+                return Ok(false);
+            }
+        }
+        let arrived = match self.long {
+            Some(_) => Arrived::Head(0..0),
+            None => match self.input.packet()? {
+                Some(arrived) => arrived,
+                None => return Ok(false),
+            },
+        };
+        // The buffer is put back, whatever becomes of the request.
+        let mut input = std::mem::take(&mut self.input);
+        let outcome = match &arrived {
+            Arrived::Whole(packet) => self.packet(input.bytes(packet.clone())),
+            Arrived::Head(_) if self.long.is_some() => self.piece(&mut input),
+            Arrived::Head(head) => self.begin_long(&mut input, head.clone()),
+        };
+        if let (Ok(false), Arrived::Whole(packet)) = (&outcome, &arrived) {
+            input.put_back(packet);
+            self.stalled = true;
+        }
+        self.input = input;
+        outcome
+    }
+
+    /// Begins a request that is too long to wait in memory: only a WRITE may be
+    /// so long.
+    fn begin_long(&mut self, input: &mut Input, head: Range<usize>) -> Result<bool> {
+        let bytes = input.bytes(head);
+        let mut arguments = Arguments::new(bytes);
+        let kind = arguments.u8()?;
+        self.id = arguments.u32()?;
+        let too_long = || Error::new(ErrorKind::Protocol, "a request that is too long");
+        if !self.initialized {
+            return Err(too_long());
+        }
+        let (mut request, mut taken) = ((vec![], 0, 0, Err(too_long())), 5);
+        if table::find(kind, b"").is_some_and(|(_, row)| row.name == "write") {
+            let handle = arguments.string()?.to_vec();
+            let (offset, data) = (arguments.u64()?, arguments.u32()? as usize);
+            let allowed = self.allowed(kind, b"").map(drop);
+            taken += 4 + handle.len() + 8 + 4;
+            request = (handle, offset, data, allowed);
+        }
+        let left = input.begin_long(taken);
+        let (handle, offset, data, mut outcome) = request;
+        if outcome.is_ok() && data > left {
+            outcome = Err(Error::new(ErrorKind::Protocol, "data cut short"));
+        }
+        self.long = Some(LongRequest {
+            handle,
+            offset,
+            data,
+            outcome,
+            kind,
+        });
+        Ok(true)
+    }
+
+    /// Takes a part of the long request, and answers it after the last.
+    fn piece(&mut self, input: &mut Input) -> Result<bool> {
+        let piece = input.piece();
+        let Some(mut long) = self.long.take_if(|_| !piece.is_empty()) else {
+            return Ok(false);
+        };
+        let bytes = input.bytes(piece);
+        let data = &bytes[..bytes.len().min(long.data)];
+        if long.outcome.is_ok() && !data.is_empty() {
+            long.outcome = requests::write_at(self, &long.handle, long.offset, data);
+        }
+        long.offset = long.offset.saturating_add(data.len() as u64);
+        long.data -= data.len();
+        if input.left() > 0 {
+            self.long = Some(long);
+            return Ok(true);
+        }
+        self.answer(long.kind, long.outcome.map(|()| Answer::Done))
+    }
+
+    /// Answers a request; `false`: there is no room for the reply now.
+    fn packet(&mut self, packet: &[u8]) -> Result<bool> {
         let mut arguments = Arguments::new(packet);
         let kind = arguments.u8()?;
         if kind == INIT {
-            return self.init(&mut arguments);
+            self.init(&mut arguments)?;
+            return Ok(true);
         }
         if !self.initialized {
             return Err(Error::new(
@@ -95,7 +166,12 @@ impl Interpreter<'_> {
         }
         self.id = arguments.u32()?;
         let outcome = self.request(kind, &mut arguments);
+        self.answer(kind, outcome)
+    }
+
+    fn answer(&mut self, kind: u8, outcome: Result<Answer>) -> Result<bool> {
         match outcome {
+            Ok(Answer::Later) => return Ok(false),
             Ok(Answer::Made) => self.replies.finish(),
             Ok(Answer::Done) => status::reply(&mut self.replies, self.id, Code::Ok, "Success"),
             Ok(Answer::End) => status::reply(&mut self.replies, self.id, Code::Eof, "End of file"),
@@ -107,7 +183,7 @@ impl Interpreter<'_> {
                 status::refuse(&mut self.replies, self.id, &error);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn log(&self, kind: u8, error: &Error) {
@@ -127,6 +203,12 @@ impl Interpreter<'_> {
             table::EXTENDED => arguments.string()?,
             _ => b"",
         };
+        let row = self.allowed(kind, extension)?;
+        (row.run)(self, arguments)
+    }
+
+    /// The row of a request that may be made.
+    fn allowed(&self, kind: u8, extension: &[u8]) -> Result<&'static Request> {
         let Some((at, row)) = table::find(kind, extension) else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -140,7 +222,7 @@ impl Interpreter<'_> {
                 format!("{} is not allowed", row.name),
             ));
         }
-        (row.run)(self, arguments)
+        Ok(row)
     }
 
     /// Whatever version the client names, the answer is 3: OpenSSH does so,

@@ -131,6 +131,9 @@ pub(super) fn users_groups_by_id(
     it: &mut Interpreter<'_>,
     arguments: &mut Arguments<'_>,
 ) -> Interpreted {
+    if !it.room.has_permit() {
+        return Ok(Answer::Later);
+    }
     let mut users = Arguments::new(arguments.string()?);
     let mut groups = Arguments::new(arguments.string()?);
     it.reply(EXTENDED_REPLY);
@@ -152,6 +155,10 @@ pub(super) fn users_groups_by_id(
             });
         }
     });
+    if it.replies.length() > PACKET_MAX {
+        let what = "more names than a packet holds";
+        return Err(Error::new(ErrorKind::Invalid, what));
+    }
     outcome.map(|()| Answer::Made)
 }
 
@@ -270,6 +277,9 @@ fn check(
     title: Option<&[u8]>,
     read_at: &mut ReadAt<'_>,
 ) -> Interpreted {
+    if !it.room.has_permit() {
+        return Ok(Answer::Later);
+    }
     let wished = arguments.string()?;
     let mut offset = arguments.u64()?;
     let mut left = match arguments.u64()? {

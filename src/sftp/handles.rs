@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::room::Shared;
 use super::wire::Arguments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
@@ -15,7 +16,7 @@ use crate::storage::{Directory, Metadata, VirtualPath};
 /// Handles that a connection may have whatever others have open.
 pub(super) const GUARANTEED: usize = 16;
 /// Bytes that the handles of all sessions may take together.
-pub(super) const BYTES_OF_ALL: usize = 24 << 20;
+pub(super) const BYTES_OF_ALL: usize = 12 << 20;
 /// What a file takes, and a directory with its buffer, beside their paths.
 const FILE_BYTES: usize = 4 << 10;
 pub(super) const DIRECTORY_BYTES: usize = 18 << 10;
@@ -72,12 +73,6 @@ pub(super) enum Stage {
     DotDot,
     Entries,
     End,
-}
-
-/// What the sessions of a connection have together.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) handles: AtomicUsize,
 }
 
 /// All handles of a session.
@@ -163,6 +158,14 @@ impl Handles {
         Some((number as u32 as usize, (number >> 32) as u32))
     }
 
+    /// The file of this name.
+    pub(super) fn file_named(&mut self, name: &[u8]) -> Result<&mut OpenFile> {
+        match &mut self.slot(name)?.open {
+            Some(Open::File(file)) => Ok(file),
+            _ => Err(wrong("a directory's handle for a file")),
+        }
+    }
+
     fn slot(&mut self, name: &[u8]) -> Result<&mut Slot> {
         let unknown = || Error::new(ErrorKind::Invalid, "a handle that is not open");
         let (at, generation) = Self::place(name).ok_or_else(unknown)?;
@@ -180,10 +183,7 @@ impl Handles {
 
     /// The file that the next argument names.
     pub(super) fn file(&mut self, arguments: &mut Arguments<'_>) -> Result<&mut OpenFile> {
-        match self.find(arguments)? {
-            Open::File(file) => Ok(file),
-            Open::Directory(_) => Err(wrong("a directory's handle for a file")),
-        }
+        self.file_named(arguments.string()?)
     }
 
     /// The directory that the next argument names.

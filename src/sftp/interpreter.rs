@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Options;
 use super::handles::Handles;
+use super::room::Room;
 use super::wire::{Arguments, Input, Replies};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::Files;
@@ -31,6 +32,8 @@ pub(super) enum Answer {
     End,
     /// The handler has made the reply.
     Made,
+    /// There is no room for the reply now: the request is to be tried again.
+    Later,
 }
 
 /// Whether replies still wait.
@@ -38,6 +41,16 @@ pub(super) enum Answer {
 pub(super) enum Sent {
     All,
     Some,
+}
+
+/// A request that is longer than what waits in memory.
+pub(super) struct LongRequest {
+    pub(super) kind: u8,
+    pub(super) handle: Vec<u8>,
+    pub(super) offset: u64,
+    /// Data that are still to be written.
+    pub(super) data: usize,
+    pub(super) outcome: Result<()>,
 }
 
 /// The state of one session.
@@ -48,6 +61,11 @@ pub(super) struct Interpreter<'a> {
     pub(super) handles: Handles,
     pub(super) replies: Replies,
     pub(super) input: Input,
+    pub(super) room: Room,
+    /// The WRITE that is being taken in pieces.
+    pub(super) long: Option<LongRequest>,
+    /// A request waits for room that others hold.
+    pub(super) stalled: bool,
     /// Number of the request at hand.
     pub(super) id: u32,
     pub(super) initialized: bool,
@@ -61,12 +79,15 @@ impl<'a> Interpreter<'a> {
             channel,
             files,
             handles: Handles::new(options.max_handles, Arc::clone(&options.shared)),
-            options,
             replies: Replies::new(),
             input: Input::new(),
+            room: Room::new(Arc::clone(&options.shared)),
+            long: None,
+            stalled: false,
             id: 0,
             initialized: false,
             owed: Duration::ZERO,
+            options,
         }
     }
 

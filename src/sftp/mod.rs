@@ -10,7 +10,7 @@ mod attributes;
 mod dispatch;
 mod extensions;
 #[cfg(test)]
-mod floods;
+pub(crate) mod floods;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/harness/sftp.rs"]
 pub mod fuzz;
@@ -18,6 +18,7 @@ mod handles;
 mod interpreter;
 mod owners;
 mod requests;
+mod room;
 mod status;
 mod table;
 mod wire;
@@ -48,7 +49,7 @@ pub struct Options {
     pub max_handles: usize,
     /// What the sessions of a connection share; a clone of the options means
     /// the same connection.
-    shared: Arc<handles::Shared>,
+    shared: Arc<room::Shared>,
     /// Names of the machine's users, if clients may see them.
     pub owners: Option<Arc<Owners>>,
     /// Which path comes first in SYMLINK.
@@ -150,6 +151,12 @@ impl<'a> SftpSession<'a> {
     /// Whether a file or directory is open.
     pub fn is_busy(&self) -> bool {
         !self.0.handles.is_empty()
+    }
+
+    /// Whether a request waits until another session of the connection has sent
+    /// what it holds.
+    pub fn is_stalled(&self) -> bool {
+        self.0.stalled
     }
 }
 

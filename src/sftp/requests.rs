@@ -6,7 +6,7 @@ use super::SymlinkOrder;
 use super::attributes;
 use super::handles::{Open, OpenDirectory, OpenFile, Stage};
 use super::interpreter::{Answer, Interpreter};
-use super::wire::{Arguments, DATA_MAX};
+use super::wire::{Arguments, BUFFER_KEPT, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Put, Readable};
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
@@ -30,6 +30,10 @@ const EXCL: u32 = 0x20;
 /// A NAME reply to READDIR ends when it is so long: with one more entry of
 /// the longest name it is below the 34000 bytes that every client takes.
 const LISTING_MAX: usize = 32_000;
+/// The same where replies wait.
+const LISTING_CROWDED: usize = 4_000;
+/// A DATA reply before its data.
+const DATA_FRONT: usize = 13;
 
 type Interpreted = Result<Answer>;
 
@@ -121,9 +125,15 @@ pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
 }
 
 pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let file = it.handles.file(arguments)?;
+    let handle = arguments.string()?;
     let offset = arguments.u64()?;
     let length = (arguments.u32()? as usize).min(DATA_MAX);
+    // SECURITY: what a client asks for and does not take is bounded for all
+    // sessions together.
+    if it.replies.pending().len() + length + DATA_FRONT > BUFFER_KEPT && !it.room.has_permit() {
+        return Ok(Answer::Later);
+    }
+    let file = it.handles.file_named(handle)?;
     if !file.reads {
         return Err(Error::new(
             ErrorKind::Denied,
@@ -146,9 +156,20 @@ pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
 }
 
 pub(super) fn write(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
-    let file = it.handles.file(arguments)?;
+    let handle = arguments.string()?;
     let offset = arguments.u64()?;
-    let data = arguments.string()?;
+    write_at(it, handle, offset, arguments.string()?)?;
+    Ok(Answer::Done)
+}
+
+/// Writes the data of a WRITE, or a part of them.
+pub(super) fn write_at(
+    it: &mut Interpreter<'_>,
+    handle: &[u8],
+    offset: u64,
+    data: &[u8],
+) -> Result<()> {
+    let file = it.handles.file_named(handle)?;
     if !file.writes {
         return Err(Error::new(ErrorKind::Denied, "writing a file that is read"));
     }
@@ -158,7 +179,7 @@ pub(super) fn write(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
     if file.transfer.is_paced() {
         it.owed = file.transfer.pace(data.len() as u64);
     }
-    Ok(Answer::Done)
+    Ok(())
 }
 
 pub(super) fn stat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
@@ -253,7 +274,11 @@ pub(super) fn readdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -
     let mut count = 0;
     let now = seconds_of(SystemTime::now());
     let owners = it.options.owners.as_deref();
-    while it.replies.length() < LISTING_MAX {
+    let most = match it.room.is_crowded() {
+        true => LISTING_CROWDED,
+        false => LISTING_MAX,
+    };
+    while it.replies.length() < most {
         let metadata = match next(listing, it.files) {
             Ok(Some(metadata)) => metadata,
             Ok(None) => break,

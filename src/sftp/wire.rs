@@ -18,13 +18,19 @@ const PACKET_TAKEN: usize = PACKET_MAX + 1024;
 pub(super) const DATA_MAX: usize = PACKET_MAX - 1024;
 /// What an idle session keeps of each buffer.
 const BUFFER_IDLE: usize = 4 * 1024;
-/// A buffer above this is given back as soon as no handle is open. Below, it
-/// stays, so that many small files do not cost many allocations.
-const BUFFER_KEPT: usize = 64 * 1024;
+/// Replies up to this need no permit. A buffer above it is given back as soon
+/// as no handle is open. Below, it stays, so that many small files do not cost
+/// many allocations.
+pub(super) const BUFFER_KEPT: usize = 64 * 1024;
+/// By how much the buffer of replies grows.
+const STEP: usize = 8 * 1024;
 /// Requests that are read ahead; only one that is longer takes more room.
 const READ_AHEAD: usize = 32 * 1024;
-/// Room for one packet and most of the next.
-const BUFFER_MAX: usize = 512 * 1024;
+/// The longest packet that waits until all of it is here. It has room for a
+/// WRITE of 32 KiB, which is what most clients send.
+const BUFFER_MAX: usize = 48 * 1024;
+/// Enough of a long packet to see what it is: a WRITE up to its data.
+const HEAD: usize = 64;
 
 /// Where requests arrive.
 #[derive(Default)]
@@ -32,6 +38,17 @@ pub(super) struct Input {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Bytes of a long packet behind its head that have not been taken.
+    left: usize,
+}
+
+/// What is here of the next packet.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// All of it.
+    Whole(Range<usize>),
+    /// The head of one that is too long for the buffer.
+    Head(Range<usize>),
 }
 
 impl Input {
@@ -40,21 +57,26 @@ impl Input {
             bytes: vec![0; BUFFER_IDLE],
             start: 0,
             end: 0,
+            left: 0,
         }
     }
 
     /// The length field of the next packet, if it is here.
     fn length(&self) -> Option<usize> {
+        if self.left > 0 {
+            return None;
+        }
         let field = self.bytes.get(self.start..self.end)?.first_chunk()?;
         Some(u32::from_be_bytes(*field) as usize)
     }
 
-    /// Takes the next packet, if it is here as a whole.
+    /// Takes the next packet, if it is here as a whole. One that is too long for
+    /// the buffer is not taken: its head is shown.
     ///
     /// # Errors
     /// [`ErrorKind::Protocol`] for a length that no packet has: where the next
     /// one begins is unknown then, and the session must end.
-    pub(super) fn packet(&mut self) -> Result<Option<Range<usize>>> {
+    pub(super) fn packet(&mut self) -> Result<Option<Arrived>> {
         let Some(length) = self.length() else {
             return Ok(None);
         };
@@ -65,11 +87,41 @@ impl Input {
             ));
         }
         let begin = self.start + 4;
-        if self.end - self.start < 4 + length {
+        let here = self.end - begin;
+        if 4 + length > BUFFER_MAX {
+            return Ok((here >= HEAD).then_some(Arrived::Head(begin..begin + HEAD)));
+        }
+        if here < length {
             return Ok(None);
         }
         self.start = begin + length;
-        Ok(Some(begin..begin + length))
+        Ok(Some(Arrived::Whole(begin..begin + length)))
+    }
+
+    /// Gives back a packet that was the last to be taken.
+    pub(super) fn put_back(&mut self, packet: &Range<usize>) {
+        self.start = packet.start - 4;
+    }
+
+    /// Takes so much of a long packet's head; yields the length of the rest.
+    pub(super) fn begin_long(&mut self, head: usize) -> usize {
+        self.left = self.length().unwrap_or(0).saturating_sub(head);
+        self.start += 4 + head;
+        self.left
+    }
+
+    /// What is left of the long packet.
+    pub(super) fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Takes what is here of the rest of a long packet.
+    pub(super) fn piece(&mut self) -> Range<usize> {
+        let begin = self.start;
+        let length = self.left.min(self.end - begin);
+        self.left -= length;
+        self.start += length;
+        begin..begin + length
     }
 
     /// The bytes of a packet.
@@ -85,7 +137,7 @@ impl Input {
 
     /// Whether a part of a packet is here.
     pub(super) fn is_cut(&self) -> bool {
-        self.start != self.end
+        self.start != self.end || self.left > 0
     }
 
     /// Reads what the channel has; 0 is its end.
@@ -95,22 +147,26 @@ impl Input {
         let full = self.end == self.bytes.len();
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
-            if idle && self.bytes.len() > BUFFER_KEPT {
+            if idle && self.bytes.len() > READ_AHEAD {
                 self.bytes = vec![0; BUFFER_IDLE];
             }
         }
-        let needed = 4 + self.length().unwrap_or(0);
+        let needed = match self.left {
+            0 => 4 + self.length().unwrap_or(0),
+            left => left,
+        };
         if self.start > 0 && (full || self.start + needed > self.bytes.len()) {
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
         let most = if needed > READ_AHEAD {
-            (2 * needed).min(BUFFER_MAX)
+            BUFFER_MAX
         } else {
             READ_AHEAD
         };
         if full && self.bytes.len() < most && !(idle && self.end == 0) {
             let length = (self.bytes.len() * 2).min(most);
+            self.bytes.reserve_exact(length - self.bytes.len());
             self.bytes.resize(length, 0);
         }
         loop {
@@ -239,11 +295,13 @@ impl Replies {
         }
     }
 
-    /// Gives memory back.
-    pub(super) fn shrink(&mut self) {
+    /// Gives the room of long replies back, if nothing waits; whether there is
+    /// none now.
+    pub(super) fn shrink(&mut self) -> bool {
         if self.end == 0 && self.bytes.len() > BUFFER_KEPT {
             self.bytes = Vec::new();
         }
+        self.bytes.len() <= BUFFER_KEPT
     }
 
     /// Room for `length` bytes at the end; they count when [`Self::advance`]
@@ -251,9 +309,10 @@ impl Replies {
     pub(super) fn room(&mut self, length: usize) -> &mut [u8] {
         let needed = self.end + length;
         if needed > self.bytes.len() {
-            // Twice as much, so that this happens seldom.
-            let target = needed.max(self.bytes.len() * 2).max(BUFFER_IDLE);
-            self.bytes.resize(target, 0);
+            // By steps, so that this happens seldom.
+            self.bytes
+                .reserve_exact(needed.next_multiple_of(STEP) - self.bytes.len());
+            self.bytes.resize(needed.next_multiple_of(STEP), 0);
         }
         &mut self.bytes[self.end..needed]
     }
@@ -335,12 +394,31 @@ mod tests {
             stream.extend(std::iter::repeat_n(length as u8, length));
         }
         for step in [1, 3, 4, 1000, 65536, usize::MAX] {
-            let (mut input, mut taken) = (Input::new(), Vec::new());
+            let (mut input, mut taken, mut long) = (Input::new(), Vec::new(), Vec::new());
             for mut piece in stream.chunks(step) {
                 while !piece.is_empty() {
                     input.fill(&mut piece, false).unwrap();
-                    while let Some(packet) = input.packet().unwrap() {
-                        let bytes = input.bytes(packet);
+                    loop {
+                        if input.left() > 0 {
+                            let piece = input.piece();
+                            long.extend_from_slice(input.bytes(piece));
+                            if input.left() > 0 {
+                                break;
+                            }
+                        } else {
+                            match input.packet().unwrap() {
+                                None => break,
+                                Some(Arrived::Whole(packet)) => {
+                                    long.extend_from_slice(input.bytes(packet));
+                                }
+                                Some(Arrived::Head(head)) => {
+                                    long.extend_from_slice(&input.bytes(head)[..9]);
+                                    input.begin_long(9);
+                                    continue;
+                                }
+                            }
+                        }
+                        let bytes = std::mem::take(&mut long);
                         assert!(bytes.iter().all(|byte| *byte == bytes.len() as u8));
                         taken.push(bytes.len());
                     }

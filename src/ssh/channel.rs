@@ -109,6 +109,11 @@ impl Connection<'_, '_> {
         })
     }
 
+    /// Whether the client has closed a channel.
+    pub(super) fn is_closed(&self, number: u32) -> bool {
+        self.channel(number).is_none_or(|channel| channel.closed)
+    }
+
     pub(super) fn channel(&self, number: u32) -> Option<&SessionChannel> {
         self.channels
             .iter()

@@ -36,6 +36,8 @@ mod timed_socket;
 mod transport;
 mod userauth;
 mod window;
+#[cfg(test)]
+pub(crate) use tests::peer;
 mod wire;
 
 use std::io::{Read, Write};
@@ -82,7 +84,7 @@ pub struct Settings {
     /// times round trip. Where a window ends that grows with its use; 16 MiB.
     pub window: u32,
     /// What the windows of all connections of the process may hold beyond their
-    /// beginnings of 256 KiB each. 48 MiB.
+    /// beginnings of 256 KiB each. 12 MiB.
     pub window_budget: u64,
     /// Session channels of a connection at the same time. 10.
     pub max_channels: u32,
@@ -103,7 +105,7 @@ impl Default for Settings {
             keepalive: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(300),
             window: 16 << 20,
-            window_budget: 48 << 20,
+            window_budget: 12 << 20,
             max_channels: 10,
             max_packet: 64 << 10,
         }
@@ -169,6 +171,12 @@ pub trait Subsystem {
 
     /// Whether anything is open, so that the session is not idle.
     fn is_busy(&self) -> bool {
+        false
+    }
+
+    /// Whether it waits for another subsystem of the connection, not for its
+    /// own channel.
+    fn is_stalled(&self) -> bool {
         false
     }
 }

@@ -34,12 +34,16 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
             let mut at = 0;
             while at < running.len() {
                 let (number, subsystem) = &mut running[at];
-                if !connection.borrow().is_ready(*number) {
+                let was_stalled = subsystem.is_stalled();
+                if !was_stalled && !connection.borrow().is_ready(*number) {
                     at += 1;
                     continue;
                 }
-                stepped = true;
-                let progress = subsystem.step();
+                let progress = match was_stalled && connection.borrow().is_closed(*number) {
+                    true => Progress::Ended(1),
+                    false => subsystem.step(),
+                };
+                stepped |= !(was_stalled && subsystem.is_stalled());
                 let mut connection = connection.borrow_mut();
                 if let Some(fault) = connection.fault.take() {
                     return Err(fault);

@@ -8,7 +8,7 @@ mod host_keys;
 #[cfg(ossl350)]
 mod hybrid;
 mod login;
-mod peer;
+pub(crate) mod peer;
 mod sessions;
 mod vectors;
 

@@ -63,7 +63,7 @@ pub struct Peer {
     session: Option<Vec<u8>>,
     strict: bool,
     /// The client's number of the next channel.
-    next_channel: u32,
+    pub next_channel: u32,
     end: mpsc::Receiver<Result<()>>,
 }
 
@@ -71,14 +71,24 @@ impl Peer {
     /// A server and a client that has said nothing.
     pub fn start(settings: Settings) -> Peer {
         let (stream, mut server) = UnixStream::pair().unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         let (tell, end) = mpsc::channel();
         let served = settings.clone();
         thread::spawn(move || {
             let result = serve(&mut server, &host_keys(), &served, &mut Echo);
             tell.send(result)
         });
+        Peer::new(stream, settings, end)
+    }
+
+    /// A client that is logged in to a server at the other end of a socket.
+    pub fn over(stream: UnixStream) -> Peer {
+        let (_, end) = mpsc::channel();
+        Peer::new(stream, Settings::default(), end).log_in()
+    }
+
+    fn new(stream: UnixStream, settings: Settings, end: mpsc::Receiver<Result<()>>) -> Peer {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Peer {
             stream,
             settings,
@@ -96,20 +106,34 @@ impl Peer {
     /// A client as far as the end of the first key exchange.
     pub fn keyed(settings: Settings) -> Peer {
         let mut peer = Peer::start(settings);
-        peer.versions();
-        let server_init = peer.receive();
-        peer.exchange(&server_init, "aes128-ctr", Kex::STRICT);
+        peer.exchange_keys();
         peer
+    }
+
+    fn exchange_keys(&mut self) {
+        self.versions();
+        let server_init = self.receive();
+        self.exchange(&server_init, "aes128-ctr", Kex::STRICT);
     }
 
     /// A client that is logged in.
     pub fn logged_in(settings: Settings) -> Peer {
-        let mut peer = Peer::keyed(settings);
-        peer.ask_service("ssh-userauth");
-        assert_eq!(peer.receive()[0], message::SERVICE_ACCEPT);
-        peer.ask_login("tester", "right");
-        assert_eq!(peer.receive()[0], message::USERAUTH_SUCCESS);
-        peer
+        Peer::start(settings).log_in()
+    }
+
+    fn log_in(mut self) -> Peer {
+        self.exchange_keys();
+        self.ask_service("ssh-userauth");
+        loop {
+            match self.receive()[0] {
+                message::SERVICE_ACCEPT => break,
+                7 => {} // EXT_INFO
+                other => panic!("message {other}"),
+            }
+        }
+        self.ask_login("tester", "right");
+        assert_eq!(self.receive()[0], message::USERAUTH_SUCCESS);
+        self
     }
 
     /// A client whose subsystem runs.
