@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::arguments::{ListOptions, Sort};
 use super::listing::{self, Owners, Place, Style};
+use super::names::{NAMES_MAX, Names, too_many};
 use super::pattern::Pattern;
 use super::state::Interpreter;
 use crate::auth::{Perms, User};
@@ -18,9 +19,6 @@ use crate::time::seconds_of;
 /// the file system, so that the first line is there at once. NLST and MLSD,
 /// which programs read, are never sorted.
 const SORTED_MAX: usize = 10_000;
-/// Bytes of names that wait to be sorted, or to be walked into. A listing
-/// whose order was asked for and that needs more is refused.
-const NAMES_MAX: usize = 2 << 20;
 /// Bytes that are gathered before they are sent.
 const PIECE: usize = 64 * 1024;
 
@@ -241,11 +239,12 @@ impl Lister {
         names.sort();
         let mut show = |lister: &mut Lister,
                         state: &mut Interpreter,
+                        directory: &dyn Directory,
                         entry: (&[u8], Option<FileKind>)|
          -> Result<()> {
-            let kind = lister.entry(directory.as_ref(), prefix, entry);
+            let kind = lister.entry(directory, prefix, entry);
             if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                below.push(0, entry.0, kind);
+                below.keep(entry.0)?;
             }
             lister.after_entry(state, sink)
         };
@@ -256,17 +255,13 @@ impl Lister {
                 at
             };
             if let Some(entry) = names.get(at) {
-                show(self, state, entry)?;
+                show(self, state, directory.as_ref(), entry)?;
             }
         }
         drop(names);
         while let Some(known) = directory.next(&mut name)? {
             if fits(self, &name) {
-                let kind = self.entry(directory.as_ref(), prefix, (&name, known));
-                if let (Some(below), Some(FileKind::Directory)) = (&mut below, kind) {
-                    below.push(0, &name, kind);
-                }
-                self.after_entry(state, sink)?;
+                show(self, state, directory.as_ref(), (&name, known))?;
             }
         }
         Ok(())
@@ -327,7 +322,7 @@ impl Lister {
                 };
                 if let Some((name, _)) = names.get(*next) {
                     *next += 1;
-                    path = path.join(name)?;
+                    path = path.below(name)?;
                     shown.push(b'/');
                     shown.extend_from_slice(name);
                     break;
@@ -341,58 +336,12 @@ impl Lister {
     }
 }
 
-fn too_many() -> Error {
-    Error::new(ErrorKind::TooMany, "names that a listing must hold")
-}
-
 /// Whether a user sees the owners of files.
 pub fn owners(user: &User) -> Owners {
     if user.anonymous {
         Owners::Hidden
     } else {
         Owners::Numbers
-    }
-}
-
-/// Names, one behind the other in one piece of memory, each with what it is
-/// sorted by.
-#[derive(Default)]
-pub struct Names {
-    bytes: Vec<u8>,
-    entries: Vec<(i64, u32, u32, Option<FileKind>)>,
-}
-
-impl Names {
-    fn len(&self) -> usize {
-        self.entries.len()
-    }
-
-    /// Bytes that it takes.
-    fn size(&self) -> usize {
-        self.bytes.len() + self.entries.len() * size_of::<(i64, u32, u32, Option<FileKind>)>()
-    }
-
-    fn is_full(&self) -> bool {
-        self.size() >= NAMES_MAX
-    }
-
-    fn push(&mut self, key: i64, name: &[u8], kind: Option<FileKind>) {
-        let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(name);
-        self.entries
-            .push((key, start, self.bytes.len() as u32, kind));
-    }
-
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.entries.sort_unstable_by_key(|(key, start, end, _)| {
-            (*key, &bytes[*start as usize..*end as usize])
-        });
-    }
-
-    fn get(&self, at: usize) -> Option<(&[u8], Option<FileKind>)> {
-        let (_, start, end, kind) = *self.entries.get(at)?;
-        Some((&self.bytes[start as usize..end as usize], kind))
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod fuzz;
 mod line;
 mod lister;
 mod listing;
+mod names;
 mod outcome;
 mod pattern;
 mod poll;

@@ -243,9 +243,9 @@ fn attack_11_denied_names() {
 }
 
 /// A tree deeper than the longest path is made by moving one into another; it
-/// is still counted, and removed.
+/// is still listed, counted, and removed.
 #[test]
-fn attack_08_deep_trees_are_counted_and_removed() {
+fn attack_08_deep_trees_are_listed_counted_and_removed() {
     let place = TempDir::new("deep");
     let server = server().directory(place.path()).start();
     let mut client = server.ann();
@@ -259,7 +259,14 @@ fn attack_08_deep_trees_are_counted_and_removed() {
         client.expect(&format!("RNFR {from}"), 350);
         client.expect(&format!("RNTO {to}/{}/{from}", chain(35)), 250);
     }
-    assert_eq!(client.expect("DSIZ one", 213).text(), "1234");
+    let mut data = client.data();
+    client.expect("LIST -R one", 150);
+    let listing = data.rest();
+    client.wait_for(226);
+    let last = format!("/two/{0}/three/{0}:", chain(35));
+    assert!(String::from_utf8_lossy(&listing).contains(&last));
+    let size = client.expect("DSIZ one", 213);
+    assert_eq!(size.text(), "1234");
     client.expect("RMDA one", 250);
     assert!(std::fs::read_dir(place.path()).unwrap().next().is_none());
 }

@@ -210,8 +210,8 @@ fn flood(client: &Client, line: &str) {
 fn pipelines_that_nobody_reads_stay_within_the_budget() {
     let directory = TempDir::new("unread");
     std::fs::create_dir(directory.join("big")).unwrap();
-    for number in 0..3000 {
-        std::fs::write(directory.join(format!("big/{number:0>40}")), b"").unwrap();
+    for number in 0..6000 {
+        std::fs::write(directory.join(format!("big/{number:0>200}")), b"").unwrap();
     }
     let content = vec![b'x'; 1 << 20];
     std::fs::write(directory.join("file"), &content).unwrap();
@@ -230,7 +230,9 @@ fn pipelines_that_nobody_reads_stay_within_the_budget() {
     let mut lines = every_command(&port);
     // The worst of all by all of them at once.
     lines.resize(lines.len().next_multiple_of(UNREAD), "STAT big".into());
-    lines.extend(vec!["STAT big".to_owned(); UNREAD]);
+    for line in ["STAT big".to_owned(), format!("{port}\r\nLIST -t big")] {
+        lines.extend(vec![line; UNREAD]);
+    }
     for round in lines.chunks(UNREAD) {
         let clients: Vec<Client> = std::thread::scope(|scope| {
             let threads: Vec<_> = round
