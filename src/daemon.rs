@@ -85,7 +85,8 @@ pub use crate::time::Utc;
 /// SFTP over any stream.
 pub mod sftp {
     pub use crate::sftp::{
-        Effect, Options, Owners, REQUESTS, Request, RequestSet, SymlinkOrder, serve,
+        Effect, HANDLES_OWN, Options, Owners, REQUESTS, Request, RequestSet, SymlinkOrder, serve,
+        share_descriptors,
     };
 }
 

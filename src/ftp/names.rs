@@ -49,10 +49,10 @@ impl Names {
     /// Takes the name of a directory that is still to be listed.
     pub(super) fn keep(&mut self, name: &[u8]) -> Result<()> {
         self.push(0, name, None);
-        match self.is_full() {
-            true => Err(too_many()),
-            false => Ok(()),
+        if self.is_full() {
+            return Err(too_many());
         }
+        Ok(())
     }
 
     pub(super) fn push(&mut self, key: i64, name: &[u8], kind: Option<FileKind>) {

@@ -3,7 +3,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -118,14 +119,41 @@ impl Stop {
     }
 }
 
+/// Descriptors that sessions are left with when no more connections are taken.
+const RESERVE: u64 = 32;
+/// An error of accepting is logged again after so long.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Whether so few descriptors are left that those who are inside need them.
+fn table_is_full(stop: &Stop) -> bool {
+    use std::os::fd::AsRawFd;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = limit.current.unwrap_or(u64::MAX);
+    // The kernel gives the lowest number that is free.
+    match rustix::io::fcntl_dupfd_cloexec(&stop.0, 0) {
+        Ok(lowest) => lowest.as_raw_fd() as u64 >= most - RESERVE.min(most / 4),
+        Err(_) => true,
+    }
+}
+
+/// Says why no connection is taken, once in a while for all ports together.
+fn complain(why: &dyn std::fmt::Display) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    let mut last = crate::sync::unpoisoned(LAST.lock());
+    if last.is_none_or(|last| last.elapsed() >= SILENCE) {
+        *last = Some(Instant::now());
+        log::error!("accepting connections: {why}");
+    }
+}
+
 /// Accepts until `stop` ends it. An error never does: it is logged once in a
-/// row, and the next try comes after a pause.
+/// while, and the next try comes after a pause. Clients wait in the kernel while
+/// descriptors are short, and those who are inside go on.
 pub fn accept_all(
     listener: &TcpListener,
     stop: &Stop,
     mut take: impl FnMut(TcpStream, SocketAddr),
 ) {
-    let mut complained = false;
     // So that a connection that went before we came to it does not hold us.
     let _ = listener.set_nonblocking(true);
     loop {
@@ -136,17 +164,17 @@ pub fn accept_all(
         if let Ok([_, true]) = wait(sockets, None) {
             return;
         }
+        if table_is_full(stop) {
+            complain(&"too many open files; those who are connected are served");
+            std::thread::sleep(PAUSE);
+            continue;
+        }
         match listener.accept() {
-            Ok((stream, peer)) => {
-                complained = false;
-                take(stream, peer);
-            }
+            Ok((stream, peer)) => take(stream, peer),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                if !std::mem::replace(&mut complained, true) {
-                    log::error!("accepting connections: {error}");
-                }
+                complain(&error);
                 std::thread::sleep(PAUSE);
             }
         }

@@ -90,7 +90,7 @@ fn start(
     let logs = logging::start(settings).map_err(Failure::usage)?;
     let signals =
         Signals::take().map_err(|error| Failure::temporary(format!("taking signals: {error}")))?;
-    descriptors::raise(settings.server.threads)?;
+    descriptors::raise(&settings.server)?;
     if !listeners.is_empty() {
         settings.server.listen.clear();
         settings.server.listen_ftps.clear();

@@ -7,7 +7,7 @@ use std::io::{self, Read, Write};
 use super::Options;
 use super::dispatch::Step;
 use super::fuzz::with_files;
-use super::handles::{BYTES_OF_ALL, DIRECTORY_BYTES, GUARANTEED};
+use super::handles::{BYTES_OF_ALL, DIRECTORY_BYTES, HANDLES_OWN};
 use super::interpreter::Interpreter;
 use super::table::{EXTENDED, REQUESTS, Request, Wire};
 use super::wire::PACKET_MAX;
@@ -191,7 +191,7 @@ fn no_number_of_channels_makes_open_directories_hold_much() -> Result<()> {
             }
             handles += options.shared.handles();
         }
-        let most = BYTES_OF_ALL / DIRECTORY_BYTES + 1 + CONNECTIONS * GUARANTEED;
+        let most = BYTES_OF_ALL / DIRECTORY_BYTES + 1 + CONNECTIONS * HANDLES_OWN;
         assert!(handles <= most, "{handles} directories are open");
         let most = CONNECTIONS * CHANNELS * (64 << 10);
         assert!(held <= most, "{held} bytes of requests and replies");

@@ -13,8 +13,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
 use crate::storage::{Directory, Metadata, VirtualPath};
 
-/// Handles that a connection may have whatever others have open.
-pub(super) const GUARANTEED: usize = 16;
+/// Handles that a connection may have whatever others have open, if there are
+/// descriptors enough for all of them.
+pub const HANDLES_OWN: usize = 16;
 /// Bytes that the handles of all sessions may take together.
 pub(super) const BYTES_OF_ALL: usize = 12 << 20;
 /// What a file takes, and a directory with its buffer, beside their paths.
@@ -27,12 +28,30 @@ const PATH_COPIES: usize = 4;
 static ALL_OPEN: AtomicUsize = AtomicUsize::new(0);
 static ALL_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-/// How many handles all sessions may have together: half of the descriptors,
-/// so that connections and other work keep theirs.
+/// How the descriptors for handles are shared: what a connection may have in any
+/// case, and what all may have together before that counts alone. Zero is half
+/// of the descriptors, for programs that have not said.
+static OWN: AtomicUsize = AtomicUsize::new(HANDLES_OWN);
+static COMMON: AtomicUsize = AtomicUsize::new(0);
+
+/// Shares descriptors among the handles of so many sessions, beside one for each
+/// connection and two for its handles, so that none takes the last.
+pub fn share_descriptors(descriptors: u64, sessions: u32) {
+    const LEAST: usize = 2;
+    let descriptors = usize::try_from(descriptors).unwrap_or(usize::MAX);
+    let sessions = (sessions as usize).max(1);
+    let more = (HANDLES_OWN - LEAST).min(descriptors / sessions);
+    OWN.store(LEAST + more, Relaxed);
+    COMMON.store((descriptors - more * sessions).max(1), Relaxed);
+}
+
 fn most_of_all() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let descriptors = limit.current.unwrap_or(u64::MAX);
-    usize::try_from(descriptors / 2).unwrap_or(usize::MAX)
+    let half = limit.current.unwrap_or(u64::MAX) / 2;
+    match COMMON.load(Relaxed) {
+        0 => usize::try_from(half).unwrap_or(usize::MAX),
+        common => common,
+    }
 }
 
 /// What a handle stands for.
@@ -116,7 +135,7 @@ impl Handles {
             return Err(Error::new(ErrorKind::TooMany, "all handles are in use"));
         }
         // SECURITY: channels cost a client nothing, so each has none of its own.
-        if self.shared.handles.load(Relaxed) >= GUARANTEED
+        if self.shared.handles.load(Relaxed) >= OWN.load(Relaxed)
             && (ALL_OPEN.load(Relaxed) >= most_of_all() || ALL_BYTES.load(Relaxed) >= BYTES_OF_ALL)
         {
             return Err(Error::new(

@@ -32,6 +32,7 @@ use crate::storage::VirtualPath;
 use dispatch::Step;
 use interpreter::Interpreter;
 
+pub use handles::{HANDLES_OWN, share_descriptors};
 pub use owners::Owners;
 pub use table::{Effect, REQUESTS, Request, RequestSet};
 

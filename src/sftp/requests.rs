@@ -274,9 +274,10 @@ pub(super) fn readdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -
     let mut count = 0;
     let now = seconds_of(SystemTime::now());
     let owners = it.options.owners.as_deref();
-    let most = match it.room.is_crowded() {
-        true => LISTING_CROWDED,
-        false => LISTING_MAX,
+    let most = if it.room.is_crowded() {
+        LISTING_CROWDED
+    } else {
+        LISTING_MAX
     };
     while it.replies.length() < most {
         let metadata = match next(listing, it.files) {

@@ -66,10 +66,12 @@ impl Room {
         let all = &self.shared.pending;
         all.fetch_add(pending, Relaxed);
         all.fetch_sub(std::mem::replace(&mut self.pending, pending), Relaxed);
-        match self.is_crowded() {
-            true => pending >= PENDING_CROWDED,
-            false => pending >= PENDING_MAX,
-        }
+        pending
+            >= if self.is_crowded() {
+                PENDING_CROWDED
+            } else {
+                PENDING_MAX
+            }
     }
 
     /// Whether the sessions of the connection should make short replies where

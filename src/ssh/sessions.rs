@@ -39,9 +39,10 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
                     at += 1;
                     continue;
                 }
-                let progress = match was_stalled && connection.borrow().is_closed(*number) {
-                    true => Progress::Ended(1),
-                    false => subsystem.step(),
+                let progress = if was_stalled && connection.borrow().is_closed(*number) {
+                    Progress::Ended(1)
+                } else {
+                    subsystem.step()
                 };
                 stepped |= !(was_stalled && subsystem.is_stalled());
                 let mut connection = connection.borrow_mut();

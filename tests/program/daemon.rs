@@ -390,6 +390,61 @@ fn networks_of_a_user_hold_for_that_user() {
     server.log.wait_for("the address is denied to the user");
 }
 
+/// A server whose descriptors are short lets clients wait in the kernel, says so
+/// once, and serves those who are inside; as soon as some leave, others come in.
+#[test]
+fn a_full_table_of_descriptors_pauses_accepting() {
+    use rustix::process::{Pid, Resource, Rlimit, prlimit};
+    let directory = TempDir::new("table");
+    std::fs::write(directory.join("f"), b"content").unwrap();
+    let server = Process::start(
+        wharfd()
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--print-port",
+                "--max-per-address",
+                "100",
+            ])
+            .args(["--max-unauthenticated-per-address", "100"])
+            .arg(directory.path()),
+    );
+    let address = server.address();
+    let mut inside = vec![Client::greeted(address)];
+    let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
+    let limit = Rlimit {
+        current: Some(open.count() as u64 + 44),
+        maximum: rustix::process::getrlimit(Resource::Nofile).maximum,
+    };
+    let pid = Pid::from_raw(server.pid() as i32);
+    prlimit(pid, Resource::Nofile, limit).unwrap();
+    let mut outside: Vec<TcpStream> = Vec::new();
+    for _ in 0..60 {
+        let stream = TcpStream::connect(address).unwrap();
+        let wait = if outside.is_empty() { 2000 } else { 1 };
+        let wait = std::time::Duration::from_millis(wait);
+        stream.set_read_timeout(Some(wait)).unwrap();
+        match stream.peek(&mut [0]) {
+            Ok(_) => {
+                assert!(outside.is_empty(), "one comes in before another who waits");
+                let mut client = Client::over(stream, address);
+                client.wait_for(220);
+                inside.push(client);
+            }
+            Err(_) => outside.push(stream),
+        }
+    }
+    assert!(inside.len() > 5 && outside.len() > 20, "{}", outside.len());
+    for client in &mut inside[..5] {
+        client.login("anonymous", "me@");
+        client.expect("TYPE I", 200);
+        assert_eq!(client.fetch("RETR f"), b"content");
+    }
+    assert_eq!(server.log.text().matches("too many open files").count(), 1);
+    inside.truncate(1);
+    Client::over(outside.remove(0), address).wait_for(220);
+}
+
 #[test]
 fn too_few_open_files_are_named() {
     let directory = TempDir::new("daemon");

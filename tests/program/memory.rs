@@ -218,8 +218,8 @@ fn pipelines_that_nobody_reads_stay_within_the_budget() {
     let mut server = Process::start(
         wharfd()
             .args(["--listen", "127.0.0.1:0", "--print-port"])
-            .args(["--threads", "80", "--max-per-address", "80"])
-            .args(["--max-unauthenticated-per-address", "80"])
+            .args(["--threads", "200", "--max-per-address", "200"])
+            .args(["--max-unauthenticated-per-address", "200"])
             .args(["--anonymous-rights", "read-write"])
             .arg(directory.path()),
     );
