@@ -10,8 +10,6 @@ mod pool;
 mod secure_shell;
 mod shared;
 mod state_dir;
-#[cfg(all(test, feature = "sftp"))]
-mod tests;
 
 use std::fmt;
 use std::net::{SocketAddr, TcpListener};

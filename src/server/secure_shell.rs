@@ -419,3 +419,8 @@ mod tests {
         assert_eq!(default_keys(&place), names.map(|name| place.join(name)));
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sftp")]
+#[path = "tests.rs"]
+mod floods;

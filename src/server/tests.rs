@@ -60,7 +60,7 @@ fn serve(place: &str) {
         ..Config::default()
     };
     let files = LocalFs::open(place).unwrap();
-    let server = super::Server::new(config, Arc::new(LetIn(files)));
+    let server = crate::Server::new(config, Arc::new(LetIn(files)));
     let running = server.bind().unwrap().start().unwrap();
     println!("\nserving {}", running.addresses()[0].0);
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
@@ -73,7 +73,7 @@ struct Process {
 
 impl Process {
     fn start(place: &str) -> Process {
-        let name = "server::tests::no_flood_of_sftp_requests_passes_the_budget";
+        let name = "server::secure_shell::floods::no_flood_of_sftp_requests_passes_the_budget";
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(ALONE, place)
