@@ -56,9 +56,9 @@ SMALL_BINARY = target/small/release/wharfd
 endif
 
 # Programs that tests/install-clients.sh unpacks, behind those that are installed.
-test test-cluster test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
+test test-cluster test-network test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
 
-.PHONY: all build-deps run test test-cluster test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -81,6 +81,10 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test cluster -- --ignored --nocapture
+
+test-network: build-deps ## Cut cables, firewalls, a resolver that hangs, in network namespaces, one minute (Debian, root)
+	sh tests/install-clients.sh
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test network -- --include-ignored
 
 test-packages: deb ## The Debian package in a Debian that is booted for it, two minutes (Debian, root)
 	sh tests/install-clients.sh

@@ -70,6 +70,23 @@ fn same(
     );
 }
 
+/// `.Cm stall-timeout Pq 300` in the table of what happens when.
+#[test]
+fn times_of_networks_that_fail_are_the_defaults() {
+    let page = read("man/wharf-protocol.7");
+    let told = section(&page, "Sh", "NETWORKS THAT FAIL").lines();
+    let told = told.filter_map(|line| line.strip_prefix(".Cm ")?.split_once(" Pq "));
+    let mut count = 0;
+    for (name, value) in told {
+        let key = KEYS.iter().find(|key| key.name == name);
+        let key = key.unwrap_or_else(|| panic!("no option {name}"));
+        let value = value.trim_end_matches([' ', '.', ',']);
+        assert_eq!(key.shown(&Settings::default()), [value], "{name}");
+        count += 1;
+    }
+    assert!(count > 5);
+}
+
 #[test]
 fn every_setting_has_its_entry_with_its_default() {
     let page = read("man/wharfd.conf.5");

@@ -26,9 +26,9 @@ python3-paramiko     # sftp_clients
 python3-asyncssh     # sftp_clients
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
-nftables             # lb_config, cluster
+nftables             # lb_config, cluster, network
 bind9-utils          # lb_config: named-checkzone
-iproute2             # cluster: ip netns, tc
+iproute2             # cluster, network: ip netns, tc, ss
 mandoc               # make man-lint
 logrotate            # logs
 runit                # services: runsv

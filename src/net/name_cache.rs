@@ -66,7 +66,7 @@ impl NameCache {
 
     fn address_at(&self, name: &str, now: Instant) -> Option<Ipv4Addr> {
         let known = self.refresh(name, now);
-        let waits = |known: &mut Known| known.asking && known.address.is_none();
+        let waits = |known: &mut Known| known.asking && !known.failed && known.address.is_none();
         let asked = known.asked.unwrap_or(now);
         let left = FIRST.saturating_sub(now.saturating_duration_since(asked));
         let waited = self.0.answered.wait_timeout_while(known, left, waits);
@@ -180,7 +180,7 @@ mod tests {
         for (second, answered, told, after) in [
             (0, Some(None), None, None),
             (5, None, None, None),
-            (11, Some(Some(ONE)), Some(ONE), Some(ONE)),
+            (11, Some(Some(ONE)), None, Some(ONE)),
             (60, None, Some(ONE), Some(ONE)),
             (72, Some(Some(TWO)), Some(ONE), Some(TWO)),
             (140, Some(None), Some(TWO), Some(TWO)),

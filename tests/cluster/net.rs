@@ -59,6 +59,7 @@ impl Machine {
     }
 
     /// Bounds what a device sends, in megabits a second.
+    #[allow(dead_code)] // One of the tests that share this file does.
     pub fn limit(&self, device: &str, rate: u32) {
         let queue = "burst 64kb latency 300ms";
         run(
