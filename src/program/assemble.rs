@@ -15,9 +15,9 @@ use wharf::storage::{FileSystem, LocalFs, VirtualPath};
 use wharf::{Error, ErrorKind, Server};
 
 use super::failure::{Failure, what_to_do};
-use super::landlock;
 use super::logging::changes::Changes;
 use super::monitor::{self, Monitor};
+use super::{identity, landlock};
 
 /// Homes that are looked at when the server starts.
 const HOMES_MAX: usize = 1000;
@@ -223,7 +223,7 @@ pub fn start_monitor(
 ) -> Result<Option<Arc<Monitor>>, Failure> {
     let program = &settings;
     let programs = landlock::starts_programs(settings);
-    let root = rustix::process::geteuid().is_root();
+    let root = identity::is_privileged();
     if !root && !programs {
         return Ok(None);
     }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 use wharf::daemon::{Names, Settings, os, paths_of};
 
 use super::failure::Failure;
@@ -24,6 +25,16 @@ pub fn account(settings: &Settings) -> Result<(u32, u32), Failure> {
 /// Nobody, on systems without accounts.
 const NOBODY: u32 = 65534;
 
+/// Whether this process is root and may become others: in containers without
+/// these capabilities, or of users without privileges, root may not.
+pub fn is_privileged() -> bool {
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    let denied = || std::fs::read("/proc/self/setgroups").is_ok_and(|word| word == b"deny\n");
+    rustix::process::geteuid().is_root()
+        && capabilities(None).is_ok_and(|sets| sets.effective.contains(needed))
+        && !denied()
+}
+
 /// Becomes the user of [`account`], if we are root, and gives up every way
 /// back. Call it when ports are bound and keys are read.
 ///
@@ -32,6 +43,16 @@ const NOBODY: u32 = 65534;
 pub fn settle(settings: &Settings) -> Result<(), Failure> {
     become_user(settings)?;
     no_new_privileges();
+    if rustix::process::geteuid().is_root() && !is_privileged() {
+        log::info!("root may become nobody else here: it is root without capabilities now");
+        let none = CapabilitySet::empty();
+        let none = CapabilitySets {
+            effective: none,
+            permitted: none,
+            inheritable: none,
+        };
+        set_capabilities(None, none).map_err(Failure::temporary)?;
+    }
     Ok(())
 }
 
@@ -60,13 +81,14 @@ fn no_new_privileges() {
 fn become_user(settings: &Settings) -> Result<(), Failure> {
     let own = rustix::process::geteuid();
     let named = settings.user.as_deref();
-    let (uid, gid) = if own.is_root() || named.is_some() {
+    let privileged = is_privileged();
+    let (uid, gid) = if privileged || named.is_some() {
         account(settings)?
     } else {
         return Ok(());
     };
     let name = named.map_or_else(|| format!("number {uid}"), str::to_owned);
-    if !own.is_root() {
+    if !privileged {
         return if own.as_raw() == uid {
             Ok(())
         } else {

@@ -25,6 +25,8 @@ use wharf::daemon::{Homes, Unopened};
 use wharf::storage::{FileSystem, LocalFs};
 use wharf::{Error, ErrorKind, Result};
 
+use super::identity;
+
 pub use serve::run;
 pub use worker::run as run_worker;
 
@@ -80,7 +82,7 @@ impl Monitor {
         // It answers when it is ready, so that it is heard of when it can't start.
         let monitor = Monitor {
             channel: near,
-            privileged: rustix::process::geteuid().is_root(),
+            privileged: identity::is_privileged(),
             _process: process,
         };
         let mut buffer = [0; 64];

@@ -262,6 +262,36 @@ fn an_empty_chroot_a_random_uid_and_a_read_only_root_will_do() {
     assert_eq!(field(&status_of(server.pid()), "Uid:"), ["54321"; 4]);
 }
 
+/// Containers without the capabilities to become others, and root of a user
+/// namespace who may not: it serves, and has no capability at all.
+#[test]
+fn root_that_may_become_nobody_serves_without_capabilities() {
+    if !is_root() || !has("setpriv") || !has("unshare") {
+        return;
+    }
+    let (directory, program) = open_directory();
+    std::fs::create_dir(directory.join("tree")).unwrap();
+    std::fs::write(directory.join("tree/file"), "content").unwrap();
+    for words in [
+        &["unshare", "--map-root-user"][..],
+        &["setpriv", "--bounding-set=-all", "--inh-caps=-all"],
+        &["setpriv", "--bounding-set=-setuid", "--inh-caps=-all"],
+    ] {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(&program);
+        command.args(["--listen", "127.0.0.1:0", "--print-port"]);
+        let server = Process::start(command.arg(directory.join("tree")));
+        let mut client = Client::greeted(server.address());
+        client.login("anonymous", "x@");
+        assert_eq!(client.fetch("RETR file"), b"content");
+        for name in ["CapEff:", "CapPrm:"] {
+            let sets = field(&status_of(server.pid()), name);
+            assert_eq!(sets, ["0000000000000000"], "{words:?}");
+        }
+        assert_eq!(field(&status_of(server.pid()), "Seccomp:"), ["2"]);
+    }
+}
+
 #[test]
 fn landlock_shuts_in_what_is_served() {
     let directory = TempDir::new("landlock");

@@ -76,7 +76,7 @@ pub fn run(arguments: &[String]) -> i32 {
     let monitor = Arc::new(Monitor {
         arguments: arguments.to_vec(),
         account: identity::account(&given).unwrap_or((u32::MAX, u32::MAX)),
-        privileged: rustix::process::geteuid().is_root(),
+        privileged: identity::is_privileged(),
         settings: Swap::new(Known::of(given)),
         workers: Mutex::default(),
         nursery: Mutex::new(nursery.and_then(|(channel, process)| hear(channel, process).ok())),
