@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use wharf::storage::{Attributes, Directory, FileKind, Follow, Mounts, OpenOptions, Write};
+use wharf::storage::{Attributes, Directory, Entry, FileKind, Follow, Mounts, OpenOptions, Write};
 use wharf::{Anonymous, Config, ErrorKind, Perms, Result, Running, Server};
 use wharf::{File, FileSystem, MemoryFs, Metadata, VirtualPath};
 
@@ -97,13 +97,13 @@ struct Listing {
 }
 
 impl Directory for Listing {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         name.clear();
         if std::mem::replace(&mut self.told, true) {
             return Ok(None);
         }
         name.extend_from_slice(NAME);
-        Ok(Some(Some(FileKind::File)))
+        Ok(Some(FileKind::File.into()))
     }
 
     fn metadata(&self, name: &[u8], _: Follow) -> Result<Metadata> {

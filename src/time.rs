@@ -183,13 +183,35 @@ impl From<SystemTime> for Utc {
 
 /// Whole seconds after 1970 began, rounded down; negative before.
 pub fn seconds_of(time: SystemTime) -> i64 {
+    since_1970(time).0
+}
+
+/// Seconds since 1970, rounded down, and the nanoseconds after them.
+pub(crate) fn since_1970(time: SystemTime) -> (i64, u32) {
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX - 1);
     match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => after.as_secs() as i64,
-        Err(before) => {
-            let before = before.duration();
-            -(before.as_secs() as i64) - i64::from(before.subsec_nanos() != 0)
+        Ok(after) => (seconds(after), after.subsec_nanos()),
+        Err(error) => {
+            let before = error.duration();
+            match before.subsec_nanos() {
+                0 => (-seconds(before), 0),
+                nanos => (-seconds(before) - 1, 1_000_000_000 - nanos),
+            }
         }
     }
+}
+
+/// The time that many seconds and nanoseconds after 1970 began; 1970 for what
+/// no clock shows.
+pub(crate) fn after_1970(seconds: i64, nanos: u32) -> SystemTime {
+    let whole = Duration::from_secs(seconds.unsigned_abs());
+    let time = if seconds < 0 {
+        UNIX_EPOCH.checked_sub(whole)
+    } else {
+        UNIX_EPOCH.checked_add(whole)
+    };
+    time.and_then(|time| time.checked_add(Duration::from_nanos(nanos.into())))
+        .unwrap_or(UNIX_EPOCH)
 }
 
 #[cfg(test)]
@@ -216,6 +238,23 @@ mod tests {
         assert_eq!(Utc::from_seconds(i64::MAX).year, 9999);
         assert_eq!(Utc::from_seconds(i64::MIN).year, 0);
         assert_eq!(Utc::from_seconds(0).weekday, 4);
+    }
+
+    #[test]
+    fn seconds_are_rounded_down_on_both_sides_of_1970() {
+        let half = Duration::from_millis(500);
+        for (time, want) in [
+            (UNIX_EPOCH, (0, 0)),
+            (UNIX_EPOCH + half, (0, 500_000_000)),
+            (UNIX_EPOCH - half, (-1, 500_000_000)),
+            (UNIX_EPOCH - Duration::from_secs(2), (-2, 0)),
+            // Past 2038.
+            (UNIX_EPOCH + Duration::from_secs(1 << 33), (1 << 33, 0)),
+        ] {
+            assert_eq!(since_1970(time), want, "{time:?}");
+            assert_eq!(after_1970(want.0, want.1), time);
+        }
+        assert_eq!(after_1970(i64::MAX, u32::MAX), UNIX_EPOCH);
     }
 
     #[test]

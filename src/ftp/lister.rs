@@ -229,7 +229,7 @@ impl Lister {
             };
             if fits(self, &name) {
                 let key = self.key(directory.as_ref(), &name);
-                names.push(key, &name, known);
+                names.push(key, &name, known.kind);
             }
             state.poll_if_due()?;
         }
@@ -261,7 +261,7 @@ impl Lister {
         drop(names);
         while let Some(known) = directory.next(&mut name)? {
             if fits(self, &name) {
-                show(self, state, directory.as_ref(), (&name, known))?;
+                show(self, state, directory.as_ref(), (&name, known.kind))?;
             }
         }
         Ok(())
@@ -273,7 +273,7 @@ impl Lister {
             return 0;
         }
         match (directory.metadata(name, Follow::No), self.options.sort) {
-            (Ok(metadata), Sort::Time) => metadata.modified.saturating_neg(),
+            (Ok(metadata), Sort::Time) => -seconds_of(metadata.modified),
             (Ok(metadata), _) => -i64::try_from(metadata.size).unwrap_or(i64::MAX),
             (Err(_), _) => i64::MAX,
         }

@@ -6,7 +6,7 @@ use super::columns::Columns;
 use crate::auth::{Perms, Right};
 use crate::config::ListTime;
 use crate::storage::{FileKind, Metadata};
-use crate::time::Utc;
+use crate::time::{Utc, seconds_of};
 
 /// Files older than this show their year instead of the time, as ls does.
 const RECENT: i64 = 182 * 86400;
@@ -84,11 +84,10 @@ pub fn long_line(
     } else {
         columns.number(metadata.size, 12);
     }
+    let modified = seconds_of(metadata.modified);
     let moment = match style.time {
-        ListTime::Utc => metadata.modified,
-        ListTime::Local => metadata
-            .modified
-            .saturating_add(crate::sys::local_offset(metadata.modified)),
+        ListTime::Utc => modified,
+        ListTime::Local => modified.saturating_add(crate::sys::local_offset(modified)),
     };
     let moment = Utc::from_seconds(moment);
     columns.push(b' ');
@@ -96,7 +95,7 @@ pub fn long_line(
     columns.push(b' ');
     columns.number(moment.day.into(), 2);
     columns.push(b' ');
-    if (style.now - RECENT..=style.now).contains(&metadata.modified) {
+    if (style.now - RECENT..=style.now).contains(&modified) {
         let digits = moment.digits();
         columns.put(&digits[8..10]);
         columns.push(b':');
@@ -262,7 +261,7 @@ pub fn facts_line(
     }
     if facts.has(1 << 2) {
         columns.put(b"modify=");
-        columns.put(&Utc::from_seconds(metadata.modified).digits());
+        columns.put(&Utc::from(metadata.modified).digits());
         columns.push(b';');
     }
     if facts.has(1 << 3) {
@@ -330,10 +329,11 @@ fn perm(columns: &mut Columns, kind: FileKind, perms: Perms) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::after_1970;
 
     fn metadata(kind: FileKind) -> Metadata {
         let mut metadata = Metadata::new(kind, 1234);
-        metadata.modified = 1_000_000_000;
+        metadata.modified = after_1970(1_000_000_000, 0);
         metadata.uid = 1000;
         metadata.gid = 100;
         metadata.id = (1, 255);
@@ -411,7 +411,7 @@ mod tests {
     #[test]
     fn the_longest_columns_fit() {
         let mut most = Metadata::new(FileKind::Other, u64::MAX);
-        (most.links, most.mode, most.modified) = (u64::MAX, 0o7777, i64::MAX);
+        (most.links, most.mode, most.modified) = (u64::MAX, 0o7777, after_1970(i64::MAX, 0));
         (most.uid, most.gid, most.id) = (u32::MAX, u32::MAX, (u64::MAX, u64::MAX));
         let mut out = Vec::new();
         let style = style(Owners::Numbers, i64::MIN / 2);

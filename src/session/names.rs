@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, DotFiles};
 use crate::error::Result;
-use crate::storage::{Directory, FileKind, Follow, Metadata};
+use crate::storage::{Directory, Entry, Follow, Metadata};
 use crate::text;
 
 /// Names of uploads that are not whole yet begin so.
@@ -47,7 +47,7 @@ impl Visible {
 }
 
 impl Directory for Visible {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         loop {
             match self.directory.next(name)? {
                 Some(_) if !self.shows(name) => continue,

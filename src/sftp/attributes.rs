@@ -8,7 +8,7 @@ use super::owners::Owners;
 use super::wire::{Arguments, Replies};
 use crate::error::Result;
 use crate::storage::{Attributes, FileKind, Metadata};
-use crate::time::Utc;
+use crate::time::{Utc, seconds_of};
 
 const SIZE: u32 = 1;
 const UIDGID: u32 = 2;
@@ -55,7 +55,7 @@ fn moment(seconds: u32) -> SystemTime {
 
 /// Writes what is known about a file.
 pub(super) fn write(replies: &mut Replies, metadata: &Metadata) {
-    let time = |seconds: i64| seconds.clamp(0, i64::from(u32::MAX)) as u32;
+    let time = |time| seconds_of(time).clamp(0, i64::from(u32::MAX)) as u32;
     replies.u32(SIZE | UIDGID | PERMISSIONS | ACMODTIME);
     replies.u64(metadata.size);
     replies.u32(metadata.uid);
@@ -104,7 +104,8 @@ pub(super) fn write_long_name(
             owners.and_then(|names| names.group(metadata.gid)),
             metadata.gid,
         );
-        let when = Utc::from_seconds(metadata.modified);
+        let modified = seconds_of(metadata.modified);
+        let when = Utc::from_seconds(modified);
         let _ = write!(
             line,
             "{:8} {} {:2} ",
@@ -112,7 +113,7 @@ pub(super) fn write_long_name(
             when.month_name(),
             when.day
         );
-        let _ = if (now - RECENT..=now + 86400).contains(&metadata.modified) {
+        let _ = if (now - RECENT..=now + 86400).contains(&modified) {
             write!(line, "{:02}:{:02} ", when.hour, when.minute)
         } else {
             write!(line, "{:5} ", when.year)
@@ -161,6 +162,7 @@ fn mode_letters(metadata: &Metadata) -> [u8; 10] {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+    use crate::time::after_1970;
 
     #[test]
     fn a_count_that_lies_is_a_bad_message() {
@@ -220,7 +222,7 @@ mod tests {
         ] {
             let mut metadata = Metadata::new(kind, 42);
             metadata.mode = mode;
-            metadata.modified = modified;
+            metadata.modified = after_1970(modified, 0);
             let mut replies = Replies::new();
             write_long_name(&mut replies, name, &metadata, None, now);
             let line = String::from_utf8_lossy(&replies.pending()[4..]).into_owned();

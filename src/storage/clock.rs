@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::time::since_1970;
 use super::{Create, FileSystem, Follow, Metadata, OpenOptions, VirtualPath, Write};
+use crate::time::{seconds_of, since_1970};
 
 /// How far clocks may differ, in seconds: as much as summer time set by hand,
 /// and far less than anybody keeps files for.
@@ -34,7 +34,7 @@ pub fn note() {
 impl Clocks {
     fn at(now: SystemTime) -> Self {
         Clocks {
-            wall: since_1970(now).0,
+            wall: seconds_of(now),
             up: clock_gettime(ClockId::Boottime).tv_sec,
         }
     }
@@ -76,7 +76,7 @@ impl Judge {
 
     /// Notes when a file has arrived; always true.
     pub(super) fn has_seen(&self, metadata: &Metadata) -> bool {
-        let (arrived, _) = metadata.arrived();
+        let arrived = seconds_of(metadata.arrived());
         self.newest.set(self.newest.get().max(arrived));
         let left_out = self.left_out.as_ref();
         if left_out.is_some_and(|times| times.contains(&arrived)) {
@@ -117,7 +117,7 @@ fn time_of(files: &dyn FileSystem, directory: &VirtualPath, now: (i64, u32)) -> 
     let metadata = files.metadata(&path, Follow::No);
     let _ = files.remove_file(&path);
     closed.ok()?;
-    Some(metadata.ok()?.modified)
+    Some(seconds_of(metadata.ok()?.modified))
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::clock;
 use super::oldest::{Candidate, Retire, Retired, oldest};
-use super::time::since_1970;
 use super::usage::{State, Usage, Used, Written, size};
 use super::{
     Attributes, Create, Directory, Existing, Extended, File, FileSystem, Follow, Metadata,
     OpenOptions, Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{ErrorKind, Result};
+use crate::time::seconds_of;
 
 /// Between two looks for files that are too old.
 const LOOK_EVERY: Duration = Duration::from_secs(3600);
@@ -160,7 +160,6 @@ impl Metered {
         let Some(before) = now.checked_sub(*time) else {
             return;
         };
-        let (before, _) = since_1970(before);
         let judge = clock::Judge::new(now);
         loop {
             // Nobody waits while the tree is looked through.
@@ -168,7 +167,11 @@ impl Metered {
                 retire.may_retire(path) && judge.has_seen(metadata)
             });
             let Some(first) = found.last() else { return };
-            let doubt = judge.doubt(before, self.plain().as_ref(), &first.path.parent());
+            let doubt = judge.doubt(
+                seconds_of(before),
+                self.plain().as_ref(),
+                &first.path.parent(),
+            );
             if let Some(doubt) = doubt {
                 log::warn!("retention: no file is deleted: {doubt}");
                 return;

@@ -20,7 +20,6 @@ pub(crate) mod remote;
 mod resolve;
 mod sided;
 mod take_over;
-mod time;
 mod trail;
 mod tree;
 pub(crate) mod usage;
@@ -212,15 +211,29 @@ pub trait File: Send {
 /// `.` and `..`, and nothing is collected: a listing of any length takes
 /// constant memory.
 pub trait Directory: Send {
-    /// Puts the next name into `name` (which is cleared first) and says what
-    /// it is, if that is known without another look; `None` at the end.
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>>;
+    /// Puts the next name into `name` (which is cleared first); `None` at the
+    /// end.
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>>;
 
     /// What is known about an entry of this directory.
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata>;
 
     /// The text of a link in this directory.
     fn read_link(&self, name: &[u8]) -> Result<Vec<u8>>;
+}
+
+/// What [`Directory::next`] knows of an entry besides its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// What it is, if that is known without another look.
+    pub kind: Option<FileKind>,
+}
+
+impl<T: Into<Option<FileKind>>> From<T> for Entry {
+    fn from(kind: T) -> Self {
+        Entry { kind: kind.into() }
+    }
 }
 
 /// What a symbolic link in the last component of a path means.
@@ -355,24 +368,20 @@ pub struct Metadata {
     pub gid: u32,
     /// Number of names.
     pub links: u64,
-    /// Time of the last change of the contents: seconds since 1970, UTC.
-    pub modified: i64,
-    /// Nanoseconds of `modified`.
-    pub modified_nanos: u32,
+    /// Time of the last change of the contents.
+    pub modified: SystemTime,
     /// Time of the last change of contents, name or attributes, which nobody
-    /// can set: seconds since 1970, UTC; 0 where it is unknown.
-    pub changed: i64,
-    /// Nanoseconds of `changed`.
-    pub changed_nanos: u32,
-    /// Time of the last access: seconds since 1970, UTC.
-    pub accessed: i64,
+    /// can set; [`SystemTime::UNIX_EPOCH`] where it is unknown.
+    pub changed: SystemTime,
+    /// Time of the last access.
+    pub accessed: SystemTime,
     /// Device and inode, or whatever tells two files apart; zeros are unknown.
     pub id: (u64, u64),
 }
 
 impl Metadata {
     /// Metadata of `kind` with a size, for back-ends that know little more:
-    /// mode 0644 or 0755, owner 0, one name, time 0.
+    /// mode 0644 or 0755, owner 0, one name, times of 1970.
     pub fn new(kind: FileKind, size: u64) -> Self {
         Metadata {
             kind,
@@ -385,11 +394,9 @@ impl Metadata {
             uid: 0,
             gid: 0,
             links: 1,
-            modified: 0,
-            modified_nanos: 0,
-            changed: 0,
-            changed_nanos: 0,
-            accessed: 0,
+            modified: SystemTime::UNIX_EPOCH,
+            changed: SystemTime::UNIX_EPOCH,
+            accessed: SystemTime::UNIX_EPOCH,
             id: (0, 0),
         }
     }
@@ -402,9 +409,8 @@ impl Metadata {
 
     /// Since when the file is here as it is: clients set the time of the last
     /// change of the contents to that of their own file.
-    pub(crate) fn arrived(&self) -> (i64, u32) {
-        let modified = (self.modified, self.modified_nanos);
-        modified.max((self.changed, self.changed_nanos))
+    pub(crate) fn arrived(&self) -> SystemTime {
+        self.modified.max(self.changed)
     }
 
     /// Whether it is a directory.

@@ -4,7 +4,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::{
-    Attributes, Create, Directory, Existing, Extended, File, FileKind, FileSystem, Follow,
+    Attributes, Create, Directory, Entry, Existing, Extended, File, FileKind, FileSystem, Follow,
     Metadata, OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -398,11 +398,11 @@ impl MountDirectory {
 }
 
 impl Directory for MountDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         while let Some(below) = self.below.as_mut().filter(|_| !self.ended) {
             match below.next(name)? {
                 Some(_) if self.is_folder(name) => {}
-                Some(kind) => return Ok(Some(kind)),
+                Some(entry) => return Ok(Some(entry)),
                 None => self.ended = true,
             }
         }
@@ -412,7 +412,7 @@ impl Directory for MountDirectory {
         };
         name.extend_from_slice(folder);
         self.given += 1;
-        Ok(Some(Some(FileKind::Directory)))
+        Ok(Some(FileKind::Directory.into()))
     }
 
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {

@@ -6,6 +6,7 @@
 //! deleted, and a file is looked at again in the moment before it goes.
 
 use std::collections::BinaryHeap;
+use std::time::SystemTime;
 
 use super::{FileKind, FileSystem, Follow, Metadata, Seen, VirtualPath, Visitor, walk};
 use crate::error::Result;
@@ -37,7 +38,7 @@ pub enum Retired {
 /// A file as it was when it was found; ordered by age.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate {
-    arrived: (i64, u32),
+    arrived: SystemTime,
     pub(super) path: VirtualPath,
     id: (u64, u64),
 }
@@ -85,11 +86,11 @@ fn is_numbered(name: &[u8]) -> bool {
 }
 
 /// The oldest files that fit, the very oldest last; with `before` only those
-/// that arrived before that second. `fits` sees every file. Directories that
+/// that arrived before that time. `fits` sees every file. Directories that
 /// can't be read hold none.
 pub(super) fn oldest(
     files: &dyn FileSystem,
-    before: Option<i64>,
+    before: Option<SystemTime>,
     fits: &dyn Fn(&VirtualPath, &Metadata) -> bool,
 ) -> Vec<Candidate> {
     // The newest of those that were found is on top, and goes first.
@@ -107,7 +108,7 @@ pub(super) fn oldest(
                 return Ok(());
             }
             let path = directory.below(name)?;
-            let old = before.is_none_or(|before| metadata.arrived().0 < before);
+            let old = before.is_none_or(|before| metadata.arrived() < before);
             if fits(&path, metadata) && old {
                 found.push(Candidate {
                     arrived: metadata.arrived(),
@@ -135,6 +136,7 @@ mod tests {
     use crate::storage::metered::Metered;
     use crate::storage::usage::Usage;
     use crate::storage::{Attributes, Create, Existing, MemoryFs, OpenOptions, Write};
+    use crate::time::after_1970;
     use std::sync::Arc;
     use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -186,8 +188,8 @@ mod tests {
             names.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(names(None), "/c /b /d/a");
-        assert_eq!(names(Some(30)), "/b /d/a");
-        assert_eq!(names(Some(10)), "");
+        assert_eq!(names(Some(after_1970(30, 0))), "/b /d/a");
+        assert_eq!(names(Some(after_1970(10, 0))), "");
         for number in 0..2000 {
             put(&files, &format!("d/{number}"), 100 + number);
         }

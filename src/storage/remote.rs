@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::local::OpenFile;
 use super::{
-    Attributes, Directory, Existing, Extended, File, FileKind, FileSystem, Follow, Metadata,
+    Attributes, Directory, Entry, Existing, Extended, File, FileKind, FileSystem, Follow, Metadata,
     OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -297,7 +297,7 @@ impl RemoteDirectory {
 }
 
 impl Directory for RemoteDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         name.clear();
         if self.rest().is_empty() {
             self.refill()?;
@@ -308,7 +308,7 @@ impl Directory for RemoteDirectory {
             return Ok(None);
         }
         name.extend_from_slice(parts.bytes()?);
-        let kind = parts.file_kind()?;
+        let entry = parts.entry()?;
         let looked = match parts.u8()? {
             0 => None,
             _ => Some(parts.metadata()?),
@@ -316,7 +316,7 @@ impl Directory for RemoteDirectory {
         let left = parts.rest().len();
         self.at = self.batch.as_ref().map_or(0, Vec::len) - left;
         self.current = looked.map(|metadata| (name.clone(), metadata));
-        Ok(Some(kind))
+        Ok(Some(entry))
     }
 
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {

@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use super::{
-    Attributes, Directory, Existing, Extended, File, FileKind, FileSystem, Follow, Metadata,
+    Attributes, Directory, Entry, Existing, Extended, File, FileSystem, Follow, Metadata,
     OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
@@ -165,7 +165,7 @@ impl File for SidedFile {
 }
 
 impl Directory for SidedDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         self.0.next(name).map_err(sided)
     }
 

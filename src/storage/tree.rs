@@ -72,8 +72,8 @@ impl Level {
     ) -> Result<()> {
         self.more = false;
         let (mut name, mut count) = (Vec::new(), 0);
-        while let Some(kind) = directory.next(&mut name)? {
-            let metadata = match (kind, &visit) {
+        while let Some(entry) = directory.next(&mut name)? {
+            let metadata = match (entry.kind, &visit) {
                 (Some(FileKind::Directory), _) => None,
                 (Some(_), None) => continue,
                 _ => match directory.metadata(&name, Follow::No) {

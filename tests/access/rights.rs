@@ -130,7 +130,7 @@ fn picture(server: &TestServer) -> Vec<String> {
                 _ => None,
             };
             picture.push(format!(
-                "{path} {:o} {} {} {content:?}",
+                "{path} {:o} {} {:?} {content:?}",
                 metadata.mode, metadata.gid, metadata.modified
             ));
         }

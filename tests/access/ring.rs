@@ -12,7 +12,7 @@ use common::{Builder, Client, TempDir, server};
 use wharf::auth::QuotaFull;
 use wharf::events::{Event, Events, Who};
 use wharf::storage::{
-    Directory, Existing, File, FileKind, FileSystem, Follow, LocalFs, Metadata, OpenOptions, Space,
+    Directory, Entry, Existing, File, FileSystem, Follow, LocalFs, Metadata, OpenOptions, Space,
     VirtualPath,
 };
 
@@ -60,7 +60,6 @@ struct AgedDirectory(Box<dyn Directory>);
 
 fn since_modified(mut metadata: Metadata) -> Metadata {
     metadata.changed = metadata.modified;
-    metadata.changed_nanos = metadata.modified_nanos;
     metadata
 }
 
@@ -93,7 +92,7 @@ impl FileSystem for Aged {
 }
 
 impl Directory for AgedDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> wharf::Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> wharf::Result<Option<Entry>> {
         self.0.next(name)
     }
     fn metadata(&self, name: &[u8], follow: Follow) -> wharf::Result<Metadata> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wharf::auth::{Authenticator, Credentials, User};
 use wharf::config::{Config, Endpoint};
 use wharf::storage::{
-    Directory, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
+    Directory, Entry, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
 };
 use wharf::{Error, ErrorKind, Result, Server};
 
@@ -39,14 +39,14 @@ impl FileSystem for Endless {
 struct Names(u64);
 
 impl Directory for Names {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         name.clear();
         if self.0 == COUNT {
             return Ok(None);
         }
         self.0 += 1;
         name.extend_from_slice(format!("{:0255}", self.0).as_bytes());
-        Ok(Some(Some(FileKind::File)))
+        Ok(Some(FileKind::File.into()))
     }
     fn metadata(&self, _: &[u8], _: Follow) -> Result<Metadata> {
         Ok(Metadata::new(FileKind::File, 1))

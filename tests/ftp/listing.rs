@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{TempDir, server};
 use wharf::storage::{
-    Directory, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
+    Directory, Entry, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
 };
 use wharf::{Error, ErrorKind, Result};
 
@@ -46,7 +46,7 @@ impl FileSystem for Endless {
 }
 
 impl Directory for Entries {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         if Some(self.at) == self.breaks_at {
             return Err(Error::new(ErrorKind::Internal, "a fault of the test"));
         }
@@ -57,7 +57,7 @@ impl Directory for Entries {
         // Names of 200 bytes: 100,000 of them are 20 MB.
         name.extend_from_slice(format!("{:0>200}", self.at).as_bytes());
         self.at += 1;
-        Ok(Some(Some(FileKind::File)))
+        Ok(Some(FileKind::File.into()))
     }
     fn metadata(&self, _: &[u8], _: Follow) -> Result<Metadata> {
         Ok(Metadata::new(FileKind::File, 1))

@@ -22,6 +22,7 @@ use crate::session::{Services, Session};
 use crate::storage::{
     Create, FileKind, FileSystem, MemoryFs, Metadata, OpenOptions, VirtualPath, Write as How,
 };
+use crate::time::after_1970;
 
 /// Bytes of a client that are looked at: with all that is answered to them
 /// they fit into a socket's buffer, so that one thread can be both sides.
@@ -124,7 +125,7 @@ fn read_lines(bytes: &[u8], size: usize) -> Vec<Line> {
 pub fn listed(name: &[u8]) {
     let mut metadata = Metadata::new(FileKind::Link, u64::MAX);
     let number = |at: usize| name.get(at).map_or(0, |byte| i64::from(*byte) << (at * 7));
-    metadata.modified = number(0) ^ number(3) ^ number(8);
+    metadata.modified = after_1970(number(0) ^ number(3) ^ number(8), 0);
     metadata.mode = number(1) as u32;
     metadata.links = u64::MAX;
     let mut out = Vec::new();

@@ -474,5 +474,5 @@ fn the_public_face_is_small() {
     ] {
         words.extend(shown(&text).difference(&face).cloned());
     }
-    assert!(words.len() <= 50, "{} words: {words:?}", words.len());
+    assert!(words.len() <= 51, "{} words: {words:?}", words.len());
 }

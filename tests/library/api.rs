@@ -23,8 +23,8 @@ use wharf::config::{
 };
 use wharf::events::{Transferred, Who};
 use wharf::storage::{
-    Attributes, Create, Directory, Existing, FileKind, Follow, Mounts, OpenOptions, ReadOnly,
-    Space, Write,
+    Attributes, Create, Directory, Entry, Existing, FileKind, Follow, Mounts, OpenOptions,
+    ReadOnly, Space, Write,
 };
 use wharf::{Anonymous, Authenticator, Credentials, Perms, User, UserFile};
 use wharf::{Config, Error, ErrorKind, Protocol, Result, Running, Server};
@@ -148,7 +148,7 @@ impl File for WrappedFile {
 struct WrappedDirectory(Box<dyn Directory>);
 
 impl Directory for WrappedDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         self.0.next(name)
     }
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
@@ -407,7 +407,8 @@ fn the_parts_are_where_they_were() -> Result<()> {
     assert!(path.starts_with(&path.parent()) && !path.is_root());
     assert_eq!(path.components().count(), 2);
     let mut metadata = Metadata::new(FileKind::File, 5);
-    metadata.modified = 1;
+    metadata.modified = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    (metadata.changed, metadata.accessed) = (metadata.modified, metadata.modified);
     metadata.id = (1, 2);
     let mut attributes = Attributes::default();
     attributes.modified = Some(SystemTime::UNIX_EPOCH);

@@ -290,7 +290,7 @@ pub fn mdtm(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let metadata = state.files()?.metadata(&path, Follow::Yes)?;
     Ok(Reply::bytes(
         213,
-        Utc::from_seconds(metadata.modified).digits().to_vec(),
+        Utc::from(metadata.modified).digits().to_vec(),
     ))
 }
 
@@ -304,7 +304,7 @@ pub fn mfmt(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     set_modified(state, &path, time)?;
     // What the disk holds: FAT has even seconds, and ext3 ends in 2038.
     let held = state.files()?.metadata(&path, Follow::Yes);
-    let held = held.map(|metadata| Utc::from_seconds(metadata.modified).digits().to_vec());
+    let held = held.map(|metadata| Utc::from(metadata.modified).digits().to_vec());
     let shown = match &held {
         Ok(held) if !digits.starts_with(held) => held,
         _ => digits,

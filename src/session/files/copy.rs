@@ -2,8 +2,6 @@
 //! temporary name, so that whatever fails leaves target and sources as they
 //! were, and files are told apart by what they are and not by their names.
 
-use std::time::{Duration, SystemTime};
-
 use super::transfer::Transfer;
 use super::{Files, Place, Put};
 use crate::auth::Right;
@@ -184,19 +182,13 @@ impl Files {
 /// Gives a copy the times of the original, as far as the system lets us.
 fn keep_times(file: &dyn File, old: &Metadata) {
     let attributes = Attributes {
-        modified: time_of(old.modified, old.modified_nanos),
-        accessed: time_of(old.accessed, 0),
+        modified: Some(old.modified),
+        accessed: Some(old.accessed),
         ..Attributes::default()
     };
     if let Err(error) = file.set_attributes(&attributes) {
         log::debug!("a moved file's times are not kept: {error}");
     }
-}
-
-/// Seconds since 1970 as a time; `None` before that.
-fn time_of(seconds: i64, nanos: u32) -> Option<SystemTime> {
-    let since = Duration::new(u64::try_from(seconds).ok()?, nanos);
-    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 fn is_same(source: &Transfer, there: &Metadata) -> bool {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::made::Maker;
 use crate::session::registry::SessionInfo;
 use crate::session::{Services, names, places};
-use crate::storage::{Directory, FileKind, Follow, Metadata, Resolved, VirtualPath};
+use crate::storage::{Directory, Entry, FileKind, Follow, Metadata, Resolved, VirtualPath};
 
 /// A path that has been judged.
 #[derive(Clone)]
@@ -373,7 +373,7 @@ struct Judged {
 }
 
 impl Directory for Judged {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         self.directory.next(name)
     }
 
@@ -397,7 +397,7 @@ struct Own {
 }
 
 impl Directory for Own {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         loop {
             let Some(entry) = self.directory.next(name)? else {
                 return Ok(None);

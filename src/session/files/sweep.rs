@@ -14,11 +14,10 @@ use crate::error::Result;
 use crate::session::names::TEMPORARY_PREFIX;
 use crate::storage::{FileKind, Follow, VirtualPath};
 use crate::sync::unpoisoned;
-use crate::time::seconds_of;
 
-/// Seconds without a write after which an upload is dead: far beyond every
+/// How long nothing is written to an upload that is dead: far beyond every
 /// stall timeout, and long enough for an administrator to look at it.
-const DEAD: i64 = 86_400;
+const DEAD: Duration = Duration::from_secs(86_400);
 /// How often a directory is looked through.
 const EVERY: Duration = Duration::from_secs(3600);
 /// Names of a directory that are looked at: some milliseconds.
@@ -62,7 +61,7 @@ impl Files {
     fn remove_dead(&self, directory: &VirtualPath) -> Result<()> {
         let file_system = self.file_system();
         let mut names = file_system.read_dir(directory)?;
-        let oldest = seconds_of(SystemTime::now()) - DEAD;
+        let oldest = SystemTime::now() - DEAD;
         let mut name = Vec::new();
         for _ in 0..NAMES_MAX {
             if names.next(&mut name)?.is_none() {

@@ -6,11 +6,11 @@ use std::time::SystemTime;
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid};
 use rustix::io::{Errno, Result};
 
-use super::super::time::since_1970;
 use super::super::{Attributes, FileKind, Metadata, VirtualPath};
 use super::place::{Place, file_type, link_text, retry};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
+use crate::time::{after_1970, since_1970};
 
 /// Bits of a mode that a client may see and set.
 const MODE_BITS: u32 = 0o7777;
@@ -26,11 +26,9 @@ pub(super) fn metadata(stat: &Stat) -> Metadata {
         uid: stat.st_uid,
         gid: stat.st_gid,
         links: stat.st_nlink as u64,
-        modified: stat.st_mtime as i64,
-        modified_nanos: stat.st_mtime_nsec as u32,
-        changed: stat.st_ctime as i64,
-        changed_nanos: stat.st_ctime_nsec as u32,
-        accessed: stat.st_atime as i64,
+        modified: after_1970(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+        changed: after_1970(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+        accessed: after_1970(stat.st_atime as i64, stat.st_atime_nsec as u32),
         id: (stat.st_dev as u64, stat.st_ino as u64),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, FileType};
 use rustix::io::Errno;
 
-use super::super::{Directory, FileKind, Follow, Metadata, VirtualPath};
+use super::super::{Directory, Entry, Follow, Metadata, VirtualPath};
 use super::attributes::{kind, metadata};
 use super::jail::Jail;
 use super::place::{file_type, link_text, retry};
@@ -43,7 +43,7 @@ impl LocalDirectory {
 }
 
 impl Directory for LocalDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         name.clear();
         loop {
             if self.records.are_done() {
@@ -61,7 +61,7 @@ impl Directory for LocalDirectory {
                 name.extend_from_slice(bytes);
                 // The same four bits as in a mode (readdir(3), IFTODT).
                 let entry = FileType::from_raw_mode(fs::RawMode::from(entry) << 12);
-                return Ok(Some(kind(entry)));
+                return Ok(Some(kind(entry).into()));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::super::{
-    Attributes, Directory, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
+    Attributes, Directory, Entry, File, FileKind, Follow, Metadata, OpenOptions, VirtualPath, Write,
 };
 use super::Inner;
 use super::tree::{FileNode, Node};
@@ -97,7 +97,7 @@ impl MemoryDirectory {
 }
 
 impl Directory for MemoryDirectory {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         name.clear();
         let tree = self.shared.tree();
         // A directory that was removed meanwhile is at its end.
@@ -116,12 +116,13 @@ impl Directory for MemoryDirectory {
         let last = self.last.get_or_insert_default();
         last.clear();
         last.extend_from_slice(next);
-        Ok(Some(match tree.node(number) {
+        let kind = match tree.node(number) {
             Ok(Node::File(_)) => Some(FileKind::File),
             Ok(Node::Directory(..)) => Some(FileKind::Directory),
             Ok(Node::Link(..)) => Some(FileKind::Link),
             Err(_) => None,
-        }))
+        };
+        Ok(Some(kind.into()))
     }
 
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use super::super::time::since_1970;
 use super::super::trail::{Step, Trail};
 use super::super::{Attributes, FileKind, Follow, Metadata, VirtualPath};
 use super::content::Content;
@@ -49,9 +48,9 @@ pub(super) struct Traits {
     uid: u32,
     gid: u32,
     links: u64,
-    modified: (i64, u32),
-    changed: (i64, u32),
-    accessed: i64,
+    modified: SystemTime,
+    changed: SystemTime,
+    accessed: SystemTime,
 }
 
 /// Where a path ends.
@@ -266,32 +265,29 @@ impl FileNode {
 
 impl Traits {
     pub(super) fn new(mode: u32, now: SystemTime) -> Self {
-        let modified = since_1970(now);
         Traits {
             mode: mode & 0o7777,
             uid: 0,
             gid: 0,
             links: 1,
-            modified,
-            changed: modified,
-            accessed: modified.0,
+            modified: now,
+            changed: now,
+            accessed: now,
         }
     }
 
     pub(super) fn changed(&mut self, now: SystemTime) {
-        self.modified = since_1970(now);
-        self.changed = self.modified;
+        self.modified = now;
+        self.changed = now;
     }
 
     pub(super) fn apply(&mut self, wanted: &Attributes, now: SystemTime) {
-        self.changed = since_1970(now);
+        self.changed = now;
         self.mode = wanted.mode.map_or(self.mode, |mode| mode & 0o7777);
         self.uid = wanted.uid.unwrap_or(self.uid);
         self.gid = wanted.gid.unwrap_or(self.gid);
-        self.modified = wanted.modified.map_or(self.modified, since_1970);
-        self.accessed = wanted
-            .accessed
-            .map_or(self.accessed, |time| since_1970(time).0);
+        self.modified = wanted.modified.unwrap_or(self.modified);
+        self.accessed = wanted.accessed.unwrap_or(self.accessed);
     }
 
     fn one_less(&mut self) -> u64 {
@@ -307,10 +303,8 @@ impl Traits {
             uid: self.uid,
             gid: self.gid,
             links: self.links,
-            modified: self.modified.0,
-            modified_nanos: self.modified.1,
-            changed: self.changed.0,
-            changed_nanos: self.changed.1,
+            modified: self.modified,
+            changed: self.changed,
             accessed: self.accessed,
             id: (0, number),
         }

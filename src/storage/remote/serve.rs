@@ -203,8 +203,8 @@ fn batch(mut answer: Message, listing: &mut Listing, most: u32, look: bool) -> R
         if answer.as_bytes().len() + ENTRY_MAX > MESSAGE_MAX {
             break;
         }
-        let kind = match listing.directory.next(&mut name) {
-            Ok(Some(kind)) => kind,
+        let entry = match listing.directory.next(&mut name) {
+            Ok(Some(entry)) => entry,
             Ok(None) => break,
             Err(error) if count == 0 => return Err(error),
             Err(error) => {
@@ -215,7 +215,7 @@ fn batch(mut answer: Message, listing: &mut Listing, most: u32, look: bool) -> R
         // One that is gone by now, or may not be looked at, is asked for
         // again by whoever wants it, and so gets its error.
         let looked = look.then(|| listing.directory.metadata(&name, Follow::No).ok());
-        answer = answer.bytes(&name).file_kind(kind);
+        answer = answer.bytes(&name).entry(entry);
         answer = match looked.flatten() {
             Some(metadata) => answer.u8(1).metadata(&metadata),
             None => answer.u8(0),

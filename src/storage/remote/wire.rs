@@ -1,14 +1,14 @@
 //! The messages between a file system and the process that serves it: fixed
 //! numbers in the machine's order, and bytes with their length before them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
-use super::super::time::since_1970;
 use super::super::{
-    Attributes, Create, Existing, Extended, FileKind, Follow, Metadata, OpenOptions, Resolved,
-    Space, VirtualPath, Write,
+    Attributes, Create, Entry, Existing, Extended, FileKind, Follow, Metadata, OpenOptions,
+    Resolved, Space, VirtualPath, Write,
 };
 use crate::error::{Error, ErrorKind, Result, listed};
+use crate::time::{after_1970, since_1970};
 
 listed! {
     /// What is asked for.
@@ -119,8 +119,8 @@ impl Message {
         self.u8((existing == Existing::Replace).into())
     }
 
-    pub(super) fn file_kind(self, kind: Option<FileKind>) -> Self {
-        self.u8(kind.map_or(u8::MAX, |kind| index(&FILE_KINDS, &kind)))
+    pub(super) fn entry(self, entry: Entry) -> Self {
+        self.u8(entry.kind.map_or(u8::MAX, |kind| index(&FILE_KINDS, &kind)))
     }
 
     pub(super) fn options(self, options: &OpenOptions) -> Self {
@@ -137,11 +137,9 @@ impl Message {
             .u32(metadata.uid)
             .u32(metadata.gid)
             .u64(metadata.links)
-            .u64(metadata.modified as u64)
-            .u32(metadata.modified_nanos)
-            .u64(metadata.accessed as u64)
-            .u64(metadata.changed as u64)
-            .u32(metadata.changed_nanos)
+            .time(metadata.modified)
+            .time(metadata.accessed)
+            .time(metadata.changed)
             .u64(metadata.id.0)
             .u64(metadata.id.1)
     }
@@ -312,8 +310,8 @@ impl<'a> Parts<'a> {
         self.one_of(&[Existing::Keep, Existing::Replace])
     }
 
-    pub(super) fn file_kind(&mut self) -> Result<Option<FileKind>> {
-        Ok(FILE_KINDS.get(usize::from(self.u8()?)).copied())
+    pub(super) fn entry(&mut self) -> Result<Entry> {
+        Ok(FILE_KINDS.get(usize::from(self.u8()?)).copied().into())
     }
 
     pub(super) fn options(&mut self) -> Result<OpenOptions> {
@@ -333,11 +331,9 @@ impl<'a> Parts<'a> {
             uid: self.u32()?,
             gid: self.u32()?,
             links: self.u64()?,
-            modified: self.u64()? as i64,
-            modified_nanos: self.u32()?,
-            accessed: self.u64()? as i64,
-            changed: self.u64()? as i64,
-            changed_nanos: self.u32()?,
+            modified: self.time()?,
+            accessed: self.time()?,
+            changed: self.time()?,
             id: (self.u64()?, self.u64()?),
         })
     }
@@ -354,15 +350,7 @@ impl<'a> Parts<'a> {
     }
 
     fn time(&mut self) -> Result<SystemTime> {
-        let seconds = self.u64()? as i64;
-        let nanos = Duration::from_nanos(self.u32()?.into());
-        let whole = Duration::from_secs(seconds.unsigned_abs());
-        let time = match seconds {
-            0.. => UNIX_EPOCH.checked_add(whole),
-            _ => UNIX_EPOCH.checked_sub(whole),
-        };
-        time.and_then(|time| time.checked_add(nanos))
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a time out of range"))
+        Ok(after_1970(self.u64()? as i64, self.u32()?))
     }
 
     fn optional<T>(&mut self, take: impl Fn(&mut Self) -> Result<T>) -> Result<Option<T>> {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::common::server;
 use wharf::Result;
@@ -18,7 +19,8 @@ struct Odd(MemoryFs);
 impl FileSystem for Odd {
     fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
         let mut metadata = self.0.metadata(path, follow)?;
-        metadata.modified &= !1;
+        let since = metadata.modified.duration_since(UNIX_EPOCH).unwrap();
+        metadata.modified = UNIX_EPOCH + Duration::from_secs(since.as_secs() & !1);
         Ok(metadata)
     }
     fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {

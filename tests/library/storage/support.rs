@@ -129,8 +129,8 @@ pub fn list(files: &dyn FileSystem, directory: &VirtualPath) -> Result<Vec<Vec<u
     let mut directory = files.read_dir(directory)?;
     let mut names = Vec::new();
     let mut name = Vec::new();
-    while let Some(hint) = directory.next(&mut name)? {
-        if let Some(kind) = hint {
+    while let Some(entry) = directory.next(&mut name)? {
+        if let Some(kind) = entry.kind {
             assert_eq!(directory.metadata(&name, Follow::No)?.kind, kind);
         }
         names.push(name.clone());

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use wharf::Result;
 use wharf::storage::{
-    Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, MemoryFs, Metadata,
+    Attributes, Directory, Entry, Existing, File, FileSystem, Follow, MemoryFs, Metadata,
     OpenOptions, Space, VirtualPath,
 };
 
@@ -241,7 +241,7 @@ impl File for Open<dyn File> {
 }
 
 impl Directory for Open<dyn Directory> {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Option<FileKind>>> {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
         self.plan.step("next")?;
         self.inner.as_mut().unwrap().next(name)
     }
