@@ -225,7 +225,15 @@ impl File for RemoteFile {
     }
 
     fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
-        self.order(Operation::SetFile, |request| request.attributes(attributes))
+        self.open.resize(attributes)?;
+        let rest = Attributes {
+            size: None,
+            ..*attributes
+        };
+        if rest == Attributes::default() {
+            return Ok(());
+        }
+        self.order(Operation::SetFile, |request| request.attributes(&rest))
     }
 
     fn current_path(&self) -> Option<VirtualPath> {

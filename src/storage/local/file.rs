@@ -80,6 +80,17 @@ impl OpenFile {
         Ok(())
     }
 
+    /// Changes the size, which a descriptor for writing is enough for.
+    pub(in super::super) fn resize(&self, wanted: &Attributes) -> Result<()> {
+        let Some(size) = wanted.size else {
+            return Ok(());
+        };
+        self.options.check_writable()?;
+        retry(|| fs::ftruncate(&self.fd, size))
+            .map_err(attributes::size_error)
+            .doing("changing the size of an open file")
+    }
+
     pub(in super::super) fn metadata(&self) -> Result<Metadata> {
         let stat = retry(|| fs::fstat(&self.fd)).doing("looking at an open file")?;
         Ok(metadata(&stat))
@@ -152,12 +163,7 @@ impl File for LocalFile {
     }
 
     fn set_attributes(&self, wanted: &Attributes) -> Result<()> {
-        if let Some(size) = wanted.size {
-            self.open.options.check_writable()?;
-            retry(|| fs::ftruncate(&self.open.fd, size))
-                .map_err(attributes::size_error)
-                .doing("changing the size of an open file")?;
-        }
+        self.open.resize(wanted)?;
         attributes::apply_open(self.open.fd.as_fd(), wanted)
             .doing("changing attributes of an open file")
     }

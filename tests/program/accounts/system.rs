@@ -1,11 +1,12 @@
 //! `--system-users`.
 
+use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::common::Client;
-use super::common::process::{Process, descendants, has, on_connection, soon, wait};
+use super::common::process::{Process, descendants, has, on_connection, program, run, soon, wait};
 use super::etc::{ANN, ANNS, Etc, STAFF, threads, worker};
 
 /// ann's home, as she sees and changes it.
@@ -223,20 +224,135 @@ fn the_capabilities_of_the_unit_are_enough() {
     let bounds = line.unwrap().to_lowercase().replace(" cap_", ",+");
     let mut command = etc.wharfd(&["--listen", "127.0.0.1:0", "--print-port"]);
     command.arg("--system-users");
-    // The program and its arguments stand last: setpriv goes before them.
-    let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let program = words
-        .iter()
-        .position(|word| *word == etc.0.join("wharfd"))
-        .unwrap();
-    let mut command = Command::new("unshare");
-    command.args(&words[..program]);
-    command.args(["setpriv", "--no-new-privs", "--bounding-set"]);
-    command
-        .arg(format!("-all,+{bounds}"))
-        .args(&words[program..]);
-    let server = Process::start(&mut command);
+    let bounds = format!("-all,+{bounds}");
+    let before = ["setpriv", "--no-new-privs", "--bounding-set", &bounds];
+    let before = before.map(std::ffi::OsString::from);
+    let server = Process::start(&mut with_words_before_wharfd(&etc, &command, before));
     let mut client = Client::greeted(server.address());
     client.login("ann", "secret");
     at_home(&mut client, &etc);
+}
+
+/// Which process opens what: the files of the accounts are the monitor's
+/// business, those of a home its user's worker's.
+#[test]
+fn each_process_opens_what_is_its_own() {
+    let Some(etc) = Etc::new("system-trace") else {
+        return;
+    };
+    if !has("strace") {
+        return;
+    }
+    let mut command = etc.wharfd(&["--listen", "127.0.0.1:0", "--print-port"]);
+    command.arg("--system-users");
+    let trace = etc.0.join("trace");
+    let words = [
+        "strace",
+        "-ff",
+        "-qq",
+        "-e",
+        "trace=open,openat,openat2",
+        "-o",
+    ];
+    let mut before: Vec<std::ffi::OsString> = words.iter().map(Into::into).collect();
+    before.push(trace.clone().into());
+    let server = Process::start(&mut with_words_before_wharfd(&etc, &command, before));
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    at_home(&mut client, &etc);
+    // strace is the server's parent; the threads of a process share its trace.
+    let of_thread = |thread: u32| {
+        let path = format!("{}.{thread}", trace.display());
+        std::fs::read_to_string(path).unwrap_or_default()
+    };
+    let opened = |pid: u32| {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let tasks = tasks.map(|task| task.unwrap().file_name().into_string().unwrap());
+        tasks
+            .map(|task| of_thread(task.parse().unwrap()))
+            .collect::<String>()
+    };
+    let has_opened = |text: &str, name: &str| {
+        let mut lines = text.lines().filter(|line| line.contains(name));
+        lines.any(|line| !line.contains("= -1"))
+    };
+    let hers = worker(server.pid(), ANN).unwrap();
+    let theirs = descendants(server.pid())
+        .into_iter()
+        .find(|pid| threads(*pid, "Uid:").iter().all(|uids| uids[0] == "65534"))
+        .unwrap();
+    let (hers, theirs) = (opened(hers), opened(theirs));
+    assert!(
+        has_opened(&hers, "\"staffs\"") && has_opened(&hers, "\"mine\""),
+        "{hers}"
+    );
+    assert!(!has_opened(&hers, "shadow\""), "{hers}");
+    assert!(!has_opened(&theirs, "\"staffs\"") && !has_opened(&theirs, "\"mine\""));
+    assert!(!has_opened(&theirs, "shadow\""), "{theirs}");
+    let all = std::fs::read_dir(etc.0.path()).unwrap().flatten();
+    let all = all.filter(|file| file.path().display().to_string().contains("trace."));
+    let all: String = all
+        .map(|file| std::fs::read_to_string(file.path()).unwrap())
+        .collect();
+    assert!(has_opened(&all, "\"/etc/shadow\""));
+}
+
+/// The command with other words before the program, inside of the private /etc.
+fn with_words_before_wharfd(
+    etc: &Etc,
+    command: &Command,
+    before: impl IntoIterator<Item = std::ffi::OsString>,
+) -> Command {
+    let words: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
+    let program = words.iter().position(|word| *word == etc.0.join("wharfd"));
+    let (outside, inside) = words.split_at(program.unwrap());
+    let mut command = Command::new("unshare");
+    command.args(outside).args(before).args(inside);
+    command
+}
+
+/// Half of a small disk is reserved for root: nobody who writes is root, or may
+/// take from it.
+#[test]
+fn blocks_that_are_reserved_stay_free() {
+    let Some(etc) = Etc::new("system-reserved") else {
+        return;
+    };
+    if !has("mkfs.ext4") {
+        return;
+    }
+    let image = etc.0.join("image");
+    let file = std::fs::File::create(&image).unwrap();
+    file.set_len(16 << 20).unwrap();
+    let disk = etc.home("ann").join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let mut make = program("mkfs.ext4");
+    make.args(["-q", "-m", "50", "-E", "root_owner=4711:4712"])
+        .arg(&image);
+    run(&mut make, "");
+    let mut command = etc.wharfd(&["--listen", "127.0.0.1:0", "--print-port"]);
+    command.arg("--system-users");
+    let script = "mount -o loop \"$1\" \"$2\" || exit 77; shift 2; exec \"$@\"";
+    let before = ["sh", "-c", script, "sh"].map(std::ffi::OsString::from);
+    let before = before
+        .into_iter()
+        .chain([image.into(), disk.clone().into()]);
+    let mut server = Process::start(&mut with_words_before_wharfd(&etc, &command, before));
+    if !soon(|| !server.out.text().is_empty() || server.child.try_wait().unwrap().is_some())
+        || server.out.text().is_empty()
+    {
+        assert_eq!(server.wait().code(), Some(77), "{}", server.log.text());
+        eprintln!("SKIP: no loop devices");
+        return;
+    }
+    let mut client = Client::greeted(server.address());
+    client.login("ann", "secret");
+    client.expect("CWD disk", 250);
+    assert_eq!(client.store("STOR small", &[7; 1 << 20]).code, 226);
+    let mut data = client.data();
+    client.expect("STOR large", 150);
+    // The server takes no more than there is room for.
+    let _ = data.0.write_all(&vec![7; 12 << 20]);
+    drop(data);
+    client.wait_for(452);
 }
