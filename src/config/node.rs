@@ -1,7 +1,7 @@
 //! One node of many: its number, and its slice of the passive ports.
 
 use super::PortRange;
-use super::value::{Word, expected, parsed};
+use super::value::{ConfigWord, expected, parsed};
 use crate::error::{Error, ErrorKind};
 
 /// Node I of N, counted from 1.
@@ -36,7 +36,7 @@ impl Node {
     }
 }
 
-impl Word for Node {
+impl ConfigWord for Node {
     fn read(text: &str) -> Result<Self, String> {
         let parts = text.split_once('/');
         match parts.map(|(number, count)| (number.parse::<u16>(), count.parse::<u16>())) {

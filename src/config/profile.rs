@@ -1,7 +1,7 @@
 //! Profiles: sets of settings for the usual purposes, by name. They are
 //! weaker than whatever somebody sets, and `--check` shows what they set.
 
-use super::value::{Word, expected};
+use super::value::{ConfigWord, expected};
 
 /// One set of settings: a row of [`PROFILES`].
 #[derive(Debug)]
@@ -95,7 +95,7 @@ impl Profile {
 }
 
 /// In the configuration a profile is only its name.
-impl Word for &'static Profile {
+impl ConfigWord for &'static Profile {
     fn read(text: &str) -> Result<Self, String> {
         let names: Vec<&str> = PROFILES.iter().map(|profile| profile.name).collect();
         match Profile::find(text) {

@@ -3,10 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::value::{Word, expected};
+use super::value::{ConfigWord, expected};
 
 /// A time, or a shorter and a longer one.
-impl Word for RangeInclusive<Duration> {
+impl ConfigWord for RangeInclusive<Duration> {
     fn read(text: &str) -> Result<Self, String> {
         let (first, longest) = text.split_once("..").unwrap_or((text, text));
         match (Duration::read(first)?, Duration::read(longest)?) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use log::LevelFilter;
 
 use super::profile::Profile;
-use super::value::{Word, expected, words};
+use super::value::{ConfigWord, expected, words};
 use super::{Config, Endpoint};
 use crate::auth::Perms;
 

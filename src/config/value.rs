@@ -39,12 +39,12 @@ fn assign<T: Clone + 'static>(to: &mut T, from: &dyn Setting) {
 }
 
 /// A type with one value in text form.
-pub(super) trait Word: Clone + 'static {
+pub(super) trait ConfigWord: Clone + 'static {
     fn read(text: &str) -> Result<Self, String>;
     fn show(&self) -> String;
 }
 
-impl<W: Word> Setting for W {
+impl<W: ConfigWord> Setting for W {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         *self = W::read(text)?;
         Ok(())
@@ -59,14 +59,14 @@ impl<W: Word> Setting for W {
     }
 }
 
-impl<W: Word> Setting for Option<W> {
+impl<W: ConfigWord> Setting for Option<W> {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         *self = Some(W::read(text)?);
         Ok(())
     }
 
     fn shown(&self) -> Vec<String> {
-        self.iter().map(Word::show).collect()
+        self.iter().map(ConfigWord::show).collect()
     }
 
     fn clear(&mut self) {
@@ -78,14 +78,14 @@ impl<W: Word> Setting for Option<W> {
     }
 }
 
-impl<W: Word> Setting for Vec<W> {
+impl<W: ConfigWord> Setting for Vec<W> {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         self.push(W::read(text)?);
         Ok(())
     }
 
     fn shown(&self) -> Vec<String> {
-        self.iter().map(Word::show).collect()
+        self.iter().map(ConfigWord::show).collect()
     }
 
     fn clear(&mut self) {
@@ -101,7 +101,7 @@ pub(super) fn expected<T>(what: &str, text: &str) -> Result<T, String> {
     Err(format!("expected {what}, not '{}'", text.escape_debug()))
 }
 
-impl Word for bool {
+impl ConfigWord for bool {
     fn read(text: &str) -> Result<Self, String> {
         match text {
             // UCI and containers' environments write the others.
@@ -116,7 +116,7 @@ impl Word for bool {
     }
 }
 
-impl Word for u32 {
+impl ConfigWord for u32 {
     fn read(text: &str) -> Result<Self, String> {
         text.parse()
             .or_else(|_| expected("a whole number from 0 to 4294967295", text))
@@ -128,7 +128,7 @@ impl Word for u32 {
 }
 
 /// Bytes, or bytes a second, with K, M, G or T for powers of 1024.
-impl Word for u64 {
+impl ConfigWord for u64 {
     fn read(text: &str) -> Result<Self, String> {
         let (digits, shift) = match text.as_bytes().last() {
             Some(b'K' | b'k') => (&text[..text.len() - 1], 10),
@@ -159,7 +159,7 @@ impl Word for u64 {
 
 /// Seconds, with fractions, or with `m`, `h` or `d`. Whole numbers do: reading
 /// and writing floating-point ones would be 25 KB of the program.
-impl Word for Duration {
+impl ConfigWord for Duration {
     fn read(text: &str) -> Result<Self, String> {
         let (digits, factor) = match text.as_bytes().last() {
             Some(b's') => (&text[..text.len() - 1], 1),
@@ -202,7 +202,7 @@ fn nanoseconds(digits: &str) -> Option<u64> {
     whole.checked_mul(NANOSECONDS)?.checked_add(rest)
 }
 
-impl Word for String {
+impl ConfigWord for String {
     fn read(text: &str) -> Result<Self, String> {
         match text.chars().find(|character| character.is_control()) {
             Some(_) => expected("text without control characters", text),
@@ -215,7 +215,7 @@ impl Word for String {
     }
 }
 
-impl Word for PathBuf {
+impl ConfigWord for PathBuf {
     fn read(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             expected("a path", text)
@@ -229,7 +229,7 @@ impl Word for PathBuf {
     }
 }
 
-impl Word for Perms {
+impl ConfigWord for Perms {
     fn read(text: &str) -> Result<Self, String> {
         Perms::read(text)
     }
@@ -239,7 +239,7 @@ impl Word for Perms {
     }
 }
 
-impl Word for Network {
+impl ConfigWord for Network {
     fn read(text: &str) -> Result<Self, String> {
         Network::read(text)
     }
@@ -252,7 +252,7 @@ impl Word for Network {
 /// Types with a few words, each with its meaning, in one line each.
 macro_rules! words {
     ($type:ty: $($word:literal => $value:path),+ $(,)?) => {
-        impl Word for $type {
+        impl ConfigWord for $type {
             fn read(text: &str) -> Result<Self, String> {
                 match text {
                     $($word => Ok($value),)+
@@ -285,7 +285,7 @@ words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => D
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mode(pub u32);
 
-impl Word for Mode {
+impl ConfigWord for Mode {
     fn read(text: &str) -> Result<Self, String> {
         match u32::from_str_radix(text, 8) {
             Ok(mode) if mode <= 0o777 => Ok(Mode(mode)),
@@ -314,7 +314,7 @@ impl PortRange {
     }
 }
 
-impl Word for PortRange {
+impl ConfigWord for PortRange {
     fn read(text: &str) -> Result<Self, String> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         match (first.trim().parse(), last.trim().parse()) {
@@ -354,7 +354,7 @@ impl Endpoint {
     }
 }
 
-impl Word for Endpoint {
+impl ConfigWord for Endpoint {
     fn read(text: &str) -> Result<Self, String> {
         let wrong = || {
             expected(
@@ -395,7 +395,7 @@ macro_rules! parsed {
             type Err = Error;
 
             fn from_str(text: &str) -> Result<Self, Error> {
-                Word::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
+                ConfigWord::read(text).map_err(|what| Error::new(ErrorKind::Invalid, what))
             }
         }
     )+};
@@ -447,7 +447,7 @@ pub enum ExternalAddress {
     Name(String),
 }
 
-impl Word for ExternalAddress {
+impl ConfigWord for ExternalAddress {
     fn read(text: &str) -> Result<Self, String> {
         if let Ok(address) = text.parse::<Ipv4Addr>() {
             return if address.is_unspecified() {

@@ -51,7 +51,7 @@ pub enum InputEnd {
 }
 
 /// The control connection of one session.
-pub struct Control {
+pub struct ControlConnection {
     stream: Option<Stream>,
     reader: LineReader,
     out: Vec<u8>,
@@ -76,10 +76,10 @@ enum Listing {
     Begun,
 }
 
-impl Control {
+impl ControlConnection {
     /// Takes over a connection.
     pub fn new(stream: Stream) -> Result<Self> {
-        let mut control = Control {
+        let mut control = ControlConnection {
             stream: Some(stream),
             reader: LineReader::default(),
             out: Vec::new(),
@@ -187,7 +187,7 @@ impl Control {
     }
 
     /// Queues a reply; it leaves when no further command waits, or with
-    /// [`Control::flush`].
+    /// [`ControlConnection::flush`].
     pub fn reply(&mut self, reply: &Reply) {
         if log::log_enabled!(log::Level::Debug) {
             log::debug!(
@@ -249,7 +249,7 @@ impl Control {
     }
 
     /// Begins a reply of several lines that are made one after the other, with
-    /// [`Control::list`], until [`Control::end_listing`].
+    /// [`ControlConnection::list`], until [`ControlConnection::end_listing`].
     pub fn begin_listing(&mut self, code: u16, first: &[u8]) {
         self.listing = Listing::Waits(self.out.len());
         reply::first_line(&mut self.out, code, first);
@@ -372,7 +372,7 @@ impl Control {
         }
     }
 
-    /// Whether [`Control::poll`] has seen the client close the connection, and
+    /// Whether [`ControlConnection::poll`] has seen the client close the connection, and
     /// not reset it.
     pub fn has_ended(&self) -> bool {
         self.ended
@@ -389,7 +389,7 @@ impl Control {
         !self.reader.is_empty()
     }
 
-    /// Takes the first line, which [`Control::poll`] has shown.
+    /// Takes the first line, which [`ControlConnection::poll`] has shown.
     pub fn take_line(&mut self) {
         let _ = self.reader.next_line();
     }

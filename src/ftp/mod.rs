@@ -37,7 +37,7 @@ use crate::session::{Phase, Session, deadline};
 use crate::text::Escaped;
 use arguments::split;
 use command::{Access, Arity, Command, Log, Secure};
-use control::{Control, InputEnd};
+use control::{ControlConnection, InputEnd};
 use line::Line;
 use reply::Reply;
 use state::{Interpreter, Protection};
@@ -62,7 +62,7 @@ pub enum Security {
 /// What ended the session other than QUIT or the client's going; for the log.
 #[inline(never)]
 pub fn run(stream: Stream, session: Session, security_from_start: Security) -> Result<()> {
-    session.live().set_control(Some(stream.socket().clone()));
+    session.info().set_control(Some(stream.socket().clone()));
     let mut interpreter = begin(stream, session)?;
     if security_from_start == Security::Tls {
         interpreter.begin_tls()?;
@@ -72,7 +72,7 @@ pub fn run(stream: Stream, session: Session, security_from_start: Security) -> R
     let banner = interpreter.session.config().banner.clone();
     interpreter.control.send(&Reply::new(220, banner))?;
     let outcome = interpreter.serve();
-    interpreter.session.live().set_control(None);
+    interpreter.session.info().set_control(None);
     end(interpreter);
     outcome
 }
@@ -82,7 +82,10 @@ pub fn run(stream: Stream, session: Session, security_from_start: Security) -> R
 /// holds two pages of stack instead of three.
 #[inline(never)]
 fn begin(stream: Stream, session: Session) -> Result<Box<Interpreter>> {
-    Ok(Box::new(Interpreter::new(Control::new(stream)?, session)))
+    Ok(Box::new(Interpreter::new(
+        ControlConnection::new(stream)?,
+        session,
+    )))
 }
 
 #[inline(never)]
@@ -126,7 +129,7 @@ impl Interpreter {
                 Ok(Some(line)) => line,
                 Ok(None) if self.session.services().phase() != Phase::Running => continue,
                 Ok(None) => {
-                    return match self.session.live().ends() {
+                    return match self.session.info().ends() {
                         Some(end) => self.control.send(&Reply::new(421, end.words())),
                         None => Ok(()),
                     };
@@ -138,7 +141,7 @@ impl Interpreter {
                 Err(_) if self.session.services().phase() == Phase::Draining => continue,
                 Err(error) => return Err(error),
             };
-            self.session.live().touch();
+            self.session.info().touch();
             let pause = pace.pause(self.session.config().max_commands_per_second);
             self.sit_out(pause);
             let reply = match line {
@@ -207,13 +210,13 @@ impl Interpreter {
                 _ => log::debug!("{} ***", command.verb),
             }
         }
-        let _busy = match self.session.live().begin() {
+        let _busy = match self.session.info().begin() {
             Ok(busy) => busy,
             Err(error) => return self.answer(&error),
         };
-        self.session.live().activity().command.clear();
+        self.session.info().activity().command.clear();
         self.session
-            .live()
+            .info()
             .activity()
             .command
             .push_str(command.verb);
@@ -226,7 +229,7 @@ impl Interpreter {
                 going_down()
             }
         };
-        self.session.live().activity().command.clear();
+        self.session.info().activity().command.clear();
         reply
     }
 

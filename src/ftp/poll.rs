@@ -118,7 +118,7 @@ impl Interpreter {
 
     /// The reply to STAT in the middle of a transfer.
     fn transfer_status(&self) -> Reply {
-        let live = self.session.live();
+        let live = self.session.info();
         let (bytes, size) = (live.bytes.load(Relaxed), live.size.load(Relaxed));
         let of = if size == 0 {
             String::new()

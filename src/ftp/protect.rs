@@ -37,7 +37,7 @@ impl Interpreter {
                 let doing = "only its TLS session could show whose it is, and it has no TLS";
                 return Err(self.not_protected(Error::new(ErrorKind::Denied, doing)));
             }
-            self.session.live().activity().tls.data = DataTls::Clear;
+            self.session.info().activity().tls.data = DataTls::Clear;
             return Ok(Stream::Plain(socket));
         };
         let handshake = tls.begin_data(socket, direction)?;
@@ -96,7 +96,7 @@ impl Interpreter {
                 TlsReuse::Off => {}
             }
         }
-        self.session.live().activity().tls.data = if stream.resumed() {
+        self.session.info().activity().tls.data = if stream.resumed() {
             DataTls::Resumed
         } else {
             DataTls::Full

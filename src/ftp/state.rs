@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use super::control::Control;
+use super::control::ControlConnection;
 use super::data_port::{DataPort, Proof};
 use super::listing::Facts;
 use super::reply::Reply;
@@ -19,7 +19,7 @@ use crate::storage::VirtualPath;
 /// One FTP session (the server-PI and its DTP of RFC 959).
 pub struct Interpreter {
     /// The control connection.
-    pub control: Control,
+    pub control: ControlConnection,
     /// Who is there.
     pub session: Session,
     /// The congestion control of data connections, unless it is the system's.
@@ -121,7 +121,7 @@ pub enum Type {
 
 impl Interpreter {
     /// A session that begins, on its control connection.
-    pub fn new(control: Control, session: Session) -> Self {
+    pub fn new(control: ControlConnection, session: Session) -> Self {
         let setting = &session.config().tcp_congestion;
         let congestion = control.socket().ok();
         let congestion = congestion.and_then(|socket| congestion::choose(setting, socket));

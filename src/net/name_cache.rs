@@ -17,19 +17,19 @@ const AGAIN: Duration = Duration::from_secs(10);
 const FIRST: Duration = Duration::from_secs(2);
 
 /// Remembers what a name resolved to.
-pub struct NameCache(Arc<Shared>);
+pub struct NameCache(Arc<CacheState>);
 
 /// Asks for the address of a name.
 type Resolver = dyn Fn(&str) -> io::Result<Option<Ipv4Addr>> + Send + Sync;
 
-struct Shared {
+struct CacheState {
     ask: Box<Resolver>,
-    known: Mutex<Known>,
+    known: Mutex<LastAnswer>,
     answered: Condvar,
 }
 
 #[derive(Default)]
-struct Known {
+struct LastAnswer {
     name: String,
     /// The last answer. It stands when asking again fails.
     address: Option<Ipv4Addr>,
@@ -47,7 +47,7 @@ impl Default for NameCache {
 
 impl NameCache {
     fn new(ask: impl Fn(&str) -> io::Result<Option<Ipv4Addr>> + Send + Sync + 'static) -> Self {
-        NameCache(Arc::new(Shared {
+        NameCache(Arc::new(CacheState {
             ask: Box::new(ask),
             known: Mutex::default(),
             answered: Condvar::new(),
@@ -66,20 +66,21 @@ impl NameCache {
 
     fn address_at(&self, name: &str, now: Instant) -> Option<Ipv4Addr> {
         let known = self.refresh(name, now);
-        let waits = |known: &mut Known| known.asking && !known.failed && known.address.is_none();
+        let waits =
+            |known: &mut LastAnswer| known.asking && !known.failed && known.address.is_none();
         let asked = known.asked.unwrap_or(now);
         let left = FIRST.saturating_sub(now.saturating_duration_since(asked));
         let waited = self.0.answered.wait_timeout_while(known, left, waits);
         unpoisoned(waited).0.address
     }
 
-    fn refresh(&self, name: &str, now: Instant) -> MutexGuard<'_, Known> {
+    fn refresh(&self, name: &str, now: Instant) -> MutexGuard<'_, LastAnswer> {
         let mut known = self.0.known();
         if known.name != name {
-            *known = Known {
+            *known = LastAnswer {
                 name: name.into(),
                 asking: known.asking,
-                ..Known::default()
+                ..LastAnswer::default()
             };
         }
         let every = if known.failed { AGAIN } else { FRESH };
@@ -100,8 +101,8 @@ impl NameCache {
     }
 }
 
-impl Shared {
-    fn known(&self) -> MutexGuard<'_, Known> {
+impl CacheState {
+    fn known(&self) -> MutexGuard<'_, LastAnswer> {
         unpoisoned(self.known.lock())
     }
 

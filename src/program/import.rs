@@ -129,7 +129,7 @@ enum Rule {
     LoginRestriction(&'static str),
 }
 
-type Table = &'static [(&'static str, Rule)];
+type RuleTable = &'static [(&'static str, Rule)];
 
 /// A line without an equivalent.
 struct Note {
@@ -216,7 +216,7 @@ impl Found {
     }
 
     /// Applies the rows of the table; parts are left to the caller.
-    fn apply(&mut self, lines: &[Line], table: Table) {
+    fn apply(&mut self, lines: &[Line], table: RuleTable) {
         for line in lines {
             let row = table.iter().find(|(name, _)| names(name, &line.name));
             // Settings of databases hold passwords.

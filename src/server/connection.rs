@@ -112,13 +112,13 @@ fn serve_client(
         .local_addr()
         .unwrap_or_else(|| (IpAddr::V4(Ipv4Addr::LOCALHOST), 0).into());
     let session = Session::new(&host.services, ticket, peer, local, protocol.name()).with_via(via);
-    let _lines = LogContext::of(session.live()).enter();
+    let _lines = LogContext::of(session.info()).enter();
     log::info!(
         "{} connected ({})",
         peer.ip().to_canonical(),
         protocol.name()
     );
-    let live = Arc::clone(session.live());
+    let live = Arc::clone(session.info());
     let outcome = converse(host, socket, session, protocol);
     if let Some(end) = live.ends() {
         let client = peer.ip().to_canonical();

@@ -205,7 +205,7 @@ pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
 pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
     use crate::ssh::Settings;
     use std::time::Duration;
-    let mut socket = quick_ack::QuickAckSocket::new(socket, Arc::clone(session.live()));
+    let mut socket = quick_ack::QuickAckSocket::new(socket, Arc::clone(session.info()));
     let config = session.config();
     let login_deadline = match config.login_timeout {
         Duration::ZERO => Duration::from_secs(1 << 30),
@@ -234,10 +234,10 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
     };
     let congestion = congestion::choose(&config.tcp_congestion, socket.socket());
     congestion::set(socket.socket(), congestion);
-    session.live().set_control(Some(socket.socket().clone()));
+    session.info().set_control(Some(socket.socket().clone()));
     let mut handler = handler::SessionHandler(session, crate::sftp::Options::default());
     let outcome = crate::ssh::serve(&mut socket, &keys.keys, &settings, &mut handler);
-    handler.0.live().set_control(None);
+    handler.0.info().set_control(None);
     outcome
 }
 

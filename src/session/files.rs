@@ -89,7 +89,7 @@ impl Files {
         &self.0.config
     }
 
-    pub(super) fn live(&self) -> &Arc<SessionInfo> {
+    pub(super) fn info(&self) -> &Arc<SessionInfo> {
         &self.0.live
     }
 
@@ -107,7 +107,7 @@ impl Files {
 
     /// A transfer that has ended, in the log.
     pub(super) fn log_transfer(&self, done: &Transferred<'_>, up: bool) {
-        let tls = self.live().activity().tls.clone();
+        let tls = self.info().activity().tls.clone();
         log::info!(
             path:% = done.path, bytes = done.bytes, complete = done.complete,
             tls = tls.version, cipher = tls.cipher, data_tls = tls.data.word();
@@ -185,7 +185,7 @@ impl Files {
     /// Opens a file that will be sent.
     pub fn get(&self, path: &VirtualPath) -> Result<Transfer> {
         let place = self.allowed(path, Follow::Yes, Right::Read)?;
-        let busy = self.live().begin()?;
+        let busy = self.info().begin()?;
         let file = self.file_system().open(&place.path, &OpenOptions::read())?;
         // For those who watch; 0 is unknown.
         let size = file.metadata_at_open().map_or(0, |metadata| metadata.size);
@@ -199,7 +199,7 @@ impl Files {
             delete_if_broken: false,
             upload: None,
         });
-        self.live().size.store(size, Relaxed);
+        self.info().size.store(size, Relaxed);
         Ok(transfer)
     }
 

@@ -46,12 +46,12 @@ const REPLACED: Duration = Duration::from_secs(2);
 /// Counts and memories of one server.
 #[derive(Default)]
 pub struct Limits {
-    state: Mutex<State>,
+    state: Mutex<LimitsState>,
     left: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct LimitsState {
     sessions: u32,
     unauthenticated: u32,
     addresses: HashMap<Network, Counts>,
@@ -71,33 +71,33 @@ struct Waiting {
     number: u64,
     network: Network,
     since: Instant,
-    place: Arc<Place>,
+    place: Arc<LimitedSession>,
 }
 
 /// A session as the limits see it.
 #[derive(Default)]
-struct Place {
+struct LimitedSession {
     gives_way: AtomicBool,
     live: Mutex<Option<Arc<SessionInfo>>>,
 }
 
-impl Place {
-    fn live(&self) -> MutexGuard<'_, Option<Arc<SessionInfo>>> {
+impl LimitedSession {
+    fn session(&self) -> MutexGuard<'_, Option<Arc<SessionInfo>>> {
         unpoisoned(self.live.lock())
     }
 
     fn wake(&self) {
-        if let Some(live) = &*self.live() {
+        if let Some(live) = &*self.session() {
             live.end(End::GivesWay);
         }
     }
 }
 
-impl State {
+impl LimitsState {
     /// Makes room for an unauthenticated client, whatever the attacker's number of
     /// addresses (wharf-security(7), attack 13): of the network that holds most places the
     /// oldest unauthenticated client, older than `age`, has to go.
-    fn one_gives_way(&mut self, age: Duration) -> Option<Arc<Place>> {
+    fn one_gives_way(&mut self, age: Duration) -> Option<Arc<LimitedSession>> {
         let unauthenticated = |network: &Network| {
             self.addresses
                 .get(network)
@@ -124,7 +124,7 @@ impl State {
             .is_some_and(|heard| heard.elapsed() < OTHER_NODES_VALID)
     }
 
-    fn wait_unauthenticated(&mut self, network: Network, place: &Arc<Place>) -> u64 {
+    fn wait_unauthenticated(&mut self, network: Network, place: &Arc<LimitedSession>) -> u64 {
         self.next += 1;
         self.waiting.push(Waiting {
             number: self.next,
@@ -153,7 +153,7 @@ struct Counts {
 }
 
 impl Limits {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LimitsState> {
         // A panic while counting can't leave the counts half done in a way
         // that matters more than going on.
         unpoisoned(self.state.lock())
@@ -178,8 +178,9 @@ impl Limits {
         let network = Network::of_peer(peer);
         let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
         // They end within milliseconds; a flood waits in the kernel meanwhile.
-        let full =
-            |state: &mut State| reached(state.sessions, config.threads) && state.giving_way > 0;
+        let full = |state: &mut LimitsState| {
+            reached(state.sessions, config.threads) && state.giving_way > 0
+        };
         let waited = self.left.wait_timeout_while(self.state(), PATIENCE, full);
         let mut state = unpoisoned(waited).0;
         let counts = state.addresses.get(&network).copied().unwrap_or_default();
@@ -260,7 +261,7 @@ impl Limits {
 
     /// Waits, for a moment, until a session of `user` has given its place back.
     pub fn wait_for_place(&self, user: &str) {
-        let count = |state: &State| state.users.get(user).copied().unwrap_or(0);
+        let count = |state: &LimitsState| state.users.get(user).copied().unwrap_or(0);
         let state = self.state();
         let before = count(&state);
         let _ = self
@@ -278,7 +279,7 @@ impl Limits {
 pub struct Ticket {
     limits: Arc<Limits>,
     network: Network,
-    place: Arc<Place>,
+    place: Arc<LimitedSession>,
     /// Number among the unauthenticated sessions, while it is one.
     waits: u64,
     user: Option<String>,
@@ -287,7 +288,7 @@ pub struct Ticket {
 impl Ticket {
     /// Says which session has the place, so that it can be told to give way.
     pub fn belongs_to(&self, live: &Arc<SessionInfo>) {
-        *self.place.live() = Some(Arc::clone(live));
+        *self.place.session() = Some(Arc::clone(live));
         if self.place.gives_way.load(SeqCst) {
             live.end(End::GivesWay);
         }

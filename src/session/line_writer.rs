@@ -47,9 +47,9 @@ pub enum Outcome {
 
 /// The queue and its thread. A clone is the same one.
 #[derive(Clone)]
-pub struct LineWriter(Arc<Shared>);
+pub struct LineWriter(Arc<WriterState>);
 
-struct Shared {
+struct WriterState {
     /// How long one line may hold up those who log.
     patience: Duration,
     queue: Mutex<Queue>,
@@ -90,7 +90,7 @@ thread_local! {
 impl LineWriter {
     /// A writer without a thread: each line is written where it is logged.
     pub fn new(sink: impl Sink + 'static, patience: Duration) -> Self {
-        LineWriter(Arc::new(Shared {
+        LineWriter(Arc::new(WriterState {
             patience,
             queue: Mutex::default(),
             changed: Condvar::new(),
@@ -185,7 +185,7 @@ impl Queue {
     }
 }
 
-impl Shared {
+impl WriterState {
     fn queue(&self) -> MutexGuard<'_, Queue> {
         unpoisoned(self.queue.lock())
     }

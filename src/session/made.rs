@@ -33,11 +33,11 @@ const ENDED_MAX: usize = 100;
 #[derive(Default)]
 pub(super) struct Made {
     hasher: RandomState,
-    state: Mutex<State>,
+    state: Mutex<MadeState>,
 }
 
 #[derive(Default)]
-struct State {
+struct MadeState {
     things: HashMap<(u64, u64), Thing>,
     /// Users at addresses, by the hash of both.
     makers: HashMap<u64, Known>,
@@ -110,7 +110,7 @@ impl Maker {
             by,
         };
         let mut state = unpoisoned(self.made.state.lock());
-        let State { things, makers } = &mut *state;
+        let MadeState { things, makers } = &mut *state;
         let before = things.insert(id, thing);
         if before.is_some_and(|before| before.maker == self.number) {
             return;
@@ -164,7 +164,7 @@ impl Made {
     }
 }
 
-impl State {
+impl MadeState {
     /// Forgets makers whose last session ended too long ago, and of the others
     /// those that ended first, if they are too many.
     fn forget_ended(&mut self, own_for: Duration) {
@@ -174,7 +174,7 @@ impl State {
         let over = |(number, known): (&u64, &Known)| is_over(known).then_some(*number);
         let over: Vec<u64> = self.makers.iter().filter_map(over).collect();
         over.iter().for_each(|number| self.forget(*number));
-        let ended = |state: &State| {
+        let ended = |state: &MadeState| {
             let ended = state.makers.iter().filter(|(_, known)| known.sessions == 0);
             let ended: Vec<_> = ended
                 .map(|(number, known)| (known.ended, *number))

@@ -274,7 +274,7 @@ impl Session {
     }
 
     /// What others see of this session.
-    pub fn live(&self) -> &Arc<SessionInfo> {
+    pub fn info(&self) -> &Arc<SessionInfo> {
         &self.live
     }
 

@@ -21,19 +21,19 @@ pub(super) enum Owned {
 
 /// All uploads of a server.
 #[derive(Default)]
-pub(super) struct Uploads(Mutex<State>);
+pub(super) struct Uploads(Mutex<UploadsState>);
 
 #[derive(Default)]
-struct State {
+struct UploadsState {
     /// The session that owns it, and by how many of its uploads.
     owners: HashMap<Owned, (u64, u32)>,
     /// Where they write, by their numbers.
-    places: HashMap<u64, Place>,
+    places: HashMap<u64, UploadPlace>,
     next: u64,
 }
 
 /// Where an upload of a user writes.
-struct Place {
+struct UploadPlace {
     session: u64,
     user: String,
     path: VirtualPath,
@@ -50,7 +50,7 @@ pub(super) struct Upload {
 }
 
 impl Uploads {
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, UploadsState> {
         unpoisoned(self.0.lock())
     }
 
@@ -73,7 +73,7 @@ impl Uploads {
         }
         let number = state.next;
         state.next += 1;
-        let place = Place {
+        let place = UploadPlace {
             session,
             user: user.to_owned(),
             path: path.clone(),
@@ -132,7 +132,7 @@ impl Uploads {
     }
 }
 
-impl State {
+impl UploadsState {
     fn check(&self, session: u64, path: &VirtualPath, owned: &[Owned]) -> Result<()> {
         let is_taken = |owned: &Owned| self.is_of_another(owned, session);
         if owned.iter().any(is_taken) {

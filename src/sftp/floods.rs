@@ -61,15 +61,15 @@ impl Write for Flood {
 }
 
 /// The flood, with a hand on it while the session has it.
-struct Shared<'a>(&'a std::cell::RefCell<Flood>);
+struct FloodStream<'a>(&'a std::cell::RefCell<Flood>);
 
-impl Read for Shared<'_> {
+impl Read for FloodStream<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.0.borrow_mut().read(buffer)
     }
 }
 
-impl Write for Shared<'_> {
+impl Write for FloodStream<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().write(bytes)
     }
@@ -136,7 +136,7 @@ fn no_flood_of_requests_makes_a_session_hold_much() -> Result<()> {
             ..Flood::default()
         });
         with_files(Config::default(), |files| {
-            let channel = Box::new(Shared(&flood));
+            let channel = Box::new(FloodStream(&flood));
             let mut session = Interpreter::new(channel, files, Options::default());
             for round in 0..200 {
                 assert_eq!(session.step()?, Step::Waiting, "{}", row.name);
@@ -238,7 +238,7 @@ fn long_requests_of_many_channels_share_their_room() -> Result<()> {
         let mut sessions: Vec<_> = floods
             .iter()
             .map(|flood| {
-                let channel = Box::new(Shared(flood));
+                let channel = Box::new(FloodStream(flood));
                 Interpreter::new(channel, files, options.clone())
             })
             .collect();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use super::room::Shared;
+use super::room::ConnectionUse;
 use super::wire::Arguments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
@@ -99,7 +99,7 @@ pub(super) struct Handles {
     slots: Vec<Slot>,
     open: usize,
     max: usize,
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionUse>,
 }
 
 struct Slot {
@@ -109,7 +109,7 @@ struct Slot {
 }
 
 impl Handles {
-    pub(super) fn new(max: usize, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(max: usize, shared: Arc<ConnectionUse>) -> Self {
         Handles {
             slots: Vec::new(),
             open: 0,

@@ -50,7 +50,7 @@ pub struct Options {
     pub max_handles: usize,
     /// What the sessions of a connection share; a clone of the options means
     /// the same connection.
-    shared: Arc<room::Shared>,
+    shared: Arc<room::ConnectionUse>,
     /// Names of the machine's users, if clients may see them.
     pub owners: Option<Arc<Owners>>,
     /// Which path comes first in SYMLINK.

@@ -22,7 +22,7 @@ static GIVEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What the sessions of a connection have together.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct ConnectionUse {
     /// Open handles.
     pub(super) handles: AtomicUsize,
     /// Bytes of replies that wait.
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 }
 
 #[cfg(test)]
-impl Shared {
+impl ConnectionUse {
     pub(super) fn handles(&self) -> usize {
         self.handles.load(Relaxed)
     }
@@ -40,7 +40,7 @@ impl Shared {
 
 /// The room of one session.
 pub(super) struct Room {
-    shared: Arc<Shared>,
+    shared: Arc<ConnectionUse>,
     pending: usize,
     permit: Option<Permit>,
 }
@@ -52,7 +52,7 @@ enum Permit {
 }
 
 impl Room {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
+    pub(super) fn new(shared: Arc<ConnectionUse>) -> Self {
         Room {
             shared,
             pending: 0,

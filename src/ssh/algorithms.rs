@@ -86,11 +86,11 @@ impl SignatureKind {
     }
 }
 
-type Table<T> = &'static [(&'static str, T)];
+type AlgorithmTable<T> = &'static [(&'static str, T)];
 
 /// In our order of preference, which only counts where a client has none: the
 /// first of the *client's* names that we have is taken.
-const KEX: Table<KexKind> = &[
+const KEX: AlgorithmTable<KexKind> = &[
     ("mlkem768x25519-sha256", KexKind::MlKem768X25519),
     ("curve25519-sha256", KexKind::X25519),
     ("curve25519-sha256@libssh.org", KexKind::X25519),
@@ -102,11 +102,11 @@ const KEX: Table<KexKind> = &[
 ];
 
 /// The key exchanges that this OpenSSL can do.
-pub(super) fn kex() -> Table<KexKind> {
+pub(super) fn kex() -> AlgorithmTable<KexKind> {
     if mlkem::is_there() { KEX } else { &KEX[1..] }
 }
 
-pub(super) const CIPHERS: Table<CipherKind> = &[
+pub(super) const CIPHERS: AlgorithmTable<CipherKind> = &[
     ("aes128-gcm@openssh.com", CipherKind::Aes128Gcm),
     ("aes256-gcm@openssh.com", CipherKind::Aes256Gcm),
     (
@@ -118,7 +118,7 @@ pub(super) const CIPHERS: Table<CipherKind> = &[
 ];
 
 /// The last two are for clients of the age of libssh2 1.8 and paramiko 2.
-pub(super) const MACS: Table<MacKind> = &[
+pub(super) const MACS: AlgorithmTable<MacKind> = &[
     (
         "hmac-sha2-256-etm@openssh.com",
         MacKind {
@@ -150,7 +150,7 @@ pub(super) const MACS: Table<MacKind> = &[
 ];
 
 /// Signatures of host keys.
-pub(super) const HOST_KEYS: Table<SignatureKind> = &[
+pub(super) const HOST_KEYS: AlgorithmTable<SignatureKind> = &[
     ("ssh-ed25519", SignatureKind::Ed25519),
     ("ecdsa-sha2-nistp256", SignatureKind::EcdsaNistp256),
     ("ecdsa-sha2-nistp384", SignatureKind::EcdsaNistp384),
@@ -160,7 +160,7 @@ pub(super) const HOST_KEYS: Table<SignatureKind> = &[
 ];
 
 /// Signatures of users' keys.
-pub(super) const SIGNATURES: Table<SignatureKind> = &[
+pub(super) const SIGNATURES: AlgorithmTable<SignatureKind> = &[
     ("ssh-ed25519", SignatureKind::Ed25519),
     ("sk-ssh-ed25519@openssh.com", SignatureKind::SkEd25519),
     ("ecdsa-sha2-nistp256", SignatureKind::EcdsaNistp256),
@@ -175,7 +175,7 @@ pub(super) const SIGNATURES: Table<SignatureKind> = &[
 ];
 
 /// The name of a row.
-pub(super) fn name_of<T: PartialEq>(table: Table<T>, value: T) -> &'static str {
+pub(super) fn name_of<T: PartialEq>(table: AlgorithmTable<T>, value: T) -> &'static str {
     table
         .iter()
         .find(|(_, row)| *row == value)
@@ -206,7 +206,7 @@ pub struct Algorithms {
 
 impl Default for Algorithms {
     fn default() -> Self {
-        fn all<T>(table: Table<T>) -> Vec<String> {
+        fn all<T>(table: AlgorithmTable<T>) -> Vec<String> {
             table.iter().map(|(name, _)| name.to_string()).collect()
         }
         Algorithms {
@@ -227,7 +227,7 @@ impl Algorithms {
     /// [`ErrorKind::Invalid`] for a name this server does not have, and for an
     /// empty list.
     pub fn check(&self) -> Result<()> {
-        fn check<T>(class: &str, list: &[String], table: Table<T>) -> Result<()> {
+        fn check<T>(class: &str, list: &[String], table: AlgorithmTable<T>) -> Result<()> {
             if list.is_empty() {
                 return Err(Error::new(
                     ErrorKind::Invalid,
@@ -269,7 +269,7 @@ impl Algorithms {
 pub(super) fn choose<T: Copy>(
     client: &str,
     allowed: &[String],
-    table: Table<T>,
+    table: AlgorithmTable<T>,
 ) -> Option<(&'static str, T)> {
     client.split(',').find_map(|name| {
         let row = table.iter().find(|(known, _)| *known == name)?;

@@ -165,7 +165,7 @@ impl Hash {
 }
 
 /// A key exchange as far as both public keys.
-pub(super) struct Shared {
+pub(super) struct SharedSecret {
     hash: Hash,
     /// Our ephemeral public key, as it goes on the wire.
     pub(super) ours: Vec<u8>,
@@ -181,7 +181,7 @@ struct Agreed {
 }
 
 /// Makes our ephemeral key and the secret shared with the client's.
-pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<Shared, Fault> {
+pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<SharedSecret, Fault> {
     let agreed = match kind {
         KexKind::X25519 => x25519(theirs)?,
         KexKind::Nistp256 => on_curve(Nid::X9_62_PRIME256V1, theirs)?,
@@ -193,13 +193,13 @@ pub(super) fn agree(kind: KexKind, theirs: &[u8]) -> Result<Shared, Fault> {
             let (key, point) = theirs.split_at_checked(mlkem::KEY_LENGTH).ok_or_else(bad)?;
             let curve = x25519(point)?;
             let kem = mlkem::encapsulate(key).ok_or_else(bad)?;
-            return Ok(Shared::of_string(
+            return Ok(SharedSecret::of_string(
                 [&kem.ciphertext[..], &curve.ours].concat(),
                 &hybrid_secret(&kem.secret, &curve.secret),
             ));
         }
     };
-    Ok(Shared::of_mpint(
+    Ok(SharedSecret::of_mpint(
         Hash::of(kind),
         agreed.ours,
         &agreed.secret,
@@ -345,12 +345,12 @@ pub(super) struct Transcript<'a> {
     pub(super) client_public: &'a [u8],
 }
 
-impl Shared {
+impl SharedSecret {
     /// With a secret that is a big-endian number.
     pub(super) fn of_mpint(hash: Hash, ours: Vec<u8>, secret: &[u8]) -> Self {
         let mut encoded = Vec::with_capacity(5 + secret.len());
         encoded.put_mpint(secret);
-        Shared {
+        SharedSecret {
             hash,
             ours,
             encoded,
@@ -361,7 +361,7 @@ impl Shared {
     pub(super) fn of_string(ours: Vec<u8>, secret: &[u8]) -> Self {
         let mut encoded = Vec::with_capacity(4 + secret.len());
         encoded.put_string(secret);
-        Shared {
+        SharedSecret {
             hash: Hash::Sha256,
             ours,
             encoded,

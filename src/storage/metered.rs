@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::clock;
 use super::oldest::{Candidate, Retire, Retired, oldest};
-use super::usage::{State, Usage, Used, Written, size};
+use super::usage::{Usage, UsageState, Used, Written, size};
 use super::{
     Attributes, Create, Directory, Existing, Extended, File, FileSystem, Follow, Metadata,
     OpenOptions, Resolved, Space, VirtualPath, Write,
@@ -70,7 +70,7 @@ impl Metered {
 
     /// Room for `bytes` and `files` more, where a file is to be `size` bytes
     /// long; whatever gives way for it is gone then.
-    fn make_room(&self, state: &mut State, size: u64, bytes: u64, files: u64) -> Result<()> {
+    fn make_room(&self, state: &mut UsageState, size: u64, bytes: u64, files: u64) -> Result<()> {
         loop {
             let Err(error) = self.usage.room_for(&state.used, bytes, files) else {
                 return Ok(());
@@ -91,7 +91,7 @@ impl Metered {
         plain.unwrap_or_else(|| Arc::clone(&self.files))
     }
 
-    fn oldest_gives_way(&self, state: &mut State, retire: &dyn Retire) -> bool {
+    fn oldest_gives_way(&self, state: &mut UsageState, retire: &dyn Retire) -> bool {
         let mut looked = false;
         loop {
             while let Some(candidate) = state.oldest.pop() {
@@ -113,7 +113,7 @@ impl Metered {
     /// Whether the file is gone.
     fn retire(
         &self,
-        state: &mut State,
+        state: &mut UsageState,
         candidate: &Candidate,
         retire: &dyn Retire,
         why: Retired,

@@ -24,12 +24,12 @@ type Id = (u64, u64);
 pub struct Usage {
     bytes_max: u64,
     files_max: u64,
-    state: Mutex<State>,
+    state: Mutex<UsageState>,
     counted: Condvar,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct State {
+pub(super) struct UsageState {
     pub(super) used: Used,
     /// When what is in use was found by a look; `None` until the first.
     counted: Option<Instant>,
@@ -109,7 +109,7 @@ impl Usage {
     /// Waits for the first look, no longer than `most`.
     pub fn wait(&self, most: Duration) {
         let state = self.lock();
-        let waiting = |state: &mut State| state.counted.is_none();
+        let waiting = |state: &mut UsageState| state.counted.is_none();
         drop(self.counted.wait_timeout_while(state, most, waiting));
     }
 
@@ -129,12 +129,12 @@ impl Usage {
         (self.bytes_max, self.files_max)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, UsageState> {
         unpoisoned(self.state.lock())
     }
 
     /// The same for a change, which waits for the first look.
-    pub(super) fn change(&self) -> Result<MutexGuard<'_, State>> {
+    pub(super) fn change(&self) -> Result<MutexGuard<'_, UsageState>> {
         let mut state = self.lock();
         if state.counted.is_none() && (self.bytes_max, self.files_max) != (0, 0) {
             let why = "the files are being counted for the quota";
@@ -193,7 +193,7 @@ fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
     (used, names)
 }
 
-impl State {
+impl UsageState {
     /// A file has got another name in the tree.
     pub(super) fn named(&mut self, metadata: &Metadata) {
         *self.names.entry(metadata.id).or_insert(1) += 1;
@@ -264,7 +264,7 @@ pub(super) struct Written {
 
 impl Written {
     /// Notes a file under the lock.
-    pub(super) fn begin(usage: &Arc<Usage>, state: &mut State, id: Id) -> Self {
+    pub(super) fn begin(usage: &Arc<Usage>, state: &mut UsageState, id: Id) -> Self {
         state.written.entry(id).or_default().times += 1;
         Written {
             usage: Arc::clone(usage),

@@ -190,11 +190,11 @@ fn xor(x: &mut [u64], other: &[u64]) {
 }
 
 /// An S-box: entries of two lanes.
-type Table = [[u64; 2]; 256];
+type SBox = [[u64; 2]; 256];
 
 /// The three S-boxes of pwxform, which change with use.
 struct Boxes {
-    boxes: [Box<Table>; 3],
+    boxes: [Box<SBox>; 3],
     written: u8,
 }
 
@@ -261,7 +261,7 @@ impl Boxes {
 
 /// Both lanes, multiplied, plus an entry of one box, xor an entry of the other.
 #[inline(always)]
-fn gather([first, second]: [u64; 2], s0: &Table, s1: &Table) -> [u64; 2] {
+fn gather([first, second]: [u64; 2], s0: &SBox, s1: &SBox) -> [u64; 2] {
     let add = s0[(first >> 4 & 0xff) as usize];
     let mask = s1[(first >> 36 & 0xff) as usize];
     [

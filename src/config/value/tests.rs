@@ -1,6 +1,6 @@
 use super::*;
 
-fn round<W: Word>(text: &str) -> Option<String> {
+fn round<W: ConfigWord>(text: &str) -> Option<String> {
     W::read(text).ok().map(|value| value.show())
 }
 

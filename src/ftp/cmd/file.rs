@@ -55,7 +55,7 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         0 if has_content(&transfer)? => None,
         _ => known,
     };
-    state.session.live().size.store(known.unwrap_or(0), Relaxed);
+    state.session.info().size.store(known.unwrap_or(0), Relaxed);
     let reply = opening(state, argument, known);
     let length = known.unwrap_or(Transfer::UNKNOWN);
     let mut stream = match state.open_data(Direction::Send, || reply) {

@@ -154,7 +154,7 @@ fn session_status(state: &Interpreter) -> Reply {
         .into_bytes(),
     );
     lines.push(format!("Logged in as {}", Escaped(user.as_bytes())).into_bytes());
-    let tls = state.session.live().activity().tls.clone();
+    let tls = state.session.info().activity().tls.clone();
     lines.push(match tls.version {
         "" => b"The control connection is in the clear".to_vec(),
         version => {
@@ -184,7 +184,7 @@ fn session_status(state: &Interpreter) -> Reply {
         Type::Image => "binary",
     };
     lines.push(format!("TYPE {kind}, STRU file, MODE stream").into_bytes());
-    let age = state.session.live().since.elapsed().as_secs();
+    let age = state.session.info().since.elapsed().as_secs();
     lines.push(format!("Session began {age} seconds ago").into_bytes());
     lines.push(b"End of status".to_vec());
     Reply::many(211, lines)

@@ -124,7 +124,7 @@ pub fn ccc(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
         plain => Ok(plain),
     })?;
     state.control.push_read(&early);
-    state.session.live().activity().tls = TlsFacts::default();
+    state.session.info().activity().tls = TlsFacts::default();
     Ok(Reply::sent(200))
 }
 
@@ -169,7 +169,7 @@ impl Interpreter {
                 if resumed { "resumed" } else { "full handshake" },
                 if certificate.is_empty() { "" } else { ", the client's certificate is " },
             );
-            self.session.live().activity().tls = TlsFacts {
+            self.session.info().activity().tls = TlsFacts {
                 version,
                 cipher,
                 certificate,

@@ -1,11 +1,11 @@
 //! pure-ftpd.conf: `Key value`. (Its passwd is in `accounts`.)
 
 use super::Rule::{Anyway, LoginRestriction, Missing, Part, Restriction, Same, Switch};
-use super::{Found, Line, Table, is_yes, modes, value};
+use super::{Found, Line, RuleTable, is_yes, modes, value};
 
 const DATABASE: &str = "users stand in a users file: wharfd import pure-ftpd pureftpd.passwd";
 
-pub(super) const TABLE: Table = &[
+pub(super) const TABLE: RuleTable = &[
     (
         "AllowAnonymousFXP",
         Missing("data connections go to the client alone; data-peer-allow names others"),

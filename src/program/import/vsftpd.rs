@@ -1,11 +1,11 @@
 //! vsftpd.conf(5): `key=value`, no blanks around the sign.
 
 use super::Rule::{Anyway, Each, LoginRestriction, Missing, Part, Restriction, Same, Switch};
-use super::{Found, Line, NoteKind, Table, is_yes, modes, value};
+use super::{Found, Line, NoteKind, RuleTable, is_yes, modes, value};
 
 const USERS: &str = "name users in a users file: wharfd passwd makes the lines";
 
-pub(super) const TABLE: Table = &[
+pub(super) const TABLE: RuleTable = &[
     ("accept_timeout", Part),
     ("allow_anon_ssl", Anyway),
     ("allow_writeable_chroot", Anyway),

@@ -195,7 +195,7 @@ impl Files {
         if read == Readable::Yes {
             place.needs(Right::Read)?;
         }
-        let busy = self.live().begin()?;
+        let busy = self.info().begin()?;
         let file_mode = self.0.user.file_mode.unwrap_or(self.0.config.file_mode.0);
         let mask = file_mode | self.dir_mode() & 0o111;
         let mode = mode.map_or(file_mode, |wished| wished & mask);
@@ -290,7 +290,7 @@ impl Files {
         to: &Place,
         existing: Existing,
     ) -> Result<Transfer> {
-        let busy = self.live().begin()?;
+        let busy = self.info().begin()?;
         let there = self.file_system().metadata(&to.path, Follow::No);
         match there {
             Ok(_) if existing == Existing::Keep => return Err(ErrorKind::Exists.into()),

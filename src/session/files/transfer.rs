@@ -83,7 +83,7 @@ impl Transfer {
     pub const UNKNOWN: u64 = u64::MAX;
 
     pub(super) fn new(files: Files, opened: Opened) -> Self {
-        let live = files.live();
+        let live = files.info();
         live.bytes.store(0, Relaxed);
         live.size.store(0, Relaxed);
         let mut words = live.activity();
@@ -189,21 +189,21 @@ impl Transfer {
     /// Counts bytes that went to the client by another way (`sendfile`).
     pub fn sent(&mut self, bytes: u64) {
         self.read += bytes;
-        self.files.live().bytes.store(self.read, Relaxed);
-        self.files.live().touch();
+        self.files.info().bytes.store(self.read, Relaxed);
+        self.files.info().touch();
     }
 
     /// Takes bytes back that were sent and have not arrived.
     pub fn not_arrived(&mut self, bytes: u64) {
         self.read = self.read.saturating_sub(bytes);
-        self.files.live().bytes.store(self.read, Relaxed);
+        self.files.info().bytes.store(self.read, Relaxed);
     }
 
     /// Counts bytes that came from the client by another way (`splice`).
     pub fn received(&mut self, bytes: u64) {
         self.written += bytes;
-        self.files.live().bytes.store(self.written, Relaxed);
-        self.files.live().touch();
+        self.files.info().bytes.store(self.written, Relaxed);
+        self.files.info().touch();
     }
 
     /// Bytes moved so far.
@@ -428,7 +428,7 @@ impl Transfer {
     }
 
     fn tell(&mut self, outcome: Outcome) {
-        let mut words = self.files.live().activity();
+        let mut words = self.files.info().activity();
         words.file.clear();
         words.transfer_since = None;
         drop(words);

@@ -6,7 +6,7 @@ use super::peer::{Kex, Peer, x25519};
 use super::vectors::{hex, lines};
 use super::*;
 use crate::error::ErrorKind;
-use crate::ssh::kex::{Shared, hybrid_secret};
+use crate::ssh::kex::{SharedSecret, hybrid_secret};
 use crate::ssh::mlkem;
 use crate::ssh::wire::{Put, message};
 use crate::sys::kem::decapsulate;
@@ -41,11 +41,11 @@ impl Keys {
     }
 
     /// From S_REPLY.
-    pub fn shared(&self, theirs: &[u8]) -> Shared {
+    pub fn shared(&self, theirs: &[u8]) -> SharedSecret {
         let (ciphertext, point) = theirs.split_at(mlkem::CIPHERTEXT_LENGTH);
         let kem = decapsulate(&self.kem, ciphertext).unwrap();
         let curve = x25519(&self.curve, point);
-        Shared::of_string(theirs.to_vec(), &hybrid_secret(&kem, &curve))
+        SharedSecret::of_string(theirs.to_vec(), &hybrid_secret(&kem, &curve))
     }
 }
 

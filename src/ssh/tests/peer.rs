@@ -14,7 +14,9 @@ use openssl::pkey::{Id, PKey, Private};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ssh::algorithms::KexKind;
 use crate::ssh::cipher::{Direction, Protector};
-use crate::ssh::kex::{CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, Shared, Transcript, read_init};
+use crate::ssh::kex::{
+    CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, SharedSecret, Transcript, read_init,
+};
 use crate::ssh::wire::{Put, Reader, message};
 use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, Subsystem, serve};
 
@@ -432,10 +434,10 @@ impl Ephemeral {
         }
     }
 
-    fn shared(&self, theirs: &[u8]) -> Shared {
+    fn shared(&self, theirs: &[u8]) -> SharedSecret {
         match self {
             Ephemeral::X25519(key) => {
-                Shared::of_mpint(Hash::Sha256, theirs.to_vec(), &x25519(key, theirs))
+                SharedSecret::of_mpint(Hash::Sha256, theirs.to_vec(), &x25519(key, theirs))
             }
             #[cfg(ossl350)]
             Ephemeral::Hybrid(keys) => keys.shared(theirs),

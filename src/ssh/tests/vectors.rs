@@ -3,7 +3,7 @@
 
 use crate::ssh::algorithms::{Algorithms, CIPHERS, MACS, Protection, choose};
 use crate::ssh::cipher::{Direction, Keys, Protector, key_lengths};
-use crate::ssh::kex::{CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, Shared};
+use crate::ssh::kex::{CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, SharedSecret};
 use crate::ssh::signature::verify;
 
 const VECTORS: &str = include_str!("../../../tests/vectors/ssh.txt");
@@ -161,7 +161,7 @@ fn a_changed_packet_is_refused() {
 fn keys_are_derived_as_openssl_does() {
     let mut secret = counting(31, 0x91);
     secret.insert(0, 0);
-    let shared = Shared::of_mpint(Hash::Sha256, Vec::new(), &secret);
+    let shared = SharedSecret::of_mpint(Hash::Sha256, Vec::new(), &secret);
     let hash: [u8; 32] = counting(32, 0x20).try_into().unwrap();
     let session: [u8; 32] = counting(32, 0x60).try_into().unwrap();
     let gcm = protection("aes128-gcm@openssh.com", "-");

@@ -2,11 +2,11 @@
 //! about all that begin so; exact names stand before them.
 
 use super::super::Rule::{Anyway, LoginRestriction, Missing, Part, Restriction, Same};
-use super::super::Table;
+use super::super::RuleTable;
 
 const USERS: &str = "users stand in a users file: wharfd import proftpd AUTHUSERFILE";
 
-pub(in super::super) const TABLE: Table = &[
+pub(in super::super) const TABLE: RuleTable = &[
     ("AccessDenyMsg", Missing("the texts of replies are fixed")),
     ("AccessGrantMsg", Missing("the texts of replies are fixed")),
     (
