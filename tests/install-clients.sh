@@ -24,6 +24,7 @@ fuse3                # sftp_clients: fusermount3
 putty-tools          # sftp_clients: psftp, puttygen
 python3-paramiko     # sftp_clients
 python3-asyncssh     # sftp_clients
+python3-scp          # sftp_clients: scp.py
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
 nftables             # lb_config, cluster, network

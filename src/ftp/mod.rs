@@ -20,7 +20,6 @@ mod lister;
 mod listing;
 mod names;
 mod outcome;
-mod pattern;
 mod poll;
 mod protect;
 mod reply;

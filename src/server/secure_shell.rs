@@ -316,7 +316,7 @@ mod handler {
     use crate::auth::{PublicKey, Secret};
     use crate::error::{ErrorKind, Result};
     use crate::session::{Encrypted, Session};
-    use crate::sftp::{self, SftpSession};
+    use crate::sftp::{self, Scp, SftpSession};
     use crate::ssh::{AuthOutcome, Channel, Handler, Progress, Proof, Subsystem};
     use crate::text::Escaped;
 
@@ -357,6 +357,36 @@ mod handler {
             let session = self.0.files().ok();
             let session = session.map(|files| SftpSession::new(channel, files, options));
             Box::new(Sftp(session))
+        }
+
+        fn command<'h>(
+            &'h self,
+            line: &[u8],
+            channel: Box<dyn Channel + 'h>,
+        ) -> std::result::Result<Box<dyn Subsystem + 'h>, &'static str> {
+            // As above.
+            let files = self.0.files().map_err(|_| "not logged in\n")?;
+            Ok(Box::new(OldScp(Scp::new(line, channel, files, &self.1)?)))
+        }
+    }
+
+    /// The old protocol of scp on one channel.
+    struct OldScp<'h>(Scp<'h>);
+
+    impl Subsystem for OldScp<'_> {
+        fn step(&mut self) -> Progress {
+            match self.0.step() {
+                Ok(None) => Progress::Waiting,
+                Ok(Some(status)) => Progress::Ended(status),
+                Err(error) => {
+                    log::info!("scp ended: {error}");
+                    Progress::Ended(1)
+                }
+            }
+        }
+
+        fn is_busy(&self) -> bool {
+            self.0.is_busy()
         }
     }
 

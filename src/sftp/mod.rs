@@ -19,6 +19,8 @@ mod interpreter;
 mod owners;
 mod requests;
 mod room;
+#[cfg(feature = "sftp")]
+mod scp;
 mod status;
 mod table;
 mod wire;
@@ -34,6 +36,8 @@ use interpreter::Interpreter;
 
 pub use handles::{HANDLES_OWN, share_descriptors};
 pub use owners::Owners;
+#[cfg(feature = "sftp")]
+pub use scp::Scp;
 pub use table::{Effect, REQUESTS, Request, RequestSet};
 
 /// How SFTP is served, besides what the user's rights say.

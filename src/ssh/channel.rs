@@ -27,9 +27,9 @@ const RESOURCE_SHORTAGE: u32 = 4;
 pub(super) enum Stage {
     /// Open; nothing runs in it.
     Fresh,
-    /// The subsystem was asked for and granted.
+    /// The subsystem or a command was asked for.
     Granted,
-    /// The subsystem runs.
+    /// It runs.
     Running,
     /// Our CLOSE is sent, the client's is awaited.
     Closing,
@@ -51,6 +51,8 @@ pub(super) struct SessionChannel {
     /// last packet that [`Connection::fresh`] names.
     pub(super) queue: Vec<u8>,
     pub(super) read: usize,
+    /// The command line that was asked for, instead of the subsystem.
+    command: Option<Vec<u8>>,
     /// The subsystem found no room for output.
     pub(super) wants_room: bool,
     /// No more data will come.
@@ -86,25 +88,30 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// A channel whose subsystem has been granted and must be started.
-    pub(super) fn start_granted(&mut self) -> Option<u32> {
+    /// A channel whose subsystem or command must be started.
+    pub(super) fn start_granted(&mut self) -> Option<(u32, Option<Vec<u8>>)> {
         let mut channels = self.channels.iter_mut();
         let granted = channels.find(|channel| channel.stage == Stage::Granted)?;
         granted.stage = Stage::Running;
-        Some(granted.number)
+        let command = granted.command.take();
+        // A command may have the first word.
+        granted.wants_room = command.is_some();
+        Some((granted.number, command))
     }
 
-    /// Whether the subsystem of a channel can do something now.
-    pub(super) fn is_ready(&self, number: u32) -> bool {
-        self.channel(number).is_some_and(|channel| {
+    /// Whether the subsystem of a channel can do something now. If it finds no
+    /// room then, it says so again.
+    pub(super) fn is_ready(&mut self, number: u32) -> bool {
+        let has_room = self.transport.has_room();
+        let is_fresh = self.fresh.as_ref().is_some_and(|fresh| fresh.0 == number);
+        self.channel_mut(number).is_some_and(|channel| {
             if channel.closed {
                 true
             } else if channel.wants_room {
-                channel.send_window > 0 && self.transport.has_room()
+                channel.wants_room = !(channel.send_window > 0 && has_room);
+                !channel.wants_room
             } else {
-                channel.ended
-                    || channel.read < channel.queue.len()
-                    || self.fresh.as_ref().is_some_and(|fresh| fresh.0 == number)
+                channel.ended || channel.read < channel.queue.len() || is_fresh
             }
         })
     }
@@ -275,6 +282,7 @@ impl Connection<'_, '_> {
                 window: receive,
                 queue: Vec::new(),
                 read: 0,
+                command: None,
                 wants_room: false,
                 ended: false,
                 closed: false,
@@ -303,12 +311,9 @@ impl Connection<'_, '_> {
             }
             b"exec" if fresh => {
                 let command = reader.string()?;
-                log::debug!("SSH command {} refused", Escaped(command));
-                refusal = Some(if is_scp(command) {
-                    "this server speaks SFTP only; use scp without -O\n"
-                } else {
-                    "this server speaks SFTP only; commands are not run\n"
-                });
+                log::debug!("SSH command {}", Escaped(command));
+                channel.command = Some(command.to_vec());
+                channel.stage = Stage::Granted;
                 true
             }
             b"shell" if fresh => {
@@ -338,7 +343,7 @@ impl Connection<'_, '_> {
     }
 
     /// Tells a person on standard error why nothing runs, with exit status 1.
-    fn refuse(&mut self, number: u32, text: &str) -> Result<(), Fault> {
+    pub(super) fn refuse(&mut self, number: u32, text: &str) -> Result<(), Fault> {
         let transport = &mut *self.transport;
         let mut channels = self.channels.iter_mut();
         if let Some(channel) = channels.find(|channel| channel.number == number)
@@ -402,12 +407,4 @@ impl Connection<'_, '_> {
         }
         self.transport.send(&close)
     }
-}
-
-/// `scp -t` and `scp -f` are how the old protocol of scp starts its other end.
-fn is_scp(command: &[u8]) -> bool {
-    let mut words = command.split(|byte| *byte == b' ');
-    let program = words.next().unwrap_or_default();
-    let name = program.rsplit(|byte| *byte == b'/').next();
-    name == Some(b"scp")
 }

@@ -2,9 +2,10 @@
 //! 8731; OpenSSH's PROTOCOL files for what ends in `@openssh.com`).
 //!
 //! [`serve`] does a whole connection on the calling thread: versions, key
-//! exchange, login, session channels with the subsystem `sftp`.
-//! Who may log in, and what the subsystem does, is the [`Handler`]'s business.
-//! There is no shell, no command, no forwarding, no agent and no X11.
+//! exchange, login, session channels with the subsystem `sftp` or a command.
+//! Who may log in, what the subsystem does and which commands there are, is the
+//! [`Handler`]'s business: none is run. There is no shell, no forwarding, no
+//! agent and no X11.
 //!
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
 //! `timed_socket`, `packet_reader`, `packet_writer` and `packet_stream` (packets
@@ -160,6 +161,18 @@ pub trait Handler {
 
     /// Begins SFTP for the user who was accepted, on a channel of its own.
     fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h>;
+
+    /// Begins what a command line asks for.
+    ///
+    /// # Errors
+    /// A line of text for the person who sent it: there is no such command.
+    fn command<'h>(
+        &'h self,
+        _line: &[u8],
+        _channel: Box<dyn Channel + 'h>,
+    ) -> Result<Box<dyn Subsystem + 'h>, &'static str> {
+        Err("this server speaks SFTP only; commands are not run\n")
+    }
 }
 
 /// What runs on a session channel. The channels of a connection share a thread,

@@ -22,9 +22,18 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
         connection.borrow_mut().pump()?;
         loop {
             let granted = connection.borrow_mut().start_granted();
-            let Some(number) = granted else { break };
+            let Some((number, command)) = granted else {
+                break;
+            };
             let stream = Box::new(SubsystemStream::new(&connection, number));
-            running.push((number, handler.sftp(stream)));
+            let begun = match command {
+                Some(line) => handler.command(&line, stream),
+                None => Ok(handler.sftp(stream)),
+            };
+            match begun {
+                Ok(subsystem) => running.push((number, subsystem)),
+                Err(text) => connection.borrow_mut().refuse(number, text)?,
+            }
         }
         // Round after round, so that one busy channel does not keep others
         // from their turn.
@@ -35,7 +44,7 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
             while at < running.len() {
                 let (number, subsystem) = &mut running[at];
                 let was_stalled = subsystem.is_stalled();
-                if !was_stalled && !connection.borrow().is_ready(*number) {
+                if !was_stalled && !connection.borrow_mut().is_ready(*number) {
                     at += 1;
                     continue;
                 }

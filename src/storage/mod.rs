@@ -15,6 +15,7 @@ pub(crate) mod metered;
 mod mount;
 pub(crate) mod oldest;
 mod path;
+pub(crate) mod pattern;
 mod read_only;
 pub(crate) mod remote;
 mod resolve;

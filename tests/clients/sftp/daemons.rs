@@ -86,6 +86,12 @@ impl Daemon {
     /// key, and the place's `remote` as `/`.
     #[cfg(feature = "sftp")]
     pub fn wharfd(place: &Place, flags: &str) -> Option<Daemon> {
+        Daemon::wharfd_with(place, flags, "elradfmwMT:keys=key.pub")
+    }
+
+    /// The same with the end of the user's line.
+    #[cfg(feature = "sftp")]
+    pub fn wharfd_with(place: &Place, flags: &str, user: &str) -> Option<Daemon> {
         use std::io::{BufRead, BufReader};
         use std::os::unix::fs::PermissionsExt;
         if !have(&["ssh-keygen", "ssh"]) {
@@ -96,7 +102,7 @@ impl Daemon {
         let arguments = ["-q", "-t", "ed25519", "-N", "", "-f", key.to_str()?];
         run("ssh-keygen", &arguments, top);
         let (users, remote) = (top.join("users"), place.remote());
-        let line = format!("ann:{HASH}:{}:elradfmwMT:keys=key.pub\n", remote.to_str()?);
+        let line = format!("ann:{HASH}:{}:{user}\n", remote.to_str()?);
         std::fs::write(&users, line).unwrap();
         for secret in [&users, &top.join("key.pub")] {
             std::fs::set_permissions(secret, PermissionsExt::from_mode(0o600)).unwrap();

@@ -8,6 +8,8 @@ mod others;
 mod over_ssh;
 mod pipe;
 #[cfg(feature = "sftp")]
+mod scp;
+#[cfg(feature = "sftp")]
 mod second_try;
 #[cfg(feature = "sftp")]
 mod settings;

@@ -11,7 +11,7 @@ use super::common::TempDir;
 pub use super::common::process::located as find;
 
 /// Longest run of one client, in seconds.
-const PATIENCE: &str = "300";
+const PATIENCE: &str = "120";
 
 /// Whether all programs are here. If not, the test says so and ends, or
 /// fails where everything must be there.

@@ -1,4 +1,4 @@
-//! Patterns of LIST, NLST and STAT: `*`, `?`, and `[a-z]` or `[!a-z]`. There
+//! Patterns of LIST, NLST, STAT and scp: `*`, `?`, and `[a-z]` or `[!a-z]`. There
 //! are no braces: they multiply (CVE-2010-2632 and its kin).
 
 /// A pattern, ready to be compared with names.

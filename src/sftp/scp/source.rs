@@ -1,0 +1,376 @@
+//! `scp -f`: the client receives files and directories.
+
+use super::command::{Command, Part, Word};
+use super::{CHUNK, Io, Next};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Transfer;
+use crate::storage::pattern::Pattern;
+use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
+use crate::text::Escaped;
+use crate::time::seconds_of;
+
+/// Directories within each other: each one stays open while what is in it goes.
+const DEEPEST: usize = 64;
+/// Names that wildcards may stand for.
+const MOST_NAMES: usize = 10_000;
+
+pub(super) struct Source {
+    /// What the command line names, in reverse, with the name to be told.
+    operands: Vec<(VirtualPath, Vec<u8>)>,
+    /// Directories that are being sent.
+    open: Vec<(Box<dyn Directory>, VirtualPath)>,
+    item: Option<Item>,
+    awaited: Awaited,
+}
+
+/// What the client's answer is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Awaited {
+    /// Nothing: the next file can begin.
+    No,
+    /// The beginning, or the end of a file or directory.
+    Any,
+    /// The times.
+    Times,
+    /// The line of a file or directory.
+    Entry,
+}
+
+/// A file or directory that is being sent.
+struct Item {
+    path: VirtualPath,
+    name: Vec<u8>,
+    metadata: Metadata,
+    /// `None` for a directory.
+    transfer: Option<Transfer>,
+    error: Option<Error>,
+    offset: u64,
+    /// The client takes the data.
+    wanted: bool,
+}
+
+impl Source {
+    pub(super) fn new(command: &Command, io: &mut Io<'_>) -> Source {
+        let mut operands = Vec::new();
+        for word in &command.operands {
+            match named(word, io) {
+                Ok(named) => operands.extend(named),
+                Err(error) => io.refuse(&word.bytes, &error),
+            }
+        }
+        operands.reverse();
+        Source {
+            operands,
+            open: Vec::new(),
+            item: None,
+            awaited: Awaited::Any,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.item.is_some() || !self.open.is_empty()
+    }
+
+    pub(super) fn step(&mut self, io: &mut Io<'_>) -> Next {
+        if self.awaited != Awaited::No {
+            return self.answer(io);
+        }
+        match &mut self.item {
+            Some(item) if item.wanted => {
+                if item.data(io) {
+                    self.item = None;
+                    self.awaited = Awaited::Any;
+                }
+                Next::Step
+            }
+            _ => self.next(io),
+        }
+    }
+
+    /// The client's answer: a zero, or what went wrong on its side.
+    fn answer(&mut self, io: &mut Io<'_>) -> Next {
+        let good = match io.pending().first() {
+            None => return Next::Input,
+            Some(0) => {
+                io.read += 1;
+                true
+            }
+            Some(1) => match io.line() {
+                Ok(Some(line)) => {
+                    log::debug!("scp of the client: {}", Escaped(&line[1..]));
+                    io.failed = true;
+                    false
+                }
+                Ok(None) => return Next::Input,
+                Err(()) => return io.give_up("a line is too long"),
+            },
+            Some(_) => {
+                io.failed = true;
+                return Next::End;
+            }
+        };
+        match (std::mem::replace(&mut self.awaited, Awaited::No), good) {
+            (Awaited::Times, true) => self.announce(io),
+            (Awaited::Entry, true) => self.begin(io),
+            (Awaited::Times | Awaited::Entry, false) => self.item = None,
+            _ => {}
+        }
+        Next::Step
+    }
+
+    /// Goes to the next entry of the innermost directory, or the next operand.
+    fn next(&mut self, io: &mut Io<'_>) -> Next {
+        let (path, name) = match self.open.last_mut() {
+            Some((directory, path)) => {
+                let mut name = Vec::new();
+                match directory.next(&mut name) {
+                    Ok(Some(_)) => match path.join(&name) {
+                        Ok(path) => (path, name),
+                        Err(error) => {
+                            io.refuse(&name, &error);
+                            self.awaited = Awaited::Any;
+                            return Next::Step;
+                        }
+                    },
+                    outcome => {
+                        self.open.pop();
+                        // SECURITY: a listing is never cut without an error.
+                        if let Err(error) = outcome {
+                            io.tell(b"reading a directory", "Failure");
+                            log::warn!("scp: reading a directory: {error}");
+                        }
+                        io.output.extend_from_slice(b"E\n");
+                        self.awaited = Awaited::Any;
+                        return Next::Step;
+                    }
+                }
+            }
+            None => match self.operands.pop() {
+                Some(operand) => operand,
+                None => return Next::End,
+            },
+        };
+        match self.look_at(path, &name, io) {
+            Ok(item) => {
+                let (modified, accessed) = (item.metadata.modified, item.metadata.accessed);
+                self.item = Some(item);
+                match io.preserves {
+                    true => {
+                        let line = format!(
+                            "T{} 0 {} 0\n",
+                            seconds_of(modified).max(0),
+                            seconds_of(accessed).max(0)
+                        );
+                        io.output.extend_from_slice(line.as_bytes());
+                        self.awaited = Awaited::Times;
+                    }
+                    false => self.announce(io),
+                }
+            }
+            // The client does not answer errors.
+            Err(error) => io.refuse(&name, &error),
+        }
+        Next::Step
+    }
+
+    fn look_at(&self, path: VirtualPath, name: &[u8], io: &Io<'_>) -> Result<Item> {
+        if name.contains(&b'\n') {
+            let why = "a name with a line break";
+            return Err(Error::new(ErrorKind::NameInvalid, why));
+        }
+        let files = io.files;
+        let metadata = files.metadata(&path, Follow::Yes);
+        let transfer = match &metadata {
+            Ok(metadata) if metadata.is_dir() => None,
+            Ok(metadata) if metadata.kind != FileKind::File => {
+                let error = Error::new(ErrorKind::Denied, "neither a file nor a directory");
+                return Err(error.telling("not a regular file"));
+            }
+            // Who may not list may still read what can be named.
+            _ => Some(files.get(&path)?),
+        };
+        let metadata = match &transfer {
+            Some(transfer) => transfer.metadata()?,
+            None if !io.recursive => {
+                let error = Error::new(ErrorKind::IsDirectory, "a directory without -r");
+                return Err(error.telling("not a regular file"));
+            }
+            None if self.open.len() >= DEEPEST => {
+                let error = Error::new(ErrorKind::TooMany, "directories within each other");
+                return Err(error.telling("too many directories within each other"));
+            }
+            None => metadata?,
+        };
+        Ok(Item {
+            path,
+            name: name.to_vec(),
+            metadata,
+            transfer,
+            error: None,
+            offset: 0,
+            wanted: false,
+        })
+    }
+
+    /// Says what comes.
+    fn announce(&mut self, io: &mut Io<'_>) {
+        let Some(item) = &self.item else { return };
+        let (kind, size) = match &item.transfer {
+            Some(_) => ('C', item.metadata.size),
+            None => ('D', 0),
+        };
+        let line = format!("{kind}{:04o} {size} ", item.metadata.mode & 0o7777);
+        io.output.extend_from_slice(line.as_bytes());
+        io.output.extend_from_slice(&item.name);
+        io.output.push(b'\n');
+        self.awaited = Awaited::Entry;
+    }
+
+    /// The client wants what was announced.
+    fn begin(&mut self, io: &mut Io<'_>) {
+        let Some(item) = &mut self.item else { return };
+        if item.transfer.is_some() {
+            item.wanted = true;
+            return;
+        }
+        match io.files.list(&item.path) {
+            Ok(directory) => self.open.push((directory, item.path.clone())),
+            Err(error) => {
+                // The client is in the directory by now.
+                io.refuse(&item.name, &error);
+                io.output.extend_from_slice(b"E\n");
+                self.awaited = Awaited::Any;
+            }
+        }
+        self.item = None;
+    }
+}
+
+impl Item {
+    /// Sends the next data; `true` at the end.
+    fn data(&mut self, io: &mut Io<'_>) -> bool {
+        let left = self.metadata.size - self.offset;
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK);
+        if most > 0 {
+            io.output.resize(most, 0);
+            let mut count = most;
+            if let Some(transfer) = &mut self.transfer {
+                match transfer.read_at(&mut io.output, self.offset) {
+                    Ok(0) => {
+                        let why = "the file became shorter while it was sent";
+                        self.error = Some(Error::new(ErrorKind::Internal, why).telling(why));
+                        self.transfer = None;
+                    }
+                    Ok(read) => {
+                        count = read;
+                        if transfer.is_paced() {
+                            io.owed = transfer.pace(read as u64);
+                        }
+                    }
+                    Err(error) => {
+                        self.error = Some(error);
+                        self.transfer = None;
+                    }
+                }
+            }
+            // What can't be read is sent as zeros: the length has been told.
+            if self.transfer.is_none() {
+                io.output.fill(0);
+            }
+            io.output.truncate(count);
+            self.offset += count as u64;
+            return false;
+        }
+        let ended = match (self.transfer.take(), self.error.take()) {
+            (_, Some(error)) => Err(error),
+            (Some(transfer), None) => transfer.finish(),
+            (None, None) => Ok(()),
+        };
+        match ended {
+            Ok(()) => io.acknowledge(),
+            Err(error) => io.refuse(&self.name, &error),
+        }
+        true
+    }
+}
+
+/// The paths that a word means, with the names that the client is told.
+fn named(word: &Word, io: &Io<'_>) -> Result<Vec<(VirtualPath, Vec<u8>)>> {
+    let found = match word.is_pattern() {
+        true => expand(word, io)?,
+        false => Vec::new(),
+    };
+    if !found.is_empty() {
+        let with_name = |path: VirtualPath| {
+            let name = path.name().to_vec();
+            (path, name)
+        };
+        return Ok(found.into_iter().map(with_name).collect());
+    }
+    // As in a shell, a pattern that nothing fits is a name.
+    let path = io.start.join(&word.bytes)?;
+    if word.bytes.ends_with(b"/") && !io.is_directory(&path) {
+        return Err(ErrorKind::NotDirectory.into());
+    }
+    let name = match path.is_root() {
+        true => b".".to_vec(),
+        false => path.name().to_vec(),
+    };
+    Ok(vec![(path, name)])
+}
+
+/// What a word with wildcards stands for, in order.
+fn expand(word: &Word, io: &Io<'_>) -> Result<Vec<VirtualPath>> {
+    let mut found = vec![match word.bytes.first() {
+        Some(b'/') => VirtualPath::root(),
+        _ => io.start.clone(),
+    }];
+    for part in word.parts() {
+        let mut next = Vec::new();
+        match part {
+            Part::Name(name) => {
+                for path in &found {
+                    next.push(path.join(name)?);
+                }
+            }
+            Part::Pattern(text) => {
+                let pattern = Pattern::new(&text);
+                for path in &found {
+                    entries(path, &pattern, io, &mut next)?;
+                }
+                next.sort();
+            }
+        }
+        found = next;
+    }
+    found.retain(|path| io.files.metadata(path, Follow::No).is_ok());
+    Ok(found)
+}
+
+/// Adds the entries of a directory that fit.
+fn entries(
+    path: &VirtualPath,
+    pattern: &Pattern,
+    io: &Io<'_>,
+    found: &mut Vec<VirtualPath>,
+) -> Result<()> {
+    // Where nothing can be seen nothing fits.
+    let Ok(mut directory) = io.files.list(path) else {
+        return Ok(());
+    };
+    let mut name = Vec::new();
+    loop {
+        name.clear();
+        if directory.next(&mut name)?.is_none() {
+            return Ok(());
+        }
+        if name.first() == Some(&b'.') && !pattern.begins_with_dot() || !pattern.fits(&name) {
+            continue;
+        }
+        if found.len() >= MOST_NAMES {
+            let error = Error::new(ErrorKind::TooMany, "names that wildcards stand for");
+            return Err(error.telling("too many names"));
+        }
+        found.push(path.join(&name)?);
+    }
+}
