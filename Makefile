@@ -16,6 +16,8 @@ TARGET  ?= $(HOST)
 SMALL   = --no-default-features --features cli
 # FTPS on native-tls, for OpenSSL 1.1.1.
 NATIVE_TLS = --no-default-features --features cli,ftps,sftp,import
+# What packages and images have besides: `wharfd acme`.
+ACME = --features acme
 HOST    = $(shell rustc -vV | sed -n 's/^host: //p')
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 STATIC  = target/static/$(TARGET)/release/wharfd
@@ -76,6 +78,7 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	$(CARGO) test --locked $(SMALL)
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --lib --test ftps --test transcripts
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(NATIVE_TLS),testing --test clients ftps::
+	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(ACME) --bin wharfd --test docs --test clients -- acme every_flag
 	$(CARGO) test --locked $(NATIVE_TLS),testing --doc testing
 
 test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
@@ -123,6 +126,7 @@ threads: ## Run the tests of shared state under the thread sanitizer (nightly)
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --all-targets $(ACME) -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(NATIVE_TLS),testing -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
@@ -144,7 +148,7 @@ static: build-deps ## One static file, for TARGET (this machine): target/static/
 	$(call ARCHIVES,target/static,c $(if $(SYSTEM_OPENSSL),ssl crypto)) \
 	$(if $(SYSTEM_OPENSSL),OPENSSL_LIB_DIR="$$archives" OPENSSL_INCLUDE_DIR="$$(pkg-config --variable=includedir openssl)") \
 	RUSTFLAGS="$(STATIC_FLAGS)" OPENSSL_STATIC=1 \
-	$(CARGO) build --release --locked $(FEATURES) --target $(TARGET) --target-dir target/static
+	$(CARGO) build --release --locked $(FEATURES) $(ACME) --target $(TARGET) --target-dir target/static
 	@echo $(STATIC)
 
 small-static: ## The small build in one static file: target/small-static/TARGET/release/wharfd
@@ -204,8 +208,13 @@ image: static ## Make a container image of the static binary with buildah: local
 	cp contrib/container/Containerfile '$(STATIC)' target/image/
 	buildah bud -t wharf target/image
 
-deb: all ## Make a Debian package (debhelper): target/deb/wharfd_VERSION_ARCH.deb
-	sh contrib/debian/build.sh target/release/wharfd target/deb
+.PHONY: all-acme
+all-acme: export RUSTFLAGS = $(RELEASE_FLAGS)
+all-acme: build-deps
+	$(CARGO) build --release --locked $(FEATURES) $(ACME) --target-dir target/acme
+
+deb: all-acme ## Make a Debian package (debhelper): target/deb/wharfd_VERSION_ARCH.deb
+	sh contrib/debian/build.sh target/acme/release/wharfd target/deb
 	@ls target/deb/*.deb
 
 reproducible: ## Build twice in two places and compare the bytes

@@ -21,7 +21,7 @@ WITH       ?= $(if $(DESTDIR),,$(shell sh contrib/detect.sh))
 
 # For each word of WITH: files of contrib/ and their places, with a + where
 # they are programs.
-systemd_FILES   = $(foreach unit,$(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.socket)),systemd/$(unit):$(UNITDIR)/$(unit)) \
+systemd_FILES   = $(foreach unit,$(notdir $(wildcard contrib/systemd/*.service contrib/systemd/*.socket contrib/systemd/*.timer)),systemd/$(unit):$(UNITDIR)/$(unit)) \
                   systemd/wharf.sysusers:$(SYSUSERSDIR)/wharf.conf \
                   systemd/wharf.sysctl:$(SYSCTLDIR)/60-wharf.conf \
                   systemd/wharf.modules:$(MODULESDIR)/wharf.conf \

@@ -384,7 +384,9 @@ fn every_flag_of_the_programs_has_its_entry() {
     let own = own.split("\n.Ss ").next().expect("there is a first part");
     let shown = options(&help(&["--help"]));
     same("wharfd(8)", flags(own), shown.difference(&keys).cloned());
-    for word in ["passwd", "who", "status", "unban", "ping", "lb-config"] {
+    let acme = cfg!(feature = "acme").then_some("acme");
+    let words = ["passwd", "who", "status", "unban", "ping", "lb-config"];
+    for word in words.into_iter().chain(acme) {
         let title = format!("wharfd {word}");
         same(
             &format!("{title} in wharfd(8)"),

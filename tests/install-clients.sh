@@ -27,6 +27,7 @@ python3-asyncssh     # sftp_clients
 python3-scp          # sftp_clients: scp.py
 gnutls-bin           # tls, clients_tls: gnutls-cli
 openssl              # tls, clients_tls: openssl s_client
+pebble               # acme: an authority for certificates
 nftables             # lb_config, cluster, network
 bind9-utils          # lb_config: named-checkzone
 iproute2             # cluster, network: ip netns, tc, ss

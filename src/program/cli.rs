@@ -255,6 +255,9 @@ fn help() -> String {
          wharfd ping HOST:PORT   whether a server greets; --tls: and shows a good certificate\n\
          wharfd lb-config KIND   configuration of a balancer for many nodes\n",
     );
+    if cfg!(feature = "acme") {
+        text.push_str("wharfd acme NAME...     obtains or renews the certificate of these names\n");
+    }
     if cfg!(feature = "import") {
         text.push_str(
             "wharfd import KIND FILE settings or users of vsftpd, pure-ftpd or proftpd, as ours\n",

@@ -1,5 +1,7 @@
 //! The daemon's own part: command line, log, signals, subcommands.
 
+#[cfg(feature = "acme")]
+pub mod acme;
 mod assemble;
 mod background;
 pub mod check;

@@ -3,6 +3,8 @@
 //! them; one that is missing is a line `SKIP name`, and a failure with
 //! WHARF_NEED_CLIENTS=1.
 
+#[cfg(feature = "acme")]
+mod acme;
 #[path = "../common/mod.rs"]
 mod common;
 mod ftp;

@@ -60,6 +60,8 @@ fn systemd_finds_nothing_wrong_with_the_units() {
             "wharfd.socket",
             "wharfd-inetd.socket",
             "wharfd-inetd@.service",
+            "wharfd-acme.service",
+            "wharfd-acme.timer",
         ] {
             command.arg(units.join(name));
         }
@@ -81,6 +83,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     };
     exposure("wharfd.service", "19");
     exposure("wharfd-inetd@.service", "17");
+    exposure("wharfd-acme.service", "19");
     let drop_ins = units.join("wharfd.service.d");
     std::fs::create_dir(&drop_ins).unwrap();
     std::fs::copy(
