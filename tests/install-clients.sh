@@ -11,6 +11,16 @@ inetutils-ftp        # clients
 ncftp                # clients
 wget                 # clients, clients_tls
 python3              # clients, clients_tls: ftplib
+python3-ftputil      # clients
+axel                 # clients
+aria2                # clients: aria2c
+ftpcopy              # clients
+wput                 # clients
+sitecopy             # clients
+yafc                 # clients
+mc                   # clients: mcview, its ftpfs
+ruby                 # clients: net/ftp
+php-cli              # clients: ftp_* and the URL wrapper
 python3-aioftp       # clients_tls: makes its handshake before its command
 perl                 # clients_tls: Net::FTP
 libio-socket-ssl-perl # clients_tls: Net::FTP under TLS

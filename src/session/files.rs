@@ -146,13 +146,6 @@ impl Files {
         }
     }
 
-    /// What is known about a path.
-    pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        let place = self.place(path, follow)?;
-        self.shows_own_only(&place)?;
-        self.file_system().metadata(&place.path, follow)
-    }
-
     /// Checks that a user may stand in a directory. Where the user may not
     /// list, the error does not tell a file from a missing name.
     pub fn enter(&self, path: &VirtualPath) -> Result<()> {

@@ -9,6 +9,8 @@ use crate::text;
 
 /// Names of uploads that are not whole yet begin so.
 pub const TEMPORARY_PREFIX: &[u8] = b".wharf-upload-";
+/// Names under which uploads of guests lie whose own names begin with a dot.
+pub const GUEST_PREFIX: &[u8] = b".wharf-guest-";
 
 /// Whether the configuration denies a name.
 pub fn is_denied(name: &[u8], config: &Config) -> bool {

@@ -15,7 +15,7 @@ macro_rules! dialogues {
 dialogues! {
     abort: "idle" "quit-waits" "upload" "waiting-status" "waiting";
     attacks: "bounce" "denied-names" "globs" "http-logged-in" "http-post" "http" "log-lines" "smtp" "traversal";
-    clients: "curl" "dahua" "explorer" "filezilla" "ftp-exe" "scanner" "winscp";
+    clients: "brother" "canon" "curl" "dahua" "dotnet" "esp32" "explorer" "filezilla" "ftp-exe" "gpslogger" "hikvision" "hp" "intellinet" "kodi" "konica" "motioneye" "nifi" "reolink" "scanner" "siemens-s7" "spring-integration" "total-commander" "winscp" "yi-hack";
     dirs: "blanks" "mkd-rmd" "names-are-bytes" "pwd-cwd" "quotes" "rmda" "x-commands";
     errors: "arguments" "long-names" "not-done" "too-many-entries" "unknown";
     hash: "hash" "old" "rights";

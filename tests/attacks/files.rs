@@ -288,8 +288,20 @@ fn attack_28_dot_files() {
     owner.expect("MKD .ssh", 257);
     for (name, password) in [("device", "x"), ("dropper", "x"), ("anonymous", "me")] {
         let mut guest = server.login(name, password);
-        for path in [".htaccess", ".ssh/authorized_keys", "/.there"] {
+        // What is uploaded to such a name lies under another one, see below.
+        let dotted = format!(".ht-{name}");
+        assert_eq!(guest.store(&format!("STOR {dotted}"), b"x").code, 226);
+        guest.expect(&format!("RNFR {dotted}"), 350);
+        guest.expect("RNTO .profile", 550);
+        assert_eq!(server.content(&dotted), None);
+        let apart = format!(".wharf-guest-{dotted}");
+        assert_eq!(server.content(&apart).unwrap(), b"x");
+        for path in [".ssh/authorized_keys", "/.there"] {
             for verb in ["STOR", "APPE", "STOU"] {
+                if (verb, path) == ("STOU", "/.there") {
+                    // It finds another name.
+                    continue;
+                }
                 guest.epsv();
                 let code = guest.cmd(&format!("{verb} {path}")).code;
                 assert!((500..=559).contains(&code), "{name} {verb} {path}: {code}");
@@ -298,11 +310,13 @@ fn attack_28_dot_files() {
         guest.expect("MKD .git", 550);
         if guest.cmd("RNFR plain").code == 350 {
             guest.expect("RNTO .profile", 550);
-            guest.expect("SITE COPY plain .profile", 550);
         }
         assert_eq!(guest.store(&format!("STOR {name}.txt"), b"x").code, 226);
     }
     assert_eq!(server.content(".there").unwrap(), b"old");
+    for name in [".profile", ".git"] {
+        assert_eq!(server.content(name), None, "{name}");
+    }
     assert_eq!(server.names("/.ssh"), [""; 0]);
     assert_eq!(
         "upload-only".parse::<Perms>().unwrap().to_string(),

@@ -30,6 +30,8 @@ pub(in crate::session) struct Place {
     pub(super) own: Option<Right>,
     /// Device and inode of what is here, where that was looked at.
     pub(super) id: Option<(u64, u64)>,
+    /// The last name is another one than the client's, see [`Files::place_apart`].
+    apart: bool,
 }
 
 /// Rights over what a session has made itself: cameras and sync programs
@@ -61,6 +63,12 @@ impl Place {
     /// Whether the user may replace what is here.
     pub(in crate::session) fn may_replace(&self) -> bool {
         self.perms.has(Right::Write) && self.perms.has(Right::Delete)
+    }
+
+    /// Whether the user may store here and see nothing of others.
+    fn is_for_dropping(&self) -> bool {
+        let has = |right| self.given.has(right);
+        has(Right::Enter) && has(Right::Write) && !has(Right::List) && !has(Right::Read)
     }
 
     /// Whether the user may replace what is here only because the session has
@@ -183,6 +191,7 @@ impl Files {
                 given: self.0.user.perms,
                 own: None,
                 id: None,
+                apart: false,
             });
         }
         // A denied name is denied whatever it leads to, and so is a link to one.
@@ -191,7 +200,46 @@ impl Files {
         if follow == Follow::No && !self.0.config.deny_names.is_empty() {
             self.may_name(&files.resolve(path, Follow::Yes)?.path)?;
         }
-        self.judge(files.resolve(path, follow)?)
+        let resolved = files.resolve(path, follow)?;
+        let is_there = resolved.ids.len() > resolved.path.components().count();
+        let place = self.judge(resolved)?;
+        match is_there {
+            true => Ok(place),
+            false => self.place_apart(place),
+        }
+    }
+
+    /// SECURITY: guests make no names with a dot in front, but programs such as
+    /// NiFi upload to one and rename it. Such an upload lies under a name that
+    /// nothing gives a meaning to, where the guest finds it by the other.
+    fn place_apart(&self, place: Place) -> Result<Place> {
+        let (user, name) = (&self.0.user, place.path.name());
+        let is_guest = user.anonymous || !place.given.has(Right::Delete);
+        if !name.starts_with(b".") || !is_guest || self.0.maker.is_none() {
+            return Ok(place);
+        }
+        let apart = [names::GUEST_PREFIX, name].concat();
+        let apart = place.path.parent().below(&apart)?;
+        let mut apart = self.judge(user.file_system.resolve(&apart, Follow::No)?)?;
+        apart.apart = true;
+        Ok(apart)
+    }
+
+    /// Whether an upload may make `place`, as [`Files::may_make`], or one apart.
+    pub(super) fn may_store(&self, named: &VirtualPath, place: &Place) -> Result<()> {
+        if !place.apart {
+            return self.may_make(named, place);
+        }
+        let directory = Place {
+            path: place.path.parent(),
+            ..place.clone()
+        };
+        self.may_make(&named.parent(), &directory)?;
+        log::info!(
+            "guests make no names with a dot in front: {named} is {}",
+            place.path
+        );
+        Ok(())
     }
 
     fn judge(&self, resolved: Resolved) -> Result<Place> {
@@ -202,6 +250,7 @@ impl Files {
             perms: given,
             given,
             own: None,
+            apart: false,
             id: resolved.ids.get(depth).copied().filter(places::is_known),
             path: resolved.path,
         };
@@ -234,14 +283,35 @@ impl Files {
     }
 
     /// Whether of a directory only what the session has made may be seen: who may
-    /// store and not list still looks whether the upload has arrived.
+    /// store and not list still looks whether the upload has arrived. A place for
+    /// dropping looks empty at first, for clients that begin with a listing.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`]: nothing of it may be seen.
     pub(super) fn shows_own_only(&self, place: &Place) -> Result<bool> {
         match (place.needs(Right::List), &self.0.maker) {
-            (Err(_), Some(maker)) if maker.has_made_in(&place.path) => Ok(true),
+            (Err(_), Some(maker)) if place.is_for_dropping() || maker.has_made_in(&place.path) => {
+                Ok(true)
+            }
             (allowed, _) => allowed.map(|()| false),
+        }
+    }
+
+    /// What is known about a path. Where only what the session has made may be
+    /// seen, files of others are not there, and directories tell nothing more
+    /// than that CWD works.
+    pub fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
+        let place = self.place(path, follow)?;
+        let own_only = self.shows_own_only(&place)?;
+        let there = self.file_system().metadata(&place.path, follow)?;
+        match own_only {
+            false => Ok(there),
+            true if there.is_dir() => Ok(Metadata {
+                mode: there.mode,
+                id: there.id,
+                ..Metadata::new(there.kind, 0)
+            }),
+            true => Err(ErrorKind::NotFound.into()),
         }
     }
 

@@ -212,7 +212,7 @@ impl Files {
             _ => Follow::Yes,
         };
         let place = self.place(path, follow)?;
-        self.may_make(path, &place)?;
+        self.may_store(path, &place)?;
         let how = how_to_open(put, place.perms)
             .ok_or_else(|| Error::new(ErrorKind::Denied, format!("no right to write {path}")))?;
         // A link is something that is there, also one that leads to nothing.

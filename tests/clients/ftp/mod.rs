@@ -5,7 +5,10 @@
 #![cfg(feature = "cli")]
 
 use crate::common;
+mod mirrors;
+mod own;
 mod prompt;
+mod scripts;
 mod tools;
 
 use std::net::SocketAddr;
