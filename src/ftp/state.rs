@@ -55,6 +55,8 @@ pub struct Interpreter {
 pub struct Parameters {
     /// The name that USER gave, until PASS.
     pub name: Option<String>,
+    /// The name of this server that HOST gave.
+    pub host: Option<String>,
     /// The working directory.
     pub directory: VirtualPath,
     /// TYPE: how bytes of files travel.

@@ -7,10 +7,10 @@ use openssl::rsa::Rsa;
 use openssl::ssl::{Ssl, SslVersion};
 
 use crate::common::client::Client;
-use crate::common::server;
 use crate::common::tls::{
     Certificates, SecureClient, VALID, certificate, certificate_with, context, secure,
 };
+use crate::common::{TestServer, server};
 
 /// A handshake that offers protocols or asks for a name; what came of it.
 fn attempt(
@@ -88,8 +88,8 @@ fn http_under_tls_ends_the_session() {
     }
 }
 
-#[test]
-fn the_certificate_is_chosen_by_name() {
+/// A server with certificates of one.test and two.test.
+fn two_names() -> (Certificates, TestServer) {
     let certificates = Certificates::new();
     let mut settings = server();
     for name in ["one.test", "two.test"] {
@@ -99,8 +99,49 @@ fn the_certificate_is_chosen_by_name() {
             .set("tls-cert", certificate.to_str().unwrap())
             .set("tls-key", key.to_str().unwrap());
     }
-    let server = settings.start();
-    for (asked, shown) in [
+    (certificates, settings.start())
+}
+
+/// The name in the certificate that a client gets which asks for `asked`.
+fn shown(client: Client, asked: Option<&str>) -> String {
+    let stream = attempt(client, |ssl| {
+        if let Some(name) = asked {
+            ssl.set_hostname(name).unwrap();
+        }
+    })
+    .unwrap();
+    let certificate = stream.ssl().peer_certificate().unwrap();
+    let subject = certificate.subject_name();
+    let name = subject.entries().next().unwrap().data().to_string();
+    name.unwrap()
+}
+
+/// RFC 7151: a name before AUTH TLS, for clients that have none in the handshake.
+#[test]
+fn host_chooses_the_certificate() {
+    let (_certificates, server) = two_names();
+    for (lines, asked, want) in [
+        (&["HOST two.test"][..], None, "two.test"),
+        (&["HOST TWO.test"], None, "two.test"),
+        (&["HOST one.test", "HOST two.test"], None, "two.test"),
+        (&["HOST two.test"], Some("one.test"), "one.test"),
+        (&["HOST two.test", "REIN"], None, "one.test"),
+        (&["HOST 127.0.0.1"], None, "one.test"),
+    ] {
+        let mut client = server.connect();
+        for line in lines {
+            client.expect(line, 220);
+        }
+        client.expect("HOST three.test", 504);
+        client.expect("AUTH TLS", 234);
+        assert_eq!(shown(client, asked), want, "{lines:?} {asked:?}");
+    }
+}
+
+#[test]
+fn the_certificate_is_chosen_by_name() {
+    let (_certificates, server) = two_names();
+    for (asked, want) in [
         (None, "one.test"),
         (Some("one.test"), "one.test"),
         (Some("two.test"), "two.test"),
@@ -109,16 +150,7 @@ fn the_certificate_is_chosen_by_name() {
     ] {
         let mut client = server.connect();
         client.expect("AUTH TLS", 234);
-        let stream = attempt(client, |ssl| {
-            if let Some(name) = asked {
-                ssl.set_hostname(name).unwrap();
-            }
-        })
-        .unwrap();
-        let certificate = stream.ssl().peer_certificate().unwrap();
-        let subject = certificate.subject_name();
-        let name = subject.entries().next().unwrap().data().to_string();
-        assert_eq!(name.unwrap(), shown, "{asked:?}");
+        assert_eq!(shown(client, asked), want, "{asked:?}");
     }
 }
 

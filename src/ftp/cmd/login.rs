@@ -136,6 +136,8 @@ pub fn host(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(504, "No such host is served here."));
     }
     state.parameters.name = None;
+    // RFC 7151, section 3.3: it chooses the certificate of a handshake to come.
+    state.parameters.host = (!by_address).then_some(name);
     Ok(Reply::new(220, "Go on with USER."))
 }
 

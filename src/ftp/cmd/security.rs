@@ -39,8 +39,10 @@ pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         _ => return Ok(Reply::new(504, "Expected AUTH TLS.")),
     };
     // Logging in before AUTH would carry over to an identity that TLS has not
-    // seen (RFC 4217, section 9).
+    // seen (RFC 4217, section 9). The name of HOST only chooses a certificate.
+    let host = state.parameters.host.take();
     state.reinitialise();
+    state.parameters.host = host;
     state
         .control
         .reply(&Reply::new(234, "Go on with the handshake."));
@@ -140,7 +142,11 @@ impl Interpreter {
         let Some(tls) = self.session.services().tls() else {
             return Err(Error::new(ErrorKind::Unsupported, "TLS is not configured"));
         };
-        let session = tls.session().for_client(self.session.peer().ip());
+        let host = self.parameters.host.as_deref();
+        let session = tls
+            .session()
+            .for_client(self.session.peer().ip())
+            .for_host(host);
         let until = self
             .session
             .login_deadline()

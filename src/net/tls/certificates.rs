@@ -231,17 +231,17 @@ impl Loaded {
         Ok(Loaded { served })
     }
 
-    /// The certificate for the name a client asks for: of several for one
-    /// name, an EC and an RSA one, that whose key it can use. None when all
-    /// have expired.
-    pub(super) fn choose(&self, hello: &ClientHello) -> Option<&Material> {
+    /// The certificate for the name a client asks for, in the handshake or else
+    /// as `host`: of several for one name, an EC and an RSA one, that whose key
+    /// it can use. None when all have expired.
+    pub(super) fn choose(&self, hello: &ClientHello, host: Option<&str>) -> Option<&Material> {
         let now = keys::now();
         let valid = || {
             let served = self.served.iter();
             served.filter(|(identity, _)| identity.check_dates(now).is_ok())
         };
         let first = valid().next();
-        let host = hello.server_name.as_deref();
+        let host = hello.server_name.as_deref().or(host);
         let asked = |(identity, _): &&(Identity, Material)| match host {
             Some(host) => identity.serves(host),
             None => first.is_some_and(|(first, _)| first.names == identity.names),

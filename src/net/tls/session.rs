@@ -34,6 +34,7 @@ impl Tls {
             loaded: self.0.current(now),
             certificates: Arc::clone(&self.0),
             rules: Rules::Usual,
+            host: None,
             context: OnceLock::new(),
             control: Mutex::new(None),
             ticket_owed: Arc::default(),
@@ -46,6 +47,8 @@ pub struct SessionTls {
     certificates: Arc<Certificates>,
     loaded: Arc<Loaded>,
     rules: Rules,
+    /// The name that the client has said before the handshake (HOST).
+    host: Option<String>,
     /// Made at the first handshake, with the certificate asked for there.
     context: OnceLock<Context>,
     control: Mutex<Option<ControlSession>>,
@@ -71,6 +74,12 @@ impl SessionTls {
         {
             self.rules = Rules::Old;
         }
+        self
+    }
+
+    /// The same with the certificate for a name, if the handshake says none.
+    pub fn for_host(mut self, host: Option<&str>) -> Self {
+        self.host = host.map(str::to_owned);
         self
     }
 
@@ -211,9 +220,12 @@ impl SessionTls {
         if let Some(context) = self.context.get() {
             return Ok(context);
         }
-        let material = self.loaded.choose(hello).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::NotFound, "every certificate has expired")
-        })?;
+        let material = self
+            .loaded
+            .choose(hello, self.host.as_deref())
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "every certificate has expired")
+            })?;
         let made = Context::new(material, self.rules)?;
         Ok(self.context.get_or_init(|| made))
     }
