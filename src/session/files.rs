@@ -165,9 +165,10 @@ impl Files {
         let place = self.place(path, Follow::Yes)?;
         let own_only = self.shows_own_only(&place)?;
         let directory = self.file_system().read_dir(&place.path)?;
-        let directory = match own_only {
-            true => self.own_names(directory, &place.path),
-            false => directory,
+        let directory = if own_only {
+            self.own_names(directory, &place.path)
+        } else {
+            directory
         };
         Ok(Box::new(names::Visible::new(
             self.judged(directory, place.path),

@@ -74,9 +74,10 @@ impl Maker {
         (session, user, peer): (u64, &str, IpAddr),
         own_for: Duration,
     ) -> Self {
-        let number = match own_for.is_zero() {
-            true => made.hasher.hash_one(session),
-            false => made.hasher.hash_one((user, peer)),
+        let number = if own_for.is_zero() {
+            made.hasher.hash_one(session)
+        } else {
+            made.hasher.hash_one((user, peer))
         };
         let mut state = unpoisoned(made.state.lock());
         state.forget_ended(own_for);

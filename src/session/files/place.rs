@@ -203,10 +203,10 @@ impl Files {
         let resolved = files.resolve(path, follow)?;
         let is_there = resolved.ids.len() > resolved.path.components().count();
         let place = self.judge(resolved)?;
-        match is_there {
-            true => Ok(place),
-            false => self.place_apart(place),
+        if is_there {
+            return Ok(place);
         }
+        self.place_apart(place)
     }
 
     /// SECURITY: guests make no names with a dot in front, but programs such as
@@ -304,15 +304,17 @@ impl Files {
         let place = self.place(path, follow)?;
         let own_only = self.shows_own_only(&place)?;
         let there = self.file_system().metadata(&place.path, follow)?;
-        match own_only {
-            false => Ok(there),
-            true if there.is_dir() => Ok(Metadata {
-                mode: there.mode,
-                id: there.id,
-                ..Metadata::new(there.kind, 0)
-            }),
-            true => Err(ErrorKind::NotFound.into()),
+        if !own_only {
+            return Ok(there);
         }
+        if !there.is_dir() {
+            return Err(ErrorKind::NotFound.into());
+        }
+        Ok(Metadata {
+            mode: there.mode,
+            id: there.id,
+            ..Metadata::new(there.kind, 0)
+        })
     }
 
     /// A directory without what the session has not made.
