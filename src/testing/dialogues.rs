@@ -20,7 +20,7 @@ dialogues! {
     errors: "arguments" "long-names" "not-done" "too-many-entries" "unknown";
     hash: "hash" "old" "rights";
     limits: "banned" "idle" "login-timeout" "login-tries" "no-data-connection" "per-address" "per-user" "unknown-commands";
-    lines: "bare-lf" "case" "long" "nul" "pipelined-transfer" "pipelined" "split" "telnet";
+    lines: "bare-lf" "case" "long" "nul" "out-of-order" "pipelined-transfer" "pipelined" "split" "telnet";
     listing: "anonymous-owners" "dot-files-denied" "dot-files" "line-breaks-in-names" "list" "mlsd" "mlst" "nlst" "options" "stat-path";
     login: "acct" "anonymous" "banner-one-line" "before-login" "denied-command" "feat" "host" "named" "order" "rein" "second-user" "unknown-name";
     params: "active-off" "allo" "epsv-all" "epsv" "mode-stru" "numbers" "opts" "pasv-over-ipv6" "pasv" "port-unspecified" "port-wrong" "port" "type";
