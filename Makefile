@@ -51,7 +51,7 @@ SMALLEST = CARGO_PROFILE_RELEASE_OPT_LEVEL=z
 STD ?=
 ifeq ($(STD),source)
 BUILD_STD = -Z build-std=std,panic_unwind -Z build-std-features=optimize_for_size
-small small-static lean-static: export RUSTC_BOOTSTRAP = 1
+small small-static lean-static sftp-server: export RUSTC_BOOTSTRAP = 1
 SMALL_BINARY = target/small/$(HOST)/release/wharfd
 else
 SMALL_BINARY = target/small/release/wharfd
@@ -60,7 +60,7 @@ endif
 # Programs that tests/install-clients.sh unpacks, behind those that are installed.
 test test-cluster test-network test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
 
-.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -130,6 +130,7 @@ check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) clippy --locked --all-targets $(NATIVE_TLS),testing -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(SMALL) -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --features subsystem --bin sftp-server -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --features testing
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --no-default-features
 
@@ -157,6 +158,19 @@ small-static: ## The small build in one static file: target/small-static/TARGET/
 	$(CARGO) build --release --locked $(SMALL) $(BUILD_STD) --target $(TARGET) \
 	  --target-dir $(SMALL_STATIC_DIR)
 	@echo $(SMALL_STATIC)
+
+# One process serves one session, so here a panic may end it.
+SUBSYSTEM = --no-default-features --features subsystem --bin sftp-server --profile subsystem
+SUBSYSTEM_STD = $(subst panic_unwind,panic_abort,$(BUILD_STD))
+SFTP_SERVER = target/sftp-server/$(TARGET)/subsystem/sftp-server
+sftp-server: ## The SFTP subsystem alone, for dropbear and sshd; ONE_FILE=yes makes it static
+	$(if $(ONE_FILE),$(call ARCHIVES,target/sftp-server,c)) \
+	RUSTFLAGS="$(if $(ONE_FILE),$(STATIC_FLAGS),$(RELEASE_FLAGS))" \
+	$(CARGO) build --locked $(SUBSYSTEM) $(SUBSYSTEM_STD) --target $(TARGET) --target-dir target/sftp-server
+	@echo $(SFTP_SERVER)
+
+test-sftp-server: sftp-server ## Drive it by the clients of the subsystem
+	WHARF_SFTP_SERVER='$(CURDIR)/$(SFTP_SERVER)' $(CARGO) test --locked --test clients -- sftp::pipe
 
 lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean-static/TARGET/release/wharfd
 	$(call ARCHIVES,target/lean-static,c) \

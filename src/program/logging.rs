@@ -15,13 +15,11 @@ use log::Level;
 use wharf::daemon::line_writer::LineWriter;
 use wharf::daemon::{Settings, Swap};
 
-pub(super) use line::write_datagram;
 use line::{Format, Head, Look};
-pub(super) use sinks::Syslog;
-use sinks::{LogFile, Stderr};
+use sinks::{LogFile, Stderr, ToSyslog};
 
-/// Where syslogd listens.
-const SYSLOG: &str = "/dev/log";
+use super::syslog::{SYSLOG, Syslog, datagram};
+
 /// LOG_FTP of RFC 3164, table 1.
 const FACILITY: u8 = 11;
 /// How long a log that blocks may hold a session, once, and the end of the
@@ -78,11 +76,11 @@ pub fn start(settings: &Settings) -> Result<Logs, String> {
         (Head::Time, LineWriter::new(file, PATIENCE))
     } else if settings.syslog {
         let head = Head::Syslog(format!("wharfd[{}]", std::process::id()));
-        let mut socket = Syslog::connect().map_err(|error| {
+        let socket = Syslog::connect().map_err(|error| {
             format!("syslog: {SYSLOG}: {error}; is a syslogd running? --log-file FILE needs none")
         })?;
-        socket.format = Some(format(head.clone()));
-        (head, LineWriter::new(socket, PATIENCE))
+        let format = format(head.clone());
+        (head, LineWriter::new(ToSyslog { socket, format }, PATIENCE))
     } else {
         let head = if is_journal() {
             Head::Journal
@@ -124,7 +122,8 @@ pub fn has_syslog() -> bool {
 pub fn once(sentence: &str) {
     if let Ok(mut socket) = Syslog::connect() {
         let tag = format!("wharfd[{}]", std::process::id());
-        let _ = write_datagram(&mut socket, FACILITY, Level::Error, &tag, sentence);
+        let line = datagram(FACILITY, Level::Error, &tag, sentence);
+        let _ = socket.send(&line);
     }
 }
 

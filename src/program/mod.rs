@@ -29,5 +29,6 @@ pub mod process;
 pub mod serve;
 pub mod sftp_server;
 mod signals;
+mod syslog;
 mod systemd;
 pub mod who;

@@ -51,8 +51,8 @@ pub fn run(arguments: &[String]) -> i32 {
             return USAGE;
         }
     };
-    log::start(&flags);
-    match serve(&flags) {
+    let logs = log::start(&flags);
+    let code = match serve(&flags) {
         Ok(()) => SUCCESS,
         Err(error) if error.kind() == ErrorKind::Disconnected => {
             ::log::info!("{error}");
@@ -62,7 +62,11 @@ pub fn run(arguments: &[String]) -> i32 {
             ::log::error!("{error}");
             FAILED
         }
+    };
+    if let Some(logs) = logs {
+        logs.wait();
     }
+    code
 }
 
 fn serve(flags: &Flags) -> Result<()> {

@@ -133,6 +133,20 @@ for target; do
 		python3 tests/cross/session.py "$(emulator "$target")" "$program"
 	done
 
+	# The subsystem alone, driven by OpenSSH's client over a pipe.
+	env "$linker=$gcc" RUSTC="$place/rustc" "${MAKE:-make}" sftp-server ONE_FILE=yes \
+		STD=source TARGET="$triple" EXTRA_FLAGS="$extra"
+	program=$here/target/sftp-server/$triple/subsystem/sftp-server
+	run=$(emulator "$target")
+	[ "$run" != - ] || run=
+	head -c 3000000 /dev/urandom >"$place/sent"
+	rm -f "$place/back"
+	printf 'put %s %s\nget %s %s\nrm %s\n' "$place/sent" "$place/there" "$place/there" "$place/back" \
+		"$place/there" | sftp -q -b - -D "${run:+$run }$program" >/dev/null
+	cmp "$place/sent" "$place/back"
+	printf '%-10s %8d bytes, %8d in xz, sftp-server\n' "$target" "$(stat -c %s "$program")" \
+		"$(xz -9e <"$program" | wc -c)"
+
 	# With the standard library that was built last, for the program.
 	built=$place/$target/$triple/release/deps
 	library=
@@ -140,8 +154,6 @@ for target; do
 		# shellcheck disable=SC2012 # names that cargo has made
 		library="$library --extern noprelude:$crate=$(ls -t "$built/lib$crate-"*.rlib | head -n 1)"
 	done
-	run=$(emulator "$target")
-	[ "$run" != - ] || run=
 	# shellcheck disable=SC2086 # lists of words
 	RUSTC_BOOTSTRAP=1 "$place/rustc" --edition 2024 --target "$triple" -Z unstable-options \
 		$library -L "dependency=$built" -C opt-level=z -C lto=fat -C codegen-units=1 \

@@ -1,6 +1,5 @@
 //! How a line looks: text or JSON, and what stands before it.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -11,10 +10,7 @@ use wharf::daemon::{LogFormat, Settings, Swap, Utc};
 
 use super::FACILITY;
 use crate::program::json::quoted;
-
-/// A datagram that every syslogd takes (RFC 3164, section 4.1, says 1024; all
-/// of today's take 8 KiB). A longer line is cut, not lost.
-const SYSLOG_MAX: usize = 8000;
+use crate::program::syslog::{datagram, severity};
 
 /// What may change while the log is in use.
 pub(super) struct Look {
@@ -66,12 +62,7 @@ impl Format {
         };
         let level = record.level();
         match (&self.head, look.format) {
-            (Head::Syslog(tag), _) => {
-                let mut datagram = Vec::new();
-                // Into memory; nothing can fail.
-                let _ = write_datagram(&mut datagram, FACILITY, level, tag, &text);
-                datagram
-            }
+            (Head::Syslog(tag), _) => datagram(FACILITY, level, tag, &text),
             (Head::Journal, _) => format!("<{}>{text}\n", severity(level)).into_bytes(),
             (Head::Time, LogFormat::Text) => {
                 format!("{} {level:<5} {text}\n", Utc::from(now).rfc3339()).into_bytes()
@@ -86,34 +77,6 @@ impl Format {
         record(format_args!(
             "{lost} lines of this log are lost: it could not be written, or not fast enough"
         ))
-    }
-}
-
-/// Writes what syslogd takes (RFC 3164, section 4.1). One write is one
-/// datagram, so it is made in one piece.
-pub(in crate::program) fn write_datagram(
-    out: &mut impl Write,
-    facility: u8,
-    level: Level,
-    tag: &str,
-    text: &str,
-) -> io::Result<()> {
-    let line = format!(
-        "<{}>{} {tag}: {text}",
-        u32::from(facility) << 3 | u32::from(severity(level)),
-        wharf::daemon::os::LocalTime::now().syslog()
-    );
-    let length = line.len().min(SYSLOG_MAX);
-    out.write_all(&line.as_bytes()[..length])
-}
-
-/// The numbers of RFC 3164, table 2.
-fn severity(level: Level) -> u8 {
-    match level {
-        Level::Error => 3,
-        Level::Warn => 4,
-        Level::Info => 6,
-        Level::Debug | Level::Trace => 7,
     }
 }
 

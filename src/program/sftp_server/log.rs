@@ -1,35 +1,98 @@
 //! What the subsystem tells the administrator.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::time::Duration;
 
-use env_logger::{Builder, Target};
-use log::LevelFilter;
+use log::{Log, Metadata, Record};
+use wharf::daemon::line_writer::{LineWriter, Sink};
 use wharf::events::{Event, Events, Transferred, Who};
 
+use super::super::syslog::{Syslog, datagram};
 use super::flags::Flags;
-use crate::program::logging::{Syslog, write_datagram};
+
+/// How long a log that blocks may hold the session, once, and its end.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// Begins logging: to standard error, which sshd hands to the client's
-/// terminal, or to syslog. Without a syslogd nobody is told.
-pub(super) fn start(flags: &Flags) {
-    let mut builder = Builder::new();
-    builder.filter_level(flags.level);
-    if flags.to_stderr {
-        builder.format(|line, record| writeln!(line, "{}", record.args()));
+/// terminal, or to syslog. Without a syslogd nobody is told. A thread writes
+/// the lines, so that a log that blocks holds nobody.
+pub(super) fn start(flags: &Flags) -> Option<LineWriter> {
+    let (writer, facility) = if flags.to_stderr {
+        (LineWriter::new(Stderr, PATIENCE), None)
     } else {
-        let facility = flags.facility;
-        let tag = format!("sftp-server[{}]", std::process::id());
-        builder.format(move |line, record| {
-            let text = record.args().to_string();
-            write_datagram(line, facility, record.level(), &tag, &text)
-        });
-        match Syslog::connect() {
-            Ok(syslog) => builder.target(Target::Pipe(Box::new(syslog))),
-            Err(_) => builder.filter_level(LevelFilter::Off),
+        let socket = Syslog::connect().ok()?;
+        let sink = ToSyslog {
+            socket,
+            facility: flags.facility,
         };
-    }
+        (LineWriter::new(sink, PATIENCE), Some(flags.facility))
+    };
+    let logger = Logger {
+        writer: writer.clone(),
+        facility,
+    };
     // A second logger in one process: then the first one stays.
-    let _ = builder.try_init();
+    if ::log::set_logger(Box::leak(Box::new(logger))).is_ok() {
+        ::log::set_max_level(flags.level);
+    }
+    writer.start();
+    Some(writer)
+}
+
+/// Not env_logger: `sftp-server` alone is to be small.
+struct Logger {
+    writer: LineWriter,
+    /// `None`: standard error.
+    facility: Option<u8>,
+}
+
+impl Log for Logger {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= ::log::max_level()
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        let text = record.args().to_string();
+        let line = match self.facility {
+            Some(facility) => datagram(facility, record.level(), &tag(), &text),
+            None => (text + "\n").into_bytes(),
+        };
+        self.writer.push(line);
+    }
+
+    fn flush(&self) {}
+}
+
+fn tag() -> String {
+    format!("sftp-server[{}]", std::process::id())
+}
+
+struct Stderr;
+
+impl Sink for Stderr {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        io::stderr().write_all(line)
+    }
+
+    fn recovered(&mut self, lost: u64) {
+        let _ = self.write_line(format!("{lost} lines of the log were lost\n").as_bytes());
+    }
+}
+
+struct ToSyslog {
+    socket: Syslog,
+    facility: u8,
+}
+
+impl Sink for ToSyslog {
+    fn write_line(&mut self, line: &[u8]) -> io::Result<()> {
+        self.socket.send(line)
+    }
+
+    fn recovered(&mut self, lost: u64) {
+        let text = format!("{lost} lines of the log were lost");
+        let _ = self.write_line(&datagram(self.facility, ::log::Level::Warn, &tag(), &text));
+    }
 }
 
 /// Lines like those of OpenSSH's sftp-server, which analysers know.

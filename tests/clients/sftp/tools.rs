@@ -71,9 +71,12 @@ pub fn try_run(program: &OsStr, arguments: &[&str], directory: &Path) -> (bool, 
     )
 }
 
-/// The server under test.
+/// The server under test: `WHARF_SFTP_SERVER` names the subsystem that was built
+/// alone, which takes the same flags.
 pub fn wharfd() -> &'static str {
-    env!("CARGO_BIN_EXE_wharfd")
+    static OTHER: std::sync::LazyLock<Option<String>> =
+        std::sync::LazyLock::new(|| std::env::var("WHARF_SFTP_SERVER").ok());
+    OTHER.as_deref().unwrap_or(env!("CARGO_BIN_EXE_wharfd"))
 }
 
 /// A directory of a test, with `local` and `remote` in it.
