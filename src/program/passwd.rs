@@ -274,9 +274,10 @@ impl Target {
 
     /// The text of the file with these lines.
     fn content<'a>(&self, lines: &'a [u8], name: &str) -> &'a [u8] {
-        match self.is_in_directory {
-            true => lines.get(name.len() + 1..).unwrap_or_default(),
-            false => lines,
+        if self.is_in_directory {
+            lines.get(name.len() + 1..).unwrap_or_default()
+        } else {
+            lines
         }
     }
 }

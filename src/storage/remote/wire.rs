@@ -288,9 +288,10 @@ impl<'a> Parts<'a> {
         let kind = self.one_of(ErrorKind::ALL)?;
         let has_cause = self.u8()? != 0;
         let words = self.text()?.to_owned();
-        Ok(match has_cause {
-            true => Error::with_source(kind, "", words),
-            false => Error::new(kind, words),
+        Ok(if has_cause {
+            Error::with_source(kind, "", words)
+        } else {
+            Error::new(kind, words)
         })
     }
 
