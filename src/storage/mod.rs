@@ -24,6 +24,7 @@ mod take_over;
 mod trail;
 mod tree;
 pub(crate) mod usage;
+mod used;
 
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;

@@ -8,6 +8,7 @@
 use std::collections::BinaryHeap;
 use std::time::SystemTime;
 
+use super::used::Used;
 use super::{FileKind, FileSystem, Follow, Metadata, Seen, VirtualPath, Visitor, walk};
 use crate::error::Result;
 
@@ -85,14 +86,15 @@ fn is_numbered(name: &[u8]) -> bool {
             .all(|byte| byte.is_ascii_digit() || separator(byte))
 }
 
-/// The oldest files that fit, the very oldest last; with `before` only those
-/// that arrived before that time. `fits` sees every file. Directories that
-/// can't be read hold none.
+/// The oldest files that fit, the very oldest last, and what all that fit take;
+/// with `before` only those that arrived before that time. `fits` sees every
+/// file. Directories that can't be read hold none.
 pub(super) fn oldest(
     files: &dyn FileSystem,
     before: Option<SystemTime>,
     fits: &dyn Fn(&VirtualPath, &Metadata) -> bool,
-) -> Vec<Candidate> {
+) -> (Vec<Candidate>, Used) {
+    let mut all = Used::default();
     // The newest of those that were found is on top, and goes first.
     let mut found = BinaryHeap::new();
     let mut open = |path: &VirtualPath| Ok(files.read_dir(path).ok());
@@ -110,6 +112,7 @@ pub(super) fn oldest(
             let path = directory.below(name)?;
             let old = before.is_none_or(|before| metadata.arrived() < before);
             if fits(&path, metadata) && old {
+                all.add(metadata);
                 found.push(Candidate {
                     arrived: metadata.arrived(),
                     path,
@@ -127,7 +130,7 @@ pub(super) fn oldest(
     }
     let mut found = found.into_sorted_vec();
     found.reverse();
-    found
+    (found, all)
 }
 
 #[cfg(test)]
@@ -183,7 +186,7 @@ mod tests {
         files.symlink(b"b", &path("link")).unwrap();
         let names = |before| {
             let fits = |path: &VirtualPath, _: &Metadata| path.as_bytes() != b"/no";
-            let found = oldest(&files, before, &fits);
+            let (found, _) = oldest(&files, before, &fits);
             let names = found.iter().map(|found| found.path.to_string());
             names.collect::<Vec<_>>().join(" ")
         };
@@ -193,7 +196,8 @@ mod tests {
         for number in 0..2000 {
             put(&files, &format!("d/{number}"), 100 + number);
         }
-        assert_eq!(oldest(&files, None, &|_, _| true).len(), BATCH);
+        let (found, all) = oldest(&files, None, &|_, _| true);
+        assert_eq!((found.len(), all.files), (BATCH, 2004));
     }
 
     #[test]
@@ -206,7 +210,7 @@ mod tests {
             files.make_dir(&path(directory), 0o700).unwrap();
             put(&files, &format!("{directory}/only"), 10);
         }
-        let found = oldest(&files, None, &|_, _| true);
+        let (found, _) = oldest(&files, None, &|_, _| true);
         let find = |name: &str| {
             let wanted = path(name);
             found.iter().find(|found| found.path == wanted).unwrap()
@@ -244,7 +248,7 @@ mod tests {
             let month = Duration::from_secs(30 * 86_400);
             let metered = Metered::new(memory, usage).with_retention(month, Arc::new(All));
             metered.retire_old();
-            oldest(&files, None, &|_, _| true).len()
+            oldest(&files, None, &|_, _| true).0.len()
         };
         assert_eq!(look(), 2);
         // A file of today shows that the clock is right.

@@ -9,7 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::oldest::Candidate;
-use super::{FileKind, FileSystem, Metadata, Seen, VirtualPath, Visitor, walk};
+use super::used::{Used, size};
+use super::{FileSystem, Metadata, Seen, VirtualPath, Visitor, walk};
 use crate::error::{Error, ErrorKind, Result};
 use crate::sync::unpoisoned;
 
@@ -42,6 +43,8 @@ pub(super) struct UsageState {
     written: HashMap<Id, Open>,
     /// Files that give way next, the oldest last.
     pub(super) oldest: Vec<Candidate>,
+    /// What all files took that might give way when they were looked for.
+    pub(super) may_go: Used,
     /// When old files were looked for.
     pub(super) looked: Option<Instant>,
 }
@@ -52,15 +55,6 @@ struct Open {
     times: u32,
     /// Its last name is gone; it takes this room until it is closed.
     gone: Option<u64>,
-}
-
-/// Room in use.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Used {
-    /// Bytes in regular files.
-    pub bytes: u64,
-    /// Everything that is no directory.
-    pub files: u64,
 }
 
 impl Usage {
@@ -230,29 +224,6 @@ impl UsageState {
     /// Whether a session writes to the file.
     pub(super) fn is_written(&self, id: Id) -> bool {
         self.written.contains_key(&id)
-    }
-}
-
-impl Used {
-    pub(super) fn add(&mut self, metadata: &Metadata) {
-        self.files = self.files.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(size(metadata));
-    }
-
-    fn remove(&mut self, size: u64) {
-        self.files = self.files.saturating_sub(1);
-        self.bytes = self.bytes.saturating_sub(size);
-    }
-
-    fn resize(&mut self, from: u64, to: u64) {
-        self.bytes = self.bytes.saturating_sub(from).saturating_add(to);
-    }
-}
-
-pub(super) fn size(metadata: &Metadata) -> u64 {
-    match metadata.kind {
-        FileKind::File => metadata.size,
-        _ => 0,
     }
 }
 

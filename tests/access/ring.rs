@@ -221,8 +221,10 @@ fn what_may_not_be_stored_what_is_linked_and_what_is_written_stays() {
     let mut client = running.login("cam", "secret");
     assert_eq!(client.store("STOR a", &[1; 390]).code, 226);
     assert!(!home.join("old").exists());
-    // Nothing is left that may go but the file of just now.
+    // Nothing is left that may go but the file of just now, which is not enough
+    // and so stays.
     assert_eq!(client.store("STOR b", &[1; 395]).code, 552);
+    assert_eq!(running.content("a").unwrap().len(), 390);
     data.send(&[1; 50]);
     drop(data);
     slow.wait_for(226);
