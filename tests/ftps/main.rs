@@ -15,6 +15,7 @@ mod daemon;
 mod ends;
 mod nagle;
 mod names;
+mod odd;
 #[cfg(feature = "cli")]
 mod ping;
 mod policy;

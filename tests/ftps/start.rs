@@ -11,6 +11,7 @@ use openssl::x509::X509;
 use super::daemon::{Daemon, refused, text};
 use crate::common::TempDir;
 use crate::common::client::Client;
+use crate::common::process::wharfd;
 use crate::common::tls::{Certificates, SecureClient, VALID, certificate, context};
 
 #[test]
@@ -138,7 +139,7 @@ fn fingerprint(client: &SecureClient) -> Vec<u8> {
 fn the_fingerprint_of_a_new_certificate_is_printed() {
     let place = TempDir::new("fingerprint");
     let state = place.join("state");
-    let mut child = crate::common::process::wharfd()
+    let mut child = wharfd()
         .args(["--self-signed", "--listen", "127.0.0.1:0", "--state-dir"])
         .args([&state, place.path()])
         .stdout(Stdio::piped())
@@ -299,6 +300,31 @@ fn sighup_takes_certificates_from_new_paths() {
         fingerprint(&SecureClient::explicit(daemon.ports[0])),
         digest(&second)
     );
+}
+
+/// native-tls has Diffie-Hellman parameters that this level refuses, and no
+/// way to give it others.
+#[test]
+fn at_security_level_3_it_serves_or_says_what_to_do() {
+    let certificates = Certificates::new();
+    let own = certificates.write("ftp.test", &[&certificate("ftp.test", None, VALID)]);
+    let system = certificates.0.join("openssl.cnf");
+    let says = "openssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\n\
+                CipherString = DEFAULT:@SECLEVEL=3\n";
+    std::fs::write(&system, says).unwrap();
+    let output = wharfd()
+        .env("OPENSSL_CONF", &system)
+        .args(["--check", "--listen", "127.0.0.1:0"])
+        .args(["--tls-cert", text(&own.0), "--tls-key", text(&own.1), "/"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if cfg!(feature = "tls13") {
+        assert_eq!(output.status.code(), Some(0), "{said}");
+    } else {
+        assert_eq!(output.status.code(), Some(100), "{said}");
+        assert!(said.contains("CipherString = DEFAULT@SECLEVEL=2"), "{said}");
+    }
 }
 
 #[test]

@@ -66,7 +66,19 @@ impl Context {
             .accept_alpn(&["ftp"])
             .build()
             .map(Context)
-            .map_err(io::Error::other)
+            .map_err(|error| {
+                let what = error.to_string();
+                // native-tls brings its own parameters of 2048 bits, and lets
+                // nobody replace them.
+                let advice = if what.contains("dh key too small") {
+                    "; at OpenSSL's security level 3 this build can't serve: say \
+                     CipherString = DEFAULT@SECLEVEL=2 in openssl.cnf (or in a file that \
+                     OPENSSL_CONF names), or take a build with the feature tls13"
+                } else {
+                    ""
+                };
+                io::Error::other(format!("{what}{advice}"))
+            })
     }
 
     /// What clients name the session by that was granted on `wire`.
