@@ -121,7 +121,7 @@ threads: ## Run the tests of shared state under the thread sanitizer (nightly)
 	RUSTFLAGS='-Zsanitizer=thread' \
 	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
 	  --no-default-features --test access --test ftp --test leaks -- \
-	  limits:: abort:: transfer:: uploads:: no_descriptor
+	  limits:: abort:: ends:: transfer:: uploads:: no_descriptor
 
 check: man-lint ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
