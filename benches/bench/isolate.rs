@@ -22,6 +22,9 @@ pub const HASH: &str = "$6$wharfbench0$xzus0naMpMOMP/asmeDOp6KqCT8mKBrakGkBkSdSp
 /// The numeric user and group of [`USER`].
 pub const USER_ID: u32 = 2000;
 
+/// Further users of the system with the same home and password: `bench1` and so on.
+pub const MORE_USERS: u32 = 21;
+
 /// The home of [`USER`] and of anonymous.
 pub fn home() -> PathBuf {
     Path::new(PLACE).join("home")
@@ -80,11 +83,14 @@ fn furnish() -> Result<()> {
     std::os::unix::fs::chown(home.join("up"), Some(USER_ID), Some(USER_ID))?;
     let place = Path::new(PLACE);
     let home = home.display();
+    let more = |line: &dyn Fn(u32) -> String| (1..=MORE_USERS).map(line).collect::<String>();
+    let accounts = more(&|n| format!("{USER}{n}:x:{0}:{0}::{home}:/bin/sh\n", 3000 + n));
+    let passwords = more(&|n| format!("{USER}{n}:{HASH}:19000:0:99999:7:::\n"));
     overlay(
         place,
         "passwd",
         &format!(
-            "{USER}:x:{USER_ID}:{USER_ID}::{home}:/bin/sh\nftp:x:2001:2001::{home}:/usr/sbin/nologin\n\
+            "{accounts}{USER}:x:{USER_ID}:{USER_ID}::{home}:/bin/sh\nftp:x:2001:2001::{home}:/usr/sbin/nologin\n\
              sshd:x:2002:65534::/run/sshd:/usr/sbin/nologin\n"
         ),
     )?;
@@ -97,7 +103,7 @@ fn furnish() -> Result<()> {
         place,
         "shadow",
         &format!(
-            "{USER}:{HASH}:19000:0:99999:7:::\nftp:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n"
+            "{passwords}{USER}:{HASH}:19000:0:99999:7:::\nftp:*:19000:0:99999:7:::\nsshd:*:19000:0:99999:7:::\n"
         ),
     )?;
     run("mount", &["-t", "tmpfs", "none", "/etc/pam.d"])?;

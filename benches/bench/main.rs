@@ -88,6 +88,7 @@ fn whole() -> Result<()> {
         certificate: certificate()?,
         threads: 64,
         sftp: false,
+        system: false,
         one_core: false,
     };
     // Thousands of sessions and their data connections.
@@ -131,6 +132,7 @@ fn run_row(
         threads: row.threads,
         certificate: setup.certificate.clone().filter(|_| row.tls),
         sftp: row.sftp,
+        system: row.system,
         one_core: row.one_core,
         ..setup.clone()
     };

@@ -65,6 +65,8 @@ pub struct Setup {
     pub threads: usize,
     /// Speak SFTP instead of FTP.
     pub sftp: bool,
+    /// wharfd serves users of the system, as the peers always do.
+    pub system: bool,
     /// Server and client share the first CPU.
     pub one_core: bool,
 }
@@ -238,10 +240,12 @@ pub fn command_line(
                     isolate::PLACE
                 ),
             )?;
-            let mut arguments = format!(
-                "--users {} --anonymous {home} --log-level error",
-                users.display()
-            );
+            let (users, user) = if setup.system {
+                ("--system-users".to_owned(), "")
+            } else {
+                (format!("--users {}", users.display()), " --user bench")
+            };
+            let mut arguments = format!("{users} --anonymous {home} --log-level error");
             let threads = setup.threads;
             arguments += &if inetd {
                 " --inetd".to_owned()
@@ -254,7 +258,7 @@ pub fn command_line(
                 format!(
                     " {listen} 127.0.0.1:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
                      --max-unauthenticated {threads} \
-                     --max-unauthenticated-per-address {threads} --login-delay 0 --user bench"
+                     --max-unauthenticated-per-address {threads} --login-delay 0{user}"
                 )
             };
             if let Some(file) = certificate {

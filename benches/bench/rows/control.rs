@@ -39,7 +39,7 @@ pub fn rows() -> Vec<Row> {
 }
 
 /// Two clients log in again and again for a second and a half.
-fn logins(server: &Running, user: &str, password: &str) -> Result<Sample> {
+pub fn logins(server: &Running, user: &str, password: &str) -> Result<Sample> {
     let before = server.cpu();
     let start = Instant::now();
     let until = start + Duration::from_millis(1500);

@@ -98,7 +98,7 @@ pub fn idle(server: &Running, login: Login) -> Result<Sample> {
 
 /// PSS with one session that `open` makes, and what each of `more` adds to that: the first one also has the
 /// program's code mapped, which is everybody's.
-fn grown<T>(
+pub fn grown<T>(
     server: &Running,
     more: usize,
     pause: Duration,

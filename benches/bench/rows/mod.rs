@@ -13,6 +13,7 @@ mod sftp;
 mod small;
 mod start;
 mod syscalls;
+mod system;
 
 /// Which way a number is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Row {
     pub tls: bool,
     /// Whether the servers speak SFTP on their port.
     pub sftp: bool,
+    /// Whether wharfd serves users of the system.
+    pub system: bool,
     /// Threads for wharfd.
     pub threads: usize,
     /// Server and client share one CPU: one conversation in lock step measures the work of the server then,
@@ -115,6 +118,7 @@ impl Row {
             kinds: kinds.to_vec(),
             tls: false,
             sftp: false,
+            system: false,
             threads: 64,
             one_core: false,
             body,
@@ -180,6 +184,7 @@ pub fn all() -> Vec<Row> {
     rows.extend(scale::rows());
     rows.extend(start::rows());
     rows.extend(syscalls::rows());
+    rows.extend(system::rows());
     rows.extend(secure::rows());
     rows.extend(sftp::rows());
     rows
@@ -190,6 +195,7 @@ pub fn prepare(group: &str) -> Result<()> {
     match group {
         "retr" | "memory" | "scale" => bulk::prepare(),
         "small" | "syscalls" => small::prepare(),
+        "system" => bulk::prepare().and_then(|()| small::prepare()),
         "tls" => bulk::prepare().and_then(|()| small::prepare()),
         "sftp" => bulk::prepare()
             .and_then(|()| small::prepare())
