@@ -56,6 +56,7 @@ ldap-utils           # accounts: ldapsearch
 ucspi-tcp            # launchers: tcpserver
 ipsvd                # launchers: tcpsvd
 systemd              # launchers: systemd-socket-activate; services: systemd-analyze
+strace               # faults: system calls that fail
 e2fsprogs            # faults: mkfs.ext4, for a power cut
 debootstrap          # make test-packages
 LIST

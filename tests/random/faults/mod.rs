@@ -8,6 +8,8 @@ use crate::common;
 #[allow(dead_code)]
 use crate::common::packets;
 
+#[cfg(feature = "cli")]
+mod calls;
 mod connections;
 #[cfg(feature = "cli")]
 mod daemon;

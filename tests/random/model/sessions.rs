@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::common::client::{Client, Data};
 use super::common::rng::Rng;
-use super::common::{TempDir, TestServer, server};
+use super::common::{TempDir, TestServer, server, until};
 use super::packets::{self, Body, HANDLE, NEW, OK, REMOVE, RENAME, SETSTAT};
 
 /// Names that are used; `d` may be called `e`.
@@ -445,7 +445,16 @@ impl History {
                 }
                 let done = is(client, &format!("{verb} {one}"));
                 *connection = done.then_some(data);
-                (format!("{how:?} {one}"), done, model.begin(at, one, how))
+                let want = model.begin(at, one, how);
+                // What is there is cut after the 150, when another session may
+                // be told that it became shorter.
+                let upload = model.uploads.iter().find(|upload| upload.session == at);
+                if let Some(upload) = upload.filter(|upload| done && upload.in_place) {
+                    let size = model.contents[upload.file].len() as u64;
+                    let path = self.place.join(one);
+                    until("it is cut", || path.metadata().unwrap().len() == size);
+                }
+                (format!("{how:?} {one}"), done, want)
             }
             8 => {
                 let line = format!("MFMT 20200101000000 {one}");
