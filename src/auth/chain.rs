@@ -69,6 +69,10 @@ impl Authenticator for Chain {
         (asked && sure).then_some(Standing::Absent)
     }
 
+    fn wants_code(&self, name: &str) -> bool {
+        self.0.iter().any(|member| member.wants_code(name))
+    }
+
     fn serves_guests(&self) -> bool {
         self.0.iter().any(|member| member.serves_guests())
     }

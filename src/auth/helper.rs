@@ -195,6 +195,12 @@ impl Helper {
         if let Some(message) = wrong {
             return Err(broken(format!("gave a wrong option: {message}")));
         }
+        if options.totp.is_some() || !options.require.is_empty() {
+            // The program has judged the secret, as a whole.
+            return Err(broken(
+                "gave totp= or require=, which it must see to".into(),
+            ));
+        }
         // Whom we are already: nothing to change, and no right to change needed.
         if options.uid == Some(rustix::process::geteuid().as_raw()) {
             options.uid = None;

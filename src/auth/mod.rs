@@ -14,6 +14,7 @@ pub mod password;
 mod perms;
 mod public_key;
 pub(crate) mod system;
+pub(crate) mod totp;
 pub(crate) mod user_file;
 
 use std::net::IpAddr;
@@ -52,6 +53,40 @@ pub trait Authenticator: Send + Sync {
     /// guests, whatever their password: it may come in the clear then.
     fn serves_guests(&self) -> bool {
         false
+    }
+
+    /// Whether this user's password goes with a code, which a client that can
+    /// ask its user twice is asked for on its own.
+    fn wants_code(&self, _name: &str) -> bool {
+        false
+    }
+}
+
+/// Kinds of proof, as a set.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Proofs(u8);
+
+impl Proofs {
+    /// None.
+    pub const NONE: Proofs = Proofs(0);
+    /// A password.
+    pub const PASSWORD: Proofs = Proofs(1);
+    /// A public key of SSH.
+    pub const PUBLIC_KEY: Proofs = Proofs(2);
+
+    /// Those of either.
+    pub fn and(self, other: Proofs) -> Proofs {
+        Proofs(self.0 | other.0)
+    }
+
+    /// Those that are not in `shown`.
+    pub fn beyond(self, shown: Proofs) -> Proofs {
+        Proofs(self.0 & !shown.0)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(self) -> bool {
+        self == Proofs::NONE
     }
 }
 
@@ -92,6 +127,11 @@ pub struct Credentials<'a> {
     /// with each key before they sign with it. The answer logs nobody in, so
     /// nothing may be made for the user, and the file system may be any.
     pub dry_run: bool,
+    /// What has been shown for this name before, on the same connection.
+    pub shown: Proofs,
+    /// Whether more can be shown on it: a user of whom more is required is then
+    /// told by [`User::missing`], and refused otherwise.
+    pub goes_on: bool,
 }
 
 impl<'a> Credentials<'a> {
@@ -103,6 +143,8 @@ impl<'a> Credentials<'a> {
             peer,
             secure: false,
             dry_run: false,
+            shown: Proofs::NONE,
+            goes_on: false,
         }
     }
 }
@@ -120,12 +162,25 @@ pub enum Secret<'a> {
     Certificate(&'a str),
 }
 
+impl Secret<'_> {
+    /// What it is, as a set.
+    pub fn proof(&self) -> Proofs {
+        match self {
+            Secret::Password(_) => Proofs::PASSWORD,
+            Secret::PublicKey(_) => Proofs::PUBLIC_KEY,
+            Secret::Certificate(_) => Proofs::NONE,
+        }
+    }
+}
+
 /// A logged-in user: who, what they may do, and where.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct User {
     /// The name, for logs, limits and hooks.
     pub name: String,
+    /// What must be shown besides; the user is not logged in before.
+    pub missing: Proofs,
     /// Whether anybody may be this user.
     pub anonymous: bool,
     /// What a guest gave as password, by custom a mail address: cut and
@@ -159,6 +214,7 @@ impl User {
     pub fn new(name: impl Into<String>, file_system: Arc<dyn FileSystem>) -> Self {
         User {
             name: name.into(),
+            missing: Proofs::NONE,
             anonymous: false,
             contact: None,
             perms: Perms::ALL,

@@ -15,6 +15,7 @@ use std::time::SystemTime;
 use super::grant::UserDefaults;
 use super::{
     Authenticator, AuthorizedKeys, Credentials, Secret, Standing, User, grant, password, refused,
+    totp,
 };
 use crate::error::{Error, ErrorKind, Result};
 
@@ -85,7 +86,14 @@ impl UserFile {
         match with.secret {
             Secret::Password(given) => match entry {
                 Some(entry) if !password::never_matches(&entry.hash) => {
-                    password::verify(&entry.hash, given)
+                    let Some(secret) = &entry.options.totp else {
+                        return password::verify(&entry.hash, given);
+                    };
+                    // SECURITY: only whoever knows the password uses up a code.
+                    let (given, code) = totp::split(given);
+                    let fits = password::verify(&entry.hash, given)?;
+                    let now = SystemTime::now();
+                    Ok(fits && code.is_some_and(|code| totp::accepts(secret, code, now)))
                 }
                 _ => {
                     password::dummy_verify(given, like);
@@ -124,7 +132,29 @@ impl Authenticator for UserFile {
             return Err(refused("wrong secret"));
         }
         grant::conditions(&entry, credentials, SystemTime::now())?;
-        grant::user(entry, &self.defaults, credentials)
+        let shown = credentials.shown.and(credentials.secret.proof());
+        let missing = entry.options.require.beyond(shown);
+        if missing.is_empty() {
+            return grant::user(entry, &self.defaults, credentials);
+        }
+        if !credentials.goes_on {
+            return Err(refused(
+                "require= of the user asks for more than this protocol shows",
+            ));
+        }
+        // Nothing is opened for somebody who is not logged in.
+        let dry_run = Credentials {
+            dry_run: true,
+            ..*credentials
+        };
+        let mut user = grant::user(entry, &self.defaults, &dry_run)?;
+        user.missing = missing;
+        Ok(user)
+    }
+
+    fn wants_code(&self, name: &str) -> bool {
+        let entry = self.entry(name);
+        entry.is_some_and(|entry| entry.options.totp.is_some())
     }
 
     fn standing(&self, name: &str) -> Option<Standing> {

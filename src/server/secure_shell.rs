@@ -313,11 +313,11 @@ mod quick_ack {
 
 #[cfg(feature = "sftp")]
 mod handler {
-    use crate::auth::{PublicKey, Secret};
+    use crate::auth::{Proofs, PublicKey, Secret};
     use crate::error::{ErrorKind, Result};
-    use crate::session::{Encrypted, Session};
+    use crate::session::Session;
     use crate::sftp::{self, Scp, SftpSession};
-    use crate::ssh::{AuthOutcome, Channel, Handler, Progress, Proof, Subsystem};
+    use crate::ssh::{AuthOutcome, Channel, Handler, Method, Progress, Proof, Subsystem};
     use crate::text::Escaped;
 
     /// Answers the questions of the SSH transport from a session; what
@@ -342,7 +342,16 @@ mod handler {
                 Proof::KeyOffered(key) => return self.judge_offer(name, key),
                 _ => return AuthOutcome::Refused,
             };
-            outcome(self.0.login(name, secret, Encrypted::Yes))
+            match self.0.login_step(name, secret) {
+                Ok(Proofs::NONE) => AuthOutcome::Accepted,
+                Ok(Proofs::PUBLIC_KEY) => AuthOutcome::More(&[Method::PublicKey]),
+                Ok(_) => AuthOutcome::More(&[Method::Password, Method::KeyboardInteractive]),
+                Err(error) => outcome(Err(error)),
+            }
+        }
+
+        fn wants_code(&self, name: &str) -> bool {
+            self.0.wants_code(name)
         }
 
         fn too_many_keys(&mut self, name: &str) -> AuthOutcome {

@@ -10,6 +10,7 @@ pub mod identity;
 pub mod limits;
 pub mod line_writer;
 pub mod log_context;
+mod login;
 mod made;
 mod names;
 mod places;
@@ -24,15 +25,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::auth::{Authenticator, Credentials, Secret, User};
+use crate::auth::{Authenticator, Proofs, User};
 use crate::config::{Config, ExternalAddress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::name_cache::NameCache;
 use crate::net::passive::SharedPorts;
 use crate::net::tls::Tls;
-use crate::storage::Sided;
 use crate::sync::Swap;
-use crate::text::{Escaped, Quoted};
 use events::{Event, Events, Who};
 use identity::IdentityScope;
 use limits::{Limits, Ticket};
@@ -221,6 +220,8 @@ pub struct Session {
     via: Option<Via>,
     ticket: Ticket,
     files: Option<Files>,
+    /// What has been shown for a name of whom more is required.
+    shown: Option<(String, Proofs)>,
     tries: u32,
     started: Instant,
 }
@@ -252,6 +253,7 @@ impl Session {
             via: None,
             ticket,
             files: None,
+            shown: None,
             tries: 0,
             started: Instant::now(),
         }
@@ -310,140 +312,6 @@ impl Session {
     /// When the session ends, whatever it does.
     pub fn end_deadline(&self) -> Option<Instant> {
         deadline(self.started, self.config.session_timeout)
-    }
-
-    /// Logs in. A failure is remembered, told to the log in one stable line,
-    /// and answered only after the login delay.
-    ///
-    /// # Errors
-    /// [`ErrorKind::LoginRefused`]; [`ErrorKind::TooMany`] when the tries are
-    /// used up or a limit of sessions is reached: the session must end then.
-    pub fn login(&mut self, name: &str, secret: Secret<'_>, secure: Encrypted) -> Result<()> {
-        self.logout();
-        let credentials = self.credentials(name, secret, secure);
-        let outcome = self.services.authenticator().authenticate(&credentials);
-        let user = match outcome {
-            Ok(user) => user,
-            Err(error) => return Err(self.refuse(name, error)),
-        };
-        if let Err(error) = self.take_place(&user) {
-            log::warn!(
-                "{} from {}: {error}",
-                Escaped(name.as_bytes()),
-                self.peer().ip()
-            );
-            return Err(error);
-        }
-        if !user.anonymous {
-            self.services.limits.succeeded(self.peer().ip());
-        }
-        if let Some(identity) = &user.identity
-            && let Err(error) = identity::act_as(identity, self.services.identity_scope)
-        {
-            self.ticket.log_out();
-            log::error!("{error}");
-            return Err(error);
-        }
-        let mut user = user;
-        user.file_system = Arc::new(Sided::new(user.file_system));
-        let services = &self.services;
-        services
-            .homes
-            .meter(&mut user, &self.config, services, &self.live);
-        if let Err(error) = home::mount(&mut user) {
-            self.ticket.log_out();
-            log::error!("{error}");
-            return Err(error);
-        }
-        self.live.activity().user = user.name.clone();
-        log_context::set_user(Some(&user.name));
-        log::info!(
-            encrypted = secure == Encrypted::Yes;
-            "{} from {} logged in ({})",
-            Escaped(user.name.as_bytes()),
-            self.peer().ip(),
-            self.live.protocol
-        );
-        let files = Files::new(
-            Arc::clone(&self.services),
-            Arc::clone(&self.config),
-            Arc::clone(&self.live),
-            user,
-        );
-        files.emit(&Event::LoggedIn);
-        self.files = Some(files);
-        Ok(())
-    }
-
-    /// Whether this login over an encrypted connection would succeed. Nothing
-    /// is made, counted or told to anybody.
-    ///
-    /// # Errors
-    /// As for [`Session::login`], without its limits.
-    pub fn would_admit(&self, name: &str, secret: Secret<'_>) -> Result<()> {
-        let mut credentials = self.credentials(name, secret, Encrypted::Yes);
-        credentials.dry_run = true;
-        let authenticator = self.services.authenticator();
-        authenticator.authenticate(&credentials).map(drop)
-    }
-
-    fn credentials<'a>(
-        &self,
-        name: &'a str,
-        secret: Secret<'a>,
-        secure: Encrypted,
-    ) -> Credentials<'a> {
-        let mut credentials = Credentials::new(name, secret, self.peer().ip());
-        credentials.secure = secure == Encrypted::Yes;
-        credentials
-    }
-
-    /// Counts public keys that were offered in vain, more than any agent holds,
-    /// as a failed login.
-    pub fn refuse_offers(&mut self, name: &str) -> Error {
-        let why = "too many public keys that may not log in";
-        self.refuse(name, Error::new(ErrorKind::LoginRefused, why))
-    }
-
-    /// Guesses take their time.
-    fn pause(&self) {
-        if self.services.phase() == Phase::Running {
-            std::thread::sleep(self.config.login_delay);
-        }
-    }
-
-    fn refuse(&mut self, name: &str, error: Error) -> Error {
-        let peer = self.peer().ip();
-        if let Some(words) = error.words() {
-            // The password was right: no failure that counts. It takes as long
-            // as a wrong one all the same.
-            log::warn!("{} can't log in: {error}", Escaped(name.as_bytes()));
-            self.pause();
-            return Error::with_source(ErrorKind::LoginRefused, "", error).telling(words);
-        }
-        if error.kind() != ErrorKind::LoginRefused {
-            log::error!("nobody can be checked: {error}");
-            return error;
-        }
-        self.tries += 1;
-        self.services.limits.failed(peer, &self.config);
-        // One stable line with the numeric address, for fail2ban.
-        log::warn!(
-            user = name;
-            "login refused: user {} from {peer} ({}): {error}",
-            Quoted(name.as_bytes()),
-            self.live.protocol
-        );
-        self.services
-            .emit(&self.live.who(None), &Event::LoginRefused(name));
-        let last = self.tries >= self.config.login_tries && self.config.login_tries != 0;
-        self.pause();
-        if last {
-            Error::with_source(ErrorKind::TooMany, "login tries are used up", error)
-                .telling("Too many failed logins.")
-        } else {
-            error
-        }
     }
 
     /// Ends the login; the connection goes on without a user.

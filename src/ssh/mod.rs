@@ -153,6 +153,12 @@ pub trait Handler {
     /// [`Proof::Password`] or [`Proof::KeyVerified`] logs anybody in.
     fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome;
 
+    /// Whether a code goes with the user's password: it is asked for on its own
+    /// then, and appended to the password.
+    fn wants_code(&self, _name: &str) -> bool {
+        false
+    }
+
     /// More keys have been offered in vain than any agent holds: this and each
     /// further one is a failed login.
     fn too_many_keys(&mut self, _name: &str) -> AuthOutcome {
@@ -224,6 +230,8 @@ pub enum Proof<'a> {
 pub enum AuthOutcome {
     /// The user is logged in; of an offered key: a signature by it would do.
     Accepted,
+    /// Right, and one of these must be shown, too (RFC 4252, section 5.1).
+    More(&'static [Method]),
     /// Refused; the client may try again.
     Refused,
     /// Refused, and the connection ends with this text, such as "too many

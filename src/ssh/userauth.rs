@@ -50,7 +50,7 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
             }
             _ => {
                 // RFC 4256, section 3.1: another request gives the question up.
-                tries.asked = false;
+                tries.asked = Asked::Nothing;
                 let bytes = transport.packets.incoming.payload(payload.clone());
                 let request = Request::read(bytes)?;
                 tries.name_stays(request.name)?;
@@ -66,12 +66,16 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
                 return Ok(());
             }
             Outcome::Question(question) => transport.send(&question)?,
+            Outcome::More(methods) => {
+                tries.methods = Some(methods);
+                failure(transport, tries.methods, true)?;
+            }
             Outcome::Refused(counts) => {
                 tries.failed += u32::from(counts == Counts::AsTry);
                 if tries.failed >= transport.settings.max_tries {
                     return Err(too_many());
                 }
-                failure(transport)?;
+                failure(transport, tries.methods, false)?;
             }
             Outcome::Disconnect(text) => {
                 return Err(Fault::Disconnect(Reason::TooManyConnections, text.into()));
@@ -109,9 +113,21 @@ struct Tries {
     services: u32,
     /// Keys that were refused.
     keys: u32,
-    /// The question of keyboard-interactive waits for its answer.
-    asked: bool,
+    /// What keyboard-interactive waits for.
+    asked: Asked,
+    /// The only methods that are left, once something has been shown.
+    methods: Option<&'static [Method]>,
     banner_sent: bool,
+}
+
+/// What keyboard-interactive has asked for.
+#[derive(Default)]
+enum Asked {
+    #[default]
+    Nothing,
+    Password,
+    /// The code that goes with this password.
+    Code(Vec<u8>),
 }
 
 impl Tries {
@@ -158,16 +174,16 @@ fn next(transport: &mut Transport<'_>) -> Result<Range<usize>, Fault> {
     }
 }
 
-fn failure(transport: &mut Transport<'_>) -> Result<(), Fault> {
+fn failure(
+    transport: &mut Transport<'_>,
+    left: Option<&[Method]>,
+    partial: bool,
+) -> Result<(), Fault> {
     let mut answer = vec![message::USERAUTH_FAILURE];
-    answer.put_names(
-        transport
-            .settings
-            .methods
-            .iter()
-            .map(|method| method.name()),
-    );
-    answer.put_boolean(false);
+    let methods = transport.settings.methods.iter();
+    let left = methods.filter(|method| left.is_none_or(|left| left.contains(method)));
+    answer.put_names(left.map(|method| method.name()));
+    answer.put_boolean(partial);
     transport.send(&answer)
 }
 
@@ -207,6 +223,7 @@ enum Outcome {
     /// SSH_MSG_USERAUTH_PK_OK or SSH_MSG_USERAUTH_INFO_REQUEST.
     Question(Vec<u8>),
     Refused(Counts),
+    More(&'static [Method]),
     Disconnect(&'static str),
 }
 
@@ -222,6 +239,7 @@ impl From<AuthOutcome> for Outcome {
     fn from(outcome: AuthOutcome) -> Self {
         match outcome {
             AuthOutcome::Accepted => Outcome::Accepted,
+            AuthOutcome::More(methods) => Outcome::More(methods),
             AuthOutcome::Refused => Outcome::Refused(Counts::AsTry),
             AuthOutcome::Disconnect(text) => Outcome::Disconnect(text),
         }
@@ -238,6 +256,7 @@ fn judge(
         .settings
         .methods
         .iter()
+        .filter(|method| tries.methods.is_none_or(|left| left.contains(method)))
         .find(|method| method.name() == request.method);
     match (request.method, method) {
         ("none", _) => Ok(match handler.authenticate(request.name, Proof::None) {
@@ -256,8 +275,8 @@ fn judge(
                 .into())
         }
         (_, Some(Method::KeyboardInteractive)) => {
-            tries.asked = true;
-            Ok(Outcome::Question(password_prompt()))
+            tries.asked = Asked::Password;
+            Ok(Outcome::Question(prompt(b"Password: ")))
         }
         (_, Some(Method::PublicKey)) => public_key(transport, request, tries, handler),
         _ => Ok(Outcome::Refused(Counts::AsTry)),
@@ -265,34 +284,51 @@ fn judge(
 }
 
 /// SSH_MSG_USERAUTH_INFO_REQUEST (RFC 4256, section 3.2) with one prompt.
-fn password_prompt() -> Vec<u8> {
+fn prompt(text: &[u8]) -> Vec<u8> {
     let mut question = vec![message::USERAUTH_INFO_REQUEST];
     // Name, instruction, language.
     for _ in 0..3 {
         question.put_string(b"");
     }
     question.put_u32(1);
-    question.put_string(b"Password: ");
+    question.put_string(text);
     question.put_boolean(false);
     question
 }
 
-/// The answer to [`password_prompt`].
+/// The answer to [`prompt`].
 fn info_response(
     bytes: &[u8],
     tries: &mut Tries,
     handler: &mut dyn Handler,
 ) -> Result<Outcome, Fault> {
-    let (true, Some(name)) = (std::mem::take(&mut tries.asked), &tries.name) else {
+    let Some(name) = &tries.name else {
         return Err(Fault::protocol("an answer without a question"));
     };
+    let asked = std::mem::take(&mut tries.asked);
+    if matches!(asked, Asked::Nothing) {
+        return Err(Fault::protocol("an answer without a question"));
+    }
     let mut reader = Reader::new(bytes);
     reader.byte()?;
     if reader.u32()? != 1 {
         return Ok(Outcome::Refused(Counts::AsTry));
     }
-    let password = reader.string()?;
-    Ok(handler.authenticate(name, Proof::Password(password)).into())
+    let answer = reader.string()?;
+    let mut both = match asked {
+        Asked::Code(password) => password,
+        // SECURITY: asked whatever the password is, or it could be guessed on
+        // its own.
+        _ if handler.wants_code(name) => {
+            tries.asked = Asked::Code(answer.to_vec());
+            return Ok(Outcome::Question(prompt(b"One-time code: ")));
+        }
+        _ => return Ok(handler.authenticate(name, Proof::Password(answer)).into()),
+    };
+    both.put_bytes(answer.trim_ascii());
+    let outcome = handler.authenticate(name, Proof::Password(&both));
+    both.fill(0);
+    Ok(outcome.into())
 }
 
 fn public_key(
@@ -321,7 +357,9 @@ fn public_key(
     // that anybody with any large key could make us do.
     match handler.authenticate(request.name, Proof::KeyOffered(&key)) {
         AuthOutcome::Accepted => {}
-        AuthOutcome::Refused => return Ok(refuse_key(request.name, tries, handler, began)),
+        AuthOutcome::Refused | AuthOutcome::More(_) => {
+            return Ok(refuse_key(request.name, tries, handler, began));
+        }
         outcome => return Ok(outcome.into()),
     }
     if !signed {

@@ -8,7 +8,7 @@ use super::value::{
     Mount, date, directory, file, id, mode, mount, network, number, size, text, time, uid,
 };
 use crate::address::Network;
-use crate::auth::{Identity, Perms, QuotaFull};
+use crate::auth::{Identity, Perms, Proofs, QuotaFull, totp};
 use crate::storage::VirtualPath;
 
 /// One option: a row of [`OPTIONS`].
@@ -68,6 +68,10 @@ pub struct Options {
     pub retention: Option<Duration>,
     /// `keys=`
     pub keys: Option<PathBuf>,
+    /// `totp=`, the secret
+    pub totp: Option<Vec<u8>>,
+    /// `require=`
+    pub require: Proofs,
     /// `certificate=`
     pub certificates: Vec<String>,
     /// `create-home=`
@@ -205,6 +209,29 @@ pub const OPTIONS: &[OptionRow] = &[
                is looked for beside the users' file",
         repeat: Repeat::Once,
         set: |options, value| set(&mut options.keys, file(value)),
+    },
+    OptionRow {
+        key: "totp",
+        takes: "SECRET",
+        help: "a code goes with the password; the secret in base 32, as apps take it",
+        repeat: Repeat::Once,
+        set: |options, value| set(&mut options.totp, totp::secret(value)),
+    },
+    OptionRow {
+        key: "require",
+        takes: "publickey|password[+...]",
+        help: "what must be shown to log in, all of it",
+        repeat: Repeat::Once,
+        set: |options, value| {
+            for kind in value.split(|byte| *byte == b'+') {
+                options.require = options.require.and(match kind {
+                    b"publickey" => Proofs::PUBLIC_KEY,
+                    b"password" => Proofs::PASSWORD,
+                    _ => return Err("expected publickey, password or publickey+password".into()),
+                });
+            }
+            Ok(())
+        },
     },
     OptionRow {
         key: "certificate",
@@ -371,6 +398,9 @@ mod tests {
             ("create-home", "maybe", Some("yes or no")),
             ("tls", "yes", Some("required")),
             ("keys", "", Some("file")),
+            ("require", "publickey+password", None),
+            ("require", "publickey+", Some("password")),
+            ("totp", "not base 32", Some("base 32")),
         ] {
             match (apply(key, value), want) {
                 (Ok(_), None) => {}

@@ -1,7 +1,7 @@
 use super::table::LoadedUsers;
 use super::*;
 use crate::auth::Perms;
-use crate::auth::{PublicKey, Right};
+use crate::auth::{Proofs, PublicKey, Right};
 use crate::storage::VirtualPath;
 use crate::temp::TempDir;
 use std::net::IpAddr;
@@ -173,6 +173,45 @@ fn a_public_key_is_looked_for_in_the_users_own_file() {
         if !want {
             assert_eq!(kind(result), ErrorKind::LoginRefused, "{name}");
         }
+    }
+}
+
+#[test]
+fn more_than_one_proof_can_be_required() {
+    let place = Place::new("require");
+    let home = place.0.display();
+    let text =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER x\n";
+    std::fs::write(place.0.join("keys"), text).unwrap();
+    let blob = [&b"\0\0\0\x0bssh-ed25519\0\0\0\x20"[..], &[0x11; 32]].concat();
+    let key = PublicKey::new("ssh-ed25519", blob);
+    let hash = "$5$rounds=1000$wharf$1RfuW6n/Us8eMNckFbThxBOqCT1yO9Y/WcluGJjqeW.";
+    let file = place.open(&format!(
+        "both:{hash}:{home}:elr:keys=keys,require=publickey+password\n\
+         key:{hash}:{home}:elr:keys=keys,require=publickey\n\
+         any:{hash}:{home}:elr:keys=keys\n"
+    ));
+    let password = Secret::Password(b"open sesame");
+    let (key, nothing) = (Secret::PublicKey(&key), Proofs::NONE);
+    for (name, secret, shown, missing) in [
+        ("any", password, nothing, Proofs::NONE),
+        ("any", key, nothing, Proofs::NONE),
+        ("key", key, nothing, Proofs::NONE),
+        ("key", password, nothing, Proofs::PUBLIC_KEY),
+        ("both", password, nothing, Proofs::PUBLIC_KEY),
+        ("both", key, nothing, Proofs::PASSWORD),
+        ("both", key, Proofs::PUBLIC_KEY, Proofs::PASSWORD),
+        ("both", key, Proofs::PASSWORD, Proofs::NONE),
+        ("both", password, Proofs::PUBLIC_KEY, Proofs::NONE),
+    ] {
+        let mut credentials = Credentials::new(name, secret, [127, 0, 0, 1].into());
+        credentials.shown = shown;
+        // Nobody can show more over FTP.
+        let at_once = file.authenticate(&credentials);
+        assert_eq!(at_once.is_ok(), missing.is_empty(), "{name}");
+        credentials.goes_on = true;
+        let user = file.authenticate(&credentials).unwrap();
+        assert_eq!(user.missing, missing, "{name}");
     }
 }
 

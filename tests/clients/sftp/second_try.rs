@@ -68,6 +68,81 @@ fn paramiko_logs_in_at_the_second_try() {
     );
 }
 
+/// What a script must show as ann, whose line ends with `options`.
+fn with_options(name: &str, options: &str, script: &str) {
+    let there = try_run(PYTHON.as_ref(), &["-c", "import paramiko"], "/".as_ref()).0;
+    if !there {
+        return missed("python3-paramiko is missing (tests/install-clients.sh)");
+    }
+    let place = Place::new(name);
+    let user = format!("elradfmwMT:keys=key.pub,{options}");
+    if let Some(daemon) = Daemon::wharfd_with(&place, "", &user) {
+        paramiko(&place, &daemon, script);
+    }
+}
+
+#[test]
+fn a_code_is_asked_for_and_counts_once() {
+    with_options(
+        "totp",
+        "totp=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ",
+        "import hmac, struct, time\n\
+        def code(step):\n\
+        \x20   mac = hmac.digest(b'12345678901234567890', struct.pack('>Q', int(time.time()) // 30 + step), 'sha1')\n\
+        \x20   at = mac[-1] & 15\n\
+        \x20   return '%06d' % ((struct.unpack('>I', mac[at:at+4])[0] & 0x7fffffff) % 1000000)\n\
+        asked = []\n\
+        def answers(password, code):\n\
+        \x20   def answer(title, text, prompts):\n\
+        \x20       asked.extend(prompt for prompt, _ in prompts)\n\
+        \x20       return [code if 'code' in prompt else password for prompt, _ in prompts]\n\
+        \x20   return answer\n\
+        t = connect()\n\
+        refused(lambda: t.auth_password('ann', password))\n\
+        refused(lambda: t.auth_interactive('ann', answers('wrong', code(0))))\n\
+        refused(lambda: t.auth_interactive('ann', answers(password, '12345x')))\n\
+        del asked[:]\n\
+        now = code(0)\n\
+        t.auth_interactive('ann', answers(password, now))\n\
+        assert asked == ['Password: ', 'One-time code: '], asked\n\
+        use(t)\n\
+        t.close()\n\
+        t = connect()\n\
+        refused(lambda: t.auth_interactive('ann', answers(password, now)))\n\
+        t.auth_password('ann', password + code(1))\n\
+        use(t)\n\
+        t = connect()\n\
+        t.auth_publickey('ann', right)\n\
+        use(t)\n",
+    );
+}
+
+#[test]
+fn a_key_and_a_password_may_both_be_required() {
+    with_options(
+        "require",
+        "require=publickey+password",
+        "other = paramiko.ECDSAKey.generate()\n\
+        t = connect()\n\
+        assert t.auth_publickey('ann', right) == ['password', 'keyboard-interactive']\n\
+        assert not t.is_authenticated()\n\
+        refused(lambda: t.auth_password('ann', 'wrong'))\n\
+        try: t.auth_publickey('ann', right)\n\
+        except paramiko.BadAuthenticationType as error:\n\
+        \x20   assert error.allowed_types == ['password', 'keyboard-interactive']\n\
+        else: sys.exit('the key again')\n\
+        t.auth_password('ann', password)\n\
+        use(t)\n\
+        t = connect()\n\
+        refused(lambda: t.auth_publickey('ann', other))\n\
+        assert t.auth_interactive('ann', lambda *_: [password]) == ['publickey']\n\
+        refused(lambda: t.auth_publickey('ann', other))\n\
+        assert not t.is_authenticated()\n\
+        t.auth_publickey('ann', right)\n\
+        use(t)\n",
+    );
+}
+
 #[test]
 fn paramiko_opens_sftp_after_a_command_and_several_times() {
     with_paramiko(
