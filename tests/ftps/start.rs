@@ -51,6 +51,7 @@ fn bad_keys_are_refused_with_what_to_do() {
         ("missing key", &chain, &missing, None, "missing.pem"),
         ("noise", &noise, &chain_key, None, "noise.pem"),
         ("no key", &chain, &chain, None, "key"),
+        ("swapped", &chain_key, &chain, None, "is it the other file?"),
         (
             "encrypted",
             &chain,

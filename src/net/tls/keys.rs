@@ -188,11 +188,15 @@ pub(super) fn read_chain(path: &Path) -> Result<Vec<X509>> {
             error,
         )
     })?;
-    if chain.is_empty() {
-        Err(no_certificate(path))
-    } else {
-        Ok(chain)
+    if !chain.is_empty() {
+        return Ok(chain);
     }
+    if String::from_utf8_lossy(&pem).contains("PRIVATE KEY-----") {
+        let file = path.display();
+        let text = format!("{file} has a private key and no certificate: is it the other file?");
+        return Err(invalid(text));
+    }
+    Err(no_certificate(path))
 }
 
 /// The revocation lists of a PEM file, perhaps none, each signed by one of
