@@ -66,6 +66,7 @@ struct Entry {
     key: PublicKey,
     from: Option<Vec<From>>,
     expires: Option<SystemTime>,
+    verify_required: bool,
 }
 
 /// One pattern of `from=`.
@@ -89,6 +90,10 @@ impl AuthorizedKeys {
     /// with a warning in the log that names `origin` and the line.
     pub fn parse(text: &[u8], origin: &str) -> Self {
         let mut entries = Vec::new();
+        // Windows' editors begin a file with a mark.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        let joined = rfc4716(text);
+        let text = joined.as_deref().unwrap_or(text);
         for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
@@ -148,7 +153,8 @@ impl AuthorizedKeys {
     /// Whether `key` may log in from `peer` at the time `now`.
     pub fn allows(&self, key: &PublicKey, peer: IpAddr, now: SystemTime) -> bool {
         self.entries.iter().any(|entry| {
-            entry.key == *key
+            entry.key.blob == key.blob
+                && !(entry.verify_required && key.user_verified == Some(false))
                 && entry.expires.is_none_or(|end| now < end)
                 && entry
                     .from
@@ -171,6 +177,39 @@ impl AuthorizedKeys {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+}
+
+/// The keys of a file of RFC 4716, as SSH Tectia, PuTTY and WinSCP write it, a
+/// line each; `None`: it is another one.
+fn rfc4716(text: &[u8]) -> Option<Vec<u8>> {
+    if !text
+        .trim_ascii_start()
+        .starts_with(b"---- BEGIN SSH2 PUBLIC KEY ----")
+    {
+        return None;
+    }
+    let mut keys = Vec::new();
+    let mut encoded = Vec::new();
+    let mut in_header = false;
+    for line in text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii) {
+        // A header goes on where its line ends with a backslash.
+        let is_header = in_header || line.contains(&b':');
+        in_header = is_header && line.ends_with(b"\\");
+        if line.starts_with(b"---- END") {
+            let blob = crate::base64::decode(&encoded).unwrap_or_default();
+            let length = blob
+                .first_chunk()
+                .map_or(0, |field| u32::from_be_bytes(*field));
+            let name = blob.get(4..).and_then(|rest| rest.get(..length as usize));
+            keys.extend_from_slice(name.unwrap_or(b"broken"));
+            keys.push(b' ');
+            keys.append(&mut encoded);
+            keys.push(b'\n');
+        } else if !is_header && !line.starts_with(b"----") {
+            encoded.extend_from_slice(line);
+        }
+    }
+    Some(keys)
 }
 
 /// One match of a negated pattern refuses, whatever else matches.
@@ -215,6 +254,7 @@ fn entry(line: &[u8]) -> Result<Entry, String> {
         key: PublicKey::new(key_type, blob),
         from: None,
         expires: None,
+        verify_required: false,
     };
     for option in split_options(options) {
         apply(&mut entry, option)?;
@@ -321,7 +361,10 @@ fn apply(entry: &mut Entry, option: &[u8]) -> Result<(), String> {
         ("no-touch-required", None) => Ok(()),
         ("command", Some(command)) if command == "internal-sftp" => Ok(()),
         ("command", Some(_)) => Err("a key for another command may not be used for SFTP".into()),
-        ("verify-required", None) => Err("verify-required can't be enforced here".into()),
+        ("verify-required", None) => {
+            entry.verify_required = true;
+            Ok(())
+        }
         ("cert-authority", None) => Err("certificates are not supported".into()),
         ("from", Some(list)) if entry.from.is_none() => {
             entry.from = Some(patterns(&list)?);
@@ -379,106 +422,4 @@ fn expiry(text: &str) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::{Duration, UNIX_EPOCH};
-
-    /// Made with ssh-keygen.
-    const KEY: &str = "ssh-ed25519 \
-        AAAAC3NzaC1lZDI1NTE5AAAAIALDKQSsBSOo7m3hrX1yxbZTvoxFEod8d3UXSgm/IePM";
-
-    fn key() -> PublicKey {
-        let keys = AuthorizedKeys::parse(KEY.as_bytes(), "test");
-        keys.entries[0].key.clone()
-    }
-
-    fn allows(line: &str, peer: &str, seconds: u64) -> bool {
-        AuthorizedKeys::parse(line.as_bytes(), "test").allows(
-            &key(),
-            peer.parse().unwrap(),
-            UNIX_EPOCH + Duration::from_secs(seconds),
-        )
-    }
-
-    #[test]
-    fn options_let_in_and_keep_out() {
-        let now = 1_600_000_000;
-        for (options, want) in [
-            ("", true),
-            ("restrict ", true),
-            ("restrict,pty,no-X11-forwarding ", true),
-            ("environment=\"A=b c\",no-touch-required ", true),
-            ("command=\"internal-sftp\" ", true),
-            ("command=\"internal-sftp -R\" ", false),
-            ("command=\"/bin/echo a\\\"b, c\" ", false),
-            ("verify-required ", false),
-            ("cert-authority ", false),
-            ("principals=\"x\" ", false),
-            ("no-such-option ", false),
-            ("restrict=\"x\" ", false),
-            ("from ", false),
-            ("from=10.1.2.3 ", false),
-            ("from=\"10.1.2.3 ", false),
-            ("from=\"10.1.2.3\" ", true),
-            ("FROM=\"10.1.2.3\" ", true),
-            ("from=\"10.1.2.4\" ", false),
-            ("from=\"10.1.2.3\",from=\"10.0.0.0/8\" ", false),
-            ("from=\"10.0.0.0/8\" ", true),
-            ("from=\"10.0.0.0/8,!10.1.0.0/16\" ", false),
-            ("from=\"!10.1.0.0/16,10.0.0.0/8\" ", false),
-            ("from=\"!10.2.0.0/16,*\" ", true),
-            ("from=\"!10.2.0.0/16\" ", false),
-            ("from=\"10.1.*\" ", true),
-            ("from=\"10.?.2.3\" ", true),
-            ("from=\"*.example.org\" ", false),
-            ("from=\"!10.1.0.0/33,*\" ", false),
-            ("from=\"\" ", false),
-            ("expiry-time=\"20200913\" ", false),
-            ("expiry-time=\"20200914\" ", true),
-            ("expiry-time=\"202009131226Z\" ", false),
-            ("expiry-time=\"202009131227\" ", true),
-            ("expiry-time=\"20200913122640\" ", false),
-            ("expiry-time=\"20200913122641Z\" ", true),
-            ("expiry-time=\"20210101\",expiry-time=\"20200101\" ", false),
-            ("expiry-time=\"20201341\" ", false),
-            ("expiry-time=\"soon\" ", false),
-        ] {
-            let line = format!("{options}{KEY} somebody@host");
-            assert_eq!(allows(&line, "10.1.2.3", now), want, "{options}");
-            assert_eq!(allows(&line, "::ffff:10.1.2.3", now), want, "{options}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_read_line_by_line() {
-        let text = format!(
-            "# a comment\r\n\n  \tssh-ed25519 AAAA= broken\nssh-rsa {}\n\
-             from=\"1.2.3.4\" {KEY}\n\trestrict\t{KEY}\r\n\
-             ssh-dss AAAAB3NzaC1kc3M= old\n\u{ff}\n",
-            KEY.split(' ').next_back().unwrap()
-        );
-        let keys = AuthorizedKeys::parse(text.as_bytes(), "test");
-        assert_eq!(keys.len(), 2);
-        // The second line with the key lets in what the first one does not.
-        assert!(keys.allows(&key(), "::1".parse().unwrap(), UNIX_EPOCH));
-        let mut other = key();
-        other.blob[30] ^= 1;
-        assert!(!keys.allows(&other, "::1".parse().unwrap(), UNIX_EPOCH));
-        assert!(AuthorizedKeys::parse(b"", "test").is_empty());
-    }
-
-    #[test]
-    fn patterns_match_like_the_shell() {
-        for (pattern, text, want) in [
-            ("*", "", true),
-            ("", "x", false),
-            ("10.*.3", "10.1.2.3", true),
-            ("10.*.3", "10.1.2.4", false),
-            ("*1*2*", "abc12", true),
-            ("?", "", false),
-            ("FE80*", "fe80::1", true),
-        ] {
-            assert_eq!(like(pattern.as_bytes(), text.as_bytes()), want, "{pattern}");
-        }
-    }
-}
+mod tests;

@@ -8,6 +8,9 @@ pub struct PublicKey {
     pub algorithm: String,
     /// The blob, beginning with the algorithm's name as an SSH string.
     pub blob: Vec<u8>,
+    /// Of a security key that has signed: whether it has verified its user, by a
+    /// PIN or a finger. `None`: no security key, or it has not signed yet.
+    pub user_verified: Option<bool>,
 }
 
 impl PublicKey {
@@ -16,6 +19,7 @@ impl PublicKey {
         PublicKey {
             algorithm: algorithm.into(),
             blob: blob.into(),
+            user_verified: None,
         }
     }
 }

@@ -284,7 +284,8 @@ impl Authenticator for SystemUsers {
             Secret::PublicKey(key) => request
                 .u8(1)
                 .bytes(key.algorithm.as_bytes())
-                .bytes(&key.blob),
+                .bytes(&key.blob)
+                .u8(key.user_verified.map_or(2, u8::from)),
             _ => {
                 return Err(wharf::daemon::refused(
                     "users of the system have no certificates",

@@ -20,6 +20,8 @@ use super::wire::{Put, Reader};
 const MOST_RSA_BITS: i32 = 16_384;
 /// The flag of a security key's signature that says somebody touched it.
 const USER_PRESENT: u8 = 1;
+/// The one that says that the key has verified who it was.
+const USER_VERIFIED: u8 = 4;
 
 /// Whether `signature`, with its algorithm's name in front, is the key's over
 /// `message`. A signature or key that can't be read is not an error, it is
@@ -129,6 +131,21 @@ fn touched(
     signed.put_u32(counter);
     signed.put_bytes(&sha::sha256(message));
     Ok(Some(signed))
+}
+
+/// Whether a security key has verified its user, as its signature says, which
+/// must be right; `None`: it is none.
+pub(super) fn user_verified(kind: SignatureKind, signature: &[u8]) -> Result<Option<bool>, Fault> {
+    if !matches!(
+        kind,
+        SignatureKind::SkEd25519 | SignatureKind::SkEcdsaNistp256
+    ) {
+        return Ok(None);
+    }
+    let mut signature = Reader::new(signature);
+    signature.string()?;
+    signature.string()?;
+    Ok(Some(signature.byte()? & USER_VERIFIED != 0))
 }
 
 fn ed25519(public: &[u8], signature: &[u8], message: &[u8]) -> Result<bool, Fault> {

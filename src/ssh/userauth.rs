@@ -352,7 +352,7 @@ fn public_key(
     if Reader::new(blob).string()? != kind.key_type().as_bytes() {
         return Ok(refuse_key(request.name, tries, handler, began));
     }
-    let key = PublicKey::new(kind.key_type(), blob);
+    let mut key = PublicKey::new(kind.key_type(), blob);
     // The handler is asked before a signature is checked: verifying is work
     // that anybody with any large key could make us do.
     match handler.authenticate(request.name, Proof::KeyOffered(&key)) {
@@ -373,7 +373,8 @@ fn public_key(
     let mut message = Vec::with_capacity(length + 64);
     message.put_string(transport.session_id());
     message.put_bytes(&request.whole[..length]);
-    if !signature::verify((algorithm, kind), blob, rest.string()?, &message) {
+    let signed = rest.string()?;
+    if !signature::verify((algorithm, kind), blob, signed, &message) {
         log::warn!(
             "SSH login of {}: wrong signature of key {}",
             Escaped(request.name.as_bytes()),
@@ -381,6 +382,7 @@ fn public_key(
         );
         return Ok(Outcome::Refused(Counts::AsTry));
     }
+    key.user_verified = signature::user_verified(kind, signed)?;
     Ok(handler
         .authenticate(request.name, Proof::KeyVerified(&key))
         .into())

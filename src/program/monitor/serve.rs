@@ -251,7 +251,12 @@ impl Monitor {
         let secret = match parts.u8()? {
             0 => Secret::Password(parts.bytes()?),
             _ => {
-                key = PublicKey::new(parts.text()?, parts.bytes()?);
+                let mut shown = PublicKey::new(parts.text()?, parts.bytes()?);
+                shown.user_verified = match parts.u8()? {
+                    2 => None,
+                    verified => Some(verified == 1),
+                };
+                key = shown;
                 Secret::PublicKey(&key)
             }
         };

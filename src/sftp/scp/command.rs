@@ -91,9 +91,10 @@ impl Word {
             }
             let mut pattern = Vec::new();
             for (place, byte) in places.zip(part) {
-                match matches!(byte, b'*' | b'?' | b'[') && !self.wild.contains(&place) {
-                    true => pattern.extend([b'[', *byte, b']']),
-                    false => pattern.push(*byte),
+                if matches!(byte, b'*' | b'?' | b'[') && !self.wild.contains(&place) {
+                    pattern.extend([b'[', *byte, b']']);
+                } else {
+                    pattern.push(*byte);
                 }
             }
             Part::Pattern(pattern)

@@ -80,9 +80,10 @@ impl<'a> Scp<'a> {
             failed: false,
             owed: Duration::ZERO,
         };
-        let role = match command.receives {
-            true => Role::Sink(Sink::new(&command, &mut io)),
-            false => Role::Source(Source::new(&command, &mut io)),
+        let role = if command.receives {
+            Role::Sink(Sink::new(&command, &mut io))
+        } else {
+            Role::Source(Source::new(&command, &mut io))
         };
         Ok(Scp {
             io,

@@ -339,10 +339,9 @@ fn times(rest: &[u8]) -> Option<(SystemTime, SystemTime)> {
 
 /// Digits alone, without the `+` that Rust allows.
 fn number(digits: &[u8]) -> Option<u64> {
-    match digits.iter().all(u8::is_ascii_digit) {
-        true => std::str::from_utf8(digits).ok()?.parse().ok(),
-        false => None,
-    }
+    let all_digits = digits.iter().all(u8::is_ascii_digit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| all_digits);
+    text?.parse().ok()
 }
 
 #[cfg(test)]

@@ -154,17 +154,13 @@ impl Source {
             Ok(item) => {
                 let (modified, accessed) = (item.metadata.modified, item.metadata.accessed);
                 self.item = Some(item);
-                match io.preserves {
-                    true => {
-                        let line = format!(
-                            "T{} 0 {} 0\n",
-                            seconds_of(modified).max(0),
-                            seconds_of(accessed).max(0)
-                        );
-                        io.output.extend_from_slice(line.as_bytes());
-                        self.awaited = Awaited::Times;
-                    }
-                    false => self.announce(io),
+                if io.preserves {
+                    let (modified, accessed) = (seconds_of(modified), seconds_of(accessed));
+                    let line = format!("T{} 0 {} 0\n", modified.max(0), accessed.max(0));
+                    io.output.extend_from_slice(line.as_bytes());
+                    self.awaited = Awaited::Times;
+                } else {
+                    self.announce(io);
                 }
             }
             // The client does not answer errors.
@@ -296,9 +292,10 @@ impl Item {
 
 /// The paths that a word means, with the names that the client is told.
 fn named(word: &Word, io: &Io<'_>) -> Result<Vec<(VirtualPath, Vec<u8>)>> {
-    let found = match word.is_pattern() {
-        true => expand(word, io)?,
-        false => Vec::new(),
+    let found = if word.is_pattern() {
+        expand(word, io)?
+    } else {
+        Vec::new()
     };
     if !found.is_empty() {
         let with_name = |path: VirtualPath| {
@@ -312,10 +309,8 @@ fn named(word: &Word, io: &Io<'_>) -> Result<Vec<(VirtualPath, Vec<u8>)>> {
     if word.bytes.ends_with(b"/") && !io.is_directory(&path) {
         return Err(ErrorKind::NotDirectory.into());
     }
-    let name = match path.is_root() {
-        true => b".".to_vec(),
-        false => path.name().to_vec(),
-    };
+    let name = if path.is_root() { b"." } else { path.name() };
+    let name = name.to_vec();
     Ok(vec![(path, name)])
 }
 
