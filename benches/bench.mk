@@ -24,3 +24,11 @@ bench-compare: ## Say what the last `make bench` has worse than the committed be
 	git show HEAD:benches/baseline.txt > target/bench-results/baseline.txt 2> /dev/null || \
 	  cp benches/baseline.txt target/bench-results/baseline.txt
 	$(CARGO) bench --locked --bench bench -- --compare
+
+# Times beside those of peers are only good where nothing else runs.
+.PHONY: bench-wire
+bench-wire: export RUSTFLAGS = $(RELEASE_FLAGS)
+bench-wire: ## Measure wharfd beside its peers over long, slow and lossy wires (20 minutes, root), into benches/wire.md; WIRE=0,2 for some, KEEP=no leaves it
+	$(CARGO) build --release --locked --bin wharfd
+	ROUNDS=$(ROUNDS) $(CARGO) bench --locked --bench bench -- --wire
+	@test -n '$(WIRE)' || test '$(KEEP)' = no || cp target/bench-results/wire.md benches/wire.md

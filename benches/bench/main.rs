@@ -23,11 +23,13 @@ mod servers;
 mod sftp;
 #[cfg(feature = "ftps")]
 mod tls;
+mod wire;
 
 use rows::{Body, Row};
 use servers::{Kind, Running, Setup};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use wire::Wire;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
@@ -87,6 +89,7 @@ fn whole() -> Result<()> {
         wharfd,
         certificate: certificate()?,
         threads: 64,
+        address: std::net::Ipv4Addr::LOCALHOST,
         sftp: false,
         system: false,
         one_core: false,
@@ -103,6 +106,9 @@ fn whole() -> Result<()> {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(3);
+    if std::env::args().any(|argument| argument == "--wire") {
+        return wire::run(&setup, rounds);
+    }
     let only = std::env::var("SERVERS").unwrap_or_default();
     let mut results = report::Results::default();
     let mut prepared = Vec::new();

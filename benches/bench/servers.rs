@@ -63,6 +63,8 @@ pub struct Setup {
     pub certificate: Option<PathBuf>,
     /// The threads wharfd may have: at least as many as a row has sessions.
     pub threads: usize,
+    /// Where it listens.
+    pub address: Ipv4Addr,
     /// Speak SFTP instead of FTP.
     pub sftp: bool,
     /// wharfd serves users of the system, as the peers always do.
@@ -75,8 +77,9 @@ pub struct Setup {
 pub struct Running {
     /// Which one.
     pub kind: Kind,
-    /// Its port on 127.0.0.1.
+    /// Its port.
     pub port: u16,
+    address: Ipv4Addr,
     reaper: Child,
     processes: usize,
 }
@@ -97,6 +100,7 @@ impl Running {
         let mut running = Running {
             kind,
             port,
+            address: setup.address,
             reaper,
             processes: 0,
         };
@@ -107,7 +111,7 @@ impl Running {
     fn wait_until_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
+            let address = SocketAddr::from((self.address, self.port));
             if TcpStream::connect(address).is_ok() {
                 break;
             }
@@ -218,6 +222,7 @@ pub fn command_line(
     inetd: bool,
 ) -> Result<(PathBuf, Vec<String>)> {
     let place = Path::new(isolate::PLACE);
+    let address = setup.address;
     let home = isolate::home().display().to_string();
     let certificate = setup
         .certificate
@@ -256,7 +261,7 @@ pub fn command_line(
                     "--listen".to_owned()
                 };
                 format!(
-                    " {listen} 127.0.0.1:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
+                    " {listen} {address}:{port} --threads {threads} --max-per-address {threads} --max-per-user 0 \
                      --max-unauthenticated {threads} \
                      --max-unauthenticated-per-address {threads} --login-delay 0{user}"
                 )
@@ -270,13 +275,19 @@ pub fn command_line(
             let file = write(
                 place,
                 "vsftpd.conf",
-                &vsftpd(port, &home, certificate.as_deref(), inetd),
+                &vsftpd((address, port), &home, certificate.as_deref(), inetd),
             )?;
             (setup.packages.file("usr/sbin/vsftpd"), vec![file])
         }
         Kind::ProFtpd => {
             let modules = setup.packages.file("usr/lib/proftpd").display().to_string();
-            let text = proftpd(port, &home, &modules, certificate.as_deref(), inetd);
+            let text = proftpd(
+                (address, port),
+                &home,
+                &modules,
+                certificate.as_deref(),
+                inetd,
+            );
             let file = write(place, "proftpd.conf", &text)?;
             (
                 setup.packages.file("usr/sbin/proftpd"),
@@ -287,7 +298,7 @@ pub fn command_line(
             let mut arguments = "-l unix -A -H -u 100 -L 1000000:20 -f none -I 60".to_owned();
             if !inetd {
                 arguments += &format!(
-                    " -S 127.0.0.1,{port} -c 20000 -C 20000 -g {}/pure.pid",
+                    " -S {address},{port} -c 20000 -C 20000 -g {}/pure.pid",
                     isolate::PLACE
                 );
             }
@@ -304,7 +315,7 @@ pub fn command_line(
                 .collect(),
         ),
         Kind::Sshd => {
-            let file = write(place, "sshd.conf", &sshd(port))?;
+            let file = write(place, "sshd.conf", &sshd((address, port)))?;
             let words = ["-D", "-e", "-f", &file].map(str::to_owned);
             (setup.packages.file("usr/sbin/sshd"), words.to_vec())
         }
@@ -341,7 +352,12 @@ fn write(place: &Path, name: &str, text: &str) -> Result<String> {
     Ok(path.display().to_string())
 }
 
-fn vsftpd(port: u16, home: &str, certificate: Option<&str>, inetd: bool) -> String {
+fn vsftpd(
+    (address, port): (Ipv4Addr, u16),
+    home: &str,
+    certificate: Option<&str>,
+    inetd: bool,
+) -> String {
     let mut text = format!(
         "background=NO\nanonymous_enable=YES\nanon_root={home}\nlocal_enable=YES\nwrite_enable=YES\n\
          chroot_local_user=YES\nallow_writeable_chroot=YES\npam_service_name=wharf-bench\n\
@@ -351,7 +367,7 @@ fn vsftpd(port: u16, home: &str, certificate: Option<&str>, inetd: bool) -> Stri
     text += &if inetd {
         "listen=NO\n".to_owned()
     } else {
-        format!("listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\n")
+        format!("listen=YES\nlisten_address={address}\nlisten_port={port}\n")
     };
     if let Some(file) = certificate {
         text += &format!(
@@ -362,11 +378,17 @@ fn vsftpd(port: u16, home: &str, certificate: Option<&str>, inetd: bool) -> Stri
     text
 }
 
-fn proftpd(port: u16, home: &str, modules: &str, certificate: Option<&str>, inetd: bool) -> String {
+fn proftpd(
+    (address, port): (Ipv4Addr, u16),
+    home: &str,
+    modules: &str,
+    certificate: Option<&str>,
+    inetd: bool,
+) -> String {
     let server_type = if inetd { "inetd" } else { "standalone" };
     let place = isolate::PLACE;
     let mut text = format!(
-        "ServerType {server_type}\nPort {port}\nDefaultAddress 127.0.0.1\nUseIPv6 off\nUser nobody\nGroup nogroup\n\
+        "ServerType {server_type}\nPort {port}\nDefaultAddress {address}\nUseIPv6 off\nUser nobody\nGroup nogroup\n\
          ModulePath {modules}\nPidFile {place}/proftpd.pid\nScoreboardFile {place}/proftpd.scoreboard\n\
          DelayEngine off\nUseReverseDNS off\nAuthPAM off\nRequireValidShell off\nWtmpLog off\nTransferLog NONE\n\
          SystemLog NONE\nDefaultRoot ~\nMaxInstances 20000\nAllowOverwrite on\n\
@@ -382,10 +404,10 @@ fn proftpd(port: u16, home: &str, modules: &str, certificate: Option<&str>, inet
     text
 }
 
-fn sshd(port: u16) -> String {
+fn sshd((address, port): (Ipv4Addr, u16)) -> String {
     let place = isolate::PLACE;
     format!(
-        "ListenAddress 127.0.0.1\nPort {port}\nHostKey {place}/host-key\nAuthorizedKeysFile {place}/authorized-keys\n\
+        "ListenAddress {address}\nPort {port}\nHostKey {place}/host-key\nAuthorizedKeysFile {place}/authorized-keys\n\
          StrictModes no\nUsePAM no\nPidFile none\nMaxStartups 1000\nLogLevel ERROR\nSubsystem sftp internal-sftp\n"
     )
 }

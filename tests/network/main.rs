@@ -8,7 +8,10 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod far;
 mod frozen;
+#[path = "../../benches/bench/wire/link.rs"]
+mod link;
 #[path = "../cluster/net.rs"]
 mod net;
 mod sftp;
@@ -20,7 +23,11 @@ use std::time::{Duration, Instant};
 
 use common::client::{Data, connect_from};
 use common::process::soon;
+use far::Wire;
 use sites::{CLIENT, OTHER, Site};
+
+/// Of the wire.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// What stands still for longer is given up, in these tests.
 const STALL: &str = "--stall-timeout=3";

@@ -9,7 +9,7 @@ mod listing;
 mod memory;
 mod scale;
 mod secure;
-mod sftp;
+pub mod sftp;
 mod small;
 mod start;
 mod syscalls;
