@@ -35,7 +35,7 @@ fn umount(place: &TempDir) {
 /// the reboot, what was answered 226 is whole.
 #[test]
 fn power_cut() {
-    let Some(place) = in_a_namespace("surroundings::power_cut") else {
+    let Some(place) = in_a_namespace("faults::surroundings::power_cut") else {
         return;
     };
     let image = place.join("image");
@@ -50,6 +50,10 @@ fn power_cut() {
     }
     let root = place.join("disk/root");
     std::fs::create_dir(&root).unwrap();
+    // What the test itself has made is not what is tried.
+    let disk = std::fs::File::open(place.join("disk")).unwrap();
+    disk.sync_all().unwrap();
+    drop(disk);
     let mut rng = Rng::new();
     let mut acknowledged = 0;
     for round in 0..6 {
@@ -119,7 +123,7 @@ fn power_cut() {
 /// another one.
 #[test]
 fn disk_goes_away() {
-    let Some(place) = on_small_disk("surroundings::disk_goes_away") else {
+    let Some(place) = on_small_disk("faults::surroundings::disk_goes_away") else {
         return;
     };
     let disk = place.join("disk");
