@@ -11,6 +11,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use super::control::InputEnd;
 use super::data_port::{DataPort, NoData, Proof};
 use super::reply::Reply;
+#[cfg(feature = "deflate")]
+use super::state::Mode;
 use super::state::{Interpreter, Protection};
 use crate::config::told::ToldAddress;
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -51,6 +53,16 @@ impl Interpreter {
         config.told_address(own, peer, |name| external.address(name))
     }
 
+    #[cfg(feature = "deflate")]
+    fn begin_deflating(&mut self, direction: Direction) {
+        let deflates = direction == Direction::Send && self.parameters.mode == Mode::Deflate;
+        let level = self.parameters.level.unwrap_or(6);
+        self.deflater = deflates.then(|| super::deflate::Deflater::new(level));
+    }
+
+    #[cfg(not(feature = "deflate"))]
+    fn begin_deflating(&mut self, _: Direction) {}
+
     /// Makes the data connection and says 150. An ABOR ends the wait.
     ///
     /// # Errors
@@ -63,6 +75,7 @@ impl Interpreter {
         if direction == Direction::Send {
             self.control.set_input_end(InputEnd::GoesOn);
         }
+        self.begin_deflating(direction);
         let until = deadline(Instant::now(), self.session.config().data_connect_timeout);
         let mut what = Some(what);
         let socket = match std::mem::replace(&mut self.parameters.data, DataPort::None) {

@@ -49,6 +49,7 @@ impl Interpreter {
     /// # Errors
     /// What sending said, and a client that resets or takes nothing any more.
     pub fn close_sent(&mut self, stream: &mut Stream) -> Result<()> {
+        self.finish_deflating(stream)?;
         self.until_sent(stream, Stream::finish)?;
         let mut progress = self.progress();
         let mut pause = ARRIVAL_FIRST;

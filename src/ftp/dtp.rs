@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::ascii::{FromNet, ToNet};
 use super::splice::Pipe;
-use super::state::{Interpreter, Type};
+use super::state::{Interpreter, Mode, Type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Progress, wait};
 use crate::net::stream::Stream;
@@ -63,7 +63,7 @@ impl Interpreter {
 
     /// Clients that say no TYPE mean ASCII by the RFC, and most of them don't
     /// know it.
-    fn warn_of_binary(&mut self, transfer: &Transfer, data: &[u8]) {
+    pub(super) fn warn_of_binary(&mut self, transfer: &Transfer, data: &[u8]) {
         if data.contains(&0) {
             let reason = "TYPE A changes what looks like a binary file (see ascii)";
             self.log_refusal(log::Level::Warn, reason, transfer.path());
@@ -71,7 +71,7 @@ impl Interpreter {
     }
 
     /// Waits as long as the rates ask for.
-    fn pace(&mut self, transfer: &Transfer, bytes: u64) -> Result<()> {
+    pub(super) fn pace(&mut self, transfer: &Transfer, bytes: u64) -> Result<()> {
         if !transfer.is_paced() {
             return Ok(());
         }
@@ -87,7 +87,8 @@ impl Interpreter {
         length: u64,
     ) -> Result<()> {
         let plain = matches!(stream, Stream::Plain(_)) && transfer.file()?.descriptor().is_some();
-        if plain && length != Transfer::UNKNOWN && !self.converts() {
+        let as_it_is = self.parameters.mode == Mode::Stream && !self.converts();
+        if plain && length != Transfer::UNKNOWN && as_it_is {
             self.sendfile(stream, transfer, offset, length)
         } else {
             self.send_through_buffer(stream, transfer, offset, length)
@@ -193,9 +194,31 @@ impl Interpreter {
         Ok(())
     }
 
-    /// Sends all of `data`; under TLS the end of it may wait for more, for
-    /// [`Interpreter::flush_data`] or for the end of the connection.
+    /// Sends all of `data`; under TLS and in MODE Z the end of it may wait for
+    /// more, or for the end of the connection.
     pub fn send_bytes(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
+        let Some(mut deflater) = self.deflater.take() else {
+            return self.send_as_it_is(stream, data);
+        };
+        let sent = match deflater.deflate(data) {
+            Ok(deflated) => self.send_as_it_is(stream, deflated),
+            Err(error) => Err(error),
+        };
+        self.deflater = Some(deflater);
+        sent
+    }
+
+    /// Sends the end of a MODE Z stream.
+    pub fn finish_deflating(&mut self, stream: &mut Stream) -> Result<()> {
+        match self.deflater.take() {
+            Some(mut deflater) => self.send_as_it_is(stream, deflater.finish()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Sends all of `data`; under TLS the end of it may wait for
+    /// [`Interpreter::flush_data`] or for the end of the connection.
+    fn send_as_it_is(&mut self, stream: &mut Stream, data: &[u8]) -> Result<()> {
         let mut progress = self.progress();
         let mut sent = 0;
         while sent < data.len() {
@@ -248,6 +271,10 @@ impl Interpreter {
         transfer: &mut Transfer,
         mut offset: u64,
     ) -> Result<()> {
+        #[cfg(feature = "deflate")]
+        if self.parameters.mode == Mode::Deflate {
+            return self.receive_deflated(stream, transfer, offset);
+        }
         let ascii = self.converts();
         if ascii {
             transfer.set_ascii();
@@ -334,7 +361,7 @@ impl Interpreter {
     /// Passes an outcome on, but for the end of the control connection where
     /// the end of the data alone says whether an upload is whole: under TLS,
     /// and for devices that close both connections at once.
-    fn unless_hung_up(&self, stream: &Stream, outcome: Result<()>) -> Result<()> {
+    pub(super) fn unless_hung_up(&self, stream: &Stream, outcome: Result<()>) -> Result<()> {
         let decided_by_data = stream.is_secure() || !self.session.config().strict_end;
         match outcome {
             Err(error)
@@ -350,7 +377,7 @@ impl Interpreter {
 
     /// Waits for more of an upload. The rest of what a client has sent may come
     /// after the end of its control connection, but not much later.
-    fn wait_for_upload(
+    pub(super) fn wait_for_upload(
         &mut self,
         stream: &mut Stream,
         received: u64,

@@ -11,10 +11,17 @@ mod data;
 mod data_end;
 mod data_peer;
 mod data_port;
+#[cfg(feature = "deflate")]
+mod deflate;
+#[cfg(not(feature = "deflate"))]
+#[path = "deflate_none.rs"]
+mod deflate;
 mod dtp;
 #[cfg(any(test, fuzzing))]
 #[path = "../../tests/harness/ftp.rs"]
 pub(crate) mod fuzz;
+#[cfg(feature = "deflate")]
+mod inflate;
 mod line;
 mod lister;
 mod listing;
@@ -239,7 +246,10 @@ impl Interpreter {
             self.log_refusal(log::Level::Info, "a command was refused", &what);
             return reply;
         }
-        match (command.run)(self, argument) {
+        let outcome = (command.run)(self, argument);
+        // One that was broken off has left it.
+        self.deflater = None;
+        match outcome {
             Ok(reply) => reply,
             Err(error) => self.answer(&error),
         }

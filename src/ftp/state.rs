@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::control::ControlConnection;
 use super::data_port::{DataPort, Proof};
+use super::deflate::Deflater;
 use super::listing::Facts;
 use super::reply::Reply;
 use crate::config::TlsRequired;
@@ -38,6 +39,8 @@ pub struct Interpreter {
     /// A NAT on the way relies on it until the connection ends, so REIN does
     /// not undo it.
     pub epsv_all: bool,
+    /// What deflates the listing or download that is sent in MODE Z.
+    pub deflater: Option<Deflater>,
     /// The last data connection, until the client has closed it.
     pub closing: Option<Closing>,
     /// When the control connection was last looked at.
@@ -48,6 +51,16 @@ pub struct Interpreter {
     pub ending: bool,
     /// Lines that were no command, in a row.
     pub unknown: u32,
+}
+
+/// How bytes travel over data connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// As they are.
+    #[default]
+    Stream,
+    /// As a zlib stream.
+    Deflate,
 }
 
 /// What a session begins with, and goes back to with REIN.
@@ -61,6 +74,10 @@ pub struct Parameters {
     pub directory: VirtualPath,
     /// TYPE: how bytes of files travel.
     pub transfer_type: Type,
+    /// MODE: how data connections are coded.
+    pub mode: Mode,
+    /// OPTS MODE Z LEVEL: how much a deflater tries.
+    pub level: Option<u8>,
     /// Facts that MLST and MLSD show.
     pub facts: Facts,
     /// The hash that HASH computes.
@@ -135,6 +152,7 @@ impl Interpreter {
             tls: None,
             protection: Protection::Clear,
             buffer_size_said: false,
+            deflater: None,
             closing: None,
             early_handshake: false,
             epsv_all: false,

@@ -4,6 +4,7 @@
 mod abort;
 #[path = "../common/mod.rs"]
 mod common;
+mod deflate;
 mod ends;
 mod large_uploads;
 mod listing;

@@ -10,7 +10,7 @@ use crate::ftp::arguments::{offset, small_number};
 use crate::ftp::data_port::DataPort;
 use crate::ftp::listing::Facts;
 use crate::ftp::reply::Reply;
-use crate::ftp::state::{Interpreter, Type};
+use crate::ftp::state::{Interpreter, Mode, Type};
 use crate::session::DataFailure;
 
 fn no_such_parameter() -> Result<Reply> {
@@ -39,11 +39,25 @@ pub fn stru(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
-pub fn mode(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    if argument.trim_ascii().eq_ignore_ascii_case(b"S") {
-        Ok(Reply::new(200, "Mode is stream."))
-    } else {
-        no_such_parameter()
+pub fn mode(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
+    let (mode, words) = match argument.trim_ascii() {
+        b"S" | b"s" => (Mode::Stream, "Mode is stream."),
+        b"Z" | b"z" if cfg!(feature = "deflate") => (Mode::Deflate, "Mode is deflate."),
+        _ => return no_such_parameter(),
+    };
+    state.parameters.mode = mode;
+    Ok(Reply::new(200, words))
+}
+
+/// OPTS MODE Z LEVEL 6 (draft-preston-ftpext-deflate, section 3.2).
+fn opts_mode(state: &mut Interpreter, value: &[u8]) -> Result<Reply> {
+    let value = value.to_ascii_uppercase();
+    match value.strip_prefix(b"Z LEVEL ").map(<[u8]>::trim_ascii) {
+        Some([level @ b'0'..=b'9']) if cfg!(feature = "deflate") => {
+            state.parameters.level = Some(level - b'0');
+            Ok(Reply::new(200, "The level is set."))
+        }
+        _ => Ok(Reply::new(501, "Expected OPTS MODE Z LEVEL and 0 to 9.")),
     }
 }
 
@@ -313,6 +327,7 @@ pub fn opts(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
                 format!("MLST OPTS {}", state.parameters.facts.names()),
             ))
         }
+        b"MODE" => opts_mode(state, value),
         b"HASH" if value.is_empty() => Ok(Reply::new(200, state.parameters.hash.name())),
         b"HASH" => match Algorithm::find(&String::from_utf8_lossy(value)) {
             Some(algorithm) => {
