@@ -4,7 +4,9 @@
 //! is checked in one place, a name that is denied is denied everywhere, and
 //! nothing happens without its event.
 
+mod attributes;
 mod copy;
+mod directories;
 mod place;
 mod put;
 mod receipt;
@@ -26,8 +28,8 @@ use crate::auth::{Right, User};
 use crate::config::{Config, Symlinks};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{
-    self, Attributes, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata,
-    OpenOptions, Seen, Space, VirtualPath, Visitor,
+    self, Directory, Existing, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, Seen,
+    Space, VirtualPath, Visitor,
 };
 
 use transfer::Opened;
@@ -312,63 +314,6 @@ impl Files {
         }
     }
 
-    /// Checks the rights for everything but the size, and yields what may be
-    /// set: the bits that let a program act as its owner never pass.
-    pub(super) fn may_set(place: &Place, attributes: &Attributes) -> Result<Attributes> {
-        if attributes.mode.is_some() || attributes.uid.is_some() || attributes.gid.is_some() {
-            place.needs(Right::Mode)?;
-        }
-        if attributes.modified.is_some() || attributes.accessed.is_some() {
-            place.needs(Right::Time)?;
-        }
-        Ok(Attributes {
-            mode: attributes.mode.map(|mode| mode & 0o1777),
-            ..*attributes
-        })
-    }
-
-    /// Checks the rights for another size, which are those for replacing.
-    pub(super) fn may_resize(place: &Place, attributes: &Attributes) -> Result<()> {
-        if attributes.size.is_some() {
-            place.needs(Right::Write)?;
-            place.needs(Right::Delete)?;
-        }
-        Ok(())
-    }
-
-    /// Changes attributes, each by its own right.
-    pub fn set_attributes(
-        &self,
-        path: &VirtualPath,
-        attributes: &Attributes,
-        follow: Follow,
-    ) -> Result<()> {
-        let place = self.place(path, follow)?;
-        let mut allowed = Self::may_set(&place, attributes)?;
-        Self::may_resize(&place, &allowed)?;
-        // On a directory the set-group-ID bit only says whose new files are; the
-        // file system sets it on nothing else, whatever is there by then.
-        if let Some(mode) = attributes.mode.filter(|mode| mode & 0o2000 != 0)
-            && let Ok(metadata) = self.file_system().metadata(&place.path, follow)
-            && metadata.kind == FileKind::Directory
-        {
-            allowed.mode = Some(mode & 0o3777);
-        }
-        let _owned = match attributes.size {
-            Some(_) => {
-                let file = self.file_system().metadata(&place.path, follow)?;
-                Some(self.own(&place.path, &file)?)
-            }
-            None => None,
-        };
-        self.file_system()
-            .set_attributes(&place.path, &allowed, follow)?;
-        if attributes.size.is_some() {
-            self.drop_receipt(&place.path);
-        }
-        Ok(())
-    }
-
     /// The text of a link.
     pub fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
         let place = self.allowed(path, Follow::No, Right::List)?;
@@ -413,6 +358,7 @@ impl Files {
         self.may_make(new, &place)?;
         self.may_move(&place)?;
         self.may_name_again(&old, &place)?;
+        self.may_keep_name(&old, &place)?;
         self.may_change_name(&place.path)?;
         self.file_system().hard_link(&old.path, &place.path)?;
         self.keep_names(&place.path)

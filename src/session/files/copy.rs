@@ -47,6 +47,9 @@ impl Files {
         pause: Pause<'_>,
     ) -> Result<()> {
         let place = self.place(target, Follow::Yes)?;
+        if !place.perms.has(Right::Append) {
+            place.needs(Right::Write)?;
+        }
         let old = match self.file_system().metadata(&place.path, Follow::Yes) {
             Ok(metadata) => Some(metadata),
             Err(error) if error.kind() == ErrorKind::NotFound => None,

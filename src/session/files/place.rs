@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::made::Maker;
 use crate::session::registry::SessionInfo;
 use crate::session::{Services, names, places};
-use crate::storage::{Directory, Entry, FileKind, Follow, Metadata, Resolved, VirtualPath};
+use crate::storage::{Follow, Metadata, Resolved, VirtualPath};
 
 /// A path that has been judged.
 #[derive(Clone)]
@@ -197,12 +197,30 @@ impl Files {
         // A denied name is denied whatever it leads to, and so is a link to one.
         self.may_name(path)?;
         let files = &self.0.user.file_system;
-        if follow == Follow::No && !self.0.config.deny_names.is_empty() {
-            self.may_name(&files.resolve(path, Follow::Yes)?.path)?;
+        let resolved = match files.resolve(path, follow) {
+            Err(error) if self.hides(path) => {
+                return Err(Error::with_source(
+                    ErrorKind::Denied,
+                    "no rights there",
+                    error,
+                ));
+            }
+            outcome => outcome?,
+        };
+        // SECURITY: where the user has no rights at all, a link is no other thing
+        // than a missing name.
+        for link in &resolved.links {
+            let place = self.place(link, Follow::No)?;
+            if place.perms == Perms::NONE {
+                return Ok(place);
+            }
         }
-        let resolved = files.resolve(path, follow)?;
         let is_there = resolved.ids.len() > resolved.path.components().count();
         let place = self.judge(resolved)?;
+        let named_only = follow == Follow::No && place.perms != Perms::NONE;
+        if named_only && !self.0.config.deny_names.is_empty() {
+            self.may_name(&files.resolve(path, Follow::Yes)?.path)?;
+        }
         if is_there {
             return Ok(place);
         }
@@ -240,6 +258,39 @@ impl Files {
             place.path
         );
         Ok(())
+    }
+
+    /// Whether a path that leads in a circle, or through what is missing, does so
+    /// where the user has no rights.
+    fn hides(&self, path: &VirtualPath) -> bool {
+        /// As many links as a path may go through.
+        const LINKS: usize = 40;
+        let files = &self.0.user.file_system;
+        let mut path = path.clone();
+        for _ in 0..LINKS {
+            let mut at = path.clone();
+            let there = loop {
+                match files.resolve(&at, Follow::No) {
+                    Ok(there) => break there,
+                    Err(_) if at.is_root() => return false,
+                    Err(_) => at = at.parent(),
+                }
+            };
+            if places::rights(&self.0.user, &there) == Perms::NONE {
+                return true;
+            }
+            // It is a link that leads on.
+            let rest = &path.as_bytes()[at.as_bytes().len()..];
+            let next = files.read_link(&there.path).and_then(|target| {
+                let text = [&target, &b"/"[..], rest].concat();
+                there.path.parent().join(&text)
+            });
+            match next {
+                Ok(next) => path = next,
+                Err(_) => return false,
+            }
+        }
+        false
     }
 
     fn judge(&self, resolved: Resolved) -> Result<Place> {
@@ -317,19 +368,6 @@ impl Files {
         })
     }
 
-    /// A directory without what the session has not made.
-    pub(super) fn own_names(
-        &self,
-        directory: Box<dyn Directory>,
-        path: &VirtualPath,
-    ) -> Box<dyn Directory> {
-        Box::new(Own {
-            directory,
-            path: path.clone(),
-            files: self.clone(),
-        })
-    }
-
     /// What the session had made is gone.
     pub(super) fn is_gone(&self, place: &Place) {
         if let (Some(_), Some(id)) = (place.own, place.id) {
@@ -398,6 +436,24 @@ impl Files {
         }
     }
 
+    /// SECURITY: nor may the old name keep rights to change a file that its new
+    /// place does not give: what was dropped somewhere stays as it is.
+    pub(super) fn may_keep_name(&self, old: &Place, new: &Place) -> Result<()> {
+        let kept = |right: &&Right| {
+            **right != Right::Read && old.given.has(**right) && !new.given.has(**right)
+        };
+        match OF_A_FILE.iter().find(kept) {
+            None => Ok(()),
+            Some(right) => Err(Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "{} would keep the right {right:?} to {}",
+                    old.path, new.path
+                ),
+            )),
+        }
+    }
+
     /// Where a path leads when all links are followed. What does not exist
     /// stays as it is named, so that one can ask before making it; and so does
     /// what leads through links that the user may not see.
@@ -410,7 +466,10 @@ impl Files {
         if user.directories.is_empty() && !user.perms.has(Right::List) {
             return Ok(path.clone());
         }
-        let resolved = user.file_system.resolve(path, Follow::Yes)?;
+        let resolved = match user.file_system.resolve(path, Follow::Yes) {
+            Err(_) if self.hides(path) => return Ok(path.clone()),
+            outcome => outcome?,
+        };
         for link in &resolved.links {
             if !self.place(link, Follow::No)?.perms.has(Right::List) {
                 return Ok(path.clone());
@@ -418,76 +477,5 @@ impl Files {
         }
         self.may_name(&resolved.path)?;
         Ok(resolved.path)
-    }
-
-    /// An open directory whose links are judged where they lead.
-    pub(super) fn judged(
-        &self,
-        directory: Box<dyn Directory>,
-        path: VirtualPath,
-    ) -> Box<dyn Directory> {
-        if self.0.judged {
-            Box::new(Judged {
-                directory,
-                path,
-                files: self.clone(),
-            })
-        } else {
-            directory
-        }
-    }
-}
-
-struct Judged {
-    directory: Box<dyn Directory>,
-    path: VirtualPath,
-    files: Files,
-}
-
-impl Directory for Judged {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
-        self.directory.next(name)
-    }
-
-    fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
-        let metadata = self.directory.metadata(name, Follow::No)?;
-        match (follow, metadata.kind) {
-            (Follow::Yes, FileKind::Link) => self.files.metadata(&self.path.join(name)?, follow),
-            _ => Ok(metadata),
-        }
-    }
-
-    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
-        self.directory.read_link(name)
-    }
-}
-
-struct Own {
-    directory: Box<dyn Directory>,
-    path: VirtualPath,
-    files: Files,
-}
-
-impl Directory for Own {
-    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
-        loop {
-            let Some(entry) = self.directory.next(name)? else {
-                return Ok(None);
-            };
-            let there = self.directory.metadata(name, Follow::No);
-            if let (Some(maker), Ok(there)) = (&self.files.0.maker, there)
-                && maker.made_by(there.id, &self.path.below(name)?).is_some()
-            {
-                return Ok(Some(entry));
-            }
-        }
-    }
-
-    fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
-        self.directory.metadata(name, follow)
-    }
-
-    fn read_link(&self, name: &[u8]) -> Result<Vec<u8>> {
-        self.directory.read_link(name)
     }
 }

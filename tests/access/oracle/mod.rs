@@ -123,3 +123,88 @@ fn attack_31_nothing_gets_around_a_rule() {
         }
     }
 }
+
+/// Names of the same length below a place without any rights: what is there,
+/// links of every kind among them, and nothing.
+const HIDDEN: &[(&str, Option<&str>)] = &[
+    ("zz-m", None),
+    ("zz-f", None),
+    ("zz-d", None),
+    ("zz-o", Some("/open/f")),
+    ("zz-e", Some("../open")),
+    ("zz-g", Some("/open/nothing")),
+    ("zz-l", Some("zz-l")),
+    ("zz-t", Some("nothing/../f")),
+];
+
+fn with_hidden_names() -> Tree {
+    let tree = Tree::new("read-write");
+    for (name, target) in HIDDEN {
+        let path = tree.top.join("secret").join(name);
+        match (*name, target) {
+            ("zz-f", _) => std::fs::write(path, b"content").unwrap(),
+            ("zz-d", _) => std::fs::create_dir(path).unwrap(),
+            (_, Some(target)) => std::os::unix::fs::symlink(target, path).unwrap(),
+            (_, None) => {}
+        }
+    }
+    tree
+}
+
+/// What was heard without the name that was asked for, and without times.
+fn without(name: &str, heard: Vec<u8>) -> String {
+    let text = String::from_utf8_lossy(&heard).replace(name, "NAME");
+    let text = text.replace(|letter: char| letter.is_ascii_digit(), "0");
+    // STOU takes the second name within the same second.
+    text.replace(".0\n", "\n")
+}
+
+#[test]
+fn nothing_tells_what_is_there_from_what_is_missing_where_all_rights_are_missing() {
+    let mut missing: Vec<String> = Vec::new();
+    for (name, _) in HIDDEN {
+        let tree = with_hidden_names();
+        let server = ftp::server(&tree, "no");
+        let (mut client, mut packets) = (server.ann(), sftp::start(&tree, false));
+        let mut all = Vec::new();
+        for path in [format!("/secret/{name}"), format!("/secret/{name}/f")] {
+            for (verb, dialogues) in ftp::COMMANDS {
+                for lines in *dialogues {
+                    let heard = ftp::run(&mut client, lines, &path);
+                    all.push(format!("{verb} {lines:?}: {}", without(name, heard)));
+                }
+            }
+            for (request, deeds) in sftp::REQUESTS {
+                for deed in *deeds {
+                    let heard = without(name, deed(&mut packets, &path));
+                    all.push(format!("{request}: {heard:?}"));
+                }
+            }
+        }
+        if missing.is_empty() {
+            missing = all;
+            continue;
+        }
+        let differ = all.iter().zip(&missing).filter(|(one, two)| one != two);
+        let differ: Vec<_> = differ.take(9).collect();
+        assert!(differ.is_empty(), "{name}: {differ:#?}");
+    }
+}
+
+/// A file that is linked into a place where uploads stay as they are can't be
+/// changed by its old name.
+#[test]
+fn a_hard_link_keeps_no_rights_that_its_new_place_does_not_give() {
+    use crate::common::packets::Body;
+    const PERMISSION_DENIED: u32 = 3;
+    let tree = Tree::new("read-write");
+    let mut client = sftp::start(&tree, false);
+    let mut link = |to: &str| {
+        let body = Body::new().string("/open/f").string(to);
+        client.extended("hardlink@openssh.com", body).status()
+    };
+    assert_eq!(link("/open/again"), 0);
+    for to in ["/in/again", "/pub/fixed/again", "/secret/again"] {
+        assert_eq!(link(to), PERMISSION_DENIED, "{to}");
+    }
+}
