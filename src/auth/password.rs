@@ -95,6 +95,8 @@ pub fn verify(hash: &str, password: &[u8]) -> Result<bool> {
     }
     match scheme {
         Some(scheme) => {
+            #[cfg(test)]
+            tests::WORK.with_borrow_mut(|work| work.push(cost_class(hash).to_owned()));
             static TURNS: Turns = Turns::new();
             let _turn = TURNS.take(cores());
             on_a_stack_of_its_own(|| scheme.verify(password))
@@ -245,4 +247,4 @@ fn equal(a: &[u8], b: &[u8]) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -313,6 +313,8 @@ mod quick_ack {
 
 #[cfg(feature = "sftp")]
 mod handler {
+    use std::time::{Duration, Instant};
+
     use crate::auth::{Proofs, PublicKey, Secret};
     use crate::error::{ErrorKind, Result};
     use crate::session::Session;
@@ -323,6 +325,17 @@ mod handler {
     /// Answers the questions of the SSH transport from a session; what
     /// its channels share is in the options.
     pub(super) struct SessionHandler(pub(super) Session, pub(super) sftp::Options);
+
+    /// SECURITY: how long a look for a key takes tells whether the name exists: a
+    /// file is read, or a home opened. A refusal comes after 5 ms, or twice as
+    /// much, and so on, as with sshd.
+    pub(super) fn even_out(since: Instant) {
+        let mut least = Duration::from_millis(5);
+        while since.elapsed() > least {
+            least *= 2;
+        }
+        std::thread::sleep(least.saturating_sub(since.elapsed()));
+    }
 
     fn outcome(result: Result<()>) -> AuthOutcome {
         match result {
@@ -402,10 +415,12 @@ mod handler {
     impl SessionHandler {
         /// Whether a signature by this key would log the user in.
         fn judge_offer(&self, name: &str, key: &PublicKey) -> AuthOutcome {
+            let since = Instant::now();
             match self.0.would_admit(name, Secret::PublicKey(key)) {
                 Ok(()) => AuthOutcome::Accepted,
                 Err(error) => {
                     log::debug!("{}: {error}", Escaped(name.as_bytes()));
+                    even_out(since);
                     AuthOutcome::Refused
                 }
             }
@@ -445,6 +460,18 @@ mod handler {
 mod tests {
     use super::default_keys;
     use crate::temp::TempDir;
+
+    #[test]
+    fn refused_keys_are_answered_after_an_even_time() {
+        use std::time::{Duration, Instant};
+        for (work, want) in [(0, 5), (2, 5), (7, 10), (11, 20)] {
+            let since = Instant::now();
+            let begun = since - Duration::from_millis(work);
+            super::handler::even_out(begun);
+            // What the machine adds comes on top.
+            assert!(begun.elapsed() >= Duration::from_millis(want), "{work}");
+        }
+    }
 
     #[test]
     fn host_keys_are_made_on_the_first_start_only() {

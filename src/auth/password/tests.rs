@@ -247,6 +247,18 @@ const YESCRYPT: &[(&str, usize, &str)] = &[
     ),
 ];
 
+thread_local! {
+    /// The costs of the hashes that this thread has had computed.
+    pub static WORK: std::cell::RefCell<Vec<String>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
+/// What a login costs that must fail.
+pub fn work_of<T>(login: impl FnOnce() -> Result<T>) -> Vec<String> {
+    WORK.take();
+    assert!(login().is_err());
+    WORK.take()
+}
+
 #[test]
 fn known_answers_of_sha_crypt_match() {
     known_answers_match(SHA);
@@ -416,4 +428,32 @@ fn hashes_take_turns() {
     });
     assert!(most.into_inner() <= 2);
     assert_eq!(*turns.taken.lock().unwrap(), 0);
+}
+
+/// The time of an answer is that of the hashes: it must not tell names apart.
+#[test]
+fn every_refused_name_costs_the_same_hashes() {
+    use crate::auth::{Authenticator, Credentials, Secret, UserDefaults, UserFile};
+    use std::os::unix::fs::PermissionsExt;
+    let place = crate::temp::TempDir::new("work");
+    let (path, home) = (place.join("users"), place.display());
+    let hash = hash_with_rounds(b"secret", 1000).unwrap();
+    let text = format!(
+        "ann:{hash}:{home}:read-only\nkeys:*:{home}:read-only:keys=k\n\
+         old:{hash}:{home}:read-only:expires=2001-01-01\n\
+         far:{hash}:{home}:read-only:allow=192.0.2.77\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+    let file = UserFile::open(&path, UserDefaults::default()).unwrap();
+    for name in ["ann", "keys", "old", "far", "nobody", ""] {
+        for given in ["secret", "wrong", ""] {
+            if (name, given) != ("ann", "secret") {
+                let secret = Secret::Password(given.as_bytes());
+                let with = Credentials::new(name, secret, [192, 0, 2, 1].into());
+                let work = work_of(|| file.authenticate(&with));
+                assert_eq!(work, ["$6$rounds=1000$"], "{name} {given}");
+            }
+        }
+    }
 }

@@ -242,3 +242,22 @@ fn key_files_are_the_users_own() {
         ErrorKind::NotFound
     );
 }
+
+/// The time of an answer is that of the hashes: it must not tell names apart.
+#[test]
+fn every_refused_name_costs_the_same_hashes() {
+    use crate::auth::password::tests::work_of;
+    let etc = Etc::new("work");
+    let users = etc.users();
+    let refused = "root listed daemon gone old fresh locked nohash des noline homeless nobody";
+    for name in refused.split(' ') {
+        for given in [&b"secret"[..], b"wrong", b""] {
+            let work = work_of(|| login(&users, name, Secret::Password(given)));
+            assert_eq!(work, ["$6$rounds=1000$"], "{name}");
+        }
+        let long = [b'x'; 600];
+        assert!(work_of(|| login(&users, name, Secret::Password(&long))).is_empty());
+    }
+    let work = work_of(|| login(&users, "ann", Secret::Password(b"wrong")));
+    assert_eq!(work, ["$6$rounds=1000$"]);
+}
