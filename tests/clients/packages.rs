@@ -74,6 +74,8 @@ fn make_install_puts_each_file_where_its_system_looks() {
                 "etc/xinetd.d/wharfd",
                 "usr/lib/modules-load.d/wharf.conf",
                 "usr/lib/sysctl.d/60-wharf.conf",
+                "usr/lib/systemd/system/wharfd-acme.service",
+                "usr/lib/systemd/system/wharfd-acme.timer",
                 "usr/lib/systemd/system/wharfd-inetd.socket",
                 "usr/lib/systemd/system/wharfd-inetd@.service",
                 "usr/lib/systemd/system/wharfd.service",
