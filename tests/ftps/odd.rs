@@ -206,12 +206,13 @@ fn sessions_of_other_servers_and_names_resume_nothing() {
             }
             let data = ssl.connect(data.0);
             let code = client.reply().code;
-            let code = if code == 150 && data.is_ok() {
-                let mut content = Vec::new();
-                let _ = data.unwrap().read_to_end(&mut content);
-                client.reply().code
-            } else {
-                code
+            let code = match data {
+                Ok(mut data) if code == 150 => {
+                    let mut content = Vec::new();
+                    let _ = data.read_to_end(&mut content);
+                    client.reply().code
+                }
+                _ => code,
             };
             assert!([226, 522].contains(&code), "{reuse}, {version:?}: {code}");
             client.expect("NOOP", 200);

@@ -92,7 +92,7 @@ fn json_lines_hold_whatever_a_name_holds() {
     for (word, fields) in [
         (
             "sent /file",
-            "\"path\":\"/file\",\"bytes\":7,\"complete\":true,",
+            "\"path\":\"/file\",\"bytes\":7,\"complete\":true,\"data_tls\":\"none\",",
         ),
         ("logged in", "\"encrypted\":false,"),
         ("\"ended\"", ""),

@@ -164,7 +164,10 @@ fn hooks_change() {
     }));
     let without = Changing::start("");
     without.change(&format!("on-upload {one}\n"));
-    let line = without.server.log.wait_for("the first hook");
+    let line = without
+        .server
+        .log
+        .wait_for("the first one needs a new start");
     assert!(line.contains("WARN"), "{line}");
 }
 

@@ -82,7 +82,9 @@ impl Taken {
 
     /// The channel to ann's worker: her home is one of the users file.
     fn worker(&self) -> Channel {
-        let home = self.ask(Message::default().u8(HOME).bytes(b"ann")).unwrap();
+        let home = self
+            .ask(Message::default().u8(HOME).bytes(b"ann").u8(0))
+            .unwrap();
         home.unwrap().into()
     }
 
@@ -128,7 +130,7 @@ fn nobody_is_had_without_a_secret_and_root_not_at_all() {
     }
     // Names that the users file does not have.
     for name in ["root", "daemon", "", "ann\0", "ann:x", "../ann"] {
-        let got = taken.ask(Message::default().u8(HOME).bytes(name.as_bytes()));
+        let got = taken.ask(Message::default().u8(HOME).bytes(name.as_bytes()).u8(0));
         assert!(got.is_err(), "{name}");
     }
     // No process of anybody's but root's and ann's has come of it.
@@ -174,7 +176,7 @@ fn files_of_root_are_not_had_by_links() {
     assert!(taken.file(&keys).unwrap().is_some());
     // cat's home is within ann's, so she says where it is.
     symlink("/root", etc.home("ann").join("cat")).unwrap();
-    let got = taken.ask(Message::default().u8(HOME).bytes(b"cat"));
+    let got = taken.ask(Message::default().u8(HOME).bytes(b"cat").u8(0));
     assert!(got.is_ok_and(|descriptor| descriptor.is_none()));
 }
 
@@ -284,7 +286,7 @@ fn a_flood_of_questions_is_bounded() {
         return;
     };
     let null = std::fs::File::open("/dev/null").unwrap();
-    let question = Message::default().u8(HOME).bytes(b"ann");
+    let question = Message::default().u8(HOME).bytes(b"ann").u8(0);
     let monitor = taken.monitor.id();
     let resident = || -> u64 {
         let field = &threads(monitor, "VmRSS:")[0][0];

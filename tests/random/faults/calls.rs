@@ -507,6 +507,7 @@ fn every_call_of_every_request_fails() {
     let mut rows = Vec::new();
     for make in REQUESTS {
         let Some(strace) = Strace::attach(&place, pid, &[tracing(CALLS)]) else {
+            child.kill().and_then(|()| child.wait()).unwrap();
             return;
         };
         play(&mut client, *make);
@@ -522,6 +523,7 @@ fn every_call_of_every_request_fails() {
         }
         let (name, rules) = rules(call, fault, at % 2 == 0, &mut rng);
         let Some(strace) = Strace::attach(&place, pid, &rules) else {
+            child.kill().and_then(|()| child.wait()).unwrap();
             return;
         };
         let mut before = 0;
