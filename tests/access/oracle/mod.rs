@@ -160,7 +160,7 @@ fn without(name: &str, heard: Vec<u8>) -> String {
 }
 
 #[test]
-fn nothing_tells_what_is_there_from_what_is_missing_where_all_rights_are_missing() {
+fn nothing_below_a_place_without_rights_is_told() {
     let mut missing: Vec<String> = Vec::new();
     for (name, _) in HIDDEN {
         let tree = with_hidden_names();
