@@ -15,7 +15,7 @@ use crate::config::PortRange;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 
-pub use shared::{Claim, SharedPorts};
+pub use shared::{Claim, SharedPorts, shareable};
 
 /// A connection that has come to a passive port, non-blocking.
 #[derive(Debug)]

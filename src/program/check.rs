@@ -5,7 +5,7 @@
 mod advice;
 
 use std::io::Write;
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 
 use wharf::Server;
@@ -17,6 +17,7 @@ use super::assemble;
 use super::cli::Invocation;
 use super::failure::{USAGE, complain};
 use super::places::Places;
+use super::{identity, logging};
 
 /// Checks; the exit code.
 pub fn run(invocation: &Invocation) -> i32 {
@@ -160,19 +161,56 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
         }
     }
     for (key, path) in paths_of(Names::FileWritten, settings) {
+        if path.is_dir() {
+            complain(key, format!("{} is a directory; name a file", path.display()));
+        }
+    }
+    for (key, path) in paths_of(Names::DirectoryWritten, settings) {
+        // What nodes share is never made: it is where the shared disk is not.
+        let is_made = key.name != "shared-dir";
+        if !path.is_dir() && (path.exists() || !is_made) {
+            complain(key, format!("{} is no directory", path.display()));
+        }
+    }
+    // A host key is read, and made where it is missing.
+    let host_keys = paths_of(Names::FileRead, settings).into_iter();
+    let host_keys = host_keys.filter(|(key, _)| key.name == "host-key");
+    let made = [Names::FileWritten, Names::DirectoryWritten];
+    let made = made.into_iter().flat_map(|names| paths_of(names, settings));
+    for (key, path) in made.chain(host_keys) {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());
-        if let Some(above) = above.filter(|above| !above.is_dir()) {
+        if let Some(above) = above.filter(|above| !path.exists() && !above.is_dir()) {
             complain(key, format!("{} is no directory", above.display()));
         }
     }
+    let mut bound = Vec::new();
     for key in KEYS.iter().filter(|key| key.names == Names::Port) {
         for endpoint in key.shown(settings) {
-            if let Ok(parsed) = endpoint.parse::<Endpoint>()
-                && let Err(error) = parsed.resolve()
-            {
-                complain(key, format!("{endpoint}: {error}"));
+            let Ok(parsed) = endpoint.parse::<Endpoint>() else {
+                continue;
+            };
+            match parsed.resolve() {
+                Err(error) => complain(key, format!("{endpoint}: {error}")),
+                Ok(addresses) => {
+                    let taken = |one: &&SocketAddr| one.port() != 0 && bound.contains(*one);
+                    if let Some(again) = addresses.iter().find(taken) {
+                        complain(key, format!("{again} is given twice"));
+                    }
+                    bound.extend(addresses);
+                }
             }
         }
+    }
+    if settings.syslog
+        && !logging::has_syslog()
+        && let Some(key) = Key::find("syslog")
+    {
+        complain(key, "no syslogd listens at /dev/log".into());
+    }
+    if let Err(failure) = identity::possible(settings)
+        && let Some(key) = Key::find("user")
+    {
+        complain(key, failure.what);
     }
     if !found.is_empty() {
         return Err(found);
@@ -195,7 +233,7 @@ fn without_new_keys(config: &Config) -> Config {
     if asked && config.host_key.is_empty() {
         config.listen_sftp.clear();
     }
-    if config.self_signed && config.tls_cert.is_empty() {
+    if cfg!(feature = "ftps") && config.self_signed && config.tls_cert.is_empty() {
         let default = Config::default();
         config.self_signed = false;
         config.tls_required = default.tls_required;

@@ -78,25 +78,38 @@ fn no_new_privileges() {
     }
 }
 
-fn become_user(settings: &Settings) -> Result<(), Failure> {
-    let own = rustix::process::geteuid();
-    let named = settings.user.as_deref();
+/// Whom the start would make of this process, if it changes at all.
+///
+/// # Errors
+/// No such user, or we are not root and somebody else is wanted.
+pub fn possible(settings: &Settings) -> Result<Option<(u32, u32)>, Failure> {
     let privileged = is_privileged();
-    let (uid, gid) = if privileged || named.is_some() {
-        account(settings)?
-    } else {
+    if !privileged && settings.user.is_none() {
+        return Ok(None);
+    }
+    let account = account(settings)?;
+    if privileged {
+        return Ok(Some(account));
+    }
+    if rustix::process::geteuid().as_raw() != account.0 {
+        return Err(Failure::usage(format!(
+            "user {}: only root can become another user; start as root or leave it out",
+            shown(settings, account.0)
+        )));
+    }
+    Ok(None)
+}
+
+fn shown(settings: &Settings, uid: u32) -> String {
+    let named = settings.user.clone();
+    named.unwrap_or_else(|| format!("number {uid}"))
+}
+
+fn become_user(settings: &Settings) -> Result<(), Failure> {
+    let Some((uid, gid)) = possible(settings)? else {
         return Ok(());
     };
-    let name = named.map_or_else(|| format!("number {uid}"), str::to_owned);
-    if !privileged {
-        return if own.as_raw() == uid {
-            Ok(())
-        } else {
-            Err(Failure::usage(format!(
-                "user {name}: only root can become another user; start as root or leave it out"
-            )))
-        };
-    }
+    let name = shown(settings, uid);
     os::become_user(uid, gid, &[])
         .map_err(|error| Failure::temporary(format!("becoming user {name}: {error}")))?;
     // SECURITY: believe the kernel, not the calls.

@@ -5,7 +5,6 @@ mod reload;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -147,11 +146,7 @@ fn start(
     if invocation.print_port {
         print_ports(running.addresses())
     } else {
-        tell(
-            running.addresses(),
-            settings.anonymous.as_deref(),
-            &fingerprints,
-        )
+        tell(running.addresses(), settings, &fingerprints)
     }
     if let Some(parent) = parent {
         parent.ready();
@@ -314,10 +309,10 @@ fn print_ports(addresses: &[(SocketAddr, Protocol)]) {
 /// Says how to connect.
 fn tell(
     addresses: &[(SocketAddr, Protocol)],
-    directory: Option<&Path>,
+    settings: &Settings,
     fingerprints: &[Fingerprint],
 ) {
-    let mut text = match directory {
+    let mut text = match &settings.anonymous {
         Some(directory) => format!(
             "wharfd serves {} to everybody. Connect with\n",
             std::path::absolute(directory)
@@ -353,7 +348,9 @@ fn tell(
     for fingerprint in fingerprints {
         text.push_str(&format!("SHA-256 of {fingerprint}\n"));
     }
-    text.push_str("Ctrl-C stops it.\n");
+    if !settings.daemon {
+        text.push_str("Ctrl-C stops it.\n");
+    }
     say(&text);
 }
 

@@ -8,6 +8,7 @@ mod health;
 mod keys;
 mod pool;
 mod secure_shell;
+mod settings;
 mod shared;
 mod state_dir;
 
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Authenticator;
 use crate::config::Config;
-use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::error::{Doing, Result};
 use crate::net::http::HttpPort;
 use crate::net::listener::{self, Stop};
 use crate::net::passive::SharedPorts;
@@ -87,7 +88,7 @@ impl Server {
     /// A port that can't be bound, or a key that can't be used, with what to do.
     pub fn bind(mut self) -> Result<Self> {
         let config = &self.config;
-        ports_for_all_nodes(config)?;
+        settings::consistent(config)?;
         for (endpoints, protocol) in [
             (&config.listen, Protocol::Ftp),
             (&config.listen_ftps, Protocol::Ftps),
@@ -115,7 +116,7 @@ impl Server {
     /// # Errors
     /// A key that can't be used, or settings that contradict each other.
     pub fn check(&self) -> Result<Vec<(PathBuf, i64)>> {
-        ports_for_all_nodes(&self.config)?;
+        settings::consistent(&self.config)?;
         let certificates = match Keys::load(&self.config)?.tls {
             Some(tls) => {
                 tls.usable()?;
@@ -273,16 +274,6 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-fn ports_for_all_nodes(config: &Config) -> Result<()> {
-    match config.node.map(|node| node.slice(config.passive_ports)) {
-        Some(None) => Err(Error::new(
-            ErrorKind::Invalid,
-            "passive-ports has fewer ports than there are nodes",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// Whose a listener is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
@@ -394,7 +385,7 @@ impl Running {
         authenticator: Arc<dyn Authenticator>,
     ) -> Result<Prepared<'_>> {
         let config = config.keeping_what_is_fixed(&self.host.services.config());
-        ports_for_all_nodes(&config)?;
+        settings::consistent(&config)?;
         let in_force = Keys {
             tls: self.host.services.tls(),
             host_keys: Option::clone(&self.host.host_keys.load()),

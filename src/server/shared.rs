@@ -50,14 +50,19 @@ pub struct SharedDirectory {
 }
 
 impl SharedDirectory {
-    /// Makes the directories.
+    /// Makes the directories below the shared one, which must be there: where
+    /// the disk is not mounted, nodes would each share with themselves.
     ///
     /// # Errors
-    /// They can't be made.
+    /// It is missing, or they can't be made.
     pub fn open(directory: &Path, node: &str) -> Result<SharedDirectory> {
         let [bans, unbans, nodes] = ["bans", "unbans", "nodes"].map(|name| directory.join(name));
         for path in [&bans, &unbans, &nodes] {
-            fs::create_dir_all(path)
+            fs::create_dir(path)
+                .or_else(|error| match error.kind() {
+                    io::ErrorKind::AlreadyExists => Ok(()),
+                    _ => Err(error),
+                })
                 .doing(format!("making the shared directory {}", path.display()))?;
         }
         let own: String = node

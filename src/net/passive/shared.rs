@@ -257,6 +257,23 @@ impl std::fmt::Debug for Claim {
     }
 }
 
+/// Whether the passive ports are few enough to be open all the time.
+///
+/// # Errors
+/// There are more than 64.
+pub fn shareable(config: &Config) -> Result<()> {
+    let count = config.own_passive_ports().count();
+    if count > SHARED_MAX {
+        return Err(Error::new(
+            ErrorKind::Invalid,
+            format!(
+                "shared-data-ports is for at most {SHARED_MAX} ports; passive-ports has {count}"
+            ),
+        ));
+    }
+    Ok(())
+}
+
 impl SharedPorts {
     /// Opens every own passive port on all addresses, each with a thread that
     /// gives connections to the sessions that wait for them.
@@ -265,15 +282,7 @@ impl SharedPorts {
     /// A port that can't be opened, more than 64 of them.
     pub fn open(config: &Config) -> Result<SharedPorts> {
         let range = config.own_passive_ports();
-        if range.count() > SHARED_MAX {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "shared-data-ports is for at most {SHARED_MAX} ports; passive-ports has {}",
-                    range.count()
-                ),
-            ));
-        }
+        shareable(config)?;
         let mut listeners = Vec::new();
         for port in range.first..=range.last {
             listeners.push(listener::bind(&Endpoint {

@@ -50,6 +50,7 @@ pub fn all(settings: &Settings, certificates: &[(PathBuf, i64)]) -> Vec<Advice> 
     readable_by_all(settings, &mut found);
     homes(settings, &mut found);
     programs(settings, &mut found);
+    denied_commands(settings, &mut found);
     found
 }
 
@@ -100,6 +101,19 @@ fn passive_range(settings: &Settings, found: &mut Vec<Advice>) {
                 settings.server.threads
             ),
         ));
+    }
+}
+
+fn denied_commands(settings: &Settings, found: &mut Vec<Advice>) {
+    let rows = daemon::tables::rows();
+    for verb in &settings.server.deny_commands {
+        let named = |known: &str| known.eq_ignore_ascii_case(verb);
+        let is_known = rows.iter().any(|(known, aliases, _)| {
+            named(known.trim_start_matches("SITE ")) || aliases.iter().any(|alias| named(alias))
+        });
+        if !is_known && !daemon::tables::NOT_DONE.iter().any(|row| named(row.0)) {
+            found.push(("deny-commands", format!("{verb} is no command of this server")));
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::process::Command;
 use super::common::TempDir;
 #[cfg(feature = "ftps")]
 use super::common::process::has;
-use super::common::process::wharfd;
+use super::common::process::{Process, wharfd};
 use super::{run, wharfd_with};
+use wharf::daemon::{KEYS, Names};
 
 #[test]
 fn what_check_prints_is_a_configuration_file() {
@@ -66,6 +67,61 @@ fn check_says_what_is_wrong_and_where() {
     let (code, _, err) = wharfd_with(&["--check"]);
     assert_eq!(code, 100);
     assert!(err.contains("nobody could log in"), "{err}");
+}
+
+/// For each option that names a file or a port, and for what only fits with
+/// others: what the check lets pass, the start takes, too.
+#[test]
+fn what_passes_the_check_starts() {
+    let place = TempDir::new("check");
+    let (served, file) = (place.join("served"), place.join("file"));
+    std::fs::create_dir(&served).unwrap();
+    std::fs::write(&file, "no words that mean anything\n").unwrap();
+    let paths = |names: &[&str]| -> Vec<String> {
+        let of = |name| place.join(name).to_str().unwrap().to_owned();
+        names.iter().map(of).collect()
+    };
+    let mut lines = Vec::new();
+    for key in KEYS {
+        let values = match key.names {
+            Names::Nothing => Vec::new(),
+            Names::Port => vec!["nosuch.invalid:0".into(), "192.0.2.1:bad".into()],
+            _ => paths(&["missing", "missing/below", "served", "file", "file/below"]),
+        };
+        lines.extend(values.iter().map(|value| format!("{} {value}", key.name)));
+    }
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap();
+    drop(taken);
+    lines.extend([
+        format!("listen {port}\nlisten-metrics {port}"),
+        "user nosuchuser".into(),
+        "user root:nosuchgroup".into(),
+        "shared-data-ports yes".into(),
+        "node 3/3\npassive-ports 50000-50001".into(),
+        "self-signed yes".into(),
+        "tls-required login".into(),
+        "listen-ftps 127.0.0.1:0".into(),
+        "listen-sftp 127.0.0.1:0".into(),
+        "syslog yes".into(),
+        "system-group nosuchgroup".into(),
+    ]);
+    let mut passed = 0;
+    let config = place.join("wharfd.conf");
+    for line in &lines {
+        let text = format!(
+            "listen 127.0.0.1:0\nanonymous {}\n{line}\n",
+            served.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let (code, _, _) = run(wharfd().arg("--check").arg("-c").arg(&config));
+        if code == 0 {
+            println!("{line}");
+            Process::start(wharfd().args(["--print-port", "-c"]).arg(&config)).address();
+            passed += 1;
+        }
+    }
+    assert!(passed > 10 && passed < lines.len(), "{passed}");
 }
 
 #[test]
