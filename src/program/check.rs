@@ -162,7 +162,10 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     }
     for (key, path) in paths_of(Names::FileWritten, settings) {
         if path.is_dir() {
-            complain(key, format!("{} is a directory; name a file", path.display()));
+            complain(
+                key,
+                format!("{} is a directory; name a file", path.display()),
+            );
         }
     }
     for (key, path) in paths_of(Names::DirectoryWritten, settings) {

@@ -307,11 +307,7 @@ fn print_ports(addresses: &[(SocketAddr, Protocol)]) {
 }
 
 /// Says how to connect.
-fn tell(
-    addresses: &[(SocketAddr, Protocol)],
-    settings: &Settings,
-    fingerprints: &[Fingerprint],
-) {
+fn tell(addresses: &[(SocketAddr, Protocol)], settings: &Settings, fingerprints: &[Fingerprint]) {
     let mut text = match &settings.anonymous {
         Some(directory) => format!(
             "wharfd serves {} to everybody. Connect with\n",

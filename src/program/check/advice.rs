@@ -112,7 +112,10 @@ fn denied_commands(settings: &Settings, found: &mut Vec<Advice>) {
             named(known.trim_start_matches("SITE ")) || aliases.iter().any(|alias| named(alias))
         });
         if !is_known && !daemon::tables::NOT_DONE.iter().any(|row| named(row.0)) {
-            found.push(("deny-commands", format!("{verb} is no command of this server")));
+            found.push((
+                "deny-commands",
+                format!("{verb} is no command of this server"),
+            ));
         }
     }
 }
