@@ -428,8 +428,11 @@ impl Interpreter {
                     self.wait_for_upload(stream, *offset, progress)?;
                 }
                 Err(Errno::INTR) => {}
-                // Reading tells what is wrong.
-                Err(_) => return Ok(false),
+                // What can't be spliced from may still be read.
+                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::NOMEM) => return Ok(false),
+                // A socket tells its error once: reading after a reset would
+                // find the end of the stream, and the upload whole.
+                Err(errno) => return Err(data_error(errno.into())),
             }
         }
         Ok(false)

@@ -52,6 +52,30 @@ fn every_way_to_upload_keeps_every_byte() {
     }
 }
 
+/// A socket tells an error once. Whoever meets a reset and asks again is told
+/// that the stream has ended, and takes a part of a file for all of it: at
+/// every length, before and after the upload has gone over to the pipe.
+#[test]
+fn an_upload_that_is_reset_is_never_whole() {
+    let content = bytes();
+    let place = TempDir::new("large-uploads");
+    let plain = server().directory(place.path()).start();
+    let atomic = server()
+        .directory(place.path())
+        .set("atomic-uploads", "yes");
+    for server in [plain, atomic.start()] {
+        let mut client = server.ann();
+        for round in 0..60 {
+            let length = [1, 70_000, 900_000, 1_100_000, 3_000_000, LENGTH][round % 6];
+            let mut data = client.data();
+            client.expect("STOR reset", 150);
+            data.send(&content[..length]);
+            data.reset();
+            assert_eq!(client.reply().code, 426, "{length} bytes in round {round}");
+        }
+    }
+}
+
 #[test]
 fn an_upload_that_comes_in_small_pieces_is_whole() {
     let content = bytes();
