@@ -169,9 +169,7 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
         }
     }
     for (key, path) in paths_of(Names::DirectoryWritten, settings) {
-        // What nodes share is never made: it is where the shared disk is not.
-        let is_made = key.name != "shared-dir";
-        if !path.is_dir() && (path.exists() || !is_made) {
+        if path.exists() && !path.is_dir() {
             complain(key, format!("{} is no directory", path.display()));
         }
     }

@@ -89,6 +89,9 @@ impl Server {
     pub fn bind(mut self) -> Result<Self> {
         let config = &self.config;
         settings::consistent(config)?;
+        if let Some(directory) = &config.shared_dir {
+            SharedDirectory::make(directory)?;
+        }
         for (endpoints, protocol) in [
             (&config.listen, Protocol::Ftp),
             (&config.listen_ftps, Protocol::Ftps),

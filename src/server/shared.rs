@@ -50,20 +50,28 @@ pub struct SharedDirectory {
 }
 
 impl SharedDirectory {
-    /// Makes the directories below the shared one, which must be there: where
-    /// the disk is not mounted, nodes would each share with themselves.
+    /// Makes the directory, while that is still allowed, but none above it:
+    /// where the disk is not mounted, nodes would each share with themselves.
     ///
     /// # Errors
-    /// It is missing, or they can't be made.
+    /// It can't be made.
+    pub fn make(directory: &Path) -> Result<()> {
+        fs::create_dir(directory)
+            .or_else(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => Ok(()),
+                _ => Err(error),
+            })
+            .doing(format!("making the shared directory {}", directory.display()))
+    }
+
+    /// Makes the directories below it.
+    ///
+    /// # Errors
+    /// They can't be made.
     pub fn open(directory: &Path, node: &str) -> Result<SharedDirectory> {
         let [bans, unbans, nodes] = ["bans", "unbans", "nodes"].map(|name| directory.join(name));
         for path in [&bans, &unbans, &nodes] {
-            fs::create_dir(path)
-                .or_else(|error| match error.kind() {
-                    io::ErrorKind::AlreadyExists => Ok(()),
-                    _ => Err(error),
-                })
-                .doing(format!("making the shared directory {}", path.display()))?;
+            SharedDirectory::make(path)?;
         }
         let own: String = node
             .chars()
