@@ -61,7 +61,10 @@ impl SharedDirectory {
                 io::ErrorKind::AlreadyExists => Ok(()),
                 _ => Err(error),
             })
-            .doing(format!("making the shared directory {}", directory.display()))
+            .doing(format!(
+                "making the shared directory {}",
+                directory.display()
+            ))
     }
 
     /// Makes the directories below it.
