@@ -164,6 +164,9 @@ def main():
                                  timeout=DEADLINE).stdout.decode()
         protocols = ["FTP", "SFTP"]
         more = ["--state-dir", work]
+        if os.geteuid() == 0:
+            # The tree is root's, and nobody else may enter it.
+            more += ["--user", "0"]
         if "+ftps" in version:
             protocols.append("FTPS")
             more.append("--self-signed")
