@@ -11,7 +11,9 @@ mod json;
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{
+    DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, fchown,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -265,11 +267,18 @@ fn account(settings: &Settings, matches: &Matches) -> Outcome<(File, (String, Ec
         .ok_or("there is no place for the account's key: set state-dir")?;
     let trouble =
         |error: std::io::Error| format!("the account's key in {}: {error}", directory.display());
-    let made = DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory);
-    made.map_err(trouble)?;
+    let owner = identity::account(settings).map_err(|failure| failure.what)?;
+    if !directory.exists() {
+        let made = DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory);
+        made.map_err(trouble)?;
+        if rustix::process::geteuid().is_root() {
+            // The server keeps its own keys there.
+            chown(&directory, Some(owner.0), Some(owner.1)).map_err(trouble)?;
+        }
+    }
     let path = directory.join("acme-account.key");
     let asked = matches.opt_str("directory");
     let mut open = OpenOptions::new();
@@ -294,8 +303,7 @@ fn account(settings: &Settings, matches: &Matches) -> Outcome<(File, (String, Ec
     let mut file = open.create_new(true).open(&path).map_err(trouble)?;
     if rustix::process::geteuid().is_root() {
         // The service that renews may be the server's user.
-        let (uid, gid) = identity::account(settings).map_err(|failure| failure.what)?;
-        fchown(&file, Some(uid), Some(gid)).map_err(trouble)?;
+        fchown(&file, Some(owner.0), Some(owner.1)).map_err(trouble)?;
     }
     let text = [format!("{DIRECTORY_LINE}{url}\n").into_bytes(), pem].concat();
     file.write_all(&text).map_err(trouble)?;
@@ -411,28 +419,49 @@ fn check(chain: &str, key: &PKey<Private>) -> Outcome<()> {
 }
 
 impl Pair {
+    /// Both files are written before one is renamed: a disk that becomes full
+    /// leaves the old pair, never a key beside the certificate of another.
     fn replace(&self, chain: &str, key: &PKey<Private>, settings: &Settings) -> Outcome<()> {
         let pem = key.private_key_to_pem_pkcs8().map_err(words)?;
         if self.key == self.certificate {
             let both = [chain.as_bytes(), &pem].concat();
-            return put(&self.certificate, &both, 0o600, settings);
+            return NewFile::write(&self.certificate, &both, 0o600, settings)?.put();
         }
-        put(&self.key, &pem, 0o600, settings)?;
-        put(&self.certificate, chain.as_bytes(), 0o644, settings)
+        let key = NewFile::write(&self.key, &pem, 0o600, settings)?;
+        let certificate = NewFile::write(&self.certificate, chain.as_bytes(), 0o644, settings)?;
+        key.put()?;
+        certificate.put()
     }
 }
 
-/// Replaces a file at once. Owner and mode stay; a new file is the server's.
-fn put(path: &Path, content: &[u8], mode: u32, settings: &Settings) -> Outcome<()> {
-    // A link, as in /etc/ssl, stays one.
-    let path = &std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let mut new = path.clone().into_os_string();
-    new.push(".new");
-    let write = || -> std::io::Result<()> {
+/// A file beside the one that it replaces; removed if it does not come to that.
+struct NewFile {
+    path: PathBuf,
+    new: PathBuf,
+}
+
+impl NewFile {
+    /// Owner and mode are those of the old file; without one it is the server's.
+    fn write(path: &Path, content: &[u8], mode: u32, settings: &Settings) -> Outcome<NewFile> {
+        // A link, as in /etc/ssl, stays one.
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let mut new = path.clone().into_os_string();
+        new.push(".new");
         let _ = std::fs::remove_file(&new);
+        let file = NewFile {
+            path,
+            new: new.into(),
+        };
+        file.fill(content, mode, settings)
+            .map_err(|error| format!("{}: {error}", file.new.display()))?;
+        Ok(file)
+    }
+
+    fn fill(&self, content: &[u8], mode: u32, settings: &Settings) -> std::io::Result<()> {
         let mut open = OpenOptions::new();
-        let mut file = open.write(true).create_new(true).mode(0o600).open(&new)?;
-        let before = std::fs::metadata(path).ok();
+        let open = open.write(true).create_new(true).mode(0o600);
+        let mut file = open.open(&self.new)?;
+        let before = std::fs::metadata(&self.path).ok();
         let owner = match &before {
             Some(before) => Some((before.uid(), before.gid())),
             None => identity::account(settings).ok(),
@@ -445,8 +474,17 @@ fn put(path: &Path, content: &[u8], mode: u32, settings: &Settings) -> Outcome<(
         let mode = before.map_or(mode, |before| before.mode() & 0o777);
         file.set_permissions(PermissionsExt::from_mode(mode))?;
         file.write_all(content)?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    write().map_err(|error| format!("{}: {error}", path.display()))
+        file.sync_all()
+    }
+
+    fn put(self) -> Outcome<()> {
+        std::fs::rename(&self.new, &self.path)
+            .map_err(|error| format!("{}: {error}", self.path.display()))
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.new);
+    }
 }

@@ -209,6 +209,15 @@ fn a_certificate_is_obtained_and_renewed() {
     let left = std::fs::read_dir(web.join(".well-known/acme-challenge")).unwrap();
     assert_eq!(left.count(), 0);
 
+    // A half of a new pair never comes in its place.
+    let before = site.pair();
+    std::fs::create_dir(site.place.join("ftp.crt.new")).unwrap();
+    let (code, said) = site.acme(&authority, &["--webroot", web.to_str().unwrap(), "--force"]);
+    assert!(code == 111 && said.contains("ftp.crt.new"), "{code} {said}");
+    assert_eq!(site.pair(), before);
+    assert!(!site.place.join("ftp.key.new").exists());
+    std::fs::remove_dir(site.place.join("ftp.crt.new")).unwrap();
+
     // Through every failure the old one stays.
     let before = site.pair();
     let elsewhere = format!("127.93.18.9:{}", authority.port);
