@@ -21,6 +21,11 @@ yafc                 # clients
 mc                   # clients: mcview, its ftpfs
 ruby                 # clients: net/ftp
 php-cli              # clients: ftp_* and the URL wrapper
+libcommons-net-java  # clients: commons_net
+ecj                  # clients: compiles for it, and brings a Java
+filezilla            # clients
+xvfb                 # clients: filezilla's display
+xdotool              # clients: filezilla's keyboard
 python3-aioftp       # clients_tls: makes its handshake before its command
 perl                 # clients_tls: Net::FTP
 libio-socket-ssl-perl # clients_tls: Net::FTP under TLS

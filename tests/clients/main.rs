@@ -7,6 +7,8 @@
 mod acme;
 #[path = "../common/mod.rs"]
 mod common;
+mod commons_net;
+mod filezilla;
 mod ftp;
 mod ftps;
 mod launchers;
