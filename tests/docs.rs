@@ -229,11 +229,7 @@ fn what_pages_name_is_there() {
         "man/wharfd-users.5",
     ];
     for page in pages {
-        let text = match std::fs::read_to_string(root.join(page)) {
-            Ok(text) => text,
-            Err(_) => continue,
-        };
-        for line in text.lines() {
+        for line in read(page).lines() {
             let Some((_, names)) = line.split_once("Pq Pa ") else {
                 continue;
             };
@@ -319,6 +315,70 @@ fn dialogues_show_the_commands_that_name_them() {
         });
         assert!(shown, "{command} is in none of {dialogues:?}");
     }
+}
+
+/// What is behind `.Pq Pa` of an entry: files of tests, dialogues among them.
+fn shown_by(entry: &str) -> impl Iterator<Item = String> {
+    let names = entry
+        .lines()
+        .filter_map(|line| line.strip_prefix(".Pq Pa "));
+    let names = names.flat_map(|names| names.split([' ', ',']).filter(|name| name.len() > 1));
+    names.map(|name| match name.split(':').next() {
+        Some(file) if name.starts_with("src/") || name.starts_with("tests/") => file.to_string(),
+        _ => format!("tests/transcripts/{name}.txt"),
+    })
+}
+
+/// A number that an entry says is in a dialogue or a test that it names. What
+/// other servers answer, and what is never answered, is not shown.
+#[test]
+fn every_number_of_a_reply_is_in_a_test_that_is_named() {
+    let page = read("man/wharf-protocol.7");
+    let from = page.find(".Ss Lines and replies").expect("its first list");
+    let to = page
+        .find(".Ss Differences")
+        .expect("the end of the commands");
+    let mut bare = Vec::new();
+    for entry in page[from..to].split("\n.It ").skip(1) {
+        let entry = entry.split("\n.El").next().unwrap_or(entry);
+        let (head, text) = entry.split_once('\n').unwrap_or((entry, ""));
+        let tests: String = shown_by(entry).map(|file| read(&file)).collect();
+        let words = text.lines().filter(|line| !line.starts_with('.'));
+        let words: Vec<&str> = words.flat_map(str::split_whitespace).collect();
+        for pair in [&[""], &words[..]].concat().windows(2) {
+            let code = pair[1].trim_matches(|letter: char| !letter.is_ascii_digit());
+            let is_code = code.len() == 3
+                && pair[1].trim_end_matches(['.', ',', ';', ':']) == code
+                && (b'1'..=b'5').contains(&code.as_bytes()[0])
+                && !["Never", "RFC"].contains(&pair[0]);
+            if is_code && !tests.contains(code) {
+                bare.push(format!("{head}: {code}"));
+            }
+        }
+    }
+    assert!(bare.is_empty(), "in no test that is named: {bare:#?}");
+}
+
+/// Each row of the table of devices is a dialogue with a user of that right.
+#[test]
+fn every_device_has_a_dialogue_with_its_rights() {
+    let page = read("man/wharfd-users.5");
+    let rows = section(&page, "Ss", "Devices and programs").lines();
+    let mut count = 0;
+    for row in rows.filter(|line| line.starts_with(".It ") && line.contains(" Ta Pa ")) {
+        let cells: Vec<&str> = row.split(" Ta ").collect();
+        let [_, rights, shown] = cells[..] else {
+            panic!("{row}");
+        };
+        for file in shown_by(&format!(".Pq {shown}")) {
+            let text = read(&file);
+            let has = text.contains(&format!(":pass:{rights}\n"))
+                || text.contains(&format!("\"{rights}\""));
+            assert!(has, "{row}: no user with these rights in {file}");
+        }
+        count += 1;
+    }
+    assert!(count > 15, "{count} rows");
 }
 
 fn help(arguments: &[&str]) -> String {

@@ -135,6 +135,21 @@ fn bless(path: &Path, shown: &str, text: &str, lines: &[Outcome], failures: &mut
     }
 }
 
+/// Nobody takes what was made up for what a device does.
+#[test]
+fn clients_say_where_they_are_known_from() {
+    for path in dialogues("clients") {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let head = text.lines().take_while(|line| line.starts_with("# "));
+        let says = |line: &str| line.starts_with("# Known") || line.starts_with("# Assumed");
+        assert!(
+            head.clone().any(says),
+            "{}: known, or assumed?",
+            path.display()
+        );
+    }
+}
+
 macro_rules! directories {
     ($($name:ident)+) => {
         $(#[test] fn $name() { run_directory(stringify!($name)); })+
