@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use wharf::Server;
 use wharf::config::{Config, Endpoint};
-use wharf::daemon::{self, KEYS, Key, Mistake, Names, Settings, ToldAddress, paths_of, user_file};
+use wharf::daemon::{self, KEYS, Mistake, Names, Settings, ToldAddress, paths_of, user_file};
 use wharf::storage::LocalFs;
 
 use super::assemble;
@@ -141,36 +141,61 @@ fn in_force(settings: &Settings, places: &Places) -> String {
     text.trim_start().into()
 }
 
+/// A key, and what is wrong with its value.
+type Fault = (&'static str, String);
+
 /// The certificates with the days that are left, or what is wrong.
 fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec<Mistake>> {
-    let mut found = Vec::new();
-    let mut complain = |key: &Key, what: String| {
-        found.push(places.mistake(key.name, format!("{}: {what}", key.name)));
-    };
+    let mut faults = Vec::new();
+    served(settings, &mut faults);
+    made(settings, &mut faults);
+    bound(settings, &mut faults);
+    if settings.syslog && !logging::has_syslog() {
+        faults.push(("syslog", "no syslogd listens at /dev/log".into()));
+    }
+    if let Err(failure) = identity::possible(settings) {
+        faults.push(("user", failure.what));
+    }
+    if !faults.is_empty() {
+        let faults = faults.into_iter();
+        return Err(faults
+            .map(|(key, what)| places.mistake(key, format!("{key}: {what}")))
+            .collect());
+    }
+    let sources = assemble::Sources::default();
+    let outcome = assemble::authenticator(settings, &sources).and_then(|users| {
+        Server::new(without_new_keys(&settings.server), users)
+            .check()
+            .map_err(|error| error.to_string())
+    });
+    outcome.map_err(|what| vec![places.blame(what, settings)])
+}
+
+/// Trees and users.
+fn served(settings: &Settings, faults: &mut Vec<Fault>) {
     for (key, path) in paths_of(Names::DirectoryServed, settings) {
         if let Err(error) = LocalFs::open(&path) {
-            complain(key, format!("{}: {error}", path.display()));
+            faults.push((key.name, format!("{}: {error}", path.display())));
         }
     }
-    if let Some(path) = &settings.users
-        && let Some(key) = Key::find("users")
-    {
+    if let Some(path) = &settings.users {
         // They name the file and the line themselves.
-        for error in user_file::entries(path, usize::MAX).1 {
-            complain(key, error.to_string());
-        }
+        let mistakes = user_file::entries(path, usize::MAX).1.into_iter();
+        faults.extend(mistakes.map(|error| ("users", error.to_string())));
     }
+}
+
+/// Files and directories that the start makes, or writes to.
+fn made(settings: &Settings, faults: &mut Vec<Fault>) {
     for (key, path) in paths_of(Names::FileWritten, settings) {
         if path.is_dir() {
-            complain(
-                key,
-                format!("{} is a directory; name a file", path.display()),
-            );
+            let what = format!("{} is a directory; name a file", path.display());
+            faults.push((key.name, what));
         }
     }
     for (key, path) in paths_of(Names::DirectoryWritten, settings) {
         if path.exists() && !path.is_dir() {
-            complain(key, format!("{} is no directory", path.display()));
+            faults.push((key.name, format!("{} is no directory", path.display())));
         }
     }
     // A host key is read, and made where it is missing.
@@ -181,9 +206,13 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     for (key, path) in made.chain(host_keys) {
         let above = path.parent().filter(|above| !above.as_os_str().is_empty());
         if let Some(above) = above.filter(|above| !path.exists() && !above.is_dir()) {
-            complain(key, format!("{} is no directory", above.display()));
+            faults.push((key.name, format!("{} is no directory", above.display())));
         }
     }
+}
+
+/// Ports: their addresses, each of them once.
+fn bound(settings: &Settings, faults: &mut Vec<Fault>) {
     let mut bound = Vec::new();
     for key in KEYS.iter().filter(|key| key.names == Names::Port) {
         for endpoint in key.shown(settings) {
@@ -191,38 +220,17 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
                 continue;
             };
             match parsed.resolve() {
-                Err(error) => complain(key, format!("{endpoint}: {error}")),
+                Err(error) => faults.push((key.name, format!("{endpoint}: {error}"))),
                 Ok(addresses) => {
                     let taken = |one: &&SocketAddr| one.port() != 0 && bound.contains(*one);
                     if let Some(again) = addresses.iter().find(taken) {
-                        complain(key, format!("{again} is given twice"));
+                        faults.push((key.name, format!("{again} is given twice")));
                     }
                     bound.extend(addresses);
                 }
             }
         }
     }
-    if settings.syslog
-        && !logging::has_syslog()
-        && let Some(key) = Key::find("syslog")
-    {
-        complain(key, "no syslogd listens at /dev/log".into());
-    }
-    if let Err(failure) = identity::possible(settings)
-        && let Some(key) = Key::find("user")
-    {
-        complain(key, failure.what);
-    }
-    if !found.is_empty() {
-        return Err(found);
-    }
-    let sources = assemble::Sources::default();
-    let outcome = assemble::authenticator(settings, &sources).and_then(|users| {
-        Server::new(without_new_keys(&settings.server), users)
-            .check()
-            .map_err(|error| error.to_string())
-    });
-    outcome.map_err(|what| vec![places.blame(what, settings)])
 }
 
 /// The settings without the keys that the start would make: made by whoever

@@ -1,7 +1,7 @@
 //! The command line: the keys of the configuration as flags, and the few
 //! words that are the program's own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use getopts::{HasArg, Matches, Occur, Options};
 use wharf::config::Endpoint;
@@ -100,29 +100,9 @@ pub fn read(
             .find(|(name, _)| *name == environment_name("config"));
         variable.map(|(_, value)| value.clone())
     });
-    // The weakest first.
-    let mut sources = Vec::new();
-    if let Some(file) = file {
-        settings.config_file = Some(PathBuf::from(&file));
-        match read_file(&PathBuf::from(file)) {
-            Ok(source) => sources.push(source),
-            Err(mistake) => mistakes.push(mistake),
-        }
-    }
-    let environment = environment
-        .into_iter()
-        .filter(|(name, _)| *name != environment_name("config"));
-    sources.push(Source::from_environment(environment));
-    sources.push(flags(&matches));
-    // Whoever names it: a profile is weaker than every other setting. A name
-    // that there is none of is found when the key itself is read.
-    let named = sources
-        .iter()
-        .rev()
-        .find_map(|source| source.value("profile"));
-    if let Some(profile) = named.and_then(Profile::find) {
-        sources.insert(0, Source::from(profile));
-    }
+    let file = file.map(PathBuf::from);
+    let sources = sources(&matches, file.as_deref(), environment, &mut mistakes);
+    settings.config_file = file;
     for source in sources {
         for (key, place) in source.places() {
             places.put(key, place);
@@ -164,6 +144,36 @@ pub fn read(
         print_port: matches.opt_present("print-port"),
         default_listen,
     })))
+}
+
+/// All that says something about the settings, the weakest first.
+fn sources(
+    matches: &Matches,
+    file: Option<&Path>,
+    environment: Vec<(String, String)>,
+    mistakes: &mut Vec<Mistake>,
+) -> Vec<Source> {
+    let mut sources = Vec::new();
+    match file.map(read_file) {
+        None => {}
+        Some(Ok(source)) => sources.push(source),
+        Some(Err(mistake)) => mistakes.push(mistake),
+    }
+    let environment = environment
+        .into_iter()
+        .filter(|(name, _)| *name != environment_name("config"));
+    sources.push(Source::from_environment(environment));
+    sources.push(flags(matches));
+    // Whoever names it: a profile is weaker than every other setting. A name
+    // that there is none of is found when the key itself is read.
+    let named = sources
+        .iter()
+        .rev()
+        .find_map(|source| source.value("profile"));
+    if let Some(profile) = named.and_then(Profile::find) {
+        sources.insert(0, Source::from(profile));
+    }
+    sources
 }
 
 /// The variables of the environment; what is not UTF-8 is none of ours.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wharf::daemon::Services;
 use wharf::daemon::{Answer, HttpPort};
+use wharf::daemon::{Services, SessionInfo};
 use wharf::events::{Event, Events, Transferred, Who};
 
 /// Between two writes of the file.
@@ -61,30 +61,62 @@ impl Events for Counters {
     }
 }
 
+fn labels() -> [String; ENCRYPTION.len()] {
+    ENCRYPTION.map(|name| format!("{{encryption=\"{name}\"}}"))
+}
+
+/// A page in Prometheus' text format.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    /// One metric; each value has its labels.
+    fn metric(&mut self, name: &str, kind: &str, help: &str, values: &[(&str, u64)]) {
+        let _ = writeln!(
+            self.0,
+            "# HELP wharf_{name} {help}\n# TYPE wharf_{name} {kind}"
+        );
+        for (labels, value) in values {
+            let _ = writeln!(self.0, "wharf_{name}{labels} {value}");
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "gauge", help, &[("", value)]);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        self.metric(name, "counter", help, &[("", value)]);
+    }
+}
+
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Relaxed)
+}
+
 impl Counters {
     /// The page in Prometheus' text format.
     pub fn page(&self, services: &Services) -> String {
-        let mut page = String::new();
-        let mut metric = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
-            let _ = writeln!(
-                page,
-                "# HELP wharf_{name} {help}\n# TYPE wharf_{name} {kind}"
-            );
-            for (labels, value) in values {
-                let _ = writeln!(page, "wharf_{name}{labels} {value}");
-            }
-        };
+        let mut page = Page::default();
+        let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
+        page.metric("build_info", "gauge", "The program.", &[(version, 1)]);
+        self.sessions(&mut page, services);
+        self.logins(&mut page);
+        self.transfers(&mut page);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |time| time.as_secs());
+        page.gauge("written_time_seconds", "When this was written.", now);
+        page.0
+    }
+
+    fn sessions(&self, page: &mut Page, services: &Services) {
         let config = services.config();
         let sessions = services.registry.all();
-        let busy = sessions.iter().filter(|live| live.is_busy()).count();
-        let by = |protocol: &str| {
-            let of = sessions.iter().filter(|live| live.protocol == protocol);
-            of.count() as u64
+        let of = |is: &dyn Fn(&SessionInfo) -> bool| {
+            sessions.iter().filter(|session| is(session)).count() as u64
         };
-        let count = |counter: &AtomicU64| counter.load(Relaxed);
-        let version = concat!("{version=\"", env!("CARGO_PKG_VERSION"), "\"}");
-        metric("build_info", "gauge", "The program.", &[(version, 1)]);
-        metric(
+        let by = |protocol: &str| of(&|session| session.protocol == protocol);
+        page.metric(
             "sessions",
             "gauge",
             "Open sessions.",
@@ -95,58 +127,43 @@ impl Counters {
             ],
         );
         let limit = u64::from(config.threads);
-        metric(
-            "sessions_limit",
-            "gauge",
-            "Sessions that have room.",
-            &[("", limit)],
-        );
-        metric(
-            "transfers",
-            "gauge",
-            "Transfers that run.",
-            &[("", busy as u64)],
-        );
+        page.gauge("sessions_limit", "Sessions that have room.", limit);
+        let busy = of(&|session| session.is_busy());
+        page.gauge("transfers", "Transfers that run.", busy);
         let bans = services.limits.bans(&config).len();
-        metric("bans", "gauge", "Banned addresses.", &[("", bans as u64)]);
-        metric(
-            "logins_total",
-            "counter",
-            "Logins.",
-            &[("", self.logins.iter().map(count).sum())],
-        );
-        let labels = ENCRYPTION.map(|name| format!("{{encryption=\"{name}\"}}"));
+        page.gauge("bans", "Banned addresses.", bans as u64);
+        let labels = labels();
+        let under: Vec<_> = labels[1..5]
+            .iter()
+            .zip(&ENCRYPTION[1..5])
+            .map(|(label, version)| {
+                let has = |session: &SessionInfo| session.activity().tls.version == *version;
+                (label.as_str(), of(&has))
+            })
+            .collect();
+        let help = "Open sessions under TLS by its version.";
+        page.metric("tls_sessions", "gauge", help, &under);
+    }
+
+    fn logins(&self, page: &mut Page) {
+        let all = self.logins.iter().map(count).sum();
+        page.counter("logins_total", "Logins.", all);
+        let labels = labels();
         let logins = labels.iter().zip(&self.logins);
         let logins: Vec<_> = logins
             .map(|(label, of)| (label.as_str(), count(of)))
             .collect();
-        metric(
+        page.metric(
             "logins_by_encryption_total",
             "counter",
             "Logins by what encrypted them; none are those in the clear.",
             &logins,
         );
-        let versions = labels[1..5].iter().zip(&ENCRYPTION[1..5]);
-        let under: Vec<_> = versions
-            .map(|(label, version)| {
-                let of = sessions.iter();
-                let of = of.filter(|live| live.activity().tls.version == *version);
-                (label.as_str(), of.count() as u64)
-            })
-            .collect();
-        metric(
-            "tls_sessions",
-            "gauge",
-            "Open sessions under TLS by its version.",
-            &under,
-        );
-        let refused = [("", count(&self.refused))];
-        metric(
-            "logins_refused_total",
-            "counter",
-            "Refused logins.",
-            &refused,
-        );
+        let refused = count(&self.refused);
+        page.counter("logins_refused_total", "Refused logins.", refused);
+    }
+
+    fn transfers(&self, page: &mut Page) {
         for (name, counters, help) in [
             ("uploads_total", &self.uploads, "Uploads that have ended."),
             (
@@ -159,28 +176,14 @@ impl Counters {
                 ("{complete=\"no\"}", count(&counters[0])),
                 ("{complete=\"yes\"}", count(&counters[1])),
             ];
-            metric(name, "counter", help, &values);
+            page.metric(name, "counter", help, &values);
         }
-        let received = [("", count(&self.received))];
-        metric(
-            "received_bytes_total",
-            "counter",
-            "Bytes of uploads.",
-            &received,
-        );
-        let sent = [("", count(&self.sent))];
-        metric("sent_bytes_total", "counter", "Bytes of downloads.", &sent);
-        let deleted = [("", count(&self.deleted))];
-        metric("deleted_files_total", "counter", "Files deleted.", &deleted);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |time| time.as_secs());
-        metric(
-            "written_time_seconds",
-            "gauge",
-            "When this was written.",
-            &[("", now)],
-        );
-        page
+        let received = count(&self.received);
+        page.counter("received_bytes_total", "Bytes of uploads.", received);
+        let sent = count(&self.sent);
+        page.counter("sent_bytes_total", "Bytes of downloads.", sent);
+        let deleted = count(&self.deleted);
+        page.counter("deleted_files_total", "Files deleted.", deleted);
     }
 
     /// Writes the page to a file that appears as a whole.

@@ -130,6 +130,46 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
     if !creates && matches!(place.try_exists(), Ok(false)) {
         return Err(usage(format!("there is no file '{file}'; make it with -c")));
     }
+    let Some(mut change) = change(matches, name)? else {
+        return delete(&target, file, name);
+    };
+    let may_add = matches!(change.hash, Some(HashChange::Set(_)));
+    // The password is known now: the file is locked for a moment only.
+    let missing = if creates || target.is_in_directory {
+        Missing::Create
+    } else {
+        Missing::Fail
+    };
+    if !may_add && matches!(target.path.try_exists(), Ok(false)) {
+        return Err(usage(format!("there is no user '{name}' in '{file}'")));
+    }
+    let locked = Locked::open(&target.path, missing).map_err(|error| system(file, &error))?;
+    let lines = target.lines(&locked.text, name)?;
+    if !edit::has(&lines, name) {
+        if !may_add {
+            return Err(usage(format!("there is no user '{name}' in '{file}'")));
+        }
+        change.fill_in(name);
+    }
+    let (lines, done) = edit::changed(&lines, name, &change).map_err(usage)?;
+    locked
+        .replace(target.content(&lines, name))
+        .map_err(|error| system(file, &error))?;
+    let (entry, mistakes) = target.look_again(place, name);
+    tell(
+        entry.as_ref().filter(|_| done == Done::Added),
+        &mistakes,
+        name,
+    );
+    let create = matches.opt_present("create-home");
+    if create || done == Done::Added || matches.opt_present("home") {
+        look_at_home(entry, name, create)?;
+    }
+    Ok(())
+}
+
+/// What the options ask for; `None`: the user is to go.
+fn change(matches: &Matches, name: &str) -> Result<Option<Change>, Trouble> {
     let rounds = match matches.opt_str("rounds") {
         None => wharf::daemon::ROUNDS,
         Some(text) => text
@@ -147,15 +187,14 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
         matches,
         &["delete", "lock", "unlock", "no-password", "keep"],
     )? {
-        Some("delete") => return delete(&target, file, name),
+        Some("delete") => return Ok(None),
         Some("lock") => Some(HashChange::Lock),
         Some("unlock") => Some(HashChange::Unlock),
         Some("no-password") => Some(HashChange::Set("*".into())),
         Some(_) => None,
         None => Some(HashChange::Set(new_hash(name, rounds)?)),
     };
-    let may_add = matches!(hash, Some(HashChange::Set(_)));
-    let mut change = Change {
+    Ok(Some(Change {
         hash,
         home: matches.opt_str("home").map(|home| {
             if !name.starts_with('@') {
@@ -169,38 +208,27 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
         }),
         rights: matches.opt_str("rights"),
         options: matches.opt_str("options"),
-    };
-    // The password is known now: the file is locked for a moment only.
-    let missing = if creates || target.is_in_directory {
-        Missing::Create
-    } else {
-        Missing::Fail
-    };
-    if !may_add && matches!(target.path.try_exists(), Ok(false)) {
-        return Err(usage(format!("there is no user '{name}' in '{file}'")));
-    }
-    let locked = Locked::open(&target.path, missing).map_err(|error| system(file, &error))?;
-    let lines = target.lines(&locked.text, name)?;
-    if !edit::has(&lines, name) {
-        if !may_add {
-            return Err(usage(format!("there is no user '{name}' in '{file}'")));
-        }
-        // A group says it for its users, and is none itself.
-        let options = change.options.as_deref().unwrap_or_default();
+    }))
+}
+
+impl Change {
+    /// What a new user gets that was not asked for. A group says it for its
+    /// users, and is none itself.
+    fn fill_in(&mut self, name: &str) {
+        let options = self.options.as_deref().unwrap_or_default();
         let grouped = options.split(',').any(|one| one.starts_with("group="));
         if !grouped && !name.starts_with('@') {
             let home = format!("{NEW_HOMES}/{name}");
             let home = user_file::encoded(home.as_bytes());
-            change.home.get_or_insert(home);
-            change.rights.get_or_insert(NEW_RIGHTS.into());
+            self.home.get_or_insert(home);
+            self.rights.get_or_insert(NEW_RIGHTS.into());
         }
     }
-    let (lines, done) = edit::changed(&lines, name, &change).map_err(usage)?;
-    locked
-        .replace(target.content(&lines, name))
-        .map_err(|error| system(file, &error))?;
-    let (entry, mistakes) = target.look_again(place, name);
-    if let Some(entry) = entry.as_ref().filter(|_| done == Done::Added) {
+}
+
+/// Tells of a user who was added, and of what is wrong elsewhere.
+fn tell(added: Option<&Entry>, mistakes: &[wharf::Error], name: &str) {
+    if let Some(entry) = added {
         eprintln!(
             "wharfd passwd: added '{name}' with home {} and rights {}",
             entry.home.display(),
@@ -213,11 +241,6 @@ fn work(matches: &Matches) -> Result<(), Trouble> {
             eprintln!("{mistake}");
         }
     }
-    let create = matches.opt_present("create-home");
-    if create || done == Done::Added || matches.opt_present("home") {
-        look_at_home(entry, name, create)?;
-    }
-    Ok(())
 }
 
 /// The file that has a user's line.

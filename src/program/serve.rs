@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wharf::TransferLog;
+use wharf::config::Config;
 use wharf::daemon::Services;
 use wharf::daemon::{HttpPort, Settings};
 use wharf::events::Events;
@@ -80,26 +81,19 @@ fn start(
         None
     };
     let settings = &mut invocation.settings;
-    if parent.is_some() && settings.log_file.is_none() && !settings.syslog {
-        settings.syslog = logging::has_syslog();
-        if !settings.syslog {
-            complain("wharfd: no syslogd listens; without --log-file FILE nothing is logged");
-        }
+    if parent.is_some() {
+        find_log(settings);
     }
     let logs = logging::start(settings).map_err(Failure::usage)?;
     let signals =
         Signals::take().map_err(|error| Failure::temporary(format!("taking signals: {error}")))?;
     descriptors::raise(&settings.server)?;
     if !listeners.is_empty() {
-        settings.server.listen.clear();
-        settings.server.listen_ftps.clear();
-        settings.server.listen_sftp.clear();
+        forget_listeners(&mut settings.server);
     } else if invocation.default_listen {
         // A machine without IPv6 is served all the same.
-        settings
-            .server
-            .listen
-            .retain(|endpoint| endpoint.host != "::1" || TcpListener::bind("[::1]:0").is_ok());
+        let there = |host: &str| host != "::1" || TcpListener::bind("[::1]:0").is_ok();
+        (settings.server.listen).retain(|endpoint| there(&endpoint.host));
     }
     let sources = Sources::with(start_monitor(settings, &invocation.arguments)?);
     let monitor = sources.monitor.clone();
@@ -112,12 +106,7 @@ fn start(
         server = server.with_events(Arc::clone(hooks) as Arc<dyn Events>);
     }
     for (listener, name) in listeners {
-        let protocol = protocol(&name)?;
-        if protocol == Protocol::Sftp && settings.server.host_key.is_empty() {
-            return Err(Failure::usage(
-                "a socket is called sftp; SFTP needs --host-key FILE",
-            ));
-        }
+        let protocol = protocol(&name, settings)?;
         server = server.with_listener(listener, protocol);
     }
     let server = server.bind().map_err(failure)?;
@@ -211,11 +200,31 @@ impl Helpers {
     }
 }
 
+/// A daemon without a log file has syslogd, if there is one.
+fn find_log(settings: &mut Settings) {
+    if settings.log_file.is_none() && !settings.syslog {
+        settings.syslog = logging::has_syslog();
+        if !settings.syslog {
+            complain("wharfd: no syslogd listens; without --log-file FILE nothing is logged");
+        }
+    }
+}
+
+/// Sockets that are handed to us stand for all that the settings listen on.
+fn forget_listeners(config: &mut Config) {
+    config.listen.clear();
+    config.listen_ftps.clear();
+    config.listen_sftp.clear();
+}
+
 /// What is spoken on a socket, by the name that its unit gives it.
-fn protocol(name: &str) -> Result<Protocol, Failure> {
+fn protocol(name: &str, settings: &Settings) -> Result<Protocol, Failure> {
     match name {
         "" | "ftp" | "unknown" => Ok(Protocol::Ftp),
         "ftps" => Ok(Protocol::Ftps),
+        "sftp" if settings.server.host_key.is_empty() => Err(Failure::usage(
+            "a socket is called sftp; SFTP needs --host-key FILE",
+        )),
         "sftp" => Ok(Protocol::Sftp),
         // Without a name systemd takes that of the socket unit.
         name if name.ends_with(".socket") => Ok(Protocol::Ftp),

@@ -93,7 +93,41 @@ impl LimitedSession {
     }
 }
 
+/// 0 is no limit.
+fn reached(count: u32, limit: u32) -> bool {
+    limit != 0 && count >= limit
+}
+
 impl LimitsState {
+    /// Why an address with these counts gets no place, for the log and for it.
+    fn refusal(&self, counts: Counts, config: &Config) -> Option<(&'static str, &'static str)> {
+        // However the limits are set, unauthenticated sessions of one address never
+        // take more than half of the threads (wharf-security(7), attack 13).
+        let half = (config.threads / 2).max(1);
+        if reached(counts.sessions, config.max_per_address) {
+            Some((
+                "max-per-address is reached",
+                "Your address has too many connections; close one and try again.",
+            ))
+        } else if reached(
+            counts.unauthenticated,
+            config.max_unauthenticated_per_address,
+        ) || reached(counts.unauthenticated, half)
+        {
+            Some((
+                "max-unauthenticated-per-address is reached",
+                "Your address has too many connections without a login; try again later.",
+            ))
+        } else if reached(self.unauthenticated, config.max_unauthenticated) {
+            Some((
+                "max-unauthenticated is reached",
+                "The server has too many connections without a login; try again later.",
+            ))
+        } else {
+            None
+        }
+    }
+
     /// Makes room for an unauthenticated client, whatever the attacker's number of
     /// addresses (wharf-security(7), attack 13): of the network that holds most places the
     /// oldest unauthenticated client, older than `age`, has to go.
@@ -159,13 +193,9 @@ impl Limits {
         unpoisoned(self.state.lock())
     }
 
-    /// A place for a connection from `peer`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::TooMany`] or [`ErrorKind::Denied`], with the reason for the log.
-    pub fn admit(self: &Arc<Self>, peer: IpAddr, config: &Config) -> Result<Ticket> {
+    /// Whether the settings and the bans let this address come.
+    fn may_come(&self, peer: IpAddr, config: &Config) -> Result<()> {
         let denied = |why, words| Err(Error::new(ErrorKind::Denied, why).telling(words));
-        let too_many = |why, words| Err(Error::new(ErrorKind::TooMany, why).telling(words));
         if config.deny.iter().any(|network| network.contains(peer)) {
             return denied("the address is in deny", NOT_ALLOWED);
         }
@@ -175,8 +205,17 @@ impl Limits {
         if self.is_banned(peer, config) {
             return denied("the address is banned", BANNED);
         }
+        Ok(())
+    }
+
+    /// A place for a connection from `peer`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TooMany`] or [`ErrorKind::Denied`], with the reason for the log.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr, config: &Config) -> Result<Ticket> {
+        self.may_come(peer, config)?;
+        let too_many = |why, words| Err(Error::new(ErrorKind::TooMany, why).telling(words));
         let network = Network::of_peer(peer);
-        let reached = |count: u32, limit: u32| limit != 0 && count >= limit;
         // They end within milliseconds; a flood waits in the kernel meanwhile.
         let full = |state: &mut LimitsState| {
             reached(state.sessions, config.threads) && state.giving_way > 0
@@ -195,29 +234,8 @@ impl Limits {
                 "The server has no free place; try again later.",
             );
         }
-        if reached(counts.sessions, config.max_per_address) {
-            return too_many(
-                "max-per-address is reached",
-                "Your address has too many connections; close one and try again.",
-            );
-        }
-        // However the limits are set, unauthenticated sessions of one address never
-        // take more than half of the threads (wharf-security(7), attack 13).
-        if reached(
-            counts.unauthenticated,
-            config.max_unauthenticated_per_address,
-        ) || reached(counts.unauthenticated, (config.threads / 2).max(1))
-        {
-            return too_many(
-                "max-unauthenticated-per-address is reached",
-                "Your address has too many connections without a login; try again later.",
-            );
-        }
-        if reached(state.unauthenticated, config.max_unauthenticated) {
-            return too_many(
-                "max-unauthenticated is reached",
-                "The server has too many connections without a login; try again later.",
-            );
+        if let Some((why, words)) = state.refusal(counts, config) {
+            return too_many(why, words);
         }
         // A quarter of the threads that users leave stays free: from many
         // addresses, too, unauthenticated clients get in only in the place of another.
