@@ -1,8 +1,15 @@
 //! Quotas of a user: no way to use more, and none counted that is not used.
 
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
 use crate::common;
 
-use common::server;
+use common::{server, until};
+use wharf::Result;
+use wharf::storage::{
+    Directory, File, FileSystem, Follow, MemoryFs, Metadata, OpenOptions, VirtualPath,
+};
 
 #[test]
 fn attack_23_no_way_leads_past_a_quota() {
@@ -58,4 +65,116 @@ fn without_a_quota_none_is_shown() {
         client.expect("SITE QUOTA", 200).text(),
         "There is no quota."
     );
+}
+
+/// What of a home hangs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Hangs {
+    Nothing,
+    Directories,
+    Everything,
+}
+
+/// A home on a disk that answers when it is let.
+struct Slow {
+    files: MemoryFs,
+    hangs: Mutex<Hangs>,
+    waiting: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Slow {
+    fn set(&self, hangs: Hangs) {
+        *self.hangs.lock().unwrap() = hangs;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, passes: impl Fn(Hangs) -> bool) {
+        *self.waiting.lock().unwrap() += 1;
+        let hangs = self.hangs.lock().unwrap();
+        let limit = Duration::from_secs(60);
+        let waited = self
+            .changed
+            .wait_timeout_while(hangs, limit, |hangs| !passes(*hangs));
+        assert!(!waited.unwrap().1.timed_out(), "nobody lets it go on");
+        *self.waiting.lock().unwrap() -= 1;
+    }
+
+    fn waits(&self) -> bool {
+        *self.waiting.lock().unwrap() > 0
+    }
+}
+
+impl FileSystem for Slow {
+    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
+        self.wait(|hangs| hangs != Hangs::Everything);
+        self.files.metadata(path, follow)
+    }
+    fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
+        self.wait(|hangs| hangs != Hangs::Everything);
+        self.files.open(path, options)
+    }
+    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
+        self.wait(|hangs| hangs == Hangs::Nothing);
+        self.files.read_dir(path)
+    }
+}
+
+/// The files of a home that hangs are not counted yet. Its user logs in, reads
+/// and is refused what would change the count; nobody else notices.
+#[test]
+fn a_home_that_hangs_delays_no_other_login() {
+    let slow = Arc::new(Slow {
+        files: MemoryFs::new(),
+        hangs: Mutex::new(Hangs::Directories),
+        waiting: Mutex::new(0),
+        changed: Condvar::new(),
+    });
+    common::put_file(&slow.files, b"f", &[1; 600]);
+    let limit = |limits: &mut wharf::auth::UserLimits| limits.quota_bytes = Some(1000);
+    let running = server()
+        .user("ann", "secret", "read-write")
+        .limits(limit)
+        .home(Arc::clone(&slow) as Arc<dyn FileSystem>)
+        .user("bob", "secret", "read-write")
+        .limits(limit)
+        .start();
+    let others_are_served = |name: &str| {
+        let mut bob = running.login("bob", "secret");
+        assert_eq!(bob.store(&format!("STOR {name}"), b"x").code, 226);
+        assert_eq!(bob.fetch(&format!("RETR {name}")), b"x");
+        bob.expect(&format!("DELE {name}"), 250);
+        let quota = bob.expect("SITE QUOTA", 200).text().to_owned();
+        assert_eq!(quota, "0 bytes of 1000, 0 files of no limit.");
+        bob.expect("QUIT", 221);
+    };
+    let mut first = running.ann();
+    assert!(slow.waits(), "the files are being counted");
+    others_are_served("beside a count");
+    // Another session of the same user does not count again, nor for ever wait.
+    let mut second = running.ann();
+    for client in [&mut first, &mut second] {
+        let quota = client.expect("SITE QUOTA", 200).text().to_owned();
+        assert_eq!(quota, "The files are being counted.");
+        assert_eq!(client.fetch("RETR f"), [1; 600]);
+        client.epsv();
+        client.expect("STOR g", 450);
+        client.expect("DELE f", 450);
+    }
+    slow.set(Hangs::Everything);
+    first.send("SIZE f");
+    until("a command hangs, too", || *slow.waiting.lock().unwrap() == 2);
+    others_are_served("beside a hung home");
+    // Who logs in to the hung home is in, too, and may leave.
+    running.ann().expect("QUIT", 221);
+    slow.set(Hangs::Nothing);
+    first.wait_for(213);
+    until("the files are counted", || {
+        let quota = second.expect("SITE QUOTA", 200).text().to_owned();
+        quota == "600 bytes of 1000, 1 files of no limit."
+    });
+    assert_eq!(second.store("STOR g", &[1; 401]).code, 552);
+    slow.set(Hangs::Directories);
+    others_are_served("afterwards");
+    slow.set(Hangs::Nothing);
 }

@@ -26,6 +26,8 @@ pub struct TestUser {
     pub perms: Perms,
     pub directories: Vec<(VirtualPath, Perms)>,
     pub limits: UserLimits,
+    /// Files of their own.
+    pub home: Option<Arc<dyn FileSystem>>,
 }
 
 struct TestUsers(Vec<TestUser>, Arc<dyn FileSystem>);
@@ -42,7 +44,8 @@ impl Authenticator for TestUsers {
             Secret::Password(password) if password == user.password.as_bytes() => {}
             _ => return Err(refused()),
         }
-        let mut found = User::new(&user.name, Arc::clone(&self.1)).with_perms(user.perms);
+        let files = user.home.as_ref().unwrap_or(&self.1);
+        let mut found = User::new(&user.name, Arc::clone(files)).with_perms(user.perms);
         found.directories = user.directories.clone();
         found.limits = user.limits;
         Ok(found)
@@ -109,6 +112,7 @@ impl Builder {
             perms: rights.parse::<Perms>().unwrap(),
             directories: Vec::new(),
             limits: UserLimits::default(),
+            home: None,
         });
         self
     }
@@ -125,6 +129,12 @@ impl Builder {
     /// Limits of the last user.
     pub fn limits(mut self, change: impl FnOnce(&mut UserLimits)) -> Self {
         change(&mut self.users.last_mut().expect("a user before").limits);
+        self
+    }
+
+    /// Files of the last user's own.
+    pub fn home(mut self, files: Arc<dyn FileSystem>) -> Self {
+        self.users.last_mut().expect("a user before").home = Some(files);
         self
     }
 
@@ -178,6 +188,7 @@ impl Builder {
                 perms: Perms::ALL,
                 directories: Vec::new(),
                 limits: UserLimits::default(),
+                home: None,
             });
         }
         let guests = wharf::auth::Anonymous::new(
