@@ -163,7 +163,9 @@ fn a_home_that_hangs_delays_no_other_login() {
     }
     slow.set(Hangs::Everything);
     first.send("SIZE f");
-    until("a command hangs, too", || *slow.waiting.lock().unwrap() == 2);
+    until("a command hangs, too", || {
+        *slow.waiting.lock().unwrap() == 2
+    });
     others_are_served("beside a hung home");
     // Who logs in to the hung home is in, too, and may leave.
     running.ann().expect("QUIT", 221);
