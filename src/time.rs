@@ -1,12 +1,47 @@
 //! Calendar time in UTC, for listings, facts and logs; no time zones, no
 //! files to read, no allocation.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+
+/// What the log was told lately: what a client does a thousand times makes one
+/// line, also after some time of silence.
+#[derive(Debug)]
+pub(crate) struct Told<K> {
+    every: Duration,
+    last: Vec<(K, Instant)>,
+}
+
+impl<K: PartialEq> Told<K> {
+    /// As many are told of at once; more names and addresses than these come
+    /// from somebody who makes them up.
+    const MOST: usize = 128;
+
+    /// The same is told again after so long.
+    pub(crate) const fn new(every: Duration) -> Self {
+        Told {
+            every,
+            last: Vec::new(),
+        }
+    }
+
+    /// Whether the log should be told of this.
+    pub(crate) fn is_news(&mut self, what: K) -> bool {
+        let now = Instant::now();
+        self.last
+            .retain(|(_, at)| now.duration_since(*at) < self.every);
+        let is_news =
+            self.last.len() < Self::MOST && self.last.iter().all(|(known, _)| *known != what);
+        if is_news {
+            self.last.push((what, now));
+        }
+        is_news
+    }
+}
 
 /// A moment as calendar fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

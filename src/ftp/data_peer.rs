@@ -11,6 +11,7 @@ use crate::address::Network;
 use crate::config::{DataPeer, ProxyData};
 use crate::net::passive::{PassivePort, ToldBy};
 use crate::net::proxy_protocol;
+use crate::session::log_context::tell_once;
 use crate::net::socket::Socket;
 
 impl Interpreter {
@@ -87,7 +88,7 @@ impl Interpreter {
 
     fn refuse_peer(&mut self, peer: IpAddr, why: &str) {
         let reason = "refused a data connection";
-        self.log_refusal(
+        tell_once(
             log::Level::Warn,
             reason,
             &format_args!("from {peer}: {why}"),

@@ -13,6 +13,7 @@ use super::state::{Interpreter, Mode, Type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Progress, wait};
 use crate::net::stream::Stream;
+use crate::session::log_context::tell_once;
 use crate::session::Transfer;
 
 /// Bytes asked of one `sendfile`; between two the control connection is
@@ -66,7 +67,7 @@ impl Interpreter {
     pub(super) fn warn_of_binary(&mut self, transfer: &Transfer, data: &[u8]) {
         if data.contains(&0) {
             let reason = "TYPE A changes what looks like a binary file (see ascii)";
-            self.log_refusal(log::Level::Warn, reason, transfer.path());
+            tell_once(log::Level::Warn, reason, transfer.path());
         }
     }
 

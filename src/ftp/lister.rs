@@ -13,6 +13,7 @@ use crate::net::stream::Stream;
 use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
+use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 /// LIST is sorted up to so many entries; a longer one comes in the order of
@@ -172,7 +173,8 @@ impl Lister {
     /// other with it.
     fn unknown(&mut self, name: &[u8], known: Option<FileKind>, error: &Error) {
         if !std::mem::replace(&mut self.told, true) {
-            log::warn!("listing: {} can't be looked at: {error}", Escaped(name));
+            let what = format_args!("{}: {error}", Escaped(name));
+            tell_once(log::Level::Warn, "a listing could not look at", &what);
         }
         let mut metadata = Metadata::new(known.unwrap_or(FileKind::Other), 0);
         metadata.mode = 0;
@@ -307,7 +309,7 @@ impl Lister {
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => {
-                    log::info!("a directory is not listed: {error}");
+                    tell_once(log::Level::Info, "a directory is not listed", &error);
                     self.incomplete = true;
                 }
             }

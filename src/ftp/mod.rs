@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use crate::config::TlsRequired;
 use crate::error::{ErrorKind, Result};
 use crate::net::stream::Stream;
+use crate::session::log_context::{tell_error, tell_once};
 use crate::session::{Phase, Session, deadline};
 use crate::text::Escaped;
 use arguments::split;
@@ -152,7 +153,7 @@ impl Interpreter {
             self.sit_out(pause);
             let reply = match line {
                 Line::TooLong => {
-                    self.log_refusal(log::Level::Info, "a line was refused", &"it is too long");
+                    tell_once(log::Level::Info, "a line was refused", &"it is too long");
                     Reply::new(500, "The line is too long.")
                 }
                 Line::Command(line) => self.execute(&line),
@@ -218,7 +219,7 @@ impl Interpreter {
         }
         let _busy = match self.session.info().begin() {
             Ok(busy) => busy,
-            Err(error) => return self.answer(&error),
+            Err(error) => return self.answer(command, &error),
         };
         self.session.info().activity().command.clear();
         self.session
@@ -243,7 +244,7 @@ impl Interpreter {
     pub(crate) fn dispatch(&mut self, command: &'static Command, argument: &[u8]) -> Reply {
         if let Err(reply) = self.check(command, argument) {
             let what = format_args!("{} {}", command.verb, Escaped(reply.text()));
-            self.log_refusal(log::Level::Info, "a command was refused", &what);
+            tell_once(log::Level::Info, "a command was refused", &what);
             return reply;
         }
         let outcome = (command.run)(self, argument);
@@ -251,7 +252,7 @@ impl Interpreter {
         self.deflater = None;
         match outcome {
             Ok(reply) => reply,
-            Err(error) => self.answer(&error),
+            Err(error) => self.answer(command, &error),
         }
     }
 
@@ -299,19 +300,9 @@ impl Interpreter {
     }
 
     /// Turns a handler's error into its reply and tells the log what the
-    /// client is not told.
-    fn answer(&mut self, error: &crate::Error) -> Reply {
-        match error.kind() {
-            ErrorKind::Internal => log::error!("{error}"),
-            ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy => {
-                log::warn!("{error}")
-            }
-            // Not our rules, which the client is told of: the disk's.
-            ErrorKind::Denied if std::error::Error::source(error).is_some() => {
-                log::warn!("{error}");
-            }
-            _ => log::debug!("{:?}: {error}", error.kind()),
-        }
+    /// client is not told, once for each command.
+    fn answer(&mut self, command: &Command, error: &crate::Error) -> Reply {
+        tell_error(command.verb, error);
         let reply = Reply::from(error);
         self.ending |= reply.code() == 421;
         reply
@@ -327,7 +318,7 @@ impl Interpreter {
         } else {
             "***"
         };
-        self.log_refusal(log::Level::Info, "an unknown command", &shown);
+        tell_once(log::Level::Info, "an unknown command", &shown);
         self.unknown += 1;
         if is_http || (self.unknown >= UNKNOWN_MAX && self.session.user().is_none()) {
             log::warn!("{} does not speak FTP", self.session.peer().ip());

@@ -5,6 +5,7 @@ use super::reply::Reply;
 use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind};
+use crate::session::log_context::tell_once;
 use crate::session::DataFailure;
 
 /// The text of 425 when nothing was said about the data connection.
@@ -14,11 +15,8 @@ pub const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";
 pub fn no_data_connection(state: &Interpreter, failure: &NoData) -> Reply {
     let NoData { reason, error } = failure;
     if let Some(reason) = *reason {
-        let peer = state.session.peer().ip().to_canonical();
-        log::info!(
-            "no data connection with {peer} ({}): {error}",
-            reason.name()
-        );
+        let what = format_args!("{}: {error}", reason.name());
+        tell_once(log::Level::Info, "no data connection", &what);
         state.session.services().data_failures.count(reason);
         return Reply::new(425, told(reason));
     }

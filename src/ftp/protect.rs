@@ -13,6 +13,7 @@ use crate::net::congestion;
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
+use crate::session::log_context::tell_once;
 use crate::session::registry::DataTls;
 
 /// For so long only the command is waited for: nearly all clients connect and
@@ -105,10 +106,7 @@ impl Interpreter {
     }
 
     fn not_protected(&self, error: Error) -> Error {
-        log::warn!(
-            "refused a data connection from {}: {error}",
-            self.session.peer().ip().to_canonical()
-        );
+        tell_once(log::Level::Warn, "refused a data connection", &error);
         Error::with_source(ErrorKind::Denied, "protecting the data connection", error)
     }
 

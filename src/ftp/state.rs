@@ -1,6 +1,5 @@
 //! The state of one FTP session: what its commands read and change.
 
-use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use super::control::ControlConnection;
@@ -45,8 +44,6 @@ pub struct Interpreter {
     pub closing: Option<Closing>,
     /// When the control connection was last looked at.
     pub polled: Instant,
-    /// Reasons for refusals that the log has been told.
-    pub refusals: Vec<&'static str>,
     /// The session ends after the reply.
     pub ending: bool,
     /// Lines that were no command, in a row.
@@ -157,7 +154,6 @@ impl Interpreter {
             early_handshake: false,
             epsv_all: false,
             polled: Instant::now(),
-            refusals: Vec::new(),
             ending: false,
             unknown: 0,
         }
@@ -176,18 +172,6 @@ impl Interpreter {
             config.tls_required_anonymous
         } else {
             config.tls_required
-        }
-    }
-
-    /// Tells the log what was refused: once a session for each reason, or a
-    /// client could fill it.
-    pub fn log_refusal(&mut self, level: log::Level, reason: &'static str, what: &dyn Display) {
-        let peer = self.session.peer().ip().to_canonical();
-        if self.refusals.contains(&reason) {
-            log::debug!("{peer}: {reason}: {what}");
-        } else {
-            self.refusals.push(reason);
-            log::log!(level, "{peer}: {reason}: {what}");
         }
     }
 

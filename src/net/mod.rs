@@ -8,6 +8,7 @@ pub(crate) mod listener;
 pub(crate) mod name_cache;
 pub(crate) mod passive;
 pub(crate) mod proxy_protocol;
+pub(crate) mod refusal;
 pub(crate) mod socket;
 pub(crate) mod stream;
 pub(crate) mod tls;

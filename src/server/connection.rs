@@ -11,6 +11,7 @@ use super::secure_shell::{self, HostKeys};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp;
 use crate::net::proxy_protocol;
+use crate::net::refusal;
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::session::limits::Ticket;
@@ -59,10 +60,7 @@ pub fn admit(
     match services.limits.admit(peer.ip(), &services.config()) {
         Ok(ticket) => Some(ticket),
         Err(error) => {
-            log::warn!(
-                "refused a connection from {}: {error}",
-                peer.ip().to_canonical()
-            );
+            refusal::tell("refused a connection from", peer.ip(), &error);
             // Words in the clear would only confuse clients of TLS and SSH.
             if let (Protocol::Ftp, Some(words)) = (protocol, error.words()) {
                 ftp::refuse(Stream::Plain(socket.clone()), words);
@@ -77,10 +75,7 @@ pub fn serve_behind_proxy(host: &Host, socket: Socket, balancer: SocketAddr, pro
     let named = match proxy_protocol::read(&socket, Instant::now() + proxy_protocol::DEADLINE) {
         Ok(named) => named,
         Err(error) => {
-            log::warn!(
-                "closed a connection from {}: {error}",
-                balancer.ip().to_canonical()
-            );
+            refusal::tell("closed a connection from", balancer.ip(), &error);
             return;
         }
     };

@@ -26,6 +26,7 @@ use crate::error::{Doing, Result};
 use crate::net::http::HttpPort;
 use crate::net::listener::{self, Stop};
 use crate::net::passive::SharedPorts;
+use crate::net::refusal;
 use crate::net::socket::Socket;
 use crate::net::stream::Stream;
 use crate::session::events::Events;
@@ -308,10 +309,8 @@ fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protoco
             let job =
                 Box::new(move || connection::serve_behind_proxy(&host, socket, peer, protocol));
             if pool.try_run(job).is_err() {
-                log::warn!(
-                    "refused a connection through {}: no thread is free",
-                    peer.ip().to_canonical()
-                );
+                let done = "refused a connection through";
+                refusal::tell(done, peer.ip(), &"no thread is free");
             }
             return;
         }
@@ -321,10 +320,8 @@ fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protoco
         let (host, session) = (host.clone(), socket.clone());
         let job = Box::new(move || connection::serve(&host, session, peer, ticket, protocol));
         if pool.try_run(job).is_err() {
-            log::warn!(
-                "refused a connection from {}: no thread is free",
-                peer.ip().to_canonical()
-            );
+            let done = "refused a connection from";
+            refusal::tell(done, peer.ip(), &"no thread is free");
             if protocol == Protocol::Ftp {
                 crate::ftp::refuse(
                     Stream::Plain(socket),

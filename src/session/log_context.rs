@@ -3,13 +3,23 @@
 //! number, user, address and protocol.
 
 use std::cell::RefCell;
+use std::fmt::Display;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::events::Who;
+use log::Level;
+
 use super::registry::SessionInfo;
+use crate::error::{Error, ErrorKind};
+use crate::time::Told;
+
+/// A session may last for weeks: a disk that is full again is told again.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 thread_local! {
     static CURRENT: RefCell<Option<LogContext>> = const { RefCell::new(None) };
+    static TOLD: RefCell<Told<(Level, &'static str)>> = const { RefCell::new(Told::new(AGAIN)) };
 }
 
 /// What a logger adds to each line of a session.
@@ -42,6 +52,7 @@ impl LogContext {
 
     /// Lines of this thread belong to the session until the scope ends.
     pub fn enter(self) -> Scope {
+        TOLD.set(Told::new(AGAIN));
         Scope(CURRENT.replace(Some(self)))
     }
 }
@@ -78,6 +89,40 @@ pub fn with_current<R>(f: impl FnOnce(Option<&LogContext>) -> R) -> R {
         Ok(current) => f(current.as_ref()),
         Err(_) => f(None),
     })
+}
+
+/// Tells the log what a client was refused, with its address: the same reason
+/// once in a session and hour, or a client could fill the log; more is for those
+/// who look for mistakes.
+pub(crate) fn tell_once(level: Level, reason: &'static str, what: &dyn Display) {
+    let is_news =
+        level < Level::Debug && TOLD.with_borrow_mut(|told| told.is_news((level, reason)));
+    let level = if is_news { level } else { Level::Debug };
+    match with_current(|current| current.map(|current| current.address)) {
+        Some(peer) => log::log!(level, "{peer}: {reason}: {what}"),
+        None => log::log!(level, "{reason}: {what}"),
+    }
+}
+
+/// Tells the log of an error that a command or request, `reason`, has come to:
+/// it says what the client is not told.
+pub(crate) fn tell_error(reason: &'static str, error: &Error) {
+    let level = match error.kind() {
+        ErrorKind::Internal => Level::Error,
+        ErrorKind::NoSpace | ErrorKind::ReadOnly | ErrorKind::Busy => Level::Warn,
+        // Not our rules, which the client is told of: the disk's.
+        ErrorKind::Denied if std::error::Error::source(error).is_some() => Level::Warn,
+        ErrorKind::Denied
+        | ErrorKind::NameInvalid
+        | ErrorKind::Invalid
+        | ErrorKind::BadOffset
+        | ErrorKind::Protocol
+        | ErrorKind::Quota
+        | ErrorKind::TooMany
+        | ErrorKind::Unsupported => Level::Info,
+        _ => Level::Debug,
+    };
+    tell_once(level, reason, error);
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::status::{self, Code};
 use super::table::{self, INIT, REQUESTS, Request, VERSION, Wire};
 use super::wire::{Arguments, Arrived, Input};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::session::log_context::tell_error;
 use crate::text::Escaped;
 
 /// The version of the protocol.
@@ -179,23 +180,12 @@ impl Interpreter<'_> {
             Err(error) if error.kind() == ErrorKind::Disconnected => return Err(error),
             Err(error) => {
                 self.replies.cancel();
-                self.log(kind, &error);
+                let row = table::find(kind, b"");
+                tell_error(row.map_or("SFTP request", |(_, row)| row.name), &error);
                 status::refuse(&mut self.replies, self.id, &error);
             }
         }
         Ok(true)
-    }
-
-    fn log(&self, kind: u8, error: &Error) {
-        let name = table::find(kind, b"").map_or("extended", |(_, row)| row.name);
-        match error.kind() {
-            ErrorKind::Internal => log::error!("sftp {name} {}: {error}", self.id),
-            // Not our rules, which the client is told of: the disk's.
-            ErrorKind::Denied if std::error::Error::source(error).is_some() => {
-                log::warn!("sftp {name} {}: {error}", self.id);
-            }
-            _ => log::debug!("sftp {name} {}: {error}", self.id),
-        }
     }
 
     fn request(&mut self, kind: u8, arguments: &mut Arguments<'_>) -> Result<Answer> {

@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Put, Readable};
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
+use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 // Replies, section 3.
@@ -352,8 +353,8 @@ fn next(
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => {
                 if !std::mem::replace(&mut listing.told, true) {
-                    let name = Escaped(&listing.name);
-                    log::warn!("listing: {name} can't be looked at: {error}");
+                    let what = format_args!("{}: {error}", Escaped(&listing.name));
+                    tell_once(log::Level::Warn, "a listing could not look at", &what);
                 }
                 return Ok(Some(None));
             }

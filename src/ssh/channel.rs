@@ -9,6 +9,7 @@ use super::packet_stream::Need;
 use super::transport::Transport;
 use super::window::Window;
 use super::wire::{Put, Reader, message};
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// A client that takes smaller packets than this can't use SFTP.
@@ -256,7 +257,7 @@ impl Connection<'_, '_> {
         };
         let mut answer = Vec::new();
         if let Some((reason, text)) = refusal {
-            log::debug!("SSH channel {} refused", Escaped(kind));
+            tell_once(log::Level::Info, "SSH channel refused", &Escaped(kind));
             answer.put_byte(message::CHANNEL_OPEN_FAILURE);
             answer.put_u32(recipient);
             answer.put_u32(reason);

@@ -17,6 +17,7 @@ use super::kex;
 use super::packet_stream::{Need, PacketStream};
 use super::rotation;
 use super::wire::{Put, Reader, message};
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// Our identification (RFC 4253, section 4.2).
@@ -229,7 +230,13 @@ impl<'a> Transport<'a> {
                 return self.send(&proof);
             }
         }
-        log::debug!("SSH global request {} refused", Escaped(&name));
+        // Every OpenSSH sends some with an @ in it; others are for forwarding.
+        let level = if name.contains(&b'@') {
+            log::Level::Debug
+        } else {
+            log::Level::Info
+        };
+        tell_once(level, "SSH request refused", &Escaped(&name));
         if wants_reply {
             self.send(&[message::REQUEST_FAILURE])?;
         }

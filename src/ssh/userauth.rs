@@ -12,6 +12,7 @@ use super::transport::Transport;
 use super::wire::{Put, Reader, message};
 use super::{AuthOutcome, Handler, Method, Proof};
 use crate::auth::PublicKey;
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// Requests of any outcome, `none` and questions about keys included: beyond
@@ -343,10 +344,8 @@ fn public_key(
     let algorithm = rest.text()?;
     let blob = rest.string()?;
     let Some(kind) = transport.settings.algorithms.signature(algorithm) else {
-        log::debug!(
-            "SSH key algorithm {} refused",
-            Escaped(algorithm.as_bytes())
-        );
+        let what = Escaped(algorithm.as_bytes());
+        tell_once(log::Level::Info, "SSH key algorithm refused", &what);
         return Ok(refuse_key(request.name, tries, handler, began));
     };
     if Reader::new(blob).string()? != kind.key_type().as_bytes() {

@@ -372,7 +372,7 @@ fn refused_handshakes_are_logged_with_address_and_reason() {
     client.expect("NLST", 150);
     data.send(b"plain");
     client.wait_for(522);
-    daemon.logs("refused a data connection from 127.0.0.1", 1);
+    daemon.logs("127.0.0.1: refused a data connection", 1);
     // A client of implicit FTPS on the port of AUTH TLS is not left waiting.
     let mut client = Client::greeted(daemon.ports[0]);
     client.raw(&super::stalls::client_hello());

@@ -14,5 +14,6 @@ mod lb_config;
 mod memory;
 mod passwd;
 mod profiles;
+mod refusals;
 mod reload;
 mod shared_dir;

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::ftp::data_port::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// Longest name of a client that is kept.
@@ -19,7 +20,7 @@ pub fn noop(_: &mut Interpreter, _: &[u8]) -> Result<Reply> {
 
 fn note_client(argument: &[u8]) {
     let name = &argument[..argument.len().min(CLIENT_MAX)];
-    log::info!("the client is {}", Escaped(name));
+    tell_once(log::Level::Info, "the client is", &Escaped(name));
 }
 
 pub fn clnt(_: &mut Interpreter, argument: &[u8]) -> Result<Reply> {

@@ -10,6 +10,7 @@ use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
 use crate::session::registry::DataTls;
 use crate::storage::Follow;
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// Opens the data connection, writes, closes, and says how it went. A listing
@@ -83,7 +84,7 @@ fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         Err(error) if state.control.forget_listing() => return Err(error),
         // The client has read a part of it, which must not look like all.
         Err(error) => {
-            log::info!("a listing broke off: {error}");
+            tell_once(log::Level::Info, "a listing broke off", &error);
             "The listing is not complete; use LIST."
         }
     };

@@ -11,6 +11,7 @@ use crate::ftp::data_port::DataPort;
 use crate::ftp::listing::Facts;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Mode, Type};
+use crate::session::log_context::tell_once;
 use crate::session::DataFailure;
 
 fn no_such_parameter() -> Result<Reply> {
@@ -153,7 +154,7 @@ fn active(state: &mut Interpreter, mut address: SocketAddr) -> Result<Reply> {
     if address.port() < 1024 || !state.may_be_data_peer(address.ip()) {
         let failures = &state.session.services().data_failures;
         failures.count(DataFailure::WrongAddress);
-        state.log_refusal(log::Level::Warn, "refused to connect to", &address);
+        tell_once(log::Level::Warn, "refused to connect to", &address);
         return Ok(Reply::new(
             500,
             "Connections go to your own address and to ports from 1024 only.",
@@ -199,7 +200,7 @@ pub fn pasv(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
 fn no_port(state: &mut Interpreter, error: &crate::Error) -> Reply {
     let failures = &state.session.services().data_failures;
     failures.count(DataFailure::NoPort);
-    state.log_refusal(log::Level::Error, "no passive port", error);
+    tell_once(log::Level::Error, "no passive port", error);
     if error.kind() == ErrorKind::Busy {
         return Reply::new(425, "All ports of the passive range are in use; try again.");
     }

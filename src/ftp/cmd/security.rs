@@ -10,6 +10,7 @@ use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Protection};
 use crate::net::stream::Stream;
 use crate::session::registry::TlsFacts;
+use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// How long a client may take to go back to plain text after CCC.
@@ -28,7 +29,7 @@ pub fn auth(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         return Ok(Reply::new(503, "The connection is under TLS already."));
     }
     if let Some(Err(error)) = state.session.services().tls().map(|tls| tls.usable()) {
-        log::warn!("refused AUTH: {error}");
+        tell_once(log::Level::Warn, "refused AUTH", &error);
         return Ok(Reply::new(431, "The certificate has expired."));
     }
     let protection = match argument.trim_ascii().to_ascii_uppercase().as_slice() {

@@ -18,6 +18,7 @@ use crate::config::{Config, Endpoint, ProxyData};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::net::listener::{self, Stop};
 use crate::net::proxy_protocol;
+use crate::net::refusal;
 use crate::net::socket::{Blocking, Interest, Socket, wait};
 use crate::net::tls::{FirstBytes, ResumptionId, inspect};
 use crate::sync::unpoisoned;
@@ -187,7 +188,7 @@ impl SharedPort {
 }
 
 fn refuse(from: IpAddr, why: &str) {
-    log::warn!("refused a data connection from {from}: {why}");
+    refusal::tell("refused a data connection from", from, &why);
 }
 
 /// The TLS sessions that a connection asks for; its bytes stay where they are.

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::session::made::Maker;
 use crate::session::registry::SessionInfo;
 use crate::session::{Services, names, places};
+use crate::session::log_context::tell_once;
 use crate::storage::{Follow, Metadata, Resolved, VirtualPath};
 
 /// A path that has been judged.
@@ -253,10 +254,9 @@ impl Files {
             ..place.clone()
         };
         self.may_make(&named.parent(), &directory)?;
-        log::info!(
-            "guests make no names with a dot in front: {named} is {}",
-            place.path
-        );
+        let reason = "guests make no names with a dot in front";
+        let what = format_args!("{named} is {}", place.path);
+        tell_once(log::Level::Info, reason, &what);
         Ok(())
     }
 
@@ -380,6 +380,8 @@ impl Files {
     pub(super) fn may_name(&self, path: &VirtualPath) -> Result<()> {
         let config = &self.0.config;
         if path.components().any(|name| names::is_denied(name, config)) {
+            // The client is told that there is no such file.
+            tell_once(log::Level::Info, "a denied name", path);
             Err(Error::new(
                 ErrorKind::NotFound,
                 format!("a denied name: {path}"),

@@ -19,6 +19,7 @@ use super::status;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::Files;
 use crate::storage::{FileKind, Follow, VirtualPath};
+use crate::session::log_context::{tell_error, tell_once};
 use crate::text::Escaped;
 
 use command::Command;
@@ -242,7 +243,7 @@ impl Io<'_> {
 
     /// Tells the client what went wrong with a file.
     fn refuse(&mut self, name: &[u8], error: &Error) {
-        log::debug!("scp: {}: {error}", Escaped(name));
+        tell_error("scp", error);
         let (_, words) = status::of(error.kind());
         self.tell(name, error.words().unwrap_or(words));
     }
@@ -255,6 +256,7 @@ impl Io<'_> {
 
     /// Tells the client that it breaks the rules, and ends.
     fn give_up(&mut self, why: &str) -> Next {
+        tell_once(log::Level::Info, "scp broke the rules", &why);
         self.tell(b"protocol error", why);
         Next::End
     }

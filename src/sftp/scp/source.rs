@@ -7,6 +7,7 @@ use crate::session::Transfer;
 use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
+use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 /// Directories within each other: each one stays open while what is in it goes.
@@ -137,7 +138,7 @@ impl Source {
                         // SECURITY: a listing is never cut without an error.
                         if let Err(error) = outcome {
                             io.tell(b"reading a directory", "Failure");
-                            log::warn!("scp: reading a directory: {error}");
+                            tell_once(log::Level::Warn, "scp could not read a directory", &error);
                         }
                         io.output.extend_from_slice(b"E\n");
                         self.awaited = Awaited::Any;
