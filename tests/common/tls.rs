@@ -116,6 +116,11 @@ impl SecureClient {
         client
     }
 
+    /// The control connection alone.
+    pub fn into_control(self) -> Client<Secure> {
+        self.control
+    }
+
     /// Keeps the control connection's session; in TLS 1.3 it comes with the
     /// first reply.
     pub fn keep_session(&mut self) {

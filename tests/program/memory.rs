@@ -4,7 +4,11 @@
 
 use crate::common;
 
+use std::any::Any;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use common::process::{Process, WHARFD, add_user, soon, wharfd};
 use common::{Client, TempDir};
@@ -176,7 +180,7 @@ fn every_command(port: &str) -> Vec<String> {
         let arguments: &[&str] = if changes.contains(&verb.as_str()) {
             &["", " none"]
         } else {
-            &["", " big", " file"]
+            &["", " d", " f"]
         };
         lines.extend(arguments.iter().map(|argument| format!("{verb}{argument}")));
     }
@@ -194,63 +198,87 @@ fn every_command(port: &str) -> Vec<String> {
 }
 
 /// Sends as much of a pipeline as the server takes.
-fn flood(client: &Client, line: &str) {
+fn flood<S: Read + Write>(mut client: Client<S>, socket: &TcpStream, line: &str) -> Client<S> {
+    // Or loopback takes megabytes of replies before anything must wait.
+    rustix::net::sockopt::set_socket_recv_buffer_size(socket, 8 << 10).unwrap();
     let text = format!("{line}\r\n").repeat(PIPELINE);
     let mut rest = text.as_bytes();
-    let mut stream = &client.stream;
-    stream
-        .set_write_timeout(Some(std::time::Duration::from_millis(300)))
+    socket
+        .set_write_timeout(Some(Duration::from_millis(300)))
         .unwrap();
-    while let Ok(length @ 1..) = std::io::Write::write(&mut stream, rest) {
+    while let Ok(length @ 1..) = client.stream.write(rest) {
         rest = &rest[length..];
     }
+    client
+}
+
+/// A client that has logged in and sent a pipeline, and what is below its TLS.
+fn unread(address: SocketAddr, line: &str, secure: bool) -> (Box<dyn Any + Send>, TcpStream) {
+    let mut client = Client::greeted(address);
+    let socket = client.stream.try_clone().unwrap();
+    #[cfg(feature = "ftps")]
+    if secure {
+        let mut client = common::tls::SecureClient::upgrade(client, common::tls::context(|_| {}));
+        client.login("anonymous", "guest@");
+        let client = flood(client.into_control(), &socket, line);
+        return (Box::new(client.stream), socket);
+    }
+    let _ = secure;
+    client.login("anonymous", "guest@");
+    let client = flood(client, &socket, line);
+    (Box::new(client.stream), socket)
 }
 
 #[test]
 fn pipelines_that_nobody_reads_stay_within_the_budget() {
     let directory = TempDir::new("unread");
-    std::fs::create_dir(directory.join("big")).unwrap();
-    for number in 0..6000 {
-        std::fs::write(directory.join(format!("big/{number:0>200}")), b"").unwrap();
+    let home = directory.join("home");
+    std::fs::create_dir_all(home.join("big")).unwrap();
+    std::fs::create_dir(home.join("d")).unwrap();
+    for (name, count) in [("big", 1500), ("d", 100)] {
+        for number in 0..count {
+            std::fs::write(home.join(format!("{name}/{number:0>200}")), b"").unwrap();
+        }
     }
+    std::fs::write(home.join("f"), b"content").unwrap();
     let content = vec![b'x'; 1 << 20];
-    std::fs::write(directory.join("file"), &content).unwrap();
-    let mut server = Process::start(
-        wharfd()
-            .args(["--listen", "127.0.0.1:0", "--print-port"])
-            .args(["--threads", "200", "--max-per-address", "200"])
-            .args(["--max-unauthenticated-per-address", "200"])
-            .args(["--anonymous-rights", "read-write"])
-            .arg(directory.path()),
-    );
+    std::fs::write(home.join("file"), &content).unwrap();
+    let mut command = wharfd();
+    command
+        .args(["--listen", "127.0.0.1:0", "--print-port"])
+        .args(["--threads", "200", "--max-per-address", "200"])
+        .args(["--max-unauthenticated-per-address", "200"])
+        .args(["--anonymous-rights", "read-write"]);
+    if cfg!(feature = "ftps") {
+        let state = directory.join("state");
+        std::fs::create_dir(&state).unwrap();
+        command.arg("--self-signed").arg("--state-dir").arg(state);
+    }
+    let mut server = Process::start(command.arg(home));
     let address = server.address();
     // Accepts by its backlog and never reads.
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&deaf, 8 << 10).unwrap();
     let port = common::client::active_line("PORT", deaf.local_addr().unwrap());
     let mut lines = every_command(&port);
-    // The worst of all by all of them at once.
+    // The worst of all by all of them at once, in the clear and under TLS.
     lines.resize(lines.len().next_multiple_of(UNREAD), "STAT big".into());
     for line in ["STAT big".to_owned(), format!("{port}\r\nLIST -t big")] {
         lines.extend(vec![line; UNREAD]);
     }
     for round in lines.chunks(UNREAD) {
-        let clients: Vec<Client> = std::thread::scope(|scope| {
+        let clients: Vec<_> = std::thread::scope(|scope| {
             let threads: Vec<_> = round
                 .iter()
-                .map(|line| {
-                    scope.spawn(move || {
-                        let mut client = Client::greeted(address);
-                        client.login("anonymous", "guest@");
-                        flood(&client, line);
-                        client
-                    })
-                })
+                .enumerate()
+                .map(|(at, line)| scope.spawn(move || unread(address, line, at % 2 == 1)))
                 .collect();
             threads.into_iter().map(|one| one.join().unwrap()).collect()
         });
-        for client in clients.iter().step_by(2) {
+        // A third reads a byte now and then, of replies or of records.
+        for (_, socket) in clients.iter().step_by(3) {
             let mut byte = [0];
-            let _ = std::io::Read::read(&mut &client.stream, &mut byte);
+            let _ = Read::read(&mut &*socket, &mut byte);
         }
         // Somebody else is served meanwhile.
         let mut bystander = Client::greeted(address);
@@ -258,6 +286,7 @@ fn pipelines_that_nobody_reads_stay_within_the_budget() {
         bystander.expect("TYPE I", 200);
         assert!(bystander.fetch("RETR file") == content, "{round:?}");
         let taken = status(server.pid(), "VmRSS:");
+        println!("{taken} KiB");
         assert!(taken <= BUDGET, "{taken} KiB after {round:?}");
     }
     assert!(status(server.pid(), "VmHWM:") <= BUDGET);
