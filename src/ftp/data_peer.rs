@@ -11,8 +11,8 @@ use crate::address::Network;
 use crate::config::{DataPeer, ProxyData};
 use crate::net::passive::{PassivePort, ToldBy};
 use crate::net::proxy_protocol;
-use crate::session::log_context::tell_once;
 use crate::net::socket::Socket;
+use crate::session::log_context::tell_once;
 
 impl Interpreter {
     /// Whether a data connection may be with `address`.

@@ -13,8 +13,8 @@ use super::state::{Interpreter, Mode, Type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::{Interest, Progress, wait};
 use crate::net::stream::Stream;
-use crate::session::log_context::tell_once;
 use crate::session::Transfer;
+use crate::session::log_context::tell_once;
 
 /// Bytes asked of one `sendfile`; between two the control connection is
 /// looked at, should the client be so fast that the socket never fills.

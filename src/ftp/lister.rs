@@ -10,10 +10,10 @@ use super::state::Interpreter;
 use crate::auth::{Perms, User};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::stream::Stream;
+use crate::session::log_context::tell_once;
 use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
-use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 /// LIST is sorted up to so many entries; a longer one comes in the order of

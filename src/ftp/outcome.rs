@@ -5,8 +5,8 @@ use super::reply::Reply;
 use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind};
-use crate::session::log_context::tell_once;
 use crate::session::DataFailure;
+use crate::session::log_context::tell_once;
 
 /// The text of 425 when nothing was said about the data connection.
 pub const NO_DATA_PORT: &str = "Say PASV, EPSV, PORT or EPRT first.";

@@ -3,9 +3,11 @@
 //! read. The server is a process of its own, whose memory is looked at; somebody
 //! else logs in and downloads meanwhile.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +15,10 @@ use std::time::{Duration, Instant};
 use crate::auth::{Authenticator, Credentials, User};
 use crate::config::{Config, Endpoint};
 use crate::error::Result;
-use crate::sftp::floods::{packet, request, string};
+use crate::session::log_context;
+use crate::sftp::floods::{packet, request, string, wrong_requests};
 use crate::sftp::{REQUESTS, Request};
+use crate::ssh::messages;
 use crate::ssh::peer::Peer;
 use crate::storage::LocalFs;
 use crate::temp::TempDir;
@@ -57,13 +61,34 @@ fn serve(place: &str) {
         max_per_address: 80,
         max_unauthenticated: 80,
         max_unauthenticated_per_address: 80,
+        deny_names: vec!["*.key".into()],
         ..Config::default()
     };
+    log::set_boxed_logger(Box::new(ToFile(format!("{place}-log").into()))).unwrap();
+    log::set_max_level(log::LevelFilter::Info);
     let files = LocalFs::open(place).unwrap();
     let server = crate::Server::new(config, Arc::new(LetIn(files)));
     let running = server.bind().unwrap().start().unwrap();
     println!("\nserving {}", running.addresses()[0].0);
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+}
+
+/// Lines with the number of their session.
+struct ToFile(PathBuf);
+
+impl log::Log for ToFile {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let session = log_context::with_current(|current| current.map_or(0, |of| of.session));
+        let mut file = File::options().create(true).append(true).open(&self.0);
+        let line = format!("session {session}: {}\n", record.args());
+        file.as_mut().unwrap().write_all(line.as_bytes()).unwrap();
+    }
+
+    fn flush(&self) {}
 }
 
 struct Process {
@@ -72,6 +97,7 @@ struct Process {
 }
 
 impl Process {
+    /// By any test that becomes the server where it is alone.
     fn start(place: &str) -> Process {
         let name = "server::secure_shell::floods::no_flood_of_sftp_requests_passes_the_budget";
         let mut child = Command::new(std::env::current_exe().unwrap())
@@ -152,7 +178,7 @@ impl Client {
     /// Sends a stream of bytes on every channel as far as the server takes it.
     fn flood(&mut self, streams: &[Vec<u8>]) {
         let mut at = vec![0; streams.len()];
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(2);
         let wait = Some(Duration::from_millis(300));
         self.peer.stream.set_write_timeout(wait).unwrap();
         self.peer.stream.set_read_timeout(wait).unwrap();
@@ -205,21 +231,13 @@ fn thousands(row: &Request) -> Vec<u8> {
 fn rounds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let mut rounds = vec![("every request", REQUESTS.iter().map(thousands).collect())];
     for row in REQUESTS {
-        if [
-            "open",
-            "opendir",
-            "read",
-            "readdir",
-            "users-groups-by-id",
-            "check-file",
-        ]
-        .contains(&row.name)
-        {
+        if ["opendir", "read", "readdir", "users-groups-by-id"].contains(&row.name) {
             rounds.push((row.name, vec![thousands(row)]));
         }
     }
     // Packets that never end.
-    for (name, kind, length) in [("long write", 6, 255 << 10), ("long path", 17, 47 << 10)] {
+    {
+        let (name, kind, length) = ("long write", 6, 255 << 10);
         let mut packet = packet(kind, 9, &string(&[0, 0, 0, 1, 0, 0, 0, 0]));
         packet.extend_from_slice(&[0; 8]);
         packet.extend(string(&vec![b'x'; length]));
@@ -246,6 +264,39 @@ fn round(server: &Process, streams: &[Vec<u8>]) -> Vec<Client> {
             .collect();
         client.flood(&own);
         // The odd ones read a byte now and then.
+        for _ in 0..5 * (number % 2) {
+            let _ = client.peer.stream.read(&mut [0]);
+        }
+        client
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        threads.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// Each message of SSH by a client of its own, of which some read a byte now and
+/// then.
+fn message_round(server: &Process) -> Vec<Client> {
+    let kinds = messages();
+    assert!(kinds.len() <= CLIENTS, "more clients are needed");
+    let client = &|number: usize| {
+        let mut client = server.login();
+        client.open([0, 1 << 20][number % 2]);
+        let until = Instant::now() + Duration::from_secs(2);
+        let wait = Some(Duration::from_millis(300));
+        client.peer.stream.set_write_timeout(wait).unwrap();
+        client.peer.stream.set_read_timeout(wait).unwrap();
+        while Instant::now() < until {
+            let message = &kinds[number % kinds.len()];
+            let burst = (0..500).flat_map(|_| client.peer.packet(message, None));
+            let burst: Vec<u8> = burst.collect();
+            if client.peer.stream.write_all(&burst).is_err() {
+                break;
+            }
+        }
         for _ in 0..5 * (number % 2) {
             let _ = client.peer.stream.read(&mut [0]);
         }
@@ -291,14 +342,75 @@ fn no_flood_of_sftp_requests_passes_the_budget() {
         std::fs::write(home.join(format!("{number:0>100}")), b"").unwrap();
     }
     let server = Process::start(home.to_str().unwrap());
-    for (name, streams) in rounds() {
-        let clients = round(&server, &streams);
+    let within = |name: &str| {
         download(&server);
         let taken = server.memory("VmRSS:");
         println!("{name}: {taken} KiB");
         assert!(taken <= BUDGET, "{name}: {taken} KiB");
+    };
+    let clients = message_round(&server);
+    within("messages of SSH");
+    drop(clients);
+    for (name, streams) in rounds() {
+        let clients = round(&server, &streams);
+        within(name);
         drop(clients);
     }
     let most = server.memory("VmHWM:");
     assert!(most <= BUDGET, "{most} KiB");
+}
+
+#[test]
+fn what_is_refused_has_one_line_however_often() {
+    if let Ok(place) = std::env::var(ALONE) {
+        return serve(&place);
+    }
+    let place = TempDir::new("sftp-refusals");
+    let home = place.join("home");
+    std::fs::create_dir(&home).unwrap();
+    let server = Process::start(home.to_str().unwrap());
+    let mut client = server.login();
+    client.open(4 << 20);
+    client.peer.data(&string(&[1, 0, 0, 0, 3]));
+    client.answer(CHANNEL_DATA);
+    let wrong = wrong_requests();
+    let mut pass = || {
+        // Some end the channel, and with it the requests.
+        let ends = [96, 97];
+        let messages = messages().into_iter();
+        for message in messages.filter(|message| !ends.contains(&message[0])) {
+            client.peer.send(&message);
+        }
+        client.peer.data(&wrong.concat());
+        let mut replies = Vec::new();
+        let mut count = 0;
+        while count < wrong.len() {
+            replies.extend_from_slice(&client.answer(CHANNEL_DATA)[9..]);
+            while replies.len() >= 4 && replies.len() >= 4 + number_at(&replies, 0) {
+                replies.drain(..4 + number_at(&replies, 0));
+                count += 1;
+            }
+        }
+        let text = std::fs::read_to_string(format!("{}-log", home.display())).unwrap();
+        let lines = text.lines().filter(|line| line.starts_with("session 1: "));
+        lines.map(String::from).collect::<Vec<_>>()
+    };
+    let first = pass();
+    for _ in 0..4 {
+        pass();
+    }
+    let again = pass();
+    assert_eq!(again.len(), first.len(), "{:#?}", &again[first.len()..]);
+    for line in &first {
+        assert!(line.contains("127.0.0.1"), "whose is it? {line}");
+    }
+    for reason in [
+        "a denied name: /x.key",
+        "SFTP request: unknown request 99",
+        "SSH channel refused: direct-tcpip",
+        "SSH request refused: tcpip-forward",
+    ] {
+        let times = first.iter().filter(|line| line.contains(reason)).count();
+        assert_eq!(times, 1, "{reason}: {first:#?}");
+    }
 }

@@ -107,10 +107,33 @@ pub(crate) fn request(row: &Request) -> Vec<u8> {
         "users-groups-by-id" => [string(&[1; 20_000]), string(&[1; 20_000])].concat(),
         _ => [string(b"link"), string(b"g"), zero.to_vec()].concat(),
     };
+    of_row(row, &body)
+}
+
+fn of_row(row: &Request, body: &[u8]) -> Vec<u8> {
     match row.wire {
-        Wire::Number(kind) => packet(kind, 7, &body),
-        Wire::Name(name, _) => packet(EXTENDED, 7, &[string(name.as_bytes()), body].concat()),
+        Wire::Number(kind) => packet(kind, 7, body),
+        Wire::Name(name, _) => packet(EXTENDED, 7, &[&string(name.as_bytes())[..], body].concat()),
     }
+}
+
+/// Requests of every kind that are wrong in each way, of which each has one
+/// reply.
+#[cfg(feature = "sftp")]
+pub(crate) fn wrong_requests() -> Vec<Vec<u8>> {
+    let bodies = [
+        Vec::new(),
+        [string(b"x.key"), string(b"y.key"), vec![0; 20]].concat(),
+        vec![0xff; 30],
+    ];
+    let mut requests = vec![
+        packet(99, 7, b"x"),
+        packet(EXTENDED, 7, &string(b"no-such")),
+    ];
+    for row in REQUESTS {
+        requests.extend(bodies.iter().map(|body| of_row(row, body)));
+    }
+    requests
 }
 
 #[test]

@@ -8,10 +8,10 @@ use super::handles::{Open, OpenDirectory, OpenFile, Stage};
 use super::interpreter::{Answer, Interpreter};
 use super::wire::{Arguments, BUFFER_KEPT, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::log_context::tell_once;
 use crate::session::{Put, Readable};
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
-use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 // Replies, section 3.

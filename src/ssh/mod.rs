@@ -38,7 +38,7 @@ mod transport;
 mod userauth;
 mod window;
 #[cfg(test)]
-pub(crate) use tests::peer;
+pub(crate) use tests::{floods::messages, peer};
 mod wire;
 
 use std::io::{Read, Write};

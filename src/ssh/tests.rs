@@ -2,7 +2,7 @@
 //! the right reason, in bounded memory and without a panic.
 
 mod channels;
-mod floods;
+pub(crate) mod floods;
 mod handshake;
 mod host_keys;
 #[cfg(ossl350)]

@@ -136,38 +136,50 @@ impl Put for Vec<u8> {
 
 /// Message numbers (RFC 4250, section 4.1).
 pub(super) mod message {
-    pub(in crate::ssh) const DISCONNECT: u8 = 1;
-    pub(in crate::ssh) const IGNORE: u8 = 2;
-    pub(in crate::ssh) const UNIMPLEMENTED: u8 = 3;
-    pub(in crate::ssh) const DEBUG: u8 = 4;
-    pub(in crate::ssh) const SERVICE_REQUEST: u8 = 5;
-    pub(in crate::ssh) const SERVICE_ACCEPT: u8 = 6;
-    pub(in crate::ssh) const EXT_INFO: u8 = 7;
-    pub(in crate::ssh) const KEXINIT: u8 = 20;
-    pub(in crate::ssh) const NEWKEYS: u8 = 21;
-    pub(in crate::ssh) const KEX_ECDH_INIT: u8 = 30;
-    pub(in crate::ssh) const KEX_ECDH_REPLY: u8 = 31;
-    pub(in crate::ssh) const USERAUTH_REQUEST: u8 = 50;
-    pub(in crate::ssh) const USERAUTH_FAILURE: u8 = 51;
-    pub(in crate::ssh) const USERAUTH_SUCCESS: u8 = 52;
-    pub(in crate::ssh) const USERAUTH_BANNER: u8 = 53;
-    pub(in crate::ssh) const USERAUTH_PK_OK: u8 = 60;
-    pub(in crate::ssh) const USERAUTH_INFO_REQUEST: u8 = 60;
-    pub(in crate::ssh) const USERAUTH_INFO_RESPONSE: u8 = 61;
-    pub(in crate::ssh) const GLOBAL_REQUEST: u8 = 80;
-    pub(in crate::ssh) const REQUEST_SUCCESS: u8 = 81;
-    pub(in crate::ssh) const REQUEST_FAILURE: u8 = 82;
-    pub(in crate::ssh) const CHANNEL_OPEN: u8 = 90;
-    pub(in crate::ssh) const CHANNEL_OPEN_CONFIRMATION: u8 = 91;
-    pub(in crate::ssh) const CHANNEL_OPEN_FAILURE: u8 = 92;
-    pub(in crate::ssh) const CHANNEL_WINDOW_ADJUST: u8 = 93;
-    pub(in crate::ssh) const CHANNEL_DATA: u8 = 94;
-    pub(in crate::ssh) const CHANNEL_EXTENDED_DATA: u8 = 95;
-    pub(in crate::ssh) const CHANNEL_EOF: u8 = 96;
-    pub(in crate::ssh) const CHANNEL_CLOSE: u8 = 97;
-    pub(in crate::ssh) const CHANNEL_REQUEST: u8 = 98;
-    pub(in crate::ssh) const CHANNEL_SUCCESS: u8 = 99;
-    pub(in crate::ssh) const CHANNEL_FAILURE: u8 = 100;
+    /// Each as a constant, and all as a list.
+    macro_rules! messages {
+        ($($name:ident $number:literal,)*) => {
+            $(pub(in crate::ssh) const $name: u8 = $number;)*
+
+            #[cfg(test)]
+            pub(in crate::ssh) const ALL: &[(&str, u8)] = &[$((stringify!($name), $number)),*];
+        };
+    }
+
+    messages! {
+        DISCONNECT 1,
+        IGNORE 2,
+        UNIMPLEMENTED 3,
+        DEBUG 4,
+        SERVICE_REQUEST 5,
+        SERVICE_ACCEPT 6,
+        EXT_INFO 7,
+        KEXINIT 20,
+        NEWKEYS 21,
+        KEX_ECDH_INIT 30,
+        KEX_ECDH_REPLY 31,
+        USERAUTH_REQUEST 50,
+        USERAUTH_FAILURE 51,
+        USERAUTH_SUCCESS 52,
+        USERAUTH_BANNER 53,
+        USERAUTH_PK_OK 60,
+        USERAUTH_INFO_REQUEST 60,
+        USERAUTH_INFO_RESPONSE 61,
+        GLOBAL_REQUEST 80,
+        REQUEST_SUCCESS 81,
+        REQUEST_FAILURE 82,
+        CHANNEL_OPEN 90,
+        CHANNEL_OPEN_CONFIRMATION 91,
+        CHANNEL_OPEN_FAILURE 92,
+        CHANNEL_WINDOW_ADJUST 93,
+        CHANNEL_DATA 94,
+        CHANNEL_EXTENDED_DATA 95,
+        CHANNEL_EOF 96,
+        CHANNEL_CLOSE 97,
+        CHANNEL_REQUEST 98,
+        CHANNEL_SUCCESS 99,
+        CHANNEL_FAILURE 100,
+    }
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ fn lines(server: &Process, number: &mut u32) -> Vec<String> {
 }
 
 /// Those of one session.
-fn of<'l>(lines: &'l [String], session: u32) -> Vec<&'l String> {
+fn of(lines: &[String], session: u32) -> Vec<&String> {
     let head = format!("session {session}: ");
     lines.iter().filter(|line| line.contains(&head)).collect()
 }
@@ -161,7 +161,12 @@ fn what_is_no_tls_has_one_line() {
         panic!("two ports");
     };
     let hello = [22, 3, 1, 0, 5, 1, 0, 0, 1, 0];
-    let garbage: [&[u8]; 4] = [b"USER ann\r\n", &[0; 400], &hello, b"\x15\x03\x03\0\x02\x02\x28"];
+    let garbage: [&[u8]; 4] = [
+        b"USER ann\r\n",
+        &[0; 400],
+        &hello,
+        b"\x15\x03\x03\0\x02\x02\x28",
+    ];
     for bytes in garbage {
         let mut client = Client::connect(implicit);
         client.raw(bytes);
@@ -193,10 +198,16 @@ fn what_is_no_tls_has_one_line() {
         let lines = of(&lines, session);
         let told = lines.iter().filter(|line| line.contains(" WARN "));
         assert_eq!(told.count(), 1, "{lines:#?}");
-        assert!(lines.len() <= 3 && lines[1].contains("127.0.0.1"), "{lines:#?}");
+        assert!(
+            lines.len() <= 3 && lines[1].contains("127.0.0.1"),
+            "{lines:#?}"
+        );
     }
     let told = of(&lines, 9).into_iter();
     let told: Vec<_> = told.filter(|line| line.contains(" WARN ")).collect();
     assert_eq!(told.len(), 1, "{told:#?}");
-    assert!(told[0].contains("127.0.0.1: refused a data connection: "), "{told:?}");
+    assert!(
+        told[0].contains("127.0.0.1: refused a data connection: "),
+        "{told:?}"
+    );
 }

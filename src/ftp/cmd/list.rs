@@ -8,9 +8,9 @@ use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Type};
 use crate::net::tls::Direction;
+use crate::session::log_context::tell_once;
 use crate::session::registry::DataTls;
 use crate::storage::Follow;
-use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
 /// Opens the data connection, writes, closes, and says how it went. A listing

@@ -11,8 +11,8 @@ use crate::ftp::data_port::DataPort;
 use crate::ftp::listing::Facts;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Mode, Type};
-use crate::session::log_context::tell_once;
 use crate::session::DataFailure;
+use crate::session::log_context::tell_once;
 
 fn no_such_parameter() -> Result<Reply> {
     Ok(Reply::new(504, "Not implemented for that parameter."))

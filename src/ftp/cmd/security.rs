@@ -9,8 +9,8 @@ use crate::ftp::data_port::DataPort;
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Protection};
 use crate::net::stream::Stream;
-use crate::session::registry::TlsFacts;
 use crate::session::log_context::tell_once;
+use crate::session::registry::TlsFacts;
 use crate::text::Escaped;
 
 /// How long a client may take to go back to plain text after CCC.

@@ -12,10 +12,10 @@ use super::Files;
 use crate::auth::{Perms, Right, User};
 use crate::config::{Config, DotFiles};
 use crate::error::{Error, ErrorKind, Result};
+use crate::session::log_context::tell_once;
 use crate::session::made::Maker;
 use crate::session::registry::SessionInfo;
 use crate::session::{Services, names, places};
-use crate::session::log_context::tell_once;
 use crate::storage::{Follow, Metadata, Resolved, VirtualPath};
 
 /// A path that has been judged.

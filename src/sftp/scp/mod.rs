@@ -18,8 +18,8 @@ use super::interpreter::Duplex;
 use super::status;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::Files;
-use crate::storage::{FileKind, Follow, VirtualPath};
 use crate::session::log_context::{tell_error, tell_once};
+use crate::storage::{FileKind, Follow, VirtualPath};
 use crate::text::Escaped;
 
 use command::Command;

@@ -4,10 +4,10 @@ use super::command::{Command, Part, Word};
 use super::{CHUNK, Io, Next};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
+use crate::session::log_context::tell_once;
 use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
-use crate::session::log_context::tell_once;
 use crate::time::seconds_of;
 
 /// Directories within each other: each one stays open while what is in it goes.

@@ -1,24 +1,12 @@
-//! Every message that a client may send, without end, from clients that read
-//! nothing, or a byte now and then: what the server holds stays bounded, and
-//! somebody else logs in meanwhile.
+//! Every message that a client may send: those after which a connection goes on
+//! have a form here, which the tests of a whole server send without end
+//! (src/server/tests.rs).
 
-use std::io::{Read, Write};
-use std::time::{Duration, Instant};
+use std::io::Write;
 
 use super::peer::Peer;
 use super::*;
-use crate::ssh::wire::Put;
-
-const CLIENTS: usize = 32;
-/// KiB that server and clients of the test may take together.
-const MOST: u64 = 96 << 10;
-
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    let number = line.unwrap().split_whitespace().nth(1).unwrap();
-    number.parse().unwrap()
-}
+use crate::ssh::wire::{Put, message};
 
 fn strings(number: u8, before: &[u8], words: &[&str], after: &[u8]) -> Vec<u8> {
     let mut message = vec![number];
@@ -30,121 +18,111 @@ fn strings(number: u8, before: &[u8], words: &[&str], after: &[u8]) -> Vec<u8> {
     message
 }
 
-/// Messages after the login, each of which asks for an answer or for room. The
-/// client keeps within its windows: what does not would end the connection.
-fn messages() -> Vec<(&'static str, Vec<u8>)> {
+/// Messages after the login, each of which asks for an answer or for room, and
+/// may be sent again and again. The client keeps within its windows: what does
+/// not would end the connection.
+pub(crate) fn messages() -> Vec<Vec<u8>> {
     let channel = [0; 4];
     let open = [0, 0, 0, 42, 0, 16, 0, 0, 0, 0, 128, 0];
+    let on_channel = |number: u8| [&[number][..], &channel, &[0; 4]].concat();
     vec![
-        (
-            "global request",
-            strings(80, &[], &["keepalive@openssh.com"], &[1]),
+        strings(message::IGNORE, &[], &["x"], &[]),
+        vec![message::UNIMPLEMENTED, 0, 0, 0, 9],
+        strings(message::DEBUG, &[1], &["x", ""], &[]),
+        vec![message::EXT_INFO, 0, 0, 0, 0],
+        strings(
+            message::USERAUTH_REQUEST,
+            &[],
+            &["ann", "ssh-connection", "none"],
+            &[],
         ),
-        (
-            "refused channel",
-            strings(90, &[], &["direct-tcpip"], &open),
+        // Numbers that mean nothing after the login.
+        vec![message::USERAUTH_INFO_REQUEST, 0, 0, 0, 0],
+        vec![message::USERAUTH_INFO_RESPONSE, 0, 0, 0, 0],
+        vec![192, 1, 2],
+        strings(
+            message::GLOBAL_REQUEST,
+            &[],
+            &["keepalive@openssh.com"],
+            &[1],
         ),
-        ("unknown channel", strings(90, &[], &["no-such"], &open)),
-        ("session channel", strings(90, &[], &["session"], &open)),
-        (
-            "subsystem again",
-            strings(98, &channel, &["subsystem"], &[1]),
+        strings(
+            message::GLOBAL_REQUEST,
+            &[],
+            &["tcpip-forward"],
+            &[1, 0, 0, 0, 0, 0, 0, 0, 9],
         ),
-        ("environment", strings(98, &channel, &["env"], &[1])),
-        ("shell", strings(98, &channel, &["shell"], &[1])),
-        ("no such message", vec![192, 1, 2]),
-        ("ignored", strings(2, &[], &["x"], &[])),
-        ("debug", strings(4, &[1], &["x", ""], &[])),
-        ("unimplemented", vec![3, 0, 0, 0, 9]),
-        ("extensions", vec![7, 0, 0, 0, 0]),
-        (
-            "login",
-            strings(50, &[], &["ann", "ssh-connection", "none"], &[]),
+        vec![message::REQUEST_SUCCESS],
+        vec![message::REQUEST_FAILURE],
+        strings(message::CHANNEL_OPEN, &[], &["direct-tcpip"], &open),
+        strings(message::CHANNEL_OPEN, &[], &["no-such"], &open),
+        strings(message::CHANNEL_OPEN, &[], &["session"], &open),
+        on_channel(message::CHANNEL_WINDOW_ADJUST),
+        on_channel(message::CHANNEL_DATA),
+        [&on_channel(message::CHANNEL_EXTENDED_DATA)[..], &[0; 4]].concat(),
+        [&[message::CHANNEL_EOF][..], &channel].concat(),
+        strings(
+            message::CHANNEL_REQUEST,
+            &channel,
+            &["subsystem"],
+            &[1, 0, 0, 0, 4, b's', b'f', b't', b'p'],
         ),
-        ("window", [&[93][..], &channel, &[0; 4]].concat()),
-        ("success", [&[99][..], &channel].concat()),
-        ("request success", vec![81]),
+        strings(
+            message::CHANNEL_REQUEST,
+            &channel,
+            &["exec"],
+            &[1, 0, 0, 0, 0],
+        ),
+        strings(message::CHANNEL_REQUEST, &channel, &["env"], &[1]),
+        strings(message::CHANNEL_REQUEST, &channel, &["shell"], &[1]),
+        [&[message::CHANNEL_SUCCESS][..], &channel].concat(),
+        [&[message::CHANNEL_FAILURE][..], &channel].concat(),
     ]
 }
 
-/// Sends until the server reads no more, or for a while.
-fn flood(peer: &mut Peer, message: &[u8]) {
-    let until = Instant::now() + Duration::from_secs(3);
-    let wait = Some(Duration::from_millis(300));
-    peer.stream.set_write_timeout(wait).unwrap();
-    while Instant::now() < until {
-        let mut burst = Vec::new();
-        for _ in 0..500 {
-            burst.extend(peer.packet(message, None));
-        }
-        if peer.stream.write_all(&burst).is_err() {
-            break;
-        }
-    }
-}
-
-/// Data up to the end of the window, which come back and are not taken.
-fn fill_window(peer: &mut Peer) {
-    for _ in 0..8 {
-        peer.data(&[7; 32_000]);
-    }
-}
-
-/// The memory is the whole process's, so the test runs in one of its own.
+/// A message that is taken from clients and has no form above would be one that
+/// no flood tries.
 #[test]
-fn no_flood_of_messages_makes_the_server_hold_much() {
-    const ALONE: &str = "WHARF_TEST_ALONE";
-    if std::env::var_os(ALONE).is_none() {
-        let name = "ssh::tests::floods::no_flood_of_messages_makes_the_server_hold_much";
-        let outcome = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", name, "--nocapture"])
-            .env(ALONE, "1")
-            .output()
-            .unwrap();
-        let text = [outcome.stdout, outcome.stderr].concat();
-        assert!(
-            outcome.status.success(),
-            "{}",
-            String::from_utf8_lossy(&text)
-        );
-        return;
+fn a_message_without_a_form_ends_the_connection() {
+    let known: Vec<u8> = messages().iter().map(|message| message[0]).collect();
+    for (name, number) in message::ALL {
+        if known.contains(number) {
+            continue;
+        }
+        let mut peer = Peer::running(Settings::default());
+        // A channel is closed once.
+        for _ in 0..2 {
+            let message = [&[*number][..], &[0; 64]].concat();
+            let packet = peer.packet(&message, None);
+            let _ = peer.stream.write_all(&packet);
+        }
+        let ended = loop {
+            match peer.try_receive() {
+                Ok(payload) if payload[0] == message::DISCONNECT => break true,
+                Ok(payload) if payload[0] == message::CHANNEL_CLOSE => {}
+                // Of a key exchange, which is finished or ends the connection.
+                Ok(payload) if payload[0] == message::KEXINIT => {}
+                Ok(payload) => panic!("{name} is answered by {payload:?}"),
+                Err(error) => break error.kind() == std::io::ErrorKind::UnexpectedEof,
+            }
+        };
+        assert!(ended, "say how {name} looks");
     }
-    let kinds = messages();
-    let handles: Vec<_> = (0..CLIENTS)
-        .map(|number| {
-            let (name, message) = kinds[number % kinds.len()].clone();
-            std::thread::spawn(move || {
-                let mut peer = Peer::running(Settings::default());
-                if number >= CLIENTS / 2 {
-                    fill_window(&mut peer);
-                }
-                flood(&mut peer, &message);
-                // The second half reads a byte now and then, and goes on.
-                let mut byte = [0];
-                for _ in 0..20 * usize::from(number >= CLIENTS / 2) {
-                    if peer.stream.read(&mut byte).is_err() {
-                        break;
-                    }
-                    let packet = peer.packet(&message, None);
-                    let _ = peer.stream.write(&packet);
-                }
-                (name, peer)
-            })
-        })
-        .collect();
-    let mut most = 0;
-    while !handles.iter().all(|handle| handle.is_finished()) {
-        most = most.max(resident());
-        let mut bystander = Peer::running(Settings::default());
-        bystander.data(b"alive");
-        assert_eq!(&bystander.receive()[9..], b"alive");
+}
+
+#[test]
+fn a_message_with_a_form_may_be_sent_again() {
+    for message in messages() {
+        let mut peer = Peer::running(Settings::default());
+        for _ in 0..20 {
+            peer.send(&message);
+        }
+        peer.send(&strings(message::GLOBAL_REQUEST, &[], &["x"], &[1]));
+        // It lives.
+        let mut answer = peer.receive();
+        while answer != [message::REQUEST_FAILURE] {
+            assert_ne!(answer[0], message::DISCONNECT, "after {message:?}");
+            answer = peer.receive();
+        }
     }
-    let peers: Vec<_> = handles
-        .into_iter()
-        .map(|handle| handle.join().unwrap())
-        .collect();
-    most = most.max(resident());
-    drop(peers);
-    println!("{most} KiB");
-    assert!(most < MOST, "{most} KiB");
 }
