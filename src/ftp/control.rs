@@ -9,7 +9,8 @@ use super::line::{Line, LineReader};
 use super::reply::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::closing::Closing;
-use crate::net::socket::{Interest, Progress, Socket, wait};
+use crate::net::patience::{Look, Progress};
+use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 
 /// Bytes of replies that wait at the most, besides the one that is being made:
@@ -62,8 +63,7 @@ pub struct ControlConnection {
     /// The client has closed the connection, and not reset it.
     ended: bool,
     input_end: InputEnd,
-    /// The deadline after which the connection was looked at once more.
-    looked_after: Option<Instant>,
+    look: Look,
 }
 
 /// A reply whose lines are made one after the other.
@@ -88,7 +88,7 @@ impl ControlConnection {
             listing: Listing::None,
             ended: false,
             input_end: InputEnd::Stops,
-            looked_after: None,
+            look: Look::now(),
         };
         control.set_patience(PATIENCE)?;
         Ok(control)
@@ -140,18 +140,12 @@ impl ControlConnection {
             if self.ended {
                 return Ok(None);
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            let mut patience = left.map_or(SILENCE, |left| left.min(SILENCE));
-            if patience.is_zero() {
-                // The process may have been stopped while a command came: what
-                // is there is read before the client is judged, once for each
-                // deadline: commands without a pause must not put it off.
-                let looked = std::mem::replace(&mut self.looked_after, deadline) == deadline;
-                if looked || !self.is_readable()? {
-                    return Err(ErrorKind::Timeout.into());
-                }
-                patience = Duration::from_millis(1);
+            if deadline.is_some_and(|deadline| self.look.is_after(deadline)) {
+                return Err(ErrorKind::Timeout.into());
             }
+            self.look = Look::now();
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let patience = left.map_or(SILENCE, |left| left.min(SILENCE));
             self.set_read_timeout(patience)?;
             let stream = self.stream.as_mut().ok_or_else(gone)?;
             let secure = stream.is_secure();
@@ -170,12 +164,12 @@ impl ControlConnection {
         }
     }
 
-    fn wait_in_silence(&self, deadline: Option<Instant>) -> Result<()> {
+    fn wait_in_silence(&mut self, deadline: Option<Instant>) -> Result<()> {
         crate::sys::release_stack();
-        match wait([(self.socket()?.as_fd(), Interest::Read)], deadline)? {
-            [true] => Ok(()),
-            [false] => Err(ErrorKind::Timeout.into()),
+        if wait([(self.socket()?.as_fd(), Interest::Read)], deadline)? == [false] {
+            self.look = Look::now();
         }
+        Ok(())
     }
 
     fn set_read_timeout(&mut self, timeout: Duration) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::error::{ErrorKind, Result};
 use crate::net::closing::{Closing, Incoming, discard};
 use crate::net::socket::{Interest, wait};
 use crate::net::stream::Stream;
+use crate::sys::unacknowledged;
 
 /// For so long after a transfer only the next command is waited for. Clients
 /// that transfer one file after the other never cost a wait for two sockets.
@@ -53,7 +54,7 @@ impl Interpreter {
         self.until_sent(stream, Stream::finish)?;
         let mut progress = self.progress();
         let mut pause = ARRIVAL_FIRST;
-        while stream.socket().unacknowledged().unwrap_or(0) > IN_FLIGHT {
+        while unacknowledged(&*stream).unwrap_or(0) > IN_FLIGHT {
             let incoming = discard(stream.socket()).map_err(data_error)?;
             if let Ok(Err(errno)) = rustix::net::sockopt::socket_error(stream.as_fd()) {
                 return Err(data_error(errno.into()));

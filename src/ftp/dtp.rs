@@ -11,7 +11,8 @@ use super::ascii::{FromNet, ToNet};
 use super::splice::Pipe;
 use super::state::{Interpreter, Mode, Type};
 use crate::error::{Error, ErrorKind, Result};
-use crate::net::socket::{Interest, Progress, wait};
+use crate::net::patience::Progress;
+use crate::net::socket::{Interest, wait};
 use crate::net::stream::Stream;
 use crate::session::Transfer;
 use crate::session::log_context::tell_once;
@@ -52,6 +53,9 @@ impl Interpreter {
         while !self.wait_for(stream, interest, Some(Instant::now() + progress.step()))? {
             if progress.has_stalled(stream.socket(), moved) {
                 return Err(stalled(stream));
+            }
+            if progress.moves() {
+                self.session.info().touch();
             }
         }
         Ok(())
@@ -368,7 +372,9 @@ impl Interpreter {
             Err(error)
                 if error.kind() == ErrorKind::Disconnected
                     && self.control.has_ended()
-                    && decided_by_data =>
+                    && decided_by_data
+                    // We have ended it ourselves.
+                    && self.session.info().ends().is_none() =>
             {
                 Ok(())
             }

@@ -7,6 +7,7 @@ pub(crate) mod http;
 pub(crate) mod listener;
 pub(crate) mod name_cache;
 pub(crate) mod passive;
+pub(crate) mod patience;
 pub(crate) mod proxy_protocol;
 pub(crate) mod refusal;
 pub(crate) mod socket;

@@ -66,11 +66,6 @@ impl Socket {
         }
     }
 
-    /// Bytes that the peer has not acknowledged, as far as the kernel tells.
-    pub fn unacknowledged(&self) -> Option<u64> {
-        crate::sys::unacknowledged(self)
-    }
-
     /// Has closing the socket reset the connection, so that the peer learns
     /// that it was given up. Otherwise the kernel would go on sending what is
     /// queued, for a quarter of an hour, to a peer that takes nothing.
@@ -169,74 +164,6 @@ impl Write for Socket {
     }
 }
 
-/// Judges whether a connection stands still. What counts for a sender is what
-/// the peer has acknowledged, not what the kernel has taken: a slow line drains
-/// a full buffer for minutes before there is room for more.
-///
-/// Time counts in steps, as it is asked: an hour in which this process itself
-/// was stopped is two steps at the most.
-#[derive(Debug)]
-pub struct Progress {
-    limit: Duration,
-    quiet: Duration,
-    looked: Instant,
-    moved: u64,
-    unacknowledged: Option<u64>,
-}
-
-impl Progress {
-    /// Begins now. A limit of zero means that nothing is ever given up.
-    pub fn new(limit: Duration) -> Self {
-        Progress {
-            limit,
-            quiet: Duration::ZERO,
-            looked: Instant::now(),
-            moved: 0,
-            unacknowledged: None,
-        }
-    }
-
-    /// How long to wait before [`Progress::has_stalled`] is asked again: much
-    /// shorter than the limit, so that what happened in between is seen.
-    pub fn step(&self) -> Duration {
-        const LONGEST: Duration = Duration::from_secs(5);
-        if self.limit.is_zero() {
-            return LONGEST;
-        }
-        (self.limit / 8).clamp(Duration::from_millis(10), LONGEST)
-    }
-
-    /// Notes that `moved` bytes in all have been moved.
-    pub fn note(&mut self, moved: u64) {
-        if self.moved != moved {
-            self.moved = moved;
-            self.start_again();
-        }
-    }
-
-    fn start_again(&mut self) {
-        self.quiet = Duration::ZERO;
-        self.looked = Instant::now();
-    }
-
-    /// Whether nothing has moved for as long as the limit says. Called after a
-    /// wait of one step in which the socket did not become ready.
-    pub fn has_stalled(&mut self, socket: &Socket, moved: u64) -> bool {
-        self.quiet += self.looked.elapsed().min(2 * self.step());
-        self.looked = Instant::now();
-        self.note(moved);
-        let unacknowledged = socket.unacknowledged();
-        if self.unacknowledged != unacknowledged {
-            // The first look has nothing to compare with.
-            if self.unacknowledged.is_some() {
-                self.start_again();
-            }
-            self.unacknowledged = unacknowledged;
-        }
-        !self.limit.is_zero() && self.quiet >= self.limit
-    }
-}
-
 /// What to wait for on a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Interest {
@@ -279,47 +206,5 @@ pub fn wait<const N: usize>(
             Err(Errno::INTR) => continue,
             Err(errno) => return Err(errno.into()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A sender whose socket has no room, as its client reads a little at a
-    /// time: the kernel takes nothing for long, and the line moves.
-    #[test]
-    fn what_the_peer_takes_is_progress_although_there_is_no_room() {
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let socket = Socket::from(ours);
-        socket.set_blocking(Blocking::No).unwrap();
-        let mut moved = 0;
-        while let Ok(length) = (&socket).write(&[0; 512]) {
-            moved += length as u64;
-        }
-        let limit = Duration::from_millis(160);
-        let mut progress = Progress::new(limit);
-        let step = progress.step();
-        for _ in 0..20 {
-            std::thread::sleep(step);
-            assert!(!progress.has_stalled(&socket, moved));
-            theirs.read_exact(&mut [0; 512]).unwrap();
-        }
-        let since = Instant::now();
-        while !progress.has_stalled(&socket, moved) {
-            assert!(since.elapsed() < Duration::from_secs(20), "never");
-            std::thread::sleep(step);
-        }
-        assert!(since.elapsed() >= limit - 2 * step);
-    }
-
-    #[test]
-    fn time_in_which_nobody_looked_is_no_stall() {
-        let (ours, _theirs) = UnixStream::pair().unwrap();
-        let socket = Socket::from(ours);
-        let mut progress = Progress::new(Duration::from_millis(400));
-        std::thread::sleep(Duration::from_millis(600));
-        assert!(!progress.has_stalled(&socket, 0));
-        assert!(!Progress::new(Duration::ZERO).has_stalled(&socket, 0));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::fault::{Fault, Reason};
+use crate::net::patience::{Acknowledged, Look};
 
 /// What SSH runs on: a TCP or Unix stream. It is made non-blocking.
 pub trait Socket: Read + Write + AsFd {}
@@ -47,10 +48,10 @@ pub(super) struct TimedSocket<'a> {
     pub(super) keepalive: Duration,
     last_heard: Instant,
     last_asked: Instant,
-    looked: Instant,
+    look: Look,
     unanswered: u32,
-    /// The last write found the socket full.
-    blocked: bool,
+    /// The last write found the socket full: what the peer takes of it since.
+    blocked: Option<Acknowledged>,
 }
 
 impl<'a> TimedSocket<'a> {
@@ -65,9 +66,9 @@ impl<'a> TimedSocket<'a> {
             keepalive: Duration::ZERO,
             last_heard: now,
             last_asked: now,
-            looked: now,
+            look: Look::now(),
             unanswered: 0,
-            blocked: false,
+            blocked: None,
         })
     }
 
@@ -83,20 +84,20 @@ impl<'a> TimedSocket<'a> {
 
     /// How long ago the socket was last asked for input.
     pub(super) fn last_look(&self) -> Duration {
-        self.looked.elapsed()
+        self.look.age()
     }
 
     /// Reads once; 0: nothing is there now.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Fault> {
-        self.looked = Instant::now();
+        self.look = Look::now();
         loop {
             match self.socket.read(buffer) {
                 Ok(0) => return Err(closed()),
                 Ok(count) => {
-                    self.last_heard = self.looked;
+                    self.last_heard = Instant::now();
                     // Here too: a peer that never pauses never lets us wait.
                     return match self.deadline {
-                        Some((end, phase)) if self.looked >= end => Err(Fault::Timeout(phase)),
+                        Some((end, phase)) if self.look.is_after(end) => Err(Fault::Timeout(phase)),
                         _ => Ok(count),
                     };
                 }
@@ -115,15 +116,18 @@ impl<'a> TimedSocket<'a> {
                 Ok(count) => {
                     // A full socket that takes more has a peer that reads:
                     // however slow it is, it lives.
-                    if std::mem::take(&mut self.blocked) {
-                        self.last_heard = Instant::now();
-                        self.unanswered = 0;
+                    if self.blocked.take().is_some() {
+                        self.heard();
                     }
                     return Ok(count);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.blocked = true;
+                    if self.blocked.is_none() {
+                        let mut taken = Acknowledged::default();
+                        taken.moves(self.socket.as_fd());
+                        self.blocked = Some(taken);
+                    }
                     return Ok(0);
                 }
                 Err(error) => return Err(lost(error)),
@@ -131,40 +135,46 @@ impl<'a> TimedSocket<'a> {
         }
     }
 
-    /// Waits until the socket is ready or a timer wants something.
-    ///
-    /// Timers are judged by what the last look at the socket found, not by the
-    /// clock alone: a process that was stopped in between must first read what
-    /// has come meanwhile. [`Wake::Ready`] asks for that look.
+    fn heard(&mut self) {
+        self.last_heard = Instant::now();
+        self.unanswered = 0;
+    }
+
+    /// Waits until the socket is ready or a timer wants something. Timers are
+    /// judged by the last look at the socket; [`Wake::Ready`] asks for one.
     pub(super) fn wait(&mut self, interest: PollFlags, buffers: Buffers) -> Result<Wake, Fault> {
-        // A socket that is not read because too much output waits can't be
-        // looked at: there the clock decides.
         let reads = interest.contains(PollFlags::IN);
+        let mut look = self.look;
         loop {
             let now = Instant::now();
-            let judged = if reads { self.looked } else { now };
             let mut until: Option<Instant> = None;
             if let Some((deadline, phase)) = self.deadline {
-                if judged >= deadline {
+                if look.is_after(deadline) {
                     return Err(Fault::Timeout(phase));
                 }
                 earlier(&mut until, deadline);
             }
             if !self.idle.is_zero() {
                 let end = self.last_active + self.idle;
-                if judged >= end {
+                if look.is_after(end) {
                     return Err(Fault::Timeout("the session was idle"));
                 }
                 earlier(&mut until, end);
             }
             if !self.keepalive.is_zero() {
                 let due = self.last_heard.max(self.last_asked) + self.keepalive;
-                if judged >= due {
+                if look.is_after(due) {
+                    // It need not make room to be there, see `write`.
+                    let taken = self.blocked.as_mut();
+                    if taken.is_some_and(|taken| taken.moves(self.socket.as_fd())) {
+                        self.heard();
+                        continue;
+                    }
                     return self.ask();
                 }
                 earlier(&mut until, due);
             }
-            if until.is_some_and(|until| now >= until) {
+            if reads && until.is_some_and(|until| now >= until) {
                 return Ok(Wake::Ready);
             }
             if buffers == Buffers::InUse {
@@ -180,6 +190,9 @@ impl<'a> TimedSocket<'a> {
             let mut ready = [PollFd::new(&self.socket, interest)];
             match poll(&mut ready, timeout.as_ref()) {
                 Ok(0) if buffers == Buffers::InUse => return Ok(Wake::Idle),
+                // While too much output waits, nothing is read: this is all
+                // that is looked at.
+                Ok(0) if !reads => look = Look::now(),
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
                 Ok(_) => return Ok(Wake::Ready),
                 Err(errno) => return Err(Fault::Io(errno.into())),
@@ -241,5 +254,58 @@ fn lost(error: io::Error) -> Fault {
             Fault::Left("the connection was reset".into())
         }
         _ => Fault::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    const KEEPALIVE: Duration = Duration::from_millis(100);
+
+    /// Output that waits for a peer that takes a little at a time, so that
+    /// there is never room for more, and is not read meanwhile.
+    #[test]
+    fn a_peer_that_takes_a_little_at_a_time_lives() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = TimedSocket::new(&mut ours).unwrap();
+        socket.keepalive = KEEPALIVE;
+        while socket.write(&[0; 512]).unwrap() > 0 {}
+        let taken = std::thread::spawn(move || {
+            for _ in 0..10 {
+                std::thread::sleep(KEEPALIVE);
+                theirs.read_exact(&mut [0; 512]).unwrap();
+            }
+            (Instant::now(), theirs)
+        });
+        // Three questions and the wait before each would be over long before.
+        let fault = loop {
+            match socket.wait(PollFlags::OUT, Buffers::Released) {
+                Ok(Wake::Ready) => panic!("there is room"),
+                Ok(_) => {}
+                Err(fault) => break fault,
+            }
+        };
+        assert!(matches!(fault, Fault::Disconnect(..)));
+        let given_up = Instant::now();
+        let (last, _theirs) = taken.join().unwrap();
+        assert!(given_up > last, "while it still took something");
+    }
+
+    /// The process was stopped for longer than every deadline, while something
+    /// came: that is read before anybody is judged.
+    #[test]
+    fn what_came_during_a_stop_is_read_first() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut socket = TimedSocket::new(&mut ours).unwrap();
+        socket.keepalive = KEEPALIVE;
+        socket.idle = KEEPALIVE;
+        assert_eq!(socket.read(&mut [0; 8]).unwrap(), 0);
+        theirs.write_all(b"here").unwrap();
+        std::thread::sleep(4 * KEEPALIVE);
+        let woken = socket.wait(PollFlags::IN, Buffers::Released).unwrap();
+        assert_eq!(woken, Wake::Ready);
+        assert_eq!(socket.read(&mut [0; 8]).unwrap(), 4);
     }
 }

@@ -66,7 +66,7 @@ pub fn retr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         .send_file(&mut stream, &mut transfer, start, length)
         .and_then(|()| state.close_sent(&mut stream));
     if sent.is_err() {
-        transfer.not_arrived(stream.socket().unacknowledged().unwrap_or(0));
+        transfer.not_arrived(crate::sys::unacknowledged(stream.socket()).unwrap_or(0));
     }
     drop(stream);
     match sent.and_then(|()| transfer.finish()) {
