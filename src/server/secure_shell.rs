@@ -281,7 +281,9 @@ mod quick_ack {
     impl Read for QuickAckSocket {
         fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
             let outcome = self.socket.read(buffer);
-            self.live.touch();
+            if outcome.as_ref().is_ok_and(|count| *count > 0) {
+                self.live.touch();
+            }
             if self.left > 0 {
                 self.left -= 1;
                 if let Socket::Tcp(socket) = &self.socket {

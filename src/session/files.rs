@@ -7,6 +7,7 @@
 mod attributes;
 mod copy;
 mod directories;
+mod lost_uploads;
 mod place;
 mod put;
 mod receipt;

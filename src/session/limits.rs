@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::registry::{End, SessionInfo};
+use super::registry::{ENDS_WITHIN, End, SessionInfo};
 use crate::address::Network;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,9 +39,6 @@ pub struct MostSessions {
     /// The setting or user's option that says so.
     pub named: &'static str,
 }
-
-/// How long a login waits for the session whose place it takes.
-const REPLACED: Duration = Duration::from_secs(2);
 
 /// Counts and memories of one server.
 #[derive(Default)]
@@ -284,7 +281,7 @@ impl Limits {
         let before = count(&state);
         let _ = self
             .left
-            .wait_timeout_while(state, REPLACED, |state| count(state) >= before);
+            .wait_timeout_while(state, ENDS_WITHIN, |state| count(state) >= before);
     }
 
     /// Sessions in all.

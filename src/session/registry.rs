@@ -1,7 +1,7 @@
 //! The sessions that are alive, for `who`, for limits and for the end of the
 //! server. A session writes into its own [`SessionInfo`]; others read.
 
-use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::net::{Shutdown, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
@@ -54,6 +54,9 @@ pub enum End {
     /// The user may not log in any more.
     Revoked,
 }
+
+/// How long a session that has been told to end is waited for.
+pub const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 impl End {
     /// What the client is told.
@@ -296,13 +299,18 @@ impl Registry {
         }
     }
 
-    /// The session of `user` from `address` that has been silent for longest,
+    /// The one of these sessions of `user` that has been silent for longest,
     /// if that is `least` at least.
-    pub fn silent(&self, user: &str, address: IpAddr, least: Duration) -> Option<Arc<SessionInfo>> {
+    pub fn silent(
+        &self,
+        user: &str,
+        least: Duration,
+        which: impl Fn(&SessionInfo) -> bool,
+    ) -> Option<Arc<SessionInfo>> {
         let all = self.all();
-        let mine = all.iter().filter(|live| {
-            live.peer.ip() == address && live.silence() >= least && live.activity().user == user
-        });
+        let mine = all
+            .iter()
+            .filter(|live| which(live) && live.silence() >= least && live.activity().user == user);
         mine.max_by_key(|live| live.silence()).cloned()
     }
 

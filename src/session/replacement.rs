@@ -2,11 +2,34 @@
 
 use std::time::Duration;
 
-use super::Session;
 use super::limits::MostSessions;
-use super::registry::End;
+use super::registry::{End, SessionInfo};
+use super::{Services, Session};
 use crate::auth::User;
+use crate::config::Config;
 use crate::error::Result;
+
+/// Ends one of these sessions of a user for a new one of the same user, if
+/// its client seems lost: it has been silent for longer than one that lives
+/// takes to answer. Nobody knows who is who among the anonymous.
+pub(super) fn replace(
+    services: &Services,
+    config: &Config,
+    user: &User,
+    which: impl Fn(&SessionInfo) -> bool,
+) -> bool {
+    let silence = match config.ssh.keepalive {
+        Duration::ZERO => Duration::from_secs(90),
+        keepalive => keepalive * 3 / 2,
+    };
+    let silent = services.registry.silent(&user.name, silence, which);
+    let Some(lost) = silent.filter(|_| !user.anonymous) else {
+        return false;
+    };
+    log::info!("takes the place of session {}", lost.id);
+    lost.end(End::Replaced);
+    true
+}
 
 impl Session {
     /// Counts the session as the user's. Where the user has all the sessions
@@ -28,19 +51,10 @@ impl Session {
             return Ok(());
         };
         let address = self.peer().ip();
-        let registry = &self.services.registry;
-        // A client that lives answers what it is asked, soon.
-        let silence = match self.config.ssh.keepalive {
-            Duration::ZERO => Duration::from_secs(90),
-            keepalive => keepalive * 3 / 2,
-        };
-        let silent = registry.silent(&user.name, address, silence);
-        let Some(lost) = silent.filter(|_| !user.anonymous) else {
+        let from_here = |live: &SessionInfo| live.peer.ip() == address;
+        if !replace(&self.services, &self.config, user, from_here) {
             return Err(error);
-        };
-        log::info!("takes the place of session {}", lost.id);
-        lost.end(End::Replaced);
-        drop(lost);
+        }
         self.services.limits.wait_for_place(&user.name);
         self.ticket.log_in(&user.name, limit)
     }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::places::is_known;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,7 +22,10 @@ pub(super) enum Owned {
 
 /// All uploads of a server.
 #[derive(Default)]
-pub(super) struct Uploads(Mutex<UploadsState>);
+pub(super) struct Uploads {
+    state: Mutex<UploadsState>,
+    ended: Condvar,
+}
 
 #[derive(Default)]
 struct UploadsState {
@@ -51,7 +55,7 @@ pub(super) struct Upload {
 
 impl Uploads {
     fn state(&self) -> MutexGuard<'_, UploadsState> {
-        unpoisoned(self.0.lock())
+        unpoisoned(self.state.lock())
     }
 
     /// Begins an upload of a user to `path`, which owns what `owned` says. A
@@ -105,6 +109,24 @@ impl Uploads {
         owned: &[Owned],
     ) -> Result<()> {
         self.state().check(session, path, owned)
+    }
+
+    /// The other session that owns one of these.
+    pub(super) fn owner(&self, session: u64, owned: &[Owned]) -> Option<u64> {
+        let state = self.state();
+        let mut owners = owned.iter().filter_map(|owned| state.owners.get(owned));
+        owners
+            .find(|(owner, _)| *owner != session)
+            .map(|(owner, _)| *owner)
+    }
+
+    /// Waits until a session that ends owns none of these any more.
+    pub(super) fn wait_for_end(&self, owner: u64, owned: &[Owned], most: Duration) {
+        let owns = |state: &mut UploadsState| {
+            let mut owners = owned.iter().filter_map(|owned| state.owners.get(owned));
+            owners.any(|(of, _)| *of == owner)
+        };
+        let _ = self.ended.wait_timeout_while(self.state(), most, owns);
     }
 
     /// A session has deleted or replaced a file. If it uploads to the file
@@ -228,6 +250,7 @@ impl Drop for Upload {
                 }
             }
         }
+        self.uploads.ended.notify_all();
     }
 }
 

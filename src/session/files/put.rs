@@ -63,6 +63,22 @@ impl Files {
         read: Readable,
         mode: Option<u32>,
     ) -> Result<Transfer> {
+        let outcome = self.put_once(path, put, read, mode);
+        match &outcome {
+            Err(error) if error.kind() == ErrorKind::Busy && self.take_over(path, put)? => {
+                self.put_once(path, put, read, mode)
+            }
+            _ => outcome,
+        }
+    }
+
+    fn put_once(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+        read: Readable,
+        mode: Option<u32>,
+    ) -> Result<Transfer> {
         let (place, options, busy) = self.may_put(path, put, read, mode)?;
         let replaces = options.write == Write::Truncate || put == Put::ReplaceAtStart;
         if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, &place)) {
@@ -77,7 +93,6 @@ impl Files {
         }
         let owned = if self.0.config.atomic_uploads {
             // Its name may be that of an upload that is not there yet.
-
             let (target, old) = self.end_of_link(&place.path, put)?;
             self.owned_name(&target, old.as_ref())?
         } else {
@@ -163,7 +178,11 @@ impl Files {
 
     /// What an upload owns that gets its name at the end: the name, and the
     /// file that is there now.
-    fn owned_name(&self, target: &VirtualPath, old: Option<&Metadata>) -> Result<Vec<Owned>> {
+    pub(super) fn owned_name(
+        &self,
+        target: &VirtualPath,
+        old: Option<&Metadata>,
+    ) -> Result<Vec<Owned>> {
         let directory = self.file_system().metadata(&target.parent(), Follow::Yes)?;
         let name = match directory.id {
             // A back-end without numbers: at least the sessions of one user.
@@ -206,7 +225,11 @@ impl Files {
 
     /// Where an upload to `path` goes, and how its file is opened by the
     /// rights there.
-    fn may_open(&self, path: &VirtualPath, put: Put) -> Result<(Place, (Write, Create))> {
+    pub(super) fn may_open(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+    ) -> Result<(Place, (Write, Create))> {
         let follow = match put {
             Put::New => Follow::No,
             _ => Follow::Yes,
@@ -361,7 +384,11 @@ impl Files {
 
     /// Where an upload to `path` ends up, and what is there. A link keeps
     /// leading to its file: that is the one which is replaced.
-    fn end_of_link(&self, path: &VirtualPath, put: Put) -> Result<(VirtualPath, Option<Metadata>)> {
+    pub(super) fn end_of_link(
+        &self,
+        path: &VirtualPath,
+        put: Put,
+    ) -> Result<(VirtualPath, Option<Metadata>)> {
         let files = self.file_system();
         let look = |path: &VirtualPath| match files.metadata(path, Follow::No) {
             Ok(metadata) => Ok(Some(metadata)),

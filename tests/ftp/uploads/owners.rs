@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use super::common::client::Data;
 use super::common::{Client, TempDir, TestServer, server};
@@ -374,4 +375,32 @@ fn a_close_that_fails_does_not_ask_for_another_try() {
     assert_eq!(closed.u32(), FAILURE);
     assert_eq!(closed.string(), b"The transfer has failed");
     sftp.end().unwrap();
+}
+
+/// A laptop whose network has changed comes again from another address, before
+/// the server has given up its first session.
+#[test]
+fn an_upload_of_a_lost_client_gives_way_to_the_next_of_its_user() {
+    const KEEPALIVE: Duration = Duration::from_millis(200);
+    for atomic in ["no", "yes"] {
+        let place = tree();
+        let server = server()
+            .directory(place.path())
+            .set("atomic-uploads", atomic)
+            .user("ann", "secret", "read-write")
+            .user("bob", "secret", "read-write")
+            .with(|config| config.ssh.keepalive = KEEPALIVE)
+            .start();
+        let (mut lost, _data) = begin(&server, "STOR f");
+        server.until("silence", |server| {
+            let all = server.running().services().registry.all();
+            all.iter().any(|live| live.silence() >= 2 * KEEPALIVE)
+        });
+        let mut other = server.login("bob", "secret");
+        let _port = other.data();
+        other.expect("STOR f", 450);
+        assert_eq!(server.ann().store("STOR f", b"whole").code, 226, "{atomic}");
+        assert_eq!(content(place.path(), "f").unwrap(), "whole", "{atomic}");
+        assert!(lost.try_line().is_ok_and(|line| line.is_none()));
+    }
 }
