@@ -87,6 +87,44 @@ fn times_of_networks_that_fail_are_the_defaults() {
     assert!(count > 5);
 }
 
+/// The other numbers there, and what they are in the code.
+#[test]
+fn other_times_of_networks_that_fail_are_those_of_the_code() {
+    const TOLD: [(&str, &str, &str); 5] = [
+        (
+            "three keepalive questions",
+            "src/ssh/timed_socket.rs",
+            "const UNANSWERED: u32 = 3;",
+        ),
+        (
+            "end the session after four times that",
+            "src/ssh/timed_socket.rs",
+            "if self.unanswered >= UNANSWERED {",
+        ),
+        (
+            "one and a half",
+            "src/session/replacement.rs",
+            "keepalive => keepalive * 3 / 2,",
+        ),
+        (
+            ".Pq 30 before the login",
+            "src/ftp/control.rs",
+            "pub const PATIENCE: Duration = Duration::from_secs(30);",
+        ),
+        (
+            "waits two seconds",
+            "src/net/name_cache.rs",
+            "const FIRST: Duration = Duration::from_secs(2);",
+        ),
+    ];
+    let page = read("man/wharf-protocol.7");
+    let told = section(&page, "Sh", "NETWORKS THAT FAIL");
+    for (words, file, line) in TOLD {
+        assert!(told.contains(words), "the page does not say: {words}");
+        assert!(read(file).contains(line), "{words}: {file} has no {line}");
+    }
+}
+
 #[test]
 fn every_setting_has_its_entry_with_its_default() {
     let page = read("man/wharfd.conf.5");

@@ -7,6 +7,8 @@
 
 pub mod packets;
 #[cfg(feature = "cli")]
+pub mod peers;
+#[cfg(feature = "cli")]
 pub mod process;
 pub mod rng;
 #[path = "../../src/testing/temp.rs"]

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use crate::common::TempDir;
 use crate::common::client::Client;
-use crate::common::process::{Process, add_user, has, soon};
+use crate::common::process::{Process, add_user, has};
 use crate::sftp::Sftp;
 
 const SIZE: usize = 64 << 20;
 /// Longer than each deadline below, and than three questions of a keepalive.
-const FROZEN: Duration = Duration::from_secs(5);
+/// A client that reads nothing runs into the deadlines while the server runs:
+/// what comes between is short beside them on a busy machine, too.
+const FROZEN: Duration = Duration::from_secs(9);
 
 fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::SocketAddr) {
     let home = directory.join("home");
@@ -26,9 +28,9 @@ fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::Socke
         "--listen-sftp=127.0.0.1:0",
         "--host-key",
         key.to_str().unwrap(),
-        "--idle-timeout=2",
-        "--stall-timeout=2",
-        "--data-connect-timeout=2",
+        "--idle-timeout=8",
+        "--stall-timeout=8",
+        "--data-connect-timeout=8",
         "--ssh-keepalive=1",
     ];
     let server = Process::for_users(&users, &more);
@@ -48,6 +50,9 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
     };
     let secure = has("sftp").then(|| Sftp::connect(&directory, sftp, None).unwrap());
     let [mut quiet, mut down, mut up, mut late] = [(); 4].map(|()| session());
+    for client in [&mut quiet, &mut down, &mut up, &mut late] {
+        client.expect("NOOP", 200);
+    }
     let mut data_down = down.data();
     down.expect("RETR big", 150);
     data_down.0.read_exact(&mut [0; 1000]).unwrap();
@@ -118,5 +123,4 @@ fn a_long_request_is_no_silence_of_the_client() {
         return;
     }
     assert!(said.contains("works"), "{said}");
-    assert!(soon(|| true));
 }

@@ -67,7 +67,10 @@ fn power_cut() {
         let uploads: Vec<_> = (0..3u8)
             .map(|client| std::thread::spawn(move || upload_until_it_ends(address, round, client)))
             .collect();
-        std::thread::sleep(Duration::from_millis(50 + rng.below(400) as u64));
+        // Each of the three has at most one that is not acknowledged.
+        let some = 4 + rng.below(6);
+        super::common::until("uploads", || names(&root).len() >= some);
+        std::thread::sleep(Duration::from_millis(rng.below(20) as u64));
         cut_power(&place.join("disk"));
         for line in [
             "MKD d", "DELE x", "SIZE x", "RNFR x", "MLST", "STAT /", "AVBL",

@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use super::commands::{contents, one_line};
 use super::common::client::{Client, Data, extended_port};
-use super::common::process::located;
+use super::common::peers::{self, USER, missing};
 use super::common::rng::Rng;
 use super::common::tree::tree;
 use super::common::{TempDir, server};
@@ -83,7 +83,7 @@ struct Other {
     name: &'static str,
     verbs: &'static [&'static str],
     differences: &'static [Difference],
-    command: fn(&TempDir) -> Option<Command>,
+    command: peers::Peer,
     /// Pure-FTPd waits longer and longer after each refusal.
     sequences: usize,
     /// Where one may write: vsftpd insists that it is not the root.
@@ -95,69 +95,6 @@ const VERBS: [&str; 18] = [
     "NOOP", "PWD", "CWD", "CDUP", "MKD", "RMD", "DELE", "RNFR", "RNTO", "SIZE", "TYPE", "REST",
     "NLST", "RETR", "STOR", "APPE", "XYZZY", "MLST",
 ];
-
-/// Who acts on files: root may not log in to either.
-const USER: u32 = 60_001;
-
-/// A program that is there; `None` with a word, or a failure where the tests
-/// must be complete.
-fn find(program: &str) -> Option<PathBuf> {
-    let found = located(program);
-    if found.is_none() {
-        missing(&format!("{program} (tests/install-clients.sh installs it)"));
-    }
-    found
-}
-
-fn missing(what: &str) {
-    let needed = std::env::var_os("WHARF_NEED_CLIENTS").is_some();
-    assert!(!needed, "missing: {what}");
-    eprintln!("SKIP {what}");
-}
-
-fn vsftpd(place: &TempDir) -> Option<Command> {
-    let config = place.join("vsftpd.conf");
-    let empty = place.join("empty");
-    std::fs::create_dir(&empty).unwrap();
-    let text = format!(
-        "listen=NO\nanonymous_enable=YES\nanon_root={}\nwrite_enable=YES\nanon_upload_enable=YES\n\
-         anon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\n\
-         anon_world_readable_only=NO\nallow_writeable_chroot=YES\nno_anon_password=NO\n\
-         secure_chroot_dir={}\nxferlog_enable=NO\nseccomp_sandbox=NO\nftp_username=daemon\n\
-         ascii_upload_enable=YES\nascii_download_enable=YES\nmax_login_fails=3\n",
-        place.join("theirs").display(),
-        empty.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let mut command = Command::new(find("vsftpd")?);
-    command.arg(config);
-    Some(command)
-}
-
-fn pure_ftpd(place: &TempDir) -> Option<Command> {
-    let (users, database) = (place.join("pure.passwd"), place.join("pure.pdb"));
-    let mut made = Command::new(find("pure-pw")?)
-        .args(["useradd", "ftp", "-u", &USER.to_string()])
-        .args(["-g", &USER.to_string(), "-m", "-d"])
-        .arg(place.join("theirs"))
-        .arg("-f")
-        .arg(&users)
-        .arg("-F")
-        .arg(&database)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut input = made.stdin.take().unwrap();
-    let _ = std::io::Write::write_all(&mut input, b"secret\nsecret\n");
-    drop(input);
-    assert!(made.wait().unwrap().success(), "pure-pw useradd");
-    let mut command = Command::new(find("pure-ftpd")?);
-    command.args(["-A", "-H", "-E", "-f", "none", "-L", "10000:20", "-l"]);
-    command.arg(format!("puredb:{}", database.display()));
-    Some(command)
-}
 
 /// A session with a server that talks on its standard input.
 struct Session {
@@ -262,7 +199,7 @@ fn compare(other: &Other) {
     let place = TempDir::new(other.name);
     std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let (ours, theirs) = (place.join("ours"), place.join("theirs"));
-    let Some(mut command) = (other.command)(&place) else {
+    let Some(mut command) = (other.command)(&place, &theirs, None) else {
         return;
     };
     // Always the same unless asked for: what is compared is what is explained.
@@ -366,7 +303,7 @@ fn differences_from_vsftpd_are_known() {
         name: "vsftpd",
         verbs: &VERBS[..17],
         differences: &FROM_VSFTPD,
-        command: vsftpd,
+        command: peers::vsftpd,
         sequences: 40,
         top: "/pub",
     });
@@ -378,7 +315,7 @@ fn differences_from_pure_ftpd_are_known() {
         name: "pure-ftpd",
         verbs: &VERBS,
         differences: &FROM_PURE_FTPD,
-        command: pure_ftpd,
+        command: peers::pure_ftpd,
         sequences: 8,
         top: "",
     });
