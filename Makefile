@@ -60,7 +60,7 @@ endif
 # Programs that tests/install-clients.sh unpacks, behind those that are installed.
 test test-cluster test-network test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
 
-.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint spelling small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -123,7 +123,7 @@ threads: ## Run the tests of shared state under the thread sanitizer (nightly)
 	  --no-default-features --test access --test ftp --test leaks -- \
 	  limits:: abort:: ends:: transfer:: uploads:: no_descriptor
 
-check: man-lint ## Formatting, lints and documentation, without the tests
+check: man-lint spelling ## Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(ACME) -- -D warnings
@@ -136,6 +136,11 @@ check: man-lint ## Formatting, lints and documentation, without the tests
 
 man-lint: ## Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]
+
+# What is not a mistake is in .codespellrc; tests/docs/words.rs has words of ours.
+spelling: ## Check the spelling of texts, comments and messages
+	codespell README.md CHANGELOG.md CONTRIBUTING.md Makefile docs man contrib examples src \
+	  tests/README.md tests/docs tests/install-clients.sh
 
 small: ## Build without OpenSSL, for routers: target/small/release/wharfd; STD=source for less
 	RUSTFLAGS='$(RELEASE_FLAGS)' $(SMALLEST) \

@@ -47,6 +47,7 @@ nftables             # lb_config, cluster, network
 bind9-utils          # lb_config: named-checkzone
 iproute2             # cluster, network: ip netns, tc, ss
 mandoc               # make man-lint
+codespell            # make spelling
 logrotate            # logs
 runit                # services: runsv
 s6                   # services: s6-supervise

@@ -3,6 +3,8 @@
 //! by a test is there. `--help` agrees with the table.
 #![cfg(feature = "cli")]
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
