@@ -124,6 +124,11 @@ pub fn hash_with_rounds(password: &[u8], rounds: u32) -> error::Result<String> {
     auth::password::hash_with_rounds(password, rounds)
 }
 
+/// Decodes base64 with padding (RFC 4648, section 4).
+pub fn base64_decode(text: &[u8]) -> Option<Vec<u8>> {
+    crate::base64::decode(text)
+}
+
 /// Whether this build can check passwords against `hash`.
 ///
 /// # Errors

@@ -64,6 +64,7 @@ ipsvd                # launchers: tcpsvd
 systemd              # launchers: systemd-socket-activate; services: systemd-analyze
 strace               # faults: system calls that fail
 e2fsprogs            # faults: mkfs.ext4, for a power cut
+chromium             # page: the status page in a browser
 debootstrap          # make test-packages
 LIST
 )

@@ -394,7 +394,8 @@ keys! {
         "user" "NAME[:GROUP]" user: AtStart, "give up root for this user when the ports are bound";
         "control-socket" "FILE" control_socket: AtStart writes, "answer wharfd who, status and unban there";
         "metrics-file" "FILE" metrics_file: AtStart writes, "write counts for Prometheus there";
-        "listen-metrics" "[ADDR:]PORT" listen_metrics: AtStart repeats binds, "serve counts for Prometheus there, over HTTP";
+        "listen-metrics" "[ADDR:]PORT" listen_metrics: AtStart repeats binds, "serve counts for Prometheus, and a status page, there over HTTP";
+        "metrics-token-file" "FILE" metrics_token_file: AtStart reads secret, "who asks there must know the token in FILE";
         "on-upload" "PROGRAM" on_upload: AtOnce runs, "run after each whole upload";
         "on-login" "PROGRAM" on_login: AtOnce runs, "run after each login";
         "on-delete" "PROGRAM" on_delete: AtOnce runs, "run after each deletion of a file";

@@ -68,6 +68,8 @@ pub struct Settings {
     pub metrics_file: Option<PathBuf>,
     /// Prometheus may read counts there, over HTTP.
     pub listen_metrics: Vec<Endpoint>,
+    /// Who asks there must know the token in this file.
+    pub metrics_token_file: Option<PathBuf>,
     /// Run after each whole upload, with `upload` and the path as arguments.
     pub on_upload: Option<PathBuf>,
     /// Run after each login, with `login` as argument.
@@ -140,6 +142,7 @@ impl Default for Settings {
             control_socket: None,
             metrics_file: None,
             listen_metrics: Vec::new(),
+            metrics_token_file: None,
             on_upload: None,
             on_login: None,
             on_delete: None,

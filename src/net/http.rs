@@ -32,6 +32,20 @@ pub struct Request<'a> {
     pub method: &'a [u8],
     /// `/metrics`, …
     pub path: &'a [u8],
+    /// The lines behind the first.
+    pub headers: &'a [u8],
+}
+
+impl<'a> Request<'a> {
+    /// The first header of this name, which is in lower case.
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers.split(|byte| *byte == b'\n').find_map(|line| {
+            let colon = line.iter().position(|byte| *byte == b':')?;
+            let (found, value) = line.split_at(colon);
+            let named = found.eq_ignore_ascii_case(name.as_bytes());
+            named.then(|| value[1..].trim_ascii())
+        })
+    }
 }
 
 /// What it is told.
@@ -41,6 +55,8 @@ pub struct Answer {
     pub status: &'static str,
     /// The type of the body.
     pub content_type: &'static str,
+    /// Further headers, each with its CRLF.
+    pub headers: String,
     /// The body.
     pub body: String,
 }
@@ -51,6 +67,7 @@ impl Answer {
         Answer {
             status,
             content_type: "text/plain; charset=utf-8",
+            headers: String::new(),
             body: body.into(),
         }
     }
@@ -61,10 +78,11 @@ impl Answer {
             _ => &self.body,
         };
         format!(
-            "HTTP/1.0 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            "HTTP/1.0 {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{}Connection: close\r\n\r\n{body}",
             self.status,
             self.content_type,
-            self.body.len()
+            self.body.len(),
+            self.headers
         )
         .into_bytes()
     }
@@ -105,6 +123,12 @@ impl HttpPort {
         listener.set_nonblocking(true)?;
         self.listener = Some(listener);
         Ok(())
+    }
+
+    /// Whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        let address = self.listener.as_ref().map(TcpListener::local_addr);
+        address.is_some_and(|address| address.is_ok_and(|address| address.ip().is_loopback()))
     }
 
     /// Whether new clients can connect.
@@ -240,10 +264,13 @@ impl Client {
                     Step::Done
                 });
             }
-            let mut words = self.request.split(u8::is_ascii_whitespace);
+            let first = self.request.iter().position(|byte| *byte == b'\n');
+            let (first, headers) = self.request.split_at(first.unwrap_or(self.request.len()));
+            let mut words = first.split(u8::is_ascii_whitespace);
             let request = Request {
                 method: words.next().unwrap_or_default(),
                 path: words.next().unwrap_or_default(),
+                headers,
             };
             self.answer = answer(&request).bytes(&request);
             self.is_answered = true;

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use wharf::daemon::{Answer, HttpPort};
 use wharf::daemon::{Services, SessionInfo};
 use wharf::events::{Event, Events, Transferred, Who};
 
@@ -33,11 +32,11 @@ fn encryption(who: &Who<'_>) -> usize {
 pub struct Counters {
     /// By what encrypted them, as in [`ENCRYPTION`].
     logins: [AtomicU64; ENCRYPTION.len()],
-    refused: AtomicU64,
+    pub refused: AtomicU64,
     uploads: [AtomicU64; 2],
     downloads: [AtomicU64; 2],
-    received: AtomicU64,
-    sent: AtomicU64,
+    pub received: AtomicU64,
+    pub sent: AtomicU64,
     deleted: AtomicU64,
 }
 
@@ -90,7 +89,8 @@ impl Page {
     }
 }
 
-fn count(counter: &AtomicU64) -> u64 {
+/// The value of a counter.
+pub fn count(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
 }
 
@@ -107,6 +107,11 @@ impl Counters {
         let now = now.map_or(0, |time| time.as_secs());
         page.gauge("written_time_seconds", "When this was written.", now);
         page.0
+    }
+
+    /// Logins of every kind.
+    pub fn all_logins(&self) -> u64 {
+        self.logins.iter().map(count).sum()
     }
 
     fn sessions(&self, page: &mut Page, services: &Services) {
@@ -146,8 +151,7 @@ impl Counters {
     }
 
     fn logins(&self, page: &mut Page) {
-        let all = self.logins.iter().map(count).sum();
-        page.counter("logins_total", "Logins.", all);
+        page.counter("logins_total", "Logins.", self.all_logins());
         let labels = labels();
         let logins = labels.iter().zip(&self.logins);
         let logins: Vec<_> = logins
@@ -196,19 +200,5 @@ impl Counters {
         temporary.push(".new");
         std::fs::write(&temporary, self.page(services))?;
         std::fs::rename(&temporary, path)
-    }
-}
-
-/// Answers scrapers for as long as the process lives.
-pub fn serve(mut port: HttpPort, counters: &Counters, services: &Services) {
-    loop {
-        port.serve_for(INTERVAL, &|request| match (request.method, request.path) {
-            (b"GET" | b"HEAD", b"/metrics") => Answer {
-                content_type: "text/plain; version=0.0.4; charset=utf-8",
-                ..Answer::text("200 OK", counters.page(services))
-            },
-            (b"GET" | b"HEAD", _) => Answer::text("404 Not Found", "The page is /metrics.\n"),
-            _ => Answer::text("405 Method Not Allowed", ""),
-        });
     }
 }

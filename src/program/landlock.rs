@@ -347,7 +347,7 @@ fn written(settings: &Settings) -> Vec<PathBuf> {
 
 /// The trees. A user who is added later mostly has a home beside those of the
 /// others, so it is the directories that hold homes; `/` never counts as one.
-fn served(settings: &Settings) -> Vec<PathBuf> {
+pub fn served(settings: &Settings) -> Vec<PathBuf> {
     let trees = paths_of(Names::DirectoryServed, settings).into_iter();
     let mut found: Vec<PathBuf> = trees.map(|(_, path)| path).collect();
     for entry in entries(settings) {

@@ -21,7 +21,10 @@ mod json;
 mod landlock;
 pub mod lb_config;
 pub mod logging;
+mod metrics_port;
 pub mod monitor;
+#[cfg(feature = "page")]
+mod page;
 pub mod passwd;
 pub mod ping;
 mod places;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use wharf::TransferLog;
 use wharf::config::Config;
 use wharf::daemon::Services;
-use wharf::daemon::{HttpPort, Settings};
+use wharf::daemon::Settings;
 use wharf::events::Events;
 use wharf::{Fingerprint, Protocol, Running};
 
@@ -23,6 +23,7 @@ use super::failure::{Failure, complain};
 use super::hooks::Hooks;
 use super::landlock::Programs;
 use super::logging::{self, Logs};
+use super::metrics_port::MetricsPort;
 use super::signals::{Signal, Signals};
 use super::systemd::{self, Handed, Notify};
 use super::{control, counters, descriptors, identity, inetd, landlock};
@@ -161,7 +162,7 @@ fn start(
 /// Ports that are not for clients: bound while we may, served by a thread each.
 struct Helpers {
     control: Option<UnixListener>,
-    metrics: Vec<HttpPort>,
+    metrics: Vec<MetricsPort>,
 }
 
 impl Helpers {
@@ -169,7 +170,7 @@ impl Helpers {
         let control = settings.control_socket.as_deref();
         let mut metrics = Vec::new();
         for endpoint in &settings.listen_metrics {
-            metrics.push(HttpPort::bind(endpoint).map_err(failure)?);
+            metrics.push(MetricsPort::bind(endpoint, settings)?);
         }
         Ok(Helpers {
             control: control.map(control::bind).transpose()?,
@@ -193,7 +194,7 @@ impl Helpers {
         }
         for port in self.metrics {
             let (services, counters) = (Arc::clone(services), Arc::clone(counters));
-            let serve = move || counters::serve(port, &counters, &services);
+            let serve = move || port.serve(&counters, &services);
             spawn("metrics", Box::new(serve))?;
         }
         Ok(())

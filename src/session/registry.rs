@@ -125,6 +125,8 @@ pub struct Activity {
     pub file: String,
     /// Begin of the running transfer.
     pub transfer_since: Option<Instant>,
+    /// Whether it is an upload.
+    pub uploads: bool,
 }
 
 /// What administrators want to know of a session's TLS. Empty in the clear.

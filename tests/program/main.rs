@@ -12,6 +12,7 @@ mod import;
 mod inetd;
 mod lb_config;
 mod memory;
+mod page;
 mod passwd;
 mod profiles;
 mod refusals;

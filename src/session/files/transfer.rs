@@ -89,6 +89,7 @@ impl Transfer {
         let mut words = live.activity();
         words.file = opened.path.to_string();
         words.transfer_since = Some(Instant::now());
+        words.uploads = opened.upload.is_some();
         drop(words);
         Transfer {
             receipt: files.receipt().filter(|_| opened.upload.is_some()),
