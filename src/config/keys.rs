@@ -334,7 +334,7 @@ keys! {
         "data-connect-timeout" "SECONDS" server.data_connect_timeout: NewSessions, "wait for a data connection";
         "strict-end" "" server.strict_end: NewSessions, "an upload is cut off when its client hangs up at its end";
         "ascii" "" server.ascii: NewSessions, "TYPE A converts line ends; otherwise files travel as they are";
-        "list-time" "utc|local" server.list_time: NewSessions, "in what time LIST shows when files were changed";
+        "list-time" "utc|local|ZONE" server.list_time: NewSessions, "in what time LIST shows when files were changed";
         "host-names" "NAME" server.host_names: NewSessions repeats, "names that HOST accepts, besides those of certificates";
     }
     Files {

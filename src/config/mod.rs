@@ -13,10 +13,12 @@ pub(crate) mod source;
 mod ssh;
 pub(crate) mod told;
 mod value;
+mod zone;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use crate::address::Network;
@@ -26,6 +28,7 @@ use told::ToldAddress;
 pub use node::Node;
 pub use ssh::Ssh;
 pub use value::{Endpoint, ExternalAddress, Mode, PortRange};
+pub use zone::Zone;
 
 /// Everything a server can be told. Times of zero and counts of `0` mean
 /// "no limit" wherever a limit is meant.
@@ -309,13 +312,15 @@ pub enum UploadReceipt {
 }
 
 /// In what time LIST shows when files were changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ListTime {
     /// UTC, as in MLSD and MDTM.
     Utc,
     /// The time zone of the machine.
     Local,
+    /// Another one.
+    Zone(Arc<Zone>),
 }
 
 /// Which symbolic links clients may make.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    ClientCertificate, DataPeer, DotFiles, ListTime, ProxyData, Symlinks, TlsMin, TlsRequired,
-    TlsReuse, UploadReceipt,
+    ClientCertificate, DataPeer, DotFiles, ProxyData, Symlinks, TlsMin, TlsRequired, TlsReuse,
+    UploadReceipt,
 };
 use crate::address::Network;
 use crate::auth::{Perms, QuotaFull};
@@ -277,7 +277,6 @@ words!(TlsReuse: "off" => TlsReuse::Off, "prefer" => TlsReuse::Prefer, "require"
 words!(ClientCertificate: "no" => ClientCertificate::No, "optional" => ClientCertificate::Optional, "required" => ClientCertificate::Required);
 words!(QuotaFull: "refuse" => QuotaFull::Refuse, "delete-oldest" => QuotaFull::DeleteOldest);
 words!(UploadReceipt: "no" => UploadReceipt::No, "log" => UploadReceipt::Log, "sidecar" => UploadReceipt::Sidecar);
-words!(ListTime: "utc" => ListTime::Utc, "local" => ListTime::Local);
 words!(Symlinks: "no" => Symlinks::No, "yes" => Symlinks::Inside, "anywhere" => Symlinks::Anywhere);
 words!(DotFiles: "show" => DotFiles::Show, "hide" => DotFiles::Hide, "deny" => DotFiles::Deny);
 

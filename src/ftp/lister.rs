@@ -67,7 +67,7 @@ impl Lister {
             style: Style {
                 owners: owners(files.user()),
                 now: seconds_of(SystemTime::now()),
-                time: state.session.config().list_time,
+                time: state.session.config().list_time.clone(),
                 human: options.human,
                 mark: options.mark,
             },

@@ -21,7 +21,7 @@ pub enum Owners {
 }
 
 /// How lines of `ls -l` look.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Style {
     /// What stands in the columns of owner and group.
     pub owners: Owners,
@@ -85,9 +85,10 @@ pub fn long_line(
         columns.number(metadata.size, 12);
     }
     let modified = seconds_of(metadata.modified);
-    let moment = match style.time {
+    let moment = match &style.time {
         ListTime::Utc => modified,
         ListTime::Local => modified.saturating_add(crate::sys::local_offset(modified)),
+        ListTime::Zone(zone) => modified.saturating_add(zone.offset(modified)),
     };
     let moment = Utc::from_seconds(moment);
     columns.push(b' ');

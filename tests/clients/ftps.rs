@@ -151,6 +151,32 @@ fn curl_moves_files() {
     }
 }
 
+/// lftp alone of the clients here speaks MODE Z.
+#[cfg(feature = "deflate")]
+#[test]
+fn lftp_moves_files_deflated() {
+    if !has("lftp") {
+        return;
+    }
+    let place = Place::new("lftp-deflated", "require");
+    for mode in MODES {
+        let (scheme, port) = match mode {
+            Mode::Explicit => ("ftp", place.port(mode)),
+            Mode::Implicit => ("ftps", place.port(mode)),
+        };
+        let script = format!(
+            "set cmd:fail-exit yes\nset net:max-retries 1\nset net:timeout 15\n\
+             set ssl:verify-certificate no\nset ftp:ssl-force yes\nset ftp:use-mode-z yes\n\
+             debug 9\nopen -u ann,secret {scheme}://127.0.0.1:{port}\n{}{}cls\n",
+            each("get downN"),
+            each("put upN"),
+        );
+        let said = run(place.command("lftp").args(["--norc"]), &script);
+        assert!(said.contains("---> MODE Z"), "{said}");
+        place.moved(&format!("lftp {mode:?} deflated"));
+    }
+}
+
 #[test]
 fn lftp_moves_files_and_mirrors() {
     if !has("lftp") {

@@ -41,6 +41,19 @@ fn files_and_listings_travel_deflated() {
         }
     }
     client.expect("MODE Z", 200);
+    let status = client.expect("STAT", 211).lines.join("\n");
+    assert!(status.contains("MODE deflate"), "{status}");
+    // Pieces that are inflated to their last byte.
+    for length in [65_535, 65_536, 65_537, 131_072] {
+        let sent = compress_to_vec_zlib(&noise[..length], 1);
+        assert_eq!(client.store("STOR f", &sent).code, 226);
+        assert!(fetched(&mut client, "RETR f") == noise[..length]);
+    }
+    // A name that is missing leaves nothing behind for the next transfer.
+    client.expect("RETR missing", 550);
+    client.expect("MODE S", 200);
+    assert!(client.fetch("RETR f") == noise[..131_072]);
+    client.expect("MODE Z", 200);
     assert_eq!(fetched(&mut client, "NLST"), b"f\r\n");
     assert!(fetched(&mut client, "MLSD").ends_with(b" f\r\n"));
     let lines = compress_to_vec_zlib(b"one\r\ntwo\r\n", 6);
@@ -64,7 +77,10 @@ fn a_stream_that_is_cut_or_none_is_not_whole() {
     let whole = compress_to_vec_zlib(&[7; 100_000], 6);
     let cut = &whole[..whole.len() - 1];
     let longer = [&whole[..], b"x"].concat();
-    for sent in [cut, &whole[..2], b"no zlib stream", &longer] {
+    // Without a header, and with an empty block instead of the end.
+    let raw = &whole[2..];
+    let flushed = b"\x78\x9c\0\0\0\xff\xff";
+    for sent in [cut, &whole[..2], b"no zlib stream", &longer, raw, flushed] {
         assert_eq!(client.store("STOR f", sent).code, 426);
         assert_eq!(server.content("f"), None);
     }

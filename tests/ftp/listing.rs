@@ -351,3 +351,104 @@ fn what_is_listed_can_be_fetched_under_that_name() {
         client.wait_for(213);
     }
 }
+
+/// The zone that is set, whatever the machine's is; MDTM and MLSD have UTC.
+#[cfg(feature = "cli")]
+#[test]
+fn times_are_those_of_the_zone() {
+    if !std::path::Path::new("/usr/share/zoneinfo/Asia/Kolkata").exists() {
+        return eprintln!("SKIP tzdata");
+    }
+    let directory = TempDir::new("zones");
+    std::fs::write(directory.join("f"), b"").unwrap();
+    let modified = std::fs::metadata(directory.join("f")).unwrap().modified();
+    let modified = modified.unwrap().duration_since(std::time::UNIX_EPOCH);
+    let seconds = modified.unwrap().as_secs();
+    for (setting, minutes) in [("utc", 0), ("local", 9 * 60), ("Asia/Kolkata", 5 * 60 + 30)] {
+        let mut command = common::process::wharfd();
+        command
+            .args([
+                "--listen=127.0.0.1:0",
+                "--print-port",
+                "--list-time",
+                setting,
+            ])
+            .arg(directory.path())
+            .env("TZ", "Asia/Tokyo");
+        let server = common::process::Process::start(&mut command);
+        let mut client = common::Client::greeted(server.address());
+        client.login("anonymous", "x");
+        let minute = seconds / 60 + minutes;
+        let want = format!(" {:02}:{:02} f\r\n", minute / 60 % 24, minute % 60);
+        let line = String::from_utf8(client.fetch("LIST")).unwrap();
+        assert!(line.ends_with(&want), "{setting}: {line} and not {want}");
+        let told = client.expect("MDTM f", 213);
+        let facts = String::from_utf8(client.fetch("MLSD")).unwrap();
+        let clock = format!(
+            "{:02}{:02}{:02}",
+            seconds / 3600 % 24,
+            seconds / 60 % 60,
+            seconds % 60
+        );
+        let told = told.text();
+        assert!(told.trim().ends_with(&clock), "{told}");
+        assert!(facts.contains(&format!("{clock};")), "{facts}");
+    }
+}
+
+/// Letters that sort, choose and mark do what they do in ls.
+#[test]
+fn options_do_what_ls_does() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = TempDir::new("ls");
+    for (at, name) in ["b", "a", ".hidden", "C", "long name", "z.txt", "0"]
+        .iter()
+        .enumerate()
+    {
+        let path = directory.join(name);
+        std::fs::write(&path, vec![0; (at * 7919) % 5000]).unwrap();
+        let time =
+            std::time::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + (at as u64 * 37) % 11);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(time).unwrap();
+    }
+    let runs = directory.join("runs");
+    std::fs::write(&runs, vec![0; 6000]).unwrap();
+    std::fs::set_permissions(&runs, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(directory.join("dir")).unwrap();
+    std::os::unix::fs::symlink("a", directory.join("link")).unwrap();
+    let server = server().directory(directory.path()).start();
+    let mut client = server.ann();
+    for sort in ["", "t", "S"] {
+        for reverse in ["", "r"] {
+            for more in ["", "A", "F", "AF", "1"] {
+                let letters = format!("-{sort}{reverse}{more}");
+                // NLST without an order comes as the directory has it.
+                if sort.is_empty() && reverse.is_empty() {
+                    continue;
+                }
+                let output = std::process::Command::new("ls")
+                    .env("LC_ALL", "C")
+                    .arg("-1")
+                    .arg(&letters)
+                    .current_dir(directory.path())
+                    .output()
+                    .unwrap();
+                let want = String::from_utf8(output.stdout)
+                    .unwrap()
+                    .replace('\n', "\r\n");
+                let got = String::from_utf8(client.fetch(&format!("NLST {letters}"))).unwrap();
+                assert_eq!(got, want, "NLST {letters}");
+                let long = String::from_utf8(client.fetch(&format!("LIST {letters}"))).unwrap();
+                let names = long.lines().zip(want.lines());
+                for (line, name) in names.filter(|(line, _)| !line.starts_with('l')) {
+                    assert!(
+                        line.ends_with(&format!(" {name}")),
+                        "LIST {letters}: {line}"
+                    );
+                }
+                assert_eq!(long.lines().count(), want.lines().count(), "LIST {letters}");
+            }
+        }
+    }
+}

@@ -6,7 +6,7 @@ use crate::ftp::lister::{Format, Lister, Sink, Target, owners, target, write_lis
 use crate::ftp::listing::{self, Place};
 use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
-use crate::ftp::state::{Interpreter, Type};
+use crate::ftp::state::{Interpreter, Mode, Type};
 use crate::net::tls::Direction;
 use crate::session::log_context::tell_once;
 use crate::session::registry::DataTls;
@@ -184,7 +184,11 @@ fn session_status(state: &Interpreter) -> Reply {
         Type::Ascii => "ASCII",
         Type::Image => "binary",
     };
-    lines.push(format!("TYPE {kind}, STRU file, MODE stream").into_bytes());
+    let mode = match state.parameters.mode {
+        Mode::Stream => "stream",
+        Mode::Deflate => "deflate",
+    };
+    lines.push(format!("TYPE {kind}, STRU file, MODE {mode}").into_bytes());
     let age = state.session.info().since.elapsed().as_secs();
     lines.push(format!("Session began {age} seconds ago").into_bytes());
     lines.push(b"End of status".to_vec());

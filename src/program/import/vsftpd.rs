@@ -26,7 +26,7 @@ pub(super) const TABLE: RuleTable = &[
     ("anon_world_readable_only", Part),
     ("anonymous_enable", Part),
     ("ascii_download_enable", Anyway),
-    ("ascii_upload_enable", Switch("ascii")),
+    ("ascii_upload_enable", Part),
     ("async_abor_enable", Anyway),
     ("background", Switch("daemon")),
     (
@@ -218,7 +218,7 @@ pub(super) const TABLE: RuleTable = &[
         Missing("a tilde is a letter of a name"),
     ),
     ("trans_chunk_size", Anyway),
-    ("use_localtime", Missing("times are UTC")),
+    ("use_localtime", Part),
     ("use_sendfile", Anyway),
     (
         "user_config_dir",
@@ -463,6 +463,13 @@ fn rest(found: &mut Found, lines: &[Line]) {
     if !on(lines, "pasv_enable", true) {
         found.set("deny-commands", "PASV");
         found.set("deny-commands", "EPSV");
+    }
+    // Both are off where no line says otherwise.
+    if !on(lines, "ascii_upload_enable", false) {
+        found.set("ascii", "no");
+    }
+    if on(lines, "use_localtime", false) {
+        found.set("list-time", "local");
     }
     if on(lines, "log_ftp_protocol", false) {
         found.set("log-level", "debug");
