@@ -324,7 +324,14 @@ impl Lister {
                 };
                 if let Some((name, _)) = names.get(*next) {
                     *next += 1;
-                    path = path.below(name)?;
+                    match path.below(name) {
+                        Ok(below) => path = below,
+                        Err(error) => {
+                            log::info!("a directory is not listed: {error}");
+                            self.incomplete = true;
+                            continue;
+                        }
+                    }
                     shown.push(b'/');
                     shown.extend_from_slice(name);
                     break;

@@ -20,6 +20,10 @@ use super::{
 };
 use crate::error::{ErrorKind, Result};
 
+/// SECURITY: directories stay readable to their owner, so that they can be
+/// counted.
+const READABLE: u32 = 0o500;
+
 /// A file system that refuses with [`ErrorKind::Quota`] what would exceed, or
 /// makes room for it.
 #[derive(Clone)]
@@ -108,7 +112,7 @@ impl FileSystem for Metered {
     }
 
     fn make_dir(&self, path: &VirtualPath, mode: u32) -> Result<()> {
-        self.files.make_dir(path, mode)
+        self.files.make_dir(path, mode | READABLE)
     }
 
     fn remove_file(&self, path: &VirtualPath) -> Result<()> {
@@ -144,7 +148,13 @@ impl FileSystem for Metered {
         follow: Follow,
     ) -> Result<()> {
         let Some(wished) = attributes.size else {
-            return self.files.set_attributes(path, attributes, follow);
+            let mut attributes = *attributes;
+            if let Some(mode) = attributes.mode.filter(|mode| mode & READABLE != READABLE)
+                && self.files.metadata(path, follow)?.is_dir()
+            {
+                attributes.mode = Some(mode | READABLE);
+            }
+            return self.files.set_attributes(path, &attributes, follow);
         };
         let mut state = self.usage.change()?;
         let there = self.files.metadata(path, follow)?;

@@ -417,7 +417,7 @@ impl Directory for MountDirectory {
 
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
         if self.is_folder(name) {
-            return self.table.metadata(&self.path.join(name)?, follow);
+            return self.table.metadata(&self.path.below(name)?, follow);
         }
         match &self.below {
             Some(below) => below.metadata(name, follow),

@@ -109,7 +109,9 @@ pub(super) fn oldest(
             if metadata.kind != FileKind::File {
                 return Ok(());
             }
-            let path = directory.below(name)?;
+            let Ok(path) = directory.below(name) else {
+                return Ok(());
+            };
             let old = before.is_none_or(|before| metadata.arrived() < before);
             if fits(&path, metadata) && old {
                 all.add(metadata);

@@ -15,6 +15,9 @@ const PATH_MAX: usize = 4096;
 /// Longest path that a walk through a tree may come to: what is deeper than
 /// PATH_MAX can still be listed, counted and removed.
 const DEEP_MAX: usize = 64 * 1024;
+/// Most levels of such a path. What is deep is reached from the root each time,
+/// so a walk takes time by the square of its depth.
+const LEVELS_MAX: usize = 4096;
 /// Longest component in bytes, as NAME_MAX of Linux.
 const NAME_MAX: usize = 255;
 
@@ -66,10 +69,12 @@ impl VirtualPath {
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        if path.len() < DEEP_MAX {
+        let levels = || path.iter().filter(|&&byte| byte == b'/').count();
+        if path.len() < PATH_MAX || path.len() < DEEP_MAX && levels() <= LEVELS_MAX {
             Ok(VirtualPath(path))
         } else {
-            Err(Error::new(ErrorKind::NameInvalid, "a path past 64 KiB"))
+            let why = "a path past 64 KiB or 4096 levels";
+            Err(Error::new(ErrorKind::NameInvalid, why))
         }
     }
 
@@ -210,6 +215,18 @@ mod tests {
         assert!(base.join(b"a\0b").is_err());
         assert!(base.join(&[b'x'; 256]).is_err());
         assert!(base.join(&b"x/".repeat(2100)).is_err());
+    }
+
+    #[test]
+    fn a_walk_goes_past_a_clients_paths_and_not_without_end() {
+        for (name, levels) in [(&b"d"[..], LEVELS_MAX), (&[b'd'; 255], 255)] {
+            let mut path = VirtualPath::root();
+            for _ in 0..levels {
+                path = path.below(name).unwrap();
+            }
+            assert!(path.as_bytes().len() > PATH_MAX);
+            assert!(path.below(name).and_then(|path| path.below(name)).is_err());
+        }
     }
 
     #[test]

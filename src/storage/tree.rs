@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// Bytes of names that a level may hold: half of those of the level above,
 /// and no less than 4 KiB. Below level 256 it is 512 bytes, so that a path of
-/// 64 KiB, 32,768 levels, takes 17 MiB at most.
+/// 4096 levels, the longest, takes 4 MiB at most.
 const fn batch(depth: usize) -> usize {
     match depth {
         0..=5 => (256 * 1024) >> depth,
@@ -22,7 +22,7 @@ const fn batch(depth: usize) -> usize {
 pub enum Seen<'a> {
     /// Something in a directory that is none itself.
     Entry(&'a VirtualPath, &'a [u8], &'a Metadata),
-    /// Something in a directory can't be looked at.
+    /// Something in a directory can't be looked at, or is too deep.
     Unknown(&'a VirtualPath, Error),
     /// A directory, when everything in it was seen.
     Left(&'a VirtualPath),
@@ -131,7 +131,13 @@ pub fn walk(top: &VirtualPath, visitor: Visitor, open: Open<'_>, visit: Visit<'_
     while let Some(depth) = levels.len().checked_sub(1) {
         let level = &mut levels[depth];
         if let Some(name) = level.pop() {
-            path = path.below(&name)?;
+            match path.below(&name) {
+                Ok(below) => path = below,
+                Err(too_deep) => {
+                    visit(Seen::Unknown(&path, too_deep))?;
+                    continue;
+                }
+            }
             let mut entered = Level::default();
             if let Some(mut directory) = open(&path)? {
                 let most = batch(depth + 1);

@@ -151,12 +151,15 @@ impl Usage {
 }
 
 /// Counts what is in `files`, without following links, and the names of files
-/// that have several. Directories that can't be read count nothing.
+/// that have several. Directories that can't be read count nothing: those are
+/// other users' ([`Metered`](super::Metered) sees to that).
 fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
     let (mut used, mut names) = (Used::default(), HashMap::new());
+    let too_deep = std::cell::Cell::new(false);
     let mut open = |path: &VirtualPath| match files.read_dir(path) {
         Ok(directory) => Ok(Some(directory)),
         Err(error) => {
+            too_deep.set(too_deep.get() || error.kind() == ErrorKind::NameInvalid);
             log::warn!("quota: {path} can't be read and is not counted: {error}");
             Ok(None)
         }
@@ -165,6 +168,7 @@ fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
         let metadata = match seen {
             Seen::Entry(_, _, metadata) => metadata,
             Seen::Unknown(path, error) => {
+                too_deep.set(too_deep.get() || error.kind() == ErrorKind::NameInvalid);
                 log::warn!("quota: an entry of {path} is not counted: {error}");
                 return Ok(());
             }
@@ -183,6 +187,11 @@ fn look(files: &dyn FileSystem) -> (Used, HashMap<Id, u64>) {
     let top = VirtualPath::root();
     if let Err(error) = walk(&top, Visitor::Looks, &mut open, &mut visit) {
         log::warn!("quota: not everything could be counted: {error}");
+    }
+    if too_deep.get() {
+        // SECURITY: whoever moves directories below each other until no path
+        // leads there could hide any number of files so.
+        (used.bytes, used.files) = (u64::MAX, u64::MAX);
     }
     (used, names)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::common;
 
-use common::{server, until};
+use common::{TempDir, packets, server, until};
 use wharf::Result;
 use wharf::storage::{
     Directory, File, FileSystem, Follow, MemoryFs, Metadata, OpenOptions, VirtualPath,
@@ -65,6 +65,39 @@ fn without_a_quota_none_is_shown() {
         client.expect("SITE QUOTA", 200).text(),
         "There is no quota."
     );
+}
+
+/// A directory that its owner could not read would not be counted at the next
+/// login, nor what is in it.
+#[test]
+fn attack_23_nothing_hides_from_a_count() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let place = TempDir::new("hidden");
+    let running = server()
+        .directory(place.path())
+        .user("ann", "secret", "elradfmwMT")
+        .limits(|limits| limits.quota_bytes = Some(1000))
+        .start();
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(place.join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    let mut client = running.ann();
+    client.expect("MKD d", 257);
+    for (wished, is) in [("333", 0o733), ("0", 0o500), ("750", 0o750)] {
+        client.expect(&format!("SITE CHMOD {wished} d"), 200);
+        assert_eq!(mode("d"), is, "{wished}");
+    }
+    assert_eq!(client.store("STOR d/f", b"x").code, 226);
+    client.expect("SITE CHMOD 0 d/f", 200);
+    assert_eq!(mode("d/f"), 0);
+    let services = running.running().services();
+    let mut sftp = packets::Client::beside(services, "ann", "secret");
+    let made = packets::Body::new().string("e").u32(4).u32(0o300);
+    assert_eq!(sftp.status(packets::MKDIR, made), packets::OK);
+    sftp.end().unwrap();
+    assert_eq!(mode("e") & 0o500, 0o500);
 }
 
 /// What of a home hangs.

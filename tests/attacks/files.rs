@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use wharf::auth::Perms;
 use wharf::storage::{FileSystem, MemoryFs, VirtualPath};
 
-use super::common::{TempDir, put_file, server};
+use super::common::{TempDir, packets, put_file, server};
 
 fn within<T>(limit: Duration, what: &str, work: impl FnOnce() -> T) -> T {
     let started = Instant::now();
@@ -269,6 +269,55 @@ fn attack_08_deep_trees_are_listed_counted_and_removed() {
     assert_eq!(size.text(), "1234");
     client.expect("RMDA one", 250);
     assert!(std::fs::read_dir(place.path()).unwrap().next().is_none());
+}
+
+/// Deeper than the longest path of the server's own: what is there is listed and
+/// the reply says that it is not all. Who made it can take it apart.
+#[test]
+fn attack_08_no_tree_is_left_out_in_silence() {
+    let place = TempDir::new("deeper");
+    let chain = vec!["d".repeat(250); 15].join("/");
+    let at = |name: &str| place.join(name);
+    std::fs::create_dir(at("0")).unwrap();
+    std::fs::write(at("0/f"), "deep").unwrap();
+    for top in 1..=18 {
+        std::fs::create_dir_all(at(&format!("{top}/{chain}"))).unwrap();
+        let inner = (top - 1).to_string();
+        std::fs::rename(at(&inner), at(&format!("{top}/{chain}/{inner}"))).unwrap();
+    }
+    std::fs::create_dir(at("a")).unwrap();
+    std::fs::create_dir(at("z")).unwrap();
+    let server = server().directory(place.path()).start();
+    let mut client = server.ann();
+    let mut data = client.data();
+    client.expect("LIST -R", 150);
+    let listing = String::from_utf8(data.rest()).unwrap();
+    client.wait_for(451);
+    for directory in ["./a:", "./z:", &format!("./18/{chain}/17/{chain}/16:")] {
+        assert!(listing.contains(directory), "{directory}");
+    }
+    client.expect("DSIZ 18", 451);
+    client.expect("RMDA 18", 451);
+    client.expect("NOOP", 200);
+    let services = server.running().services();
+    let mut sftp = packets::Client::beside(services, "ann", "secret");
+    let long = packets::Body::new().string(format!("18/{chain}/17/{chain}"));
+    // ENAMETOOLONG of OpenSSH.
+    assert_eq!(sftp.status(packets::OPENDIR, long), packets::BAD_MESSAGE);
+    let middle = packets::Body::new().string(format!("18/{chain}/17"));
+    assert_eq!(
+        sftp.status(packets::RENAME, middle.string("17")),
+        packets::OK
+    );
+    assert_eq!(sftp.list("17").0.len(), 3);
+    sftp.end().unwrap();
+    client.expect("RMDA 18", 250);
+    client.expect(&format!("RNFR 17/{chain}/16"), 350);
+    client.expect("RNTO 16", 250);
+    client.expect("RMDA 17", 250);
+    client.expect("DSIZ 16", 213);
+    client.expect("RMDA 16", 250);
+    assert_eq!(server.names("/"), ["a", "z"]);
 }
 
 /// `.ftpaccess`, `.htaccess`, `.ssh/authorized_keys`, `.bashrc`: who may not

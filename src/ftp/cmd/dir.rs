@@ -79,11 +79,12 @@ pub fn dsiz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
 }
 
-/// Too many entries end the command and not the session; an ABOR that ended
-/// it gets its own reply afterwards.
+/// Too many entries, or too long paths, end the command and not the session;
+/// an ABOR that ended it gets its own reply afterwards.
 fn walk_failed(error: Error) -> Result<Reply> {
     match error.kind() {
         ErrorKind::TooMany => Ok(Reply::new(451, "There are too many entries below.")),
+        ErrorKind::NameInvalid => Ok(Reply::new(451, "Something below is too deep.")),
         ErrorKind::Aborted => Ok(transfer_failed(&error)),
         _ => Err(error),
     }

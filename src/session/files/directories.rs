@@ -50,7 +50,7 @@ impl Directory for Judged {
     fn metadata(&self, name: &[u8], follow: Follow) -> Result<Metadata> {
         let metadata = self.directory.metadata(name, Follow::No)?;
         match (follow, metadata.kind) {
-            (Follow::Yes, FileKind::Link) => self.files.metadata(&self.path.join(name)?, follow),
+            (Follow::Yes, FileKind::Link) => self.files.metadata(&self.path.below(name)?, follow),
             _ => Ok(metadata),
         }
     }

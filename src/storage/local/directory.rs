@@ -72,7 +72,7 @@ impl Directory for LocalDirectory {
         let mut stat = retry(look).doing("looking at an entry")?;
         if follow == Follow::Yes && file_type(&stat) == FileType::Symlink {
             // SECURITY: never a following fstatat, which would leave the jail.
-            let path = self.path.join(name)?;
+            let path = self.path.below(name)?;
             stat = retry(|| self.jail.stat(&path, Follow::Yes)).doing("following a link")?;
         }
         Ok(metadata(&stat))

@@ -133,7 +133,7 @@ impl Directory for MemoryDirectory {
         if follow == Follow::No || metadata.kind != FileKind::Link {
             return Ok(metadata);
         }
-        let path = self.path.join(name)?;
+        let path = self.path.below(name)?;
         let tree = self.shared.tree();
         self.shared
             .look_up(&tree, &path, Follow::Yes)

@@ -300,7 +300,7 @@ impl<'a> Parts<'a> {
     }
 
     pub(super) fn path(&mut self) -> Result<VirtualPath> {
-        VirtualPath::root().join(self.bytes()?)
+        VirtualPath::root().join_deep(self.bytes()?)
     }
 
     pub(super) fn follow(&mut self) -> Result<Follow> {

@@ -1,7 +1,7 @@
 //! Links of every sort in every position under every operation.
 
 use crate::storage::support::{Temporary, build, dump, on_each, run};
-use wharf::daemon::Resolver;
+use wharf::daemon::{Resolver, Usage};
 use wharf::storage::{FileSystem, LocalFs, MemoryFs};
 
 /// What there is besides the link: files whose names are also on the host.
@@ -206,5 +206,31 @@ fn deep_trees_are_reached() {
         assert_eq!(run(files, "read l/f"), "=new", "{which}");
         build(files, &format!("{deep}up>{}x x=y", "../".repeat(300)));
         assert_eq!(run(files, &format!("read {deep}up")), "=y", "{which}");
+    });
+}
+
+/// Directories that were moved below each other until no path of a client's
+/// leads there are counted; where no path of ours does, nothing more fits.
+#[test]
+fn trees_deeper_than_a_path_are_counted() {
+    on_each(|files, which, _| {
+        let name = "d".repeat(250);
+        let used = || Usage::scan(files, 0, 0).used();
+        build(files, "0/ 0/f=abc");
+        for top in 1..=18 {
+            let mut chain = top.to_string();
+            assert_eq!(run(files, &format!("mkdir {chain}")), "ok", "{which}");
+            for _ in 0..15 {
+                chain = format!("{chain}/{name}");
+                assert_eq!(run(files, &format!("mkdir {chain}")), "ok", "{which}");
+            }
+            let inner = top - 1;
+            let moved = run(files, &format!("mv {inner} {chain}/{inner}"));
+            assert_eq!(moved, "ok", "{which}");
+            if top <= 3 {
+                assert_eq!((used().bytes, used().files), (3, 1), "{which} {top}");
+            }
+        }
+        assert_eq!(used().bytes, u64::MAX, "{which}");
     });
 }
