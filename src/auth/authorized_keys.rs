@@ -17,10 +17,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::SystemTime;
 
-use super::PublicKey;
+use super::certificate::{Certificate, fields};
+use super::{Credentials, PublicKey};
 use crate::address::{Network, canonical};
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::text::{Escaped, fits};
+use crate::text::{self, Escaped, Quoted};
 use crate::time::Utc;
 
 /// Largest file.
@@ -64,6 +65,11 @@ fn open_again(place: &File, path: &Path) -> io::Result<File> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Entry {
     key: PublicKey,
+    /// Whether it is an authority's (`cert-authority`): certificates log in by
+    /// it, and not the key.
+    is_authority: bool,
+    /// Whom such certificates may name, instead of the user (`principals=`).
+    principals: Option<Vec<String>>,
     from: Option<Vec<From>>,
     expires: Option<SystemTime>,
     verify_required: bool,
@@ -150,17 +156,33 @@ impl AuthorizedKeys {
         ))
     }
 
-    /// Whether `key` may log in from `peer` at the time `now`.
-    pub fn allows(&self, key: &PublicKey, peer: IpAddr, now: SystemTime) -> bool {
+    /// Whether `key`, or the certificate that it is, may log in as these
+    /// credentials say, at the time `now`.
+    pub fn allows(&self, key: &PublicKey, with: &Credentials<'_>, now: SystemTime) -> bool {
+        let certificate = Certificate::read(&key.blob);
         self.entries.iter().any(|entry| {
-            entry.key.blob == key.blob
-                && !(entry.verify_required && key.user_verified == Some(false))
+            let fits = match &certificate {
+                None => !entry.is_authority && entry.key.blob == key.blob,
+                Some(certificate) => {
+                    let by = entry.is_authority && entry.key.blob == certificate.authority;
+                    by && entry.trusts(certificate, key, with, now)
+                }
+            };
+            fits && !(entry.verify_required && key.user_verified == Some(false))
                 && entry.expires.is_none_or(|end| now < end)
                 && entry
                     .from
                     .as_deref()
-                    .is_none_or(|from| from_here(from, peer))
+                    .is_none_or(|from| from_here(from, with.peer))
         })
+    }
+
+    /// The same keys, all of them authorities of certificates.
+    pub(super) fn as_authorities(mut self) -> Self {
+        for entry in &mut self.entries {
+            entry.is_authority = true;
+        }
+        self
     }
 
     /// The usable keys.
@@ -176,6 +198,31 @@ impl AuthorizedKeys {
     /// Whether there is no usable key.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    /// Whether a certificate by this authority is for the user.
+    fn trusts(
+        &self,
+        certificate: &Certificate<'_>,
+        key: &PublicKey,
+        with: &Credentials<'_>,
+        now: SystemTime,
+    ) -> bool {
+        let names = |principal: &[u8]| match &self.principals {
+            None => principal == with.name.as_bytes(),
+            Some(list) => list.iter().any(|name| name.as_bytes() == principal),
+        };
+        let outcome = certificate.admits(with.peer, key.user_verified, now, names);
+        if let Err(why) = outcome {
+            log::info!(
+                "certificate {} does not let {} in: {why}",
+                Quoted(certificate.id),
+                Escaped(with.name.as_bytes())
+            );
+        }
+        outcome.is_ok()
     }
 }
 
@@ -225,8 +272,10 @@ fn from_here(from: &[From], peer: IpAddr) -> bool {
 }
 
 /// `*` is any run of bytes, `?` any one.
-fn like(pattern: &[u8], text: &[u8]) -> bool {
-    fits(pattern, text, |part, byte| part.eq_ignore_ascii_case(&byte))
+fn like(pattern: &[u8], address: &[u8]) -> bool {
+    text::fits(pattern, address, |part, byte| {
+        part.eq_ignore_ascii_case(&byte)
+    })
 }
 
 /// `[options] type base64 [comment]`.
@@ -252,6 +301,8 @@ fn entry(line: &[u8]) -> Result<Entry, String> {
     let key_type = String::from_utf8_lossy(key_type).into_owned();
     let mut entry = Entry {
         key: PublicKey::new(key_type, blob),
+        is_authority: false,
+        principals: None,
         from: None,
         expires: None,
         verify_required: false,
@@ -259,22 +310,14 @@ fn entry(line: &[u8]) -> Result<Entry, String> {
     for option in split_options(options) {
         apply(&mut entry, option)?;
     }
+    if entry.principals.is_some() && !entry.is_authority {
+        return Err("principals= goes with cert-authority only".into());
+    }
     Ok(entry)
 }
 
-/// Key types by the names that OpenSSH uses; which of them may log in is a
-/// matter of the transport's allow-list.
 fn is_key_type(word: &[u8]) -> bool {
-    matches!(
-        word,
-        b"ssh-ed25519"
-            | b"ssh-rsa"
-            | b"ecdsa-sha2-nistp256"
-            | b"ecdsa-sha2-nistp384"
-            | b"ecdsa-sha2-nistp521"
-            | b"sk-ssh-ed25519@openssh.com"
-            | b"sk-ecdsa-sha2-nistp256@openssh.com"
-    )
+    fields(word).is_some()
 }
 
 /// The first word, and what follows the blanks behind it.
@@ -365,7 +408,14 @@ fn apply(entry: &mut Entry, option: &[u8]) -> Result<(), String> {
             entry.verify_required = true;
             Ok(())
         }
-        ("cert-authority", None) => Err("certificates are not supported".into()),
+        ("cert-authority", None) => {
+            entry.is_authority = true;
+            Ok(())
+        }
+        ("principals", Some(list)) if entry.principals.is_none() => {
+            entry.principals = Some(list.split(',').map(str::to_owned).collect());
+            Ok(())
+        }
         ("from", Some(list)) if entry.from.is_none() => {
             entry.from = Some(patterns(&list)?);
             Ok(())

@@ -1,11 +1,14 @@
 //! From an entry, wherever it came from, to a user: its conditions, its home
 //! and its limits.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::certificate::plain_algorithm;
 use super::user_file::{Entry, Mount, Options};
-use super::{Credentials, Homes, Identity, Perms, User, UserLimits, home, refused};
+use super::{AuthorizedKeys, Credentials, Homes, Identity, Perms, PublicKey, User, UserLimits};
+use super::{home, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Directory, File, FileSystem, Follow, Metadata, OpenOptions, VirtualPath};
 
@@ -17,6 +20,9 @@ pub struct UserDefaults {
     pub perms: Perms,
     /// Limits.
     pub limits: UserLimits,
+    /// Authorities whose certificates log in over SFTP as the users that they
+    /// name, a key a line; read at each login.
+    pub user_ca: Option<PathBuf>,
     /// Who opens homes; `None`: this process.
     pub(crate) homes: Option<Arc<dyn Homes>>,
 }
@@ -27,6 +33,7 @@ impl Default for UserDefaults {
         UserDefaults {
             perms: Perms::READ_ONLY,
             limits: UserLimits::default(),
+            user_ca: None,
             homes: None,
         }
     }
@@ -37,6 +44,27 @@ impl UserDefaults {
     pub fn with_perms(mut self, perms: Perms) -> Self {
         self.perms = perms;
         self
+    }
+
+    /// The same with authorities of certificates.
+    pub fn with_user_ca(mut self, file: Option<PathBuf>) -> Self {
+        self.user_ca = file;
+        self
+    }
+
+    /// Whether the key is a certificate by one of the authorities for this user.
+    pub(super) fn vouch_for(&self, key: &PublicKey, with: &Credentials<'_>) -> bool {
+        let is_certificate = plain_algorithm(&key.algorithm).is_some();
+        let Some(file) = self.user_ca.as_ref().filter(|_| is_certificate) else {
+            return false;
+        };
+        match AuthorizedKeys::read(file) {
+            Ok(keys) => keys.as_authorities().allows(key, with, SystemTime::now()),
+            Err(error) => {
+                log::error!("{error}");
+                false
+            }
+        }
     }
 }
 

@@ -6,6 +6,9 @@
 
 mod anonymous;
 mod authorized_keys;
+// Without SFTP nobody shows one; files of keys name their authorities all the same.
+#[cfg_attr(not(feature = "sftp"), allow(dead_code))]
+mod certificate;
 mod chain;
 pub(crate) mod grant;
 pub(crate) mod helper;
@@ -26,6 +29,8 @@ use crate::storage::{FileSystem, Usage, VirtualPath};
 
 pub use anonymous::Anonymous;
 pub use authorized_keys::AuthorizedKeys;
+#[cfg(feature = "sftp")]
+pub(crate) use certificate::{Bearer, CERTIFICATE, Certificate, plain_algorithm};
 pub use chain::Chain;
 pub use grant::UserDefaults;
 pub(crate) use home::Homes;

@@ -1,6 +1,7 @@
 //! A public key as SSH names it.
 
-/// A public key: algorithm name and key blob of RFC 4253, section 6.6.
+/// A public key: algorithm name and key blob of RFC 4253, section 6.6. It may be
+/// a certificate of OpenSSH, which has another name and blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublicKey {

@@ -195,9 +195,9 @@ impl SystemUsers {
         });
         let proven = match credentials.secret {
             Secret::Password(given) => proven(hash, &shadow, given)?,
-            Secret::PublicKey(key) => {
-                (found.as_ref()).is_some_and(|found| key_fits(found, key, credentials, open))
-            }
+            Secret::PublicKey(key) => found.as_ref().is_some_and(|found| {
+                self.defaults.vouch_for(key, credentials) || key_fits(found, key, credentials, open)
+            }),
             Secret::Certificate(_) => false,
         };
         let account = account.ok_or_else(|| refused("no such user"))?;
@@ -315,7 +315,7 @@ fn key_fits(
         keys::read(home.as_ref(), &file, uid)
     };
     match read() {
-        Ok(keys) => keys.allows(key, with.peer, SystemTime::now()),
+        Ok(keys) => keys.allows(key, with, SystemTime::now()),
         Err(error) if error.kind() == ErrorKind::NotFound => false,
         Err(error) => {
             log::warn!("{error}");

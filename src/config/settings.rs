@@ -33,6 +33,8 @@ pub struct Settings {
     pub system_groups: Vec<String>,
     /// Homes of users of the system, `%u` for the name; `None`: their own.
     pub system_home: Option<PathBuf>,
+    /// Authorities of users' certificates, for SFTP.
+    pub ssh_user_ca: Option<PathBuf>,
     /// The program that is asked about users, with its arguments
     /// (checkpassword interface); empty: none.
     pub auth_helper: Vec<String>,
@@ -126,6 +128,7 @@ impl Default for Settings {
             system_rights: Perms::ALL,
             system_groups: Vec::new(),
             system_home: None,
+            ssh_user_ca: None,
             auth_helper: Vec::new(),
             auth_helper_rights: Perms::READ_ONLY,
             drain: Duration::from_secs(30),

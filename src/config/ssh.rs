@@ -16,6 +16,11 @@ pub struct Ssh {
     /// Login methods, in the order in which clients are told of them; empty is
     /// all: `publickey`, `password`, `keyboard-interactive`.
     pub auth_methods: Vec<String>,
+    /// Certificates of the host keys, as `ssh-keygen -h -s` makes them.
+    pub host_certificates: Vec<PathBuf>,
+    /// Users' keys and authorities that do not count any more: public keys and
+    /// `SHA256:` fingerprints, one a line; read at each login.
+    pub revoked_keys: Option<PathBuf>,
     /// Session channels of a connection at the same time.
     pub max_channels: u32,
     /// Allowed key exchanges.
@@ -44,6 +49,8 @@ impl Default for Ssh {
             banner: None,
             banner_file: None,
             auth_methods: Vec::new(),
+            host_certificates: Vec::new(),
+            revoked_keys: None,
             max_channels: 10,
             kex: Vec::new(),
             host_key_algorithms: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use wharf::TransferLog;
-use wharf::auth::{Anonymous, Authenticator, Chain, UserDefaults, UserFile};
+use wharf::auth::{Anonymous, Authenticator, AuthorizedKeys, Chain, UserDefaults, UserFile};
 use wharf::daemon::{
     Helper, Homes, Settings, Starter, SystemPaths, SystemUsers, os, unpoisoned, with_homes,
 };
@@ -124,6 +124,16 @@ pub fn authenticator(
     sources: &Sources,
 ) -> Result<Arc<dyn Authenticator>, String> {
     let mut chain = Chain::new();
+    if let Some(path) = &settings.ssh_user_ca {
+        let keys =
+            AuthorizedKeys::read(path).map_err(|error| format!("{error}{}", hint(&error)))?;
+        if keys.is_empty() {
+            return Err(format!(
+                "ssh-user-ca {}: there is no key in it",
+                path.display()
+            ));
+        }
+    }
     if let Some(directory) = &settings.anonymous {
         let file_system = (sources.anonymous(directory))
             .map_err(|error| format!("{}: {error}{}", directory.display(), hint(&error)))?;
@@ -133,7 +143,8 @@ pub fn authenticator(
         ));
     }
     if let Some(path) = &settings.users {
-        let defaults = with_homes(UserDefaults::default(), sources.homes());
+        let defaults = UserDefaults::default().with_user_ca(settings.ssh_user_ca.clone());
+        let defaults = with_homes(defaults, sources.homes());
         chain = chain.with(
             UserFile::open(path, defaults).map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
@@ -177,6 +188,7 @@ pub fn authenticator(
 /// # Errors
 /// Their files can't be read.
 pub fn system_users(settings: &Settings, defaults: UserDefaults) -> Result<SystemUsers, Error> {
+    let defaults = defaults.with_user_ca(settings.ssh_user_ca.clone());
     let users = SystemUsers::open(SystemPaths::default(), defaults)?;
     Ok(users
         .with_groups(settings.system_groups.clone())

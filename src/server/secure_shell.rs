@@ -1,5 +1,8 @@
 //! SFTP over SSH: the transport's questions answered by the session.
 
+#[cfg(feature = "sftp")]
+mod quick_ack;
+
 use std::sync::Arc;
 
 use crate::config::Config;
@@ -37,7 +40,8 @@ impl HostKeys {
         // First, so that a wrong name leaves no key behind.
         let algorithms = Arc::new(algorithms(&config.ssh)?);
         let banner_file = banner_file(&config.ssh)?;
-        let keys = crate::ssh::HostKeys::load_or_create(&keys)?;
+        let keys = crate::ssh::HostKeys::load_or_create(&keys)?
+            .with_certificates(&config.ssh.host_certificates)?;
         Ok(HostKeys {
             keys,
             algorithms,
@@ -48,9 +52,13 @@ impl HostKeys {
     /// Checks what is set besides the keys.
     ///
     /// # Errors
-    /// An algorithm or a login method that is unknown.
+    /// An algorithm or a login method that is unknown; a file of revoked keys
+    /// that can't be read.
     pub fn check(config: &Config) -> Result<()> {
         methods(&config.ssh)?;
+        if let Some(path) = &config.ssh.revoked_keys {
+            crate::ssh::RevokedKeys::read(path)?;
+        }
         // To list what there is, OpenSSL is asked and started: 2 MB, which a
         // server that speaks plain FTP does without.
         if lists(&config.ssh).iter().all(|list| list.is_empty()) {
@@ -241,88 +249,17 @@ pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> 
     outcome
 }
 
-/// QuickAckSocket acknowledgements until the login is over.
-#[cfg(feature = "sftp")]
-mod quick_ack {
-    use std::io::{self, Read, Write};
-    use std::os::fd::{AsFd, BorrowedFd};
-    use std::sync::Arc;
-
-    use crate::net::socket::Socket;
-    use crate::session::registry::SessionInfo;
-
-    /// Reads of a login: versions, key exchange, service, a few tries.
-    const READS: u32 = 16;
-
-    /// A socket that acknowledges its first reads at once. OpenSSH's client
-    /// turns off Nagle's algorithm only after the login: twice before it has
-    /// sent one message and holds back the next until the first is
-    /// acknowledged, which the kernel delays by 40 ms.
-    pub(super) struct QuickAckSocket {
-        socket: Socket,
-        live: Arc<SessionInfo>,
-        left: u32,
-    }
-
-    impl QuickAckSocket {
-        pub(super) fn new(socket: Socket, live: Arc<SessionInfo>) -> Self {
-            QuickAckSocket {
-                socket,
-                live,
-                left: READS,
-            }
-        }
-
-        pub(super) fn socket(&self) -> &Socket {
-            &self.socket
-        }
-    }
-
-    impl Read for QuickAckSocket {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let outcome = self.socket.read(buffer);
-            if outcome.as_ref().is_ok_and(|count| *count > 0) {
-                self.live.touch();
-            }
-            if self.left > 0 {
-                self.left -= 1;
-                if let Socket::Tcp(socket) = &self.socket {
-                    // The kernel forgets it with the next answer. Without it
-                    // a login is slower, not wrong.
-                    let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
-                }
-            }
-            outcome
-        }
-    }
-
-    impl Write for QuickAckSocket {
-        fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-            self.socket.write(data)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            self.socket.flush()
-        }
-    }
-
-    impl AsFd for QuickAckSocket {
-        fn as_fd(&self) -> BorrowedFd<'_> {
-            self.socket.as_fd()
-        }
-    }
-}
-
 #[cfg(feature = "sftp")]
 mod handler {
     use std::time::{Duration, Instant};
 
-    use crate::auth::{Proofs, PublicKey, Secret};
+    use crate::auth::{Certificate, Proofs, PublicKey, Secret, refused};
     use crate::error::{ErrorKind, Result};
     use crate::session::Session;
     use crate::sftp::{self, Scp, SftpSession};
     use crate::ssh::{AuthOutcome, Channel, Handler, Method, Progress, Proof, Subsystem};
-    use crate::text::Escaped;
+    use crate::ssh::{RevokedKeys, fingerprint};
+    use crate::text::{Escaped, Quoted};
 
     /// Answers the questions of the SSH transport from a session; what
     /// its channels share is in the options.
@@ -353,7 +290,10 @@ mod handler {
         fn authenticate(&mut self, name: &str, proof: Proof<'_>) -> AuthOutcome {
             let secret = match proof {
                 Proof::Password(password) => Secret::Password(password),
-                Proof::KeyVerified(key) => Secret::PublicKey(key),
+                Proof::KeyVerified(key) => {
+                    SessionHandler::tell_certificate(name, key);
+                    Secret::PublicKey(key)
+                }
                 Proof::KeyOffered(key) => return self.judge_offer(name, key),
                 _ => return AuthOutcome::Refused,
             };
@@ -418,13 +358,46 @@ mod handler {
         /// Whether a signature by this key would log the user in.
         fn judge_offer(&self, name: &str, key: &PublicKey) -> AuthOutcome {
             let since = Instant::now();
-            match self.0.would_admit(name, Secret::PublicKey(key)) {
+            let admitted = self.0.would_admit(name, Secret::PublicKey(key));
+            match admitted.and_then(|()| self.is_not_revoked(name, key)) {
                 Ok(()) => AuthOutcome::Accepted,
                 Err(error) => {
                     log::debug!("{}: {error}", Escaped(name.as_bytes()));
                     even_out(since);
                     AuthOutcome::Refused
                 }
+            }
+        }
+
+        /// Read for each key that would do: one that is put into the file is out at
+        /// once. A file that can't be read lets no key in.
+        fn is_not_revoked(&self, name: &str, key: &PublicKey) -> Result<()> {
+            let Some(path) = &self.0.config().ssh.revoked_keys else {
+                return Ok(());
+            };
+            match RevokedKeys::read(path) {
+                Ok(keys) if keys.has(key) => {
+                    log::warn!("{} shows a revoked key", Escaped(name.as_bytes()));
+                    Err(refused("the key is revoked"))
+                }
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    log::error!("{error}");
+                    Err(error)
+                }
+            }
+        }
+
+        /// Says by which certificate somebody has come in.
+        fn tell_certificate(name: &str, key: &PublicKey) {
+            if let Some(certificate) = Certificate::read(&key.blob) {
+                log::info!(
+                    "{} has shown certificate {}, serial {}, of authority {}",
+                    Escaped(name.as_bytes()),
+                    Quoted(certificate.id),
+                    certificate.serial,
+                    fingerprint(certificate.authority)
+                );
             }
         }
     }

@@ -8,6 +8,9 @@ use super::mlkem;
 use super::wire::Put;
 use crate::error::{Error, ErrorKind, Result};
 
+/// Bits of the least RSA keys that are accepted, of any purpose (SP 800-131A).
+pub(super) const LEAST_RSA_BITS: u32 = 2048;
+
 /// How a shared secret is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KexKind {
@@ -282,6 +285,8 @@ pub(super) fn choose<T: Copy>(
 pub(super) struct Chosen {
     pub(super) kex: (&'static str, KexKind),
     pub(super) host_key: (&'static str, SignatureKind),
+    /// The client is shown the host key's certificate.
+    pub(super) certified: bool,
     /// From the client to us.
     pub(super) receive: Protection,
     /// From us to the client.

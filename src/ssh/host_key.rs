@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use openssl::base64;
 use openssl::bn::BigNumContext;
@@ -16,17 +17,18 @@ use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::rsa::Rsa;
 
-use super::algorithms::SignatureKind;
+use super::algorithms::{Algorithms, LEAST_RSA_BITS, SignatureKind};
 use super::fault::Fault;
 use super::openssh_key;
+use super::signature;
 use super::wire::Put;
+use crate::auth::{Bearer, Certificate};
 use crate::error::{Doing, Error, ErrorKind, Result};
 
 /// A key file is a few KiB; more is not read.
 const LARGEST_FILE: u64 = 64 << 10;
-/// Bits of new RSA keys, and the least that is accepted (SP 800-131A).
+/// Bits of new RSA keys.
 const NEW_RSA_BITS: u32 = 3072;
-pub(super) const LEAST_RSA_BITS: u32 = 2048;
 
 /// The server's host keys.
 pub struct HostKeys {
@@ -39,6 +41,7 @@ pub(super) struct HostKey {
     key_type: &'static str,
     blob: Vec<u8>,
     key: PKey<Private>,
+    certificate: Option<Vec<u8>>,
 }
 
 impl HostKeys {
@@ -61,6 +64,43 @@ impl HostKeys {
             return Err(Error::new(ErrorKind::Invalid, "no SSH host key is named"));
         }
         Ok(HostKeys { keys })
+    }
+
+    /// The same with certificates from the files in `paths`, each of one of the
+    /// keys, as `ssh-keygen -h -s` makes them.
+    ///
+    /// # Errors
+    /// When a file can't be read, is no host certificate whose authority has
+    /// signed it, or is none of a key that is here.
+    pub fn with_certificates(mut self, paths: &[PathBuf]) -> Result<HostKeys> {
+        for path in paths {
+            let doing = || format!("reading the host certificate {}", path.display());
+            let broken =
+                |what: &str| Error::new(ErrorKind::Invalid, format!("{}: {what}", doing()));
+            let file = crate::sys::open_setting(path).doing(doing())?;
+            let mut text = Vec::new();
+            file.take(LARGEST_FILE)
+                .read_to_end(&mut text)
+                .doing(doing())?;
+            let mut words = text.split(u8::is_ascii_whitespace);
+            let blob = words.nth(1).and_then(crate::base64::decode);
+            let blob = blob.ok_or_else(|| broken("it is not TYPE BASE64"))?;
+            let certificate = Certificate::read(&blob);
+            let certificate = certificate
+                .filter(|it| it.bearer == Bearer::Host)
+                .ok_or_else(|| broken("it is no certificate of a host (ssh-keygen -h -s)"))?;
+            if !signature::is_certified(&certificate, &Algorithms::default()) {
+                return Err(broken("its authority has not signed it"));
+            }
+            if !certificate.is_valid(SystemTime::now()) {
+                log::warn!("{}: clients are not shown it, it is not valid now", doing());
+            }
+            let own = |key: &&mut HostKey| key.blob == certificate.key.blob;
+            let key = self.keys.iter_mut().find(own);
+            let key = key.ok_or_else(|| broken("it is of none of the host keys"))?;
+            key.certificate = Some(blob);
+        }
+        Ok(self)
     }
 
     /// File, type and SHA256 fingerprint of each key, as `ssh-keygen -l`
@@ -255,12 +295,22 @@ impl HostKey {
             key_type,
             blob,
             key,
+            certificate: None,
         }))
     }
 
     /// The type of the key, as its blob begins.
     pub(super) fn key_type(&self) -> &'static str {
         self.key_type
+    }
+
+    /// Its certificate, while that is valid.
+    pub(super) fn certificate(&self) -> Option<&[u8]> {
+        let blob = self.certificate.as_deref()?;
+        let now = SystemTime::now();
+        Certificate::read(blob)
+            .is_some_and(|certificate| certificate.is_valid(now))
+            .then_some(blob)
     }
 
     /// The public key's blob (RFC 4253, section 6.6).

@@ -15,6 +15,7 @@ use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
 use super::mlkem;
 use super::wire::{Put, Reader, message};
+use crate::auth::{CERTIFICATE, plain_algorithm};
 use crate::text::Escaped;
 
 /// The marks of strict key exchange, against CVE-2023-48795 (Terrapin).
@@ -33,7 +34,8 @@ pub(super) fn our_init(allowed: &Algorithms, keys: &HostKeys) -> Result<Vec<u8>,
     let mut kex = names(&allowed.kex);
     kex.push(STRICT_SERVER.into());
     payload.put_names(kex.iter().map(String::as_str));
-    payload.put_names(our_host_keys(allowed, keys));
+    let host_keys = our_host_keys(allowed, keys);
+    payload.put_names(host_keys.iter().map(String::as_str));
     for list in [&allowed.ciphers, &allowed.macs] {
         for _direction in 0..2 {
             payload.put_names(list.iter().map(String::as_str));
@@ -50,13 +52,21 @@ pub(super) fn our_init(allowed: &Algorithms, keys: &HostKeys) -> Result<Vec<u8>,
     Ok(payload)
 }
 
-/// The host key algorithms for which there is a key, in the allow-list's order.
-fn our_host_keys<'a>(allowed: &'a Algorithms, keys: &'a HostKeys) -> impl Iterator<Item = &'a str> {
-    allowed.host_keys.iter().map(String::as_str).filter(|name| {
-        algorithms::HOST_KEYS
-            .iter()
-            .any(|(known, kind)| known == name && keys.find(kind.key_type()).is_some())
-    })
+/// The host key algorithms for which there is a certificate or a key, in the
+/// allow-list's order.
+fn our_host_keys(allowed: &Algorithms, keys: &HostKeys) -> Vec<String> {
+    let key = |name: &str| {
+        let row = algorithms::HOST_KEYS.iter();
+        let (_, kind) = row.copied().find(|(known, _)| *known == name)?;
+        keys.find(kind.key_type())
+    };
+    let has = |name: &&String| key(name).is_some();
+    let is_certified = |name: &&String| key(name).is_some_and(|key| key.certificate().is_some());
+    let certified = allowed.host_keys.iter().filter(is_certified);
+    certified
+        .map(|name| format!("{name}{CERTIFICATE}"))
+        .chain(allowed.host_keys.iter().filter(has).cloned())
+        .collect()
 }
 
 /// What a client's KEXINIT says.
@@ -86,10 +96,18 @@ pub(super) fn read_init(
     let guessed = reader.boolean()?;
     reader.u32()?;
 
-    let ours: Vec<String> = our_host_keys(allowed, keys).map(String::from).collect();
+    let ours = our_host_keys(allowed, keys);
     let chosen_kex = choose(kex, &allowed.kex, algorithms::kex())
         .ok_or_else(|| none("key exchange", kex, &allowed.kex))?;
-    let chosen_host_key = choose(host_key, &ours, algorithms::HOST_KEYS)
+    let mut theirs = host_key.split(',');
+    let (certified, chosen_host_key) = theirs
+        .find(|name| ours.iter().any(|our| our == name))
+        .and_then(|name| {
+            let plain = plain_algorithm(name);
+            let name = plain.as_deref().unwrap_or(name);
+            let row = choose(name, &allowed.host_keys, algorithms::HOST_KEYS)?;
+            Some((plain.is_some(), row))
+        })
         .ok_or_else(|| none("host key algorithm", host_key, &ours))?;
     let protection = |direction: usize| -> Result<Protection, Fault> {
         let cipher = choose(ciphers[direction], &allowed.ciphers, algorithms::CIPHERS)
@@ -118,6 +136,7 @@ pub(super) fn read_init(
         chosen: Chosen {
             kex: chosen_kex,
             host_key: chosen_host_key,
+            certified,
             receive: protection(0)?,
             send: protection(1)?,
         },

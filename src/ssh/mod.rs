@@ -10,7 +10,7 @@
 //! From the bottom up: `wire` (data types), `cipher` (packet protection),
 //! `timed_socket`, `packet_reader`, `packet_writer` and `packet_stream` (packets
 //! on a socket), `algorithms`, `mlkem` and `kex` (key exchange), `host_key`,
-//! `openssh_key` and `signature` (keys), `rotation` (of host keys), `transport` (packets with rekeying),
+//! `openssh_key`, `signature` and `revoked` (keys), `rotation` (of host keys), `transport` (packets with rekeying),
 //! `userauth` (login), `window`, `channel`, `channel_io` and `sessions` (channels).
 
 mod algorithms;
@@ -28,6 +28,7 @@ mod openssh_key;
 mod packet_reader;
 mod packet_stream;
 mod packet_writer;
+mod revoked;
 mod rotation;
 mod sessions;
 mod signature;
@@ -47,6 +48,7 @@ use std::time::{Duration, Instant};
 
 pub use algorithms::Algorithms;
 pub use host_key::{HostKeys, fingerprint};
+pub use revoked::RevokedKeys;
 pub use timed_socket::Socket;
 
 use crate::auth::PublicKey;

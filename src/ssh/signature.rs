@@ -11,10 +11,10 @@ use openssl::pkey::{Id, PKey};
 use openssl::rsa::Rsa;
 use openssl::sha;
 
-use super::algorithms::SignatureKind;
+use super::algorithms::{Algorithms, LEAST_RSA_BITS, SignatureKind};
 use super::fault::Fault;
-use super::host_key::LEAST_RSA_BITS;
 use super::wire::{Put, Reader};
+use crate::auth::Certificate;
 
 /// Larger moduli only cost time (OpenSSH's limit too).
 const MOST_RSA_BITS: i32 = 16_384;
@@ -36,6 +36,22 @@ pub(super) fn verify(
     // What OpenSSL noted about a bad key must not show up elsewhere.
     drop(openssl::error::ErrorStack::get());
     valid
+}
+
+/// Whether a certificate's authority has signed it, in a way that is allowed for
+/// users' keys: never over SHA-1.
+pub(super) fn is_certified(certificate: &Certificate<'_>, allowed: &Algorithms) -> bool {
+    let Certificate {
+        authority,
+        signature,
+        signed,
+        ..
+    } = certificate;
+    let name = Reader::new(signature).text().unwrap_or_default();
+    let Some(kind) = allowed.signature(name) else {
+        return false;
+    };
+    verify((name, kind), authority, signature, signed)
 }
 
 fn check(

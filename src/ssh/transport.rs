@@ -367,16 +367,18 @@ impl<'a> Transport<'a> {
             .ok_or_else(|| {
                 Fault::Disconnect(Reason::KeyExchangeFailed, "no such host key".into())
             })?;
+        let shown = key.certificate().filter(|_| chosen.certified);
+        let shown = shown.unwrap_or(key.blob());
         let hash = shared.exchange_hash(&kex::Transcript {
             client_version: &self.client_version,
             server_version: VERSION.as_bytes(),
             client_init,
             server_init: &server_init,
-            host_key: key.blob(),
+            host_key: shown,
             client_public: &client_public,
         });
         let mut reply = vec![message::KEX_ECDH_REPLY];
-        reply.put_string(key.blob());
+        reply.put_string(shown);
         reply.put_string(&shared.ours);
         reply.put_string(&key.sign(chosen.host_key, &hash)?);
         self.packets.outgoing.packet(&reply)?;

@@ -5,13 +5,14 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::algorithms::{Algorithms, SignatureKind};
 use super::fault::{Fault, Reason};
 use super::packet_stream::Need;
 use super::signature;
 use super::transport::Transport;
 use super::wire::{Put, Reader, message};
 use super::{AuthOutcome, Handler, Method, Proof};
-use crate::auth::PublicKey;
+use crate::auth::{Certificate, PublicKey, plain_algorithm};
 use crate::session::log_context::tell_once;
 use crate::text::Escaped;
 
@@ -343,23 +344,27 @@ fn public_key(
     let signed = rest.boolean()?;
     let algorithm = rest.text()?;
     let blob = rest.string()?;
-    let Some(kind) = transport.settings.algorithms.signature(algorithm) else {
+    let algorithms = &transport.settings.algorithms;
+    let Some(mut shown) = Shown::read(algorithms, algorithm, blob)? else {
         let what = Escaped(algorithm.as_bytes());
         tell_once(log::Level::Info, "SSH key algorithm refused", &what);
         return Ok(refuse_key(request.name, tries, handler, began));
     };
-    if Reader::new(blob).string()? != kind.key_type().as_bytes() {
-        return Ok(refuse_key(request.name, tries, handler, began));
-    }
-    let mut key = PublicKey::new(kind.key_type(), blob);
     // The handler is asked before a signature is checked: verifying is work
     // that anybody with any large key could make us do.
-    match handler.authenticate(request.name, Proof::KeyOffered(&key)) {
+    match handler.authenticate(request.name, Proof::KeyOffered(&shown.key)) {
         AuthOutcome::Accepted => {}
         AuthOutcome::Refused | AuthOutcome::More(_) => {
             return Ok(refuse_key(request.name, tries, handler, began));
         }
         outcome => return Ok(outcome.into()),
+    }
+    if !shown.is_certified(algorithms) {
+        log::warn!(
+            "SSH login of {}: a certificate that its authority has not signed",
+            Escaped(request.name.as_bytes())
+        );
+        return Ok(refuse_key(request.name, tries, handler, began));
     }
     if !signed {
         let mut question = vec![message::USERAUTH_PK_OK];
@@ -373,7 +378,8 @@ fn public_key(
     message.put_string(transport.session_id());
     message.put_bytes(&request.whole[..length]);
     let signed = rest.string()?;
-    if !signature::verify((algorithm, kind), blob, signed, &message) {
+    let by = (shown.algorithm.as_str(), shown.kind);
+    if !signature::verify(by, shown.plain_blob(), signed, &message) {
         log::warn!(
             "SSH login of {}: wrong signature of key {}",
             Escaped(request.name.as_bytes()),
@@ -381,10 +387,57 @@ fn public_key(
         );
         return Ok(Outcome::Refused(Counts::AsTry));
     }
-    key.user_verified = signature::user_verified(kind, signed)?;
+    shown.key.user_verified = signature::user_verified(shown.kind, signed)?;
     Ok(handler
-        .authenticate(request.name, Proof::KeyVerified(&key))
+        .authenticate(request.name, Proof::KeyVerified(&shown.key))
         .into())
+}
+
+/// What a client shows: a key, or a certificate of one.
+struct Shown<'a> {
+    key: PublicKey,
+    /// The algorithm of its signatures, without the certificate.
+    algorithm: String,
+    kind: SignatureKind,
+    certificate: Option<Certificate<'a>>,
+}
+
+impl<'a> Shown<'a> {
+    /// `None`: nothing that is allowed or can be read.
+    fn read(allowed: &Algorithms, algorithm: &str, blob: &'a [u8]) -> Result<Option<Self>, Fault> {
+        let plain = plain_algorithm(algorithm);
+        let name = plain.as_deref().unwrap_or(algorithm);
+        let Some(kind) = allowed.signature(name) else {
+            return Ok(None);
+        };
+        let key_type = Reader::new(blob).text()?;
+        let certificate = plain.as_ref().and_then(|_| Certificate::read(blob));
+        let inner = match (&plain, &certificate) {
+            (None, _) => key_type,
+            (Some(_), Some(certificate)) => &certificate.key.algorithm,
+            (Some(_), None) => return Ok(None),
+        };
+        if inner != kind.key_type() {
+            return Ok(None);
+        }
+        Ok(Some(Shown {
+            key: PublicKey::new(key_type, blob),
+            algorithm: name.to_owned(),
+            kind,
+            certificate,
+        }))
+    }
+
+    fn plain_blob(&self) -> &[u8] {
+        let certificate = self.certificate.as_ref();
+        certificate.map_or(&self.key.blob, |certificate| &certificate.key.blob)
+    }
+
+    /// Whether its authority has signed it, if it is a certificate.
+    fn is_certified(&self, allowed: &Algorithms) -> bool {
+        let certificate = self.certificate.as_ref();
+        certificate.is_none_or(|certificate| signature::is_certified(certificate, allowed))
+    }
 }
 
 /// Refuses a key: for nothing at first, because agents offer all they have,

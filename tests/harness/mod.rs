@@ -1,7 +1,7 @@
 //! The entries of fuzzers, by the names of `fuzz/fuzz_targets`. They are not
 //! in ordinary builds; tests replay with them what fuzzers have found.
 
-use crate::auth::{AuthorizedKeys, user_file};
+use crate::auth::{AuthorizedKeys, Credentials, PublicKey, Secret, user_file};
 use crate::config::settings::Settings;
 use crate::config::source::Source;
 use crate::session;
@@ -141,9 +141,11 @@ fn authorized_keys(data: &[u8]) {
     let keys = AuthorizedKeys::parse(data, "fuzz");
     let lines = data.split(|byte| *byte == b'\n').count();
     assert!(keys.len() <= lines);
-    let peer = std::net::IpAddr::from([192, 0, 2, 7]);
-    for key in keys.keys() {
-        keys.allows(key, peer, std::time::SystemTime::UNIX_EPOCH);
+    // The bytes themselves as a certificate, too.
+    let certificate = PublicKey::new("ssh-ed25519-cert-v01@openssh.com", data);
+    for key in keys.keys().chain([&certificate]) {
+        let with = Credentials::new("ann", Secret::PublicKey(key), [192, 0, 2, 7].into());
+        keys.allows(key, &with, std::time::SystemTime::UNIX_EPOCH);
     }
 }
 

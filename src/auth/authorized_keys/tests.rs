@@ -1,6 +1,7 @@
 //! Lines and files of keys.
 
 use super::*;
+use crate::auth::Secret;
 use std::time::{Duration, UNIX_EPOCH};
 
 /// Made with ssh-keygen.
@@ -13,11 +14,14 @@ fn key() -> PublicKey {
 }
 
 fn allows(line: &str, peer: &str, seconds: u64) -> bool {
-    AuthorizedKeys::parse(line.as_bytes(), "test").allows(
-        &key(),
-        peer.parse().unwrap(),
-        UNIX_EPOCH + Duration::from_secs(seconds),
-    )
+    let now = UNIX_EPOCH + Duration::from_secs(seconds);
+    let keys = AuthorizedKeys::parse(line.as_bytes(), "test");
+    allowed(&keys, &key(), peer, now)
+}
+
+fn allowed(keys: &AuthorizedKeys, key: &PublicKey, peer: &str, now: SystemTime) -> bool {
+    let with = Credentials::new("ann", Secret::PublicKey(key), peer.parse().unwrap());
+    keys.allows(key, &with, now)
 }
 
 #[test]
@@ -80,10 +84,10 @@ fn a_file_is_read_line_by_line() {
     let keys = AuthorizedKeys::parse(text.as_bytes(), "test");
     assert_eq!(keys.len(), 2);
     // The second line with the key lets in what the first one does not.
-    assert!(keys.allows(&key(), "::1".parse().unwrap(), UNIX_EPOCH));
+    assert!(allowed(&keys, &key(), "::1", UNIX_EPOCH));
     let mut other = key();
     other.blob[30] ^= 1;
-    assert!(!keys.allows(&other, "::1".parse().unwrap(), UNIX_EPOCH));
+    assert!(!allowed(&keys, &other, "::1", UNIX_EPOCH));
     assert!(AuthorizedKeys::parse(b"", "test").is_empty());
 }
 
@@ -99,7 +103,7 @@ fn a_security_key_must_verify_its_user_where_that_is_required() {
         let mut key = key();
         key.user_verified = verified;
         let keys = AuthorizedKeys::parse(format!("{options}{KEY}").as_bytes(), "test");
-        let allowed = keys.allows(&key, "::1".parse().unwrap(), UNIX_EPOCH);
+        let allowed = allowed(&keys, &key, "::1", UNIX_EPOCH);
         assert_eq!(allowed, want, "{options} {verified:?}");
     }
 }
@@ -115,10 +119,7 @@ fn marks_and_the_format_of_rfc_4716_are_read() {
     );
     for text in [&rfc, &format!("\u{feff}{KEY}\n"), &format!("\u{feff}{rfc}")] {
         let keys = AuthorizedKeys::parse(text.as_bytes(), "test");
-        assert!(
-            keys.allows(&key(), "::1".parse().unwrap(), UNIX_EPOCH),
-            "{text}"
-        );
+        assert!(allowed(&keys, &key(), "::1", UNIX_EPOCH), "{text}");
     }
     for broken in [
         "---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END",

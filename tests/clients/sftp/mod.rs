@@ -2,6 +2,8 @@
 //! wharfd with its own SSH. Nothing needs a fixed port or touches the machine's settings.
 
 use crate::common;
+#[cfg(feature = "sftp")]
+mod certificates;
 mod daemons;
 mod large;
 mod others;
