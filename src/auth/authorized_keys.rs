@@ -178,7 +178,7 @@ impl AuthorizedKeys {
     }
 
     /// The same keys, all of them authorities of certificates.
-    pub(super) fn as_authorities(mut self) -> Self {
+    pub(super) fn into_authorities(mut self) -> Self {
         for entry in &mut self.entries {
             entry.is_authority = true;
         }

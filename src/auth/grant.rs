@@ -59,7 +59,7 @@ impl UserDefaults {
             return false;
         };
         match AuthorizedKeys::read(file) {
-            Ok(keys) => keys.as_authorities().allows(key, with, SystemTime::now()),
+            Ok(keys) => keys.into_authorities().allows(key, with, SystemTime::now()),
             Err(error) => {
                 log::error!("{error}");
                 false

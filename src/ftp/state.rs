@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::net::closing::Closing;
 use crate::net::congestion;
 use crate::net::tls::SessionTls;
-use crate::session::{Files, Session};
+use crate::session::{Files, Session, Slash};
 use crate::storage::VirtualPath;
 
 /// One FTP session (the server-PI and its DTP of RFC 959).
@@ -180,9 +180,15 @@ impl Interpreter {
         self.session.files()
     }
 
-    /// The path that an argument means.
+    /// The path that an argument means; with a slash at its end, a directory's.
     pub fn path(&self, argument: &[u8]) -> Result<VirtualPath> {
-        self.parameters.directory.join(argument)
+        self.named(argument, Slash::Directory)
+    }
+
+    /// The path of what a slash at the end means this to be.
+    pub fn named(&self, argument: &[u8], slash: Slash) -> Result<VirtualPath> {
+        let directory = &self.parameters.directory;
+        self.files()?.named(directory, argument, slash)
     }
 
     /// The mode of a new file or directory when SITE UMASK was given.

@@ -109,6 +109,7 @@ fn serve(flags: &Flags) -> Result<()> {
         flags.deny
     };
     options.max_handles = max_handles();
+    options.symlink = flags.symlink;
     options.owners = Some(Arc::new(owners));
     sftp::serve(&mut Pipes::standard()?, session.files()?, &options)
 }

@@ -11,6 +11,7 @@ mod lost_uploads;
 mod place;
 mod put;
 mod receipt;
+mod slash;
 mod sweep;
 pub mod transfer;
 
@@ -37,6 +38,7 @@ use transfer::Opened;
 
 pub(super) use place::Place;
 pub use put::{Put, Readable};
+pub use slash::Slash;
 pub(super) use sweep::Sweeps;
 pub use transfer::Transfer;
 

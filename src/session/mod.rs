@@ -39,7 +39,7 @@ use rate::Bucket;
 use registry::{Registry, SessionInfo, Wake};
 
 pub use data_failures::{DataFailure, DataFailures};
-pub use files::{Files, Put, Readable, Transfer};
+pub use files::{Files, Put, Readable, Slash, Transfer};
 #[cfg(any(test, fuzzing))]
 pub use names::matches;
 

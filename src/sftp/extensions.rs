@@ -63,7 +63,7 @@ fn space(it: &mut Interpreter<'_>, path: &VirtualPath) -> Interpreted {
 
 pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
     let old = it.entry(arguments)?;
-    let new = it.entry(arguments)?;
+    let new = it.new_name(&old, arguments)?;
     it.handles.settle(&old)?;
     it.files.hard_link(&old, &new)?;
     Ok(Answer::Done)

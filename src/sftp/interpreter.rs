@@ -9,8 +9,8 @@ use super::handles::Handles;
 use super::room::Room;
 use super::wire::{Arguments, Input, Replies};
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::session::Files;
-use crate::storage::{FileKind, Follow, Metadata, VirtualPath};
+use crate::session::{Files, Slash};
+use crate::storage::VirtualPath;
 
 /// Between looks at the channel during long work.
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
@@ -134,67 +134,35 @@ impl<'a> Interpreter<'a> {
         self.replies.begin(kind, self.id);
     }
 
-    /// The path that the next argument means. One that ends with a slash must
-    /// be a directory's, and then a link is followed, as everywhere in Unix.
+    /// The path that the next argument means.
     pub(super) fn path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
-        let (path, slash) = self.path_with_slash(arguments)?;
-        if !slash || self.directory_at(&path)?.is_none() {
-            return Ok(path);
-        }
-        match self.files.metadata(&path, Follow::No) {
-            Ok(metadata) if metadata.kind == FileKind::Link => self.files.real_path(&path),
-            _ => Ok(path),
-        }
+        self.named(arguments, Slash::Through)
     }
 
-    /// The path of an entry that is removed or renamed: with a slash at the end
-    /// it is a directory itself, never a link to one.
+    /// The path of an entry that is removed or renamed.
     pub(super) fn entry(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
-        let (path, slash) = self.path_with_slash(arguments)?;
-        if slash
-            && self.directory_at(&path)?.is_some()
-            && let Ok(metadata) = self.files.metadata(&path, Follow::No)
-            && metadata.kind == FileKind::Link
-        {
-            return Err(not_directory());
-        }
-        Ok(path)
+        self.named(arguments, Slash::Entry)
     }
 
-    /// The path of a file that may be made: no file has a slash at the end.
+    /// The path of a file that may be made.
     pub(super) fn file_path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
-        let (path, slash) = self.path_with_slash(arguments)?;
-        if slash && self.directory_at(&path)?.is_none() {
-            return Err(Error::new(
-                ErrorKind::NotFound,
-                "a file with a slash at its end",
-            ));
-        }
+        self.named(arguments, Slash::File)
+    }
+
+    /// The new name of an entry.
+    pub(super) fn new_name(
+        &self,
+        from: &VirtualPath,
+        arguments: &mut Arguments<'_>,
+    ) -> Result<VirtualPath> {
+        let text = arguments.string()?;
+        self.files.new_name(from, &self.options.start, text)
+    }
+
+    fn named(&self, arguments: &mut Arguments<'_>, slash: Slash) -> Result<VirtualPath> {
+        let text = arguments.string()?;
+        let path = self.files.named(&self.options.start, text, slash)?;
+        log::debug!("sftp path {path}");
         Ok(path)
     }
-
-    fn path_with_slash(&self, arguments: &mut Arguments<'_>) -> Result<(VirtualPath, bool)> {
-        let text = arguments.string()?;
-        let path = self.options.start.join(text)?;
-        log::debug!("sftp path {path}");
-        let slash = text.ends_with(b"/") || text.ends_with(b"/.");
-        Ok((path, slash))
-    }
-
-    /// What is at a path that ends with a slash, if it can be seen. Where it
-    /// can't, the request itself tells why.
-    ///
-    /// # Errors
-    /// Something that is no directory.
-    fn directory_at(&self, path: &VirtualPath) -> Result<Option<Metadata>> {
-        match self.files.metadata(path, Follow::Yes) {
-            Ok(metadata) if metadata.kind == FileKind::Directory => Ok(Some(metadata)),
-            Ok(_) => Err(not_directory()),
-            Err(_) => Ok(None),
-        }
-    }
-}
-
-fn not_directory() -> Error {
-    Error::new(ErrorKind::NotDirectory, "a path with a slash at its end")
 }

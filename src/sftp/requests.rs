@@ -9,7 +9,7 @@ use super::interpreter::{Answer, Interpreter};
 use super::wire::{Arguments, BUFFER_KEPT, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::log_context::tell_once;
-use crate::session::{Put, Readable};
+use crate::session::{Put, Readable, Slash};
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
 use crate::time::seconds_of;
@@ -410,7 +410,7 @@ pub(super) fn move_to(
     existing: Existing,
 ) -> Interpreted {
     let from = it.entry(arguments)?;
-    let to = it.entry(arguments)?;
+    let to = it.new_name(&from, arguments)?;
     it.handles.settle(&from)?;
     it.files.rename(&from, &to, existing)?;
     Ok(Answer::Done)
@@ -430,7 +430,7 @@ pub(super) fn symlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -
         texts.reverse();
     }
     let [target, link] = texts;
-    let path = it.options.start.join(link)?;
+    let path = it.files.named(&it.options.start, link, Slash::File)?;
     it.files.symlink(target, &path)?;
     Ok(Answer::Done)
 }

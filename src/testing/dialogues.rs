@@ -17,7 +17,7 @@ dialogues! {
     attacks: "bounce" "denied-names" "globs" "http-logged-in" "http-post" "http" "log-lines" "smtp" "traversal";
     clients: "basic-ftp" "brother" "canon" "curl" "dahua" "dotnet" "efi-fiery" "esp32" "explorer" "filezilla" "ftp-exe" "gpslogger" "hikvision" "hp" "intellinet" "kodi" "konica" "motioneye" "nifi" "reolink" "scanner" "siemens-s7" "spring-integration" "total-commander" "winscp" "yi-hack";
     dirs: "blanks" "dots" "mkd-rmd" "names-are-bytes" "pwd-cwd" "quotes" "rmda" "x-commands";
-    errors: "arguments" "long-names" "not-done" "too-many-entries" "unknown";
+    errors: "arguments" "long-names" "not-done" "slash" "too-many-entries" "unknown";
     hash: "hash" "old" "rights";
     limits: "banned" "idle" "login-timeout" "login-tries" "no-data-connection" "per-address" "per-user" "unknown-commands";
     lines: "bare-lf" "case" "long" "nul" "out-of-order" "pipelined-transfer" "pipelined" "split" "telnet";

@@ -130,6 +130,11 @@ fn a_slash_at_the_end_wants_a_directory() {
         let rename = Body::new().string("dl/").string("other");
         assert_eq!(client.status(RENAME, rename), NO_SUCH_FILE);
         assert_eq!(client.try_open("new/", NEW).status(), NO_SUCH_FILE);
+        // A file gets no name of a directory, and a link none with a slash.
+        let rename = Body::new().string("file").string("e/");
+        assert_eq!(client.status(RENAME, rename), NO_SUCH_FILE);
+        let link = Body::new().string("d").string("e/");
+        assert_eq!(client.status(SYMLINK, link), NO_SUCH_FILE);
         assert_eq!(kind(client, "dl"), 0o120_000);
         let rename = Body::new().string("d/").string("e/");
         assert_eq!(client.status(RENAME, rename), OK);

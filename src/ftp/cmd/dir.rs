@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::outcome::transfer_failed;
 use crate::ftp::reply::{Reply, quoted};
 use crate::ftp::state::Interpreter;
+use crate::session::Slash;
 use crate::storage::VirtualPath;
 
 pub fn pwd(state: &mut Interpreter, _: &[u8]) -> Result<Reply> {
@@ -44,13 +45,13 @@ pub fn mkd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn rmd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::Entry)?;
     state.files()?.remove_dir(&path)?;
     Ok(Reply::new(250, "The directory is removed."))
 }
 
 pub fn rmda(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::Entry)?;
     if path.is_root() {
         return Err(Error::new(ErrorKind::Denied, "removing the root"));
     }

@@ -10,7 +10,7 @@ use crate::ftp::outcome::{NO_DATA_PORT, no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
 use crate::net::tls::Direction;
-use crate::session::{Files, Put, Readable, Transfer};
+use crate::session::{Files, Put, Readable, Slash, Transfer};
 use crate::storage::{Attributes, Existing, Follow, VirtualPath};
 use crate::time::Utc;
 
@@ -141,7 +141,7 @@ pub fn stor(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::File)?;
     // What a restart goes on with must be there: it is never made.
     let how = match start {
         0 => Put::ReplaceAtStart,
@@ -177,7 +177,7 @@ pub fn appe(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if let Some(reply) = no_data_port(state) {
         return Ok(reply);
     }
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::File)?;
     let transfer = put(state, &path, Put::Append)?;
     let first = opening(state, argument, None);
     receive(state, transfer, AT_END, first)
@@ -200,7 +200,7 @@ pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             0 => base.clone(),
             number => [&base[..], format!(".{number}").as_bytes()].concat(),
         };
-        let path = state.path(&name)?;
+        let path = state.named(&name, Slash::File)?;
         match put(state, &path, Put::New) {
             Ok(transfer) => {
                 // RFC 1123, section 4.1.2.9: this form and no other.
@@ -223,14 +223,14 @@ pub fn stou(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 }
 
 pub fn dele(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::Entry)?;
     state.files()?.delete(&path)?;
     Ok(Reply::new(250, "The file is deleted."))
 }
 
 pub fn rnfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     state.parameters.rename_from = None;
-    let path = state.path(argument)?;
+    let path = state.named(argument, Slash::Entry)?;
     state.files()?.may_rename(&path)?;
     state.parameters.rename_from = Some(path);
     Ok(Reply::new(350, "Go on with RNTO."))
@@ -240,8 +240,9 @@ pub fn rnto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let Some(from) = state.parameters.rename_from.take() else {
         return Ok(Reply::new(503, "Give RNFR first."));
     };
-    let to = state.path(argument)?;
-    state.files()?.rename(&from, &to, Existing::Replace)?;
+    let files = state.files()?;
+    let to = files.new_name(&from, &state.parameters.directory, argument)?;
+    files.rename(&from, &to, Existing::Replace)?;
     Ok(Reply::new(250, "It is renamed."))
 }
 
@@ -337,7 +338,7 @@ pub fn comb(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     if parts.is_empty() {
         return Ok(Reply::new(501, "Expected COMB, a target and its parts."));
     }
-    let target = state.path(target)?;
+    let target = state.named(target, Slash::File)?;
     let parts = parts
         .iter()
         .map(|part| state.path(part))

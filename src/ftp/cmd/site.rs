@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ftp::arguments::{octal, offset, quoted_names, word};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::Interpreter;
+use crate::session::Slash;
 use crate::storage::{Attributes, Follow, VirtualPath};
 use crate::time::Utc;
 
@@ -151,7 +152,7 @@ pub fn cpfr(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 pub fn cpto(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     match state.parameters.copy_from.take() {
         Some(from) => {
-            let to = state.path(argument)?;
+            let to = state.named(argument, Slash::File)?;
             copy_file(state, &from, &to)
         }
         None => Ok(Reply::new(503, "Give SITE CPFR first.")),
@@ -188,7 +189,7 @@ pub fn copy(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             "Expected SITE COPY and two names; quote names with blanks.",
         ));
     };
-    let (from, to) = (state.path(from)?, state.path(to)?);
+    let (from, to) = (state.path(from)?, state.named(to, Slash::File)?);
     copy_file(state, &from, &to)
 }
 
@@ -203,7 +204,7 @@ pub fn symlink(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             "Expected SITE SYMLINK, a target and a link; quote names with blanks.",
         ));
     };
-    let link = state.path(link)?;
+    let link = state.named(link, Slash::File)?;
     state.files()?.symlink(target, &link)?;
     Ok(Reply::new(200, "The link is made."))
 }

@@ -6,7 +6,7 @@ use getopts::{Matches, Options};
 use log::LevelFilter;
 use wharf::auth::Perms;
 use wharf::config::Symlinks;
-use wharf::daemon::sftp::RequestSet;
+use wharf::daemon::sftp::{RequestSet, SymlinkOrder};
 use wharf::daemon::{KEYS, Key, Settings, Source};
 
 /// What the command line says.
@@ -19,6 +19,7 @@ pub(super) struct Flags {
     pub(super) deny: RequestSet,
     pub(super) read_only: bool,
     pub(super) umask: Option<u32>,
+    pub(super) symlink: SymlinkOrder,
     pub(super) level: LevelFilter,
     /// Number of RFC 5424, table 1.
     pub(super) facility: u8,
@@ -95,6 +96,12 @@ fn options() -> Options {
             "rights",
             "letters of elradfmwMT, or read-only, read-write, upload-only, drop",
             "RIGHTS",
+        )
+        .optopt(
+            "",
+            "symlink-order",
+            "which path comes first in SYMLINK: target, as OpenSSH, or link, as the draft",
+            "ORDER",
         );
     for key in keys() {
         match (key.is_switch(), key.repeats) {
@@ -153,6 +160,16 @@ fn flags(matches: &Matches) -> Result<Flags, String> {
         allow: union("p")?.unwrap_or(RequestSet::ALL),
         deny: union("P")?.unwrap_or(RequestSet::NONE),
         read_only: matches.opt_present("R"),
+        symlink: match matches.opt_str("symlink-order").as_deref() {
+            None | Some("target") => SymlinkOrder::TargetFirst,
+            Some("link") => SymlinkOrder::LinkFirst,
+            Some(other) => {
+                let other = other.escape_debug();
+                return Err(format!(
+                    "--symlink-order '{other}': expected target or link"
+                ));
+            }
+        },
         umask: matches.opt_str("u").map(|text| umask(&text)).transpose()?,
         level: named(
             'l',
@@ -250,6 +267,9 @@ mod tests {
         assert_eq!((flags.umask, flags.facility), (Some(0o027), 19));
         assert_eq!(flags.deny, RequestSet::parse("symlink,rename").unwrap());
         assert_eq!(flags.allow, RequestSet::ALL);
+        assert_eq!(flags.symlink, SymlinkOrder::TargetFirst);
+        let flags = served("--symlink-order link").unwrap();
+        assert_eq!(flags.symlink, SymlinkOrder::LinkFirst);
         let flags = served("--root /srv --rights upload-only --atomic-uploads").unwrap();
         assert_eq!(flags.rights.to_string(), "elamwT");
         assert!(flags.settings.server.atomic_uploads);
@@ -269,6 +289,7 @@ mod tests {
             "--rights x",
             "--listen 21",
             "--session-rate-up many",
+            "--symlink-order both",
         ] {
             assert!(served(line).is_err(), "{line}");
         }

@@ -50,6 +50,24 @@ fn trees_go_there_and_back() {
     }
 }
 
+/// OpenSSH's client sends the target first, whatever the server makes of it.
+#[test]
+fn the_order_of_symlinks_paths_is_an_option() {
+    if !have(&["sftp"]) {
+        return;
+    }
+    for (flags, link, target) in [
+        ("", "second", "first"),
+        ("--symlink-order target", "second", "first"),
+        ("--symlink-order link", "first", "second"),
+    ] {
+        let place = Place::new("pipe-symlink");
+        sftp(&place, flags, "symlink first second\n");
+        let found = std::fs::read_link(place.remote().join(link)).unwrap();
+        assert!(found.ends_with(target), "{flags}: {found:?}");
+    }
+}
+
 #[test]
 fn transfers_are_resumed() {
     if !have(&["sftp"]) {

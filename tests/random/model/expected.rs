@@ -128,6 +128,7 @@ impl Model {
     /// connection, `data` what we would send over it.
     pub fn run(&mut self, verb: &str, argument: &str, connected: bool, data: &[u8]) -> Want {
         let path = self.path(argument);
+        let slash = argument.ends_with('/');
         let when = |done: bool, code: u16| {
             if done {
                 Want::Code(code)
@@ -148,6 +149,24 @@ impl Model {
             if !["RETR", "STOR"].contains(&verb) {
                 self.restart = 0;
             }
+        }
+        // With a slash at its end, a name is a directory's. The data connection
+        // of an upload is asked for first.
+        let name = argument.rsplit(' ').next().unwrap_or(argument);
+        let stores = ["STOR", "APPE"].contains(&verb);
+        if slash && self.file(&self.path(name)).is_some() && (connected || !stores) {
+            if ["RETR", "STOR"].contains(&verb) {
+                self.restart = 0;
+            }
+            if ["RNFR", "RNTO"].contains(&verb) {
+                let given = self.rename.take().is_some();
+                return if verb == "RNTO" && !given {
+                    Want::Code(503)
+                } else {
+                    Want::Failure
+                };
+            }
+            return Want::Failure;
         }
         match verb {
             "NOOP" => Want::Code(200),
@@ -203,7 +222,8 @@ impl Model {
             "RNTO" => match self.rename.take() {
                 None => Want::Code(503),
                 Some(from) => {
-                    let done = self.rename(&from, &path);
+                    let fits = !slash || self.is_dir(&from);
+                    let done = fits && self.rename(&from, &path);
                     when(done, 250)
                 }
             },
@@ -243,10 +263,11 @@ impl Model {
             }
             "SITE COPY" => {
                 let (from, to) = argument.split_once(' ').unwrap();
+                let from_slash = from.ends_with('/');
                 let (from, to) = (self.path(from), self.path(to));
-                let content = self.file(&from).cloned();
+                let content = self.file(&from).filter(|_| !from_slash).cloned();
                 match content {
-                    Some(content) if from != to && self.can_store(&to) => {
+                    Some(content) if from != to && self.can_store(&to) && !slash => {
                         self.tree.insert(to, Some(content));
                         Want::Code(250)
                     }
@@ -293,7 +314,7 @@ impl Model {
                     (_, None) if start == 0 => Vec::new(),
                     _ => return Want::Failure,
                 };
-                if !self.can_store(&path) {
+                if slash || !self.can_store(&path) {
                     return Want::Failure;
                 }
                 let stored = if self.ascii {

@@ -53,7 +53,7 @@ const FROM_VSFTPD: [Difference; 8] = [
     ("RNFR", 550, 350),
 ];
 
-const FROM_PURE_FTPD: [Difference; 17] = [
+const FROM_PURE_FTPD: [Difference; 13] = [
     // After a REST, a file that is not there: 550 as ever.
     ("RETR", 550, 554),
     // Without "." and "..".
@@ -70,11 +70,6 @@ const FROM_PURE_FTPD: [Difference; 17] = [
     ("RNTO", 550, 451),
     ("RNTO", 501, 451),
     ("RNTO", 250, 451),
-    // A slash at the end of a name means nothing.
-    ("STOR", 226, 553),
-    ("STOR in TYPE A", 226, 553),
-    ("APPE", 226, 553),
-    ("APPE in TYPE A", 226, 553),
     // In TYPE A a CR that no LF follows is a byte of the file.
     ("STOR in TYPE A", 226, 226),
 ];
