@@ -21,7 +21,7 @@ pub struct UserDefaults {
     /// Limits.
     pub limits: UserLimits,
     /// Authorities whose certificates log in over SFTP as the users that they
-    /// name, a key a line; read at each login.
+    /// name, one key per line; read at each login.
     pub user_ca: Option<PathBuf>,
     /// Who opens homes; `None`: this process.
     pub(crate) homes: Option<Arc<dyn Homes>>,

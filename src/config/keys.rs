@@ -310,7 +310,7 @@ keys! {
         "ccc" "" server.ccc: NewSessions, "allow CCC, back to plain text";
         "host-key" "FILE" server.host_key: NewSessions repeats reads secret, "key of the SFTP server; made if missing";
         "host-certificate" "FILE" server.ssh.host_certificates: NewSessions repeats reads, "certificate of a host key, by ssh-keygen -h -s";
-        "ssh-user-ca" "FILE" ssh_user_ca: AtOnce reads, "authorities of users' certificates, a key a line";
+        "ssh-user-ca" "FILE" ssh_user_ca: AtOnce reads, "authorities of users' certificates, one key per line";
         "revoked-keys" "FILE" server.ssh.revoked_keys: NewSessions reads, "users' keys and authorities that count no more";
         "ssh-banner" "TEXT" server.ssh.banner: NewSessions, "text that SFTP clients show before the login";
         "ssh-banner-file" "FILE" server.ssh.banner_file: NewSessions reads, "the same from a file";

@@ -19,7 +19,7 @@ pub struct Ssh {
     /// Certificates of the host keys, as `ssh-keygen -h -s` makes them.
     pub host_certificates: Vec<PathBuf>,
     /// Users' keys and authorities that do not count any more: public keys and
-    /// `SHA256:` fingerprints, one a line; read at each login.
+    /// `SHA256:` fingerprints, one per line; read at each login.
     pub revoked_keys: Option<PathBuf>,
     /// Session channels of a connection at the same time.
     pub max_channels: u32,
