@@ -352,6 +352,10 @@ mod handler {
         fn is_busy(&self) -> bool {
             self.0.is_busy()
         }
+
+        fn has_work(&self) -> bool {
+            self.0.has_work()
+        }
     }
 
     impl SessionHandler {

@@ -134,16 +134,7 @@ impl Handles {
         if self.open >= self.max {
             return Err(Error::new(ErrorKind::TooMany, "all handles are in use"));
         }
-        // SECURITY: channels cost a client nothing, so each has none of its own.
-        if self.shared.handles.load(Relaxed) >= OWN.load(Relaxed)
-            && (ALL_OPEN.load(Relaxed) >= most_of_all() || ALL_BYTES.load(Relaxed) >= BYTES_OF_ALL)
-        {
-            return Err(Error::new(
-                ErrorKind::TooMany,
-                "the handles of all sessions are in use",
-            ));
-        }
-        Ok(())
+        may_open_one(&self.shared)
     }
 
     /// Takes in what was opened at a path of this length; yields its name.
@@ -291,6 +282,47 @@ impl Drop for Handles {
         ALL_BYTES.fetch_sub(open.map(|slot| slot.bytes).sum(), Relaxed);
         ALL_OPEN.fetch_sub(self.open, Relaxed);
         self.shared.handles.fetch_sub(self.open, Relaxed);
+    }
+}
+
+/// Whether the descriptors that handles share have room for one more of this
+/// connection's.
+fn may_open_one(shared: &ConnectionUse) -> Result<()> {
+    // SECURITY: channels cost a client nothing, so each has none of its own.
+    if shared.handles.load(Relaxed) >= OWN.load(Relaxed)
+        && (ALL_OPEN.load(Relaxed) >= most_of_all() || ALL_BYTES.load(Relaxed) >= BYTES_OF_ALL)
+    {
+        return Err(Error::new(
+            ErrorKind::TooMany,
+            "the handles of all sessions are in use",
+        ));
+    }
+    Ok(())
+}
+
+/// Something that scp has open: it counts as a handle, and needs none.
+#[cfg(feature = "sftp")]
+pub(super) struct Counted(Arc<ConnectionUse>);
+
+#[cfg(feature = "sftp")]
+impl Counted {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// As for handles.
+    pub(super) fn new(shared: &Arc<ConnectionUse>) -> Result<Counted> {
+        may_open_one(shared)?;
+        shared.handles.fetch_add(1, Relaxed);
+        ALL_OPEN.fetch_add(1, Relaxed);
+        Ok(Counted(Arc::clone(shared)))
+    }
+}
+
+#[cfg(feature = "sftp")]
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALL_OPEN.fetch_sub(1, Relaxed);
+        self.0.handles.fetch_sub(1, Relaxed);
     }
 }
 

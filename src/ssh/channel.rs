@@ -89,6 +89,16 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
+    /// The same without waiting.
+    pub(super) fn look(&mut self) -> Result<(), Fault> {
+        self.keep_fresh();
+        self.transport.packets.push()?;
+        match self.transport.next(Need::Ready)? {
+            Some(payload) => self.act(payload),
+            None => Ok(()),
+        }
+    }
+
     /// A channel whose subsystem or command must be started.
     pub(super) fn start_granted(&mut self) -> Option<(u32, Option<Vec<u8>>)> {
         let mut channels = self.channels.iter_mut();

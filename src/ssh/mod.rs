@@ -195,6 +195,11 @@ pub trait Subsystem {
         false
     }
 
+    /// Whether it has something to do that needs nothing of its channel.
+    fn has_work(&self) -> bool {
+        false
+    }
+
     /// Whether it waits for another subsystem of the connection, not for its
     /// own channel.
     fn is_stalled(&self) -> bool {

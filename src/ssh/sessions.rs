@@ -19,7 +19,11 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
     });
     let mut running: Vec<(u32, Box<dyn Subsystem + '_>)> = Vec::new();
     loop {
-        connection.borrow_mut().pump()?;
+        if running.iter().any(|(_, subsystem)| subsystem.has_work()) {
+            connection.borrow_mut().look()?;
+        } else {
+            connection.borrow_mut().pump()?;
+        }
         loop {
             let granted = connection.borrow_mut().start_granted();
             let Some((number, command)) = granted else {
@@ -44,16 +48,17 @@ pub(super) fn run(transport: &mut Transport<'_>, handler: &dyn Handler) -> Resul
             while at < running.len() {
                 let (number, subsystem) = &mut running[at];
                 let was_stalled = subsystem.is_stalled();
-                if !was_stalled && !connection.borrow_mut().is_ready(*number) {
+                let goes_on = was_stalled || subsystem.has_work();
+                if !goes_on && !connection.borrow_mut().is_ready(*number) {
                     at += 1;
                     continue;
                 }
-                let progress = if was_stalled && connection.borrow().is_closed(*number) {
+                let progress = if goes_on && connection.borrow().is_closed(*number) {
                     Progress::Ended(1)
                 } else {
                     subsystem.step()
                 };
-                stepped |= !(was_stalled && subsystem.is_stalled());
+                stepped |= !(was_stalled && subsystem.is_stalled() || subsystem.has_work());
                 let mut connection = connection.borrow_mut();
                 if let Some(fault) = connection.fault.take() {
                     return Err(fault);

@@ -1,7 +1,7 @@
 //! The old protocol of scp, for `scp -O`, `pscp -scp`, scp.py and what has it
 //! built in. It was never written down; OpenSSH's scp.c says what it is. A
 //! client starts its other end by a command line ([`command`]), which then
-//! receives files ([`sink`]) or sends them ([`source`]), over the same [`Files`]
+//! receives files ([`sink`]) or sends them ([`source`], [`wildcards`]), over the same [`Files`]
 //! as SFTP.
 
 mod command;
@@ -9,12 +9,15 @@ mod sink;
 mod source;
 #[cfg(test)]
 mod tests;
+mod wildcards;
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
 use super::interpreter::Duplex;
+use super::room::ConnectionUse;
 use super::status;
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::Files;
@@ -52,6 +55,8 @@ enum Next {
     Step,
     /// More of what the client sends.
     Input,
+    /// The others' turn: there is more to do, and nothing to wait for.
+    Later,
     /// It has ended.
     End,
 }
@@ -72,6 +77,7 @@ impl<'a> Scp<'a> {
             channel: Box::new(channel),
             files,
             start: options.start.clone(),
+            shared: Arc::clone(&options.shared),
             preserves: command.preserves,
             recursive: command.recursive,
             input: Vec::new(),
@@ -84,7 +90,7 @@ impl<'a> Scp<'a> {
         let role = if command.receives {
             Role::Sink(Sink::new(&command, &mut io))
         } else {
-            Role::Source(Source::new(&command, &mut io))
+            Role::Source(Source::new(command))
         };
         Ok(Scp {
             io,
@@ -99,6 +105,11 @@ impl<'a> Scp<'a> {
             Role::Sink(sink) => sink.is_busy(),
             Role::Source(source) => source.is_busy(),
         }
+    }
+
+    /// Whether there is something to do whatever the client does.
+    pub fn has_work(&self) -> bool {
+        matches!(&self.role, Role::Source(source) if source.has_work())
     }
 
     /// Does what can be done now; yields the exit status at the end.
@@ -120,6 +131,7 @@ impl<'a> Scp<'a> {
             };
             match next {
                 Next::Step => {}
+                Next::Later => return Ok(None),
                 Next::End => self.ended = true,
                 Next::Input => match self.io.fill()? {
                     None => return Ok(None),
@@ -145,6 +157,7 @@ struct Io<'a> {
     channel: Box<dyn Duplex + 'a>,
     files: &'a Files,
     start: VirtualPath,
+    shared: Arc<ConnectionUse>,
     preserves: bool,
     recursive: bool,
     input: Vec<u8>,

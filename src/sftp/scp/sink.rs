@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::super::handles::Counted;
 use super::command::Command;
 use super::{Io, Next};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,7 @@ struct Kept {
 struct Receiving {
     /// `None` once something went wrong: the rest is read and thrown away.
     transfer: Option<Transfer>,
+    _counted: Counted,
     error: Option<Error>,
     name: Vec<u8>,
     kept: Kept,
@@ -176,9 +178,11 @@ impl Sink {
         }
         let path = self.place(name)?;
         let files = io.files;
+        let counted = Counted::new(&io.shared)?;
         let transfer = files.put_with_mode(&path, Put::Replace, Readable::No, Some(mode))?;
         self.file = Some(Receiving {
             transfer: Some(transfer),
+            _counted: counted,
             error: None,
             name: name.to_vec(),
             kept,

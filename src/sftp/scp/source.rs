@@ -1,25 +1,28 @@
 //! `scp -f`: the client receives files and directories.
 
-use super::command::{Command, Part, Word};
+use super::super::handles::Counted;
+use super::command::{Command, Word};
+use super::wildcards::Expansion;
 use super::{CHUNK, Io, Next};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
 use crate::session::log_context::tell_once;
-use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
 use crate::time::seconds_of;
 
 /// Directories within each other: each one stays open while what is in it goes.
 const DEEPEST: usize = 64;
-/// Names that wildcards may stand for.
-const MOST_NAMES: usize = 10_000;
 
 pub(super) struct Source {
-    /// What the command line names, in reverse, with the name to be told.
-    operands: Vec<(VirtualPath, Vec<u8>)>,
+    /// What the command line names, in reverse.
+    words: Vec<Word>,
+    /// The word whose wildcards are being looked for.
+    expansion: Option<(Word, Box<Expansion>)>,
+    /// What the last word stands for, in reverse.
+    operands: Vec<VirtualPath>,
     /// Directories that are being sent.
-    open: Vec<(Box<dyn Directory>, VirtualPath)>,
+    open: Vec<(Box<dyn Directory>, VirtualPath, Counted)>,
     item: Option<Item>,
     awaited: Awaited,
 }
@@ -44,6 +47,7 @@ struct Item {
     metadata: Metadata,
     /// `None` for a directory.
     transfer: Option<Transfer>,
+    _counted: Counted,
     error: Option<Error>,
     offset: u64,
     /// The client takes the data.
@@ -51,25 +55,26 @@ struct Item {
 }
 
 impl Source {
-    pub(super) fn new(command: &Command, io: &mut Io<'_>) -> Source {
-        let mut operands = Vec::new();
-        for word in &command.operands {
-            match named(word, io) {
-                Ok(named) => operands.extend(named),
-                Err(error) => io.refuse(&word.bytes, &error),
-            }
-        }
-        operands.reverse();
+    pub(super) fn new(command: Command) -> Source {
+        let mut words = command.operands;
+        words.reverse();
         Source {
-            operands,
+            words,
+            expansion: None,
+            operands: Vec::new(),
             open: Vec::new(),
             item: None,
             awaited: Awaited::Any,
         }
     }
 
+    /// Whether it goes on without the client.
+    pub(super) fn has_work(&self) -> bool {
+        self.expansion.is_some()
+    }
+
     pub(super) fn is_busy(&self) -> bool {
-        self.item.is_some() || !self.open.is_empty()
+        self.item.is_some() || !self.open.is_empty() || self.has_work()
     }
 
     pub(super) fn step(&mut self, io: &mut Io<'_>) -> Next {
@@ -122,7 +127,7 @@ impl Source {
     /// Goes to the next entry of the innermost directory, or the next operand.
     fn next(&mut self, io: &mut Io<'_>) -> Next {
         let (path, name) = match self.open.last_mut() {
-            Some((directory, path)) => {
+            Some((directory, path, _)) => {
                 let mut name = Vec::new();
                 match directory.next(&mut name) {
                     Ok(Some(_)) => match path.join(&name) {
@@ -147,8 +152,12 @@ impl Source {
                 }
             }
             None => match self.operands.pop() {
-                Some(operand) => operand,
-                None => return Next::End,
+                Some(path) => {
+                    let name = if path.is_root() { b"." } else { path.name() };
+                    let name = name.to_vec();
+                    (path, name)
+                }
+                None => return self.next_word(io),
             },
         };
         match self.look_at(path, &name, io) {
@@ -170,12 +179,47 @@ impl Source {
         Next::Step
     }
 
+    /// Goes on with the wildcards of a word, or to the next word.
+    fn next_word(&mut self, io: &mut Io<'_>) -> Next {
+        let (word, found) = match self.expansion.take() {
+            Some((word, mut expansion)) => match expansion.step(io) {
+                Ok(None) => {
+                    self.expansion = Some((word, expansion));
+                    return Next::Later;
+                }
+                Ok(Some(found)) => (word, found),
+                Err(error) => {
+                    io.refuse(&word.bytes, &error);
+                    return Next::Step;
+                }
+            },
+            None => match self.words.pop() {
+                None => return Next::End,
+                Some(word) if word.is_pattern() => {
+                    let expansion = Box::new(Expansion::new(&word, io));
+                    self.expansion = Some((word, expansion));
+                    return Next::Step;
+                }
+                Some(word) => (word, Vec::new()),
+            },
+        };
+        self.operands = found;
+        if self.operands.is_empty() {
+            match named(&word, io) {
+                Ok(path) => self.operands.push(path),
+                Err(error) => io.refuse(&word.bytes, &error),
+            }
+        }
+        Next::Step
+    }
+
     fn look_at(&self, path: VirtualPath, name: &[u8], io: &Io<'_>) -> Result<Item> {
         if name.contains(&b'\n') {
             let why = "a name with a line break";
             return Err(Error::new(ErrorKind::NameInvalid, why));
         }
         let files = io.files;
+        let counted = Counted::new(&io.shared)?;
         let metadata = files.metadata(&path, Follow::Yes);
         let transfer = match &metadata {
             Ok(metadata) if metadata.is_dir() => None,
@@ -203,6 +247,7 @@ impl Source {
             name: name.to_vec(),
             metadata,
             transfer,
+            _counted: counted,
             error: None,
             offset: 0,
             wanted: false,
@@ -230,8 +275,9 @@ impl Source {
             item.wanted = true;
             return;
         }
-        match io.files.list(&item.path) {
-            Ok(directory) => self.open.push((directory, item.path.clone())),
+        let counted = Counted::new(&io.shared);
+        match counted.and_then(|counted| Ok((io.files.list(&item.path)?, counted))) {
+            Ok((directory, counted)) => self.open.push((directory, item.path.clone(), counted)),
             Err(error) => {
                 // The client is in the directory by now.
                 io.refuse(&item.name, &error);
@@ -291,82 +337,12 @@ impl Item {
     }
 }
 
-/// The paths that a word means, with the names that the client is told.
-fn named(word: &Word, io: &Io<'_>) -> Result<Vec<(VirtualPath, Vec<u8>)>> {
-    let found = if word.is_pattern() {
-        expand(word, io)?
-    } else {
-        Vec::new()
-    };
-    if !found.is_empty() {
-        let with_name = |path: VirtualPath| {
-            let name = path.name().to_vec();
-            (path, name)
-        };
-        return Ok(found.into_iter().map(with_name).collect());
-    }
-    // As in a shell, a pattern that nothing fits is a name.
+/// The path that a word without wildcards means, or with ones that nothing fits:
+/// as in a shell, it is a name then.
+fn named(word: &Word, io: &Io<'_>) -> Result<VirtualPath> {
     let path = io.start.join(&word.bytes)?;
     if word.bytes.ends_with(b"/") && !io.is_directory(&path) {
         return Err(ErrorKind::NotDirectory.into());
     }
-    let name = if path.is_root() { b"." } else { path.name() };
-    let name = name.to_vec();
-    Ok(vec![(path, name)])
-}
-
-/// What a word with wildcards stands for, in order.
-fn expand(word: &Word, io: &Io<'_>) -> Result<Vec<VirtualPath>> {
-    let mut found = vec![match word.bytes.first() {
-        Some(b'/') => VirtualPath::root(),
-        _ => io.start.clone(),
-    }];
-    for part in word.parts() {
-        let mut next = Vec::new();
-        match part {
-            Part::Name(name) => {
-                for path in &found {
-                    next.push(path.join(name)?);
-                }
-            }
-            Part::Pattern(text) => {
-                let pattern = Pattern::new(&text);
-                for path in &found {
-                    entries(path, &pattern, io, &mut next)?;
-                }
-                next.sort();
-            }
-        }
-        found = next;
-    }
-    found.retain(|path| io.files.metadata(path, Follow::No).is_ok());
-    Ok(found)
-}
-
-/// Adds the entries of a directory that fit.
-fn entries(
-    path: &VirtualPath,
-    pattern: &Pattern,
-    io: &Io<'_>,
-    found: &mut Vec<VirtualPath>,
-) -> Result<()> {
-    // Where nothing can be seen nothing fits.
-    let Ok(mut directory) = io.files.list(path) else {
-        return Ok(());
-    };
-    let mut name = Vec::new();
-    loop {
-        name.clear();
-        if directory.next(&mut name)?.is_none() {
-            return Ok(());
-        }
-        if name.first() == Some(&b'.') && !pattern.begins_with_dot() || !pattern.fits(&name) {
-            continue;
-        }
-        if found.len() >= MOST_NAMES {
-            let error = Error::new(ErrorKind::TooMany, "names that wildcards stand for");
-            return Err(error.telling("too many names"));
-        }
-        found.push(path.join(&name)?);
-    }
+    Ok(path)
 }

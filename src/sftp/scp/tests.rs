@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use super::super::fuzz::{Noise, with_files};
 use super::*;
 use crate::config::Config;
-use crate::session::Files;
+use crate::session::{Files, Put, Readable};
 use crate::storage::FileKind;
 
 /// What a client sends, and what came back. A read brings `piece` bytes at most,
@@ -243,5 +243,65 @@ fn noise_does_no_harm() {
         ]);
         let piece = 1 + noise.next() as usize % 20;
         play(line, &input, piece, |_| {});
+    }
+}
+
+/// SECURITY: a directory as large as may be does not keep the other channels of
+/// the connection from their turn, and makes us keep little.
+#[test]
+fn wildcards_are_looked_for_piece_by_piece() {
+    let script = RefCell::new(Script {
+        input: vec![0; 3],
+        piece: 1 << 20,
+        turn: false,
+        output: Vec::new(),
+    });
+    with_files(Config::default(), |files| {
+        let root = VirtualPath::root();
+        files.make_dir(&root.join(b"many")?, None)?;
+        for number in 0..2000 {
+            let path = root.join(format!("many/n{number}").as_bytes())?;
+            files.put(&path, Put::New, Readable::No)?.finish()?;
+        }
+        let options = Options::default();
+        let mut scp = Scp::new(b"scp -f many/*7", Shared(&script), files, &options).unwrap();
+        let mut turns = 0;
+        while scp.step()?.is_none() {
+            turns += u32::from(scp.has_work());
+        }
+        // 2000 entries and 200 names, and a few of the levels.
+        assert!((7..20).contains(&turns), "{turns}");
+        let output = String::from_utf8(script.borrow().output.clone()).unwrap();
+        assert!(
+            output.starts_with("C0644 0 n1007\n\0C0644 0 n1017\n"),
+            "{output}"
+        );
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// What scp has open counts with the handles of SFTP on the same connection.
+#[test]
+fn what_scp_has_open_is_counted() {
+    for (line, input) in [("scp -rf d", &b"\0"[..]), ("scp -t /", b"C0644 9 a\nabc")] {
+        let script = RefCell::new(Script {
+            input: input.to_vec(),
+            piece: 1 << 20,
+            turn: false,
+            output: Vec::new(),
+        });
+        with_files(Config::default(), |files| {
+            let options = Options::default();
+            let mut scp = Scp::new(line.as_bytes(), Shared(&script), files, &options).unwrap();
+            for want in [0, 1] {
+                assert_eq!(scp.step()?, None);
+                assert_eq!(options.shared.handles(), want, "{line}");
+            }
+            drop(scp);
+            assert_eq!(options.shared.handles(), 0, "{line}");
+            Ok(())
+        })
+        .unwrap();
     }
 }
