@@ -281,6 +281,7 @@ keys! {
         "auth-helper-rights" "RIGHTS" auth_helper_rights: AtOnce, "what its users may do where it does not say";
         "anonymous" "DIR" anonymous: AtOnce serves, "serve DIR to anonymous users";
         "anonymous-rights" "RIGHTS" anonymous_rights: AtOnce, "what anonymous users may do";
+        "anonymous-world-readable" "" server.anonymous_world_readable: NewSessions, "anonymous users read only what every user of the system may";
         "login-tries" "N" server.login_tries: NewSessions, "failed logins that close the connection";
         "login-delay" "SECONDS" server.login_delay: NewSessions, "wait after a failed login";
         "login-timeout" "SECONDS" server.login_timeout: NewSessions, "how long a login may take";

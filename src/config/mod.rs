@@ -177,6 +177,8 @@ pub struct Config {
     pub session_rate_up: u64,
     /// Uploads appear under their name when they are whole.
     pub atomic_uploads: bool,
+    /// Anonymous users read only files whose mode lets everybody read.
+    pub anonymous_world_readable: bool,
     /// An upload is acknowledged when the disk has it.
     pub fsync_uploads: bool,
     /// Broken uploads that are not atomic are deleted.
@@ -468,6 +470,7 @@ impl Default for Config {
             session_rate_down: 0,
             session_rate_up: 0,
             atomic_uploads: false,
+            anonymous_world_readable: false,
             fsync_uploads: false,
             delete_broken_uploads: false,
             strict_end: false,

@@ -185,7 +185,7 @@ impl Files {
     pub fn get(&self, path: &VirtualPath) -> Result<Transfer> {
         let place = self.allowed(path, Follow::Yes, Right::Read)?;
         let busy = self.info().begin()?;
-        let file = self.file_system().open(&place.path, &OpenOptions::read())?;
+        let file = self.open_to_read(&place.path)?;
         // For those who watch; 0 is unknown.
         let size = file.metadata_at_open().map_or(0, |metadata| metadata.size);
         let transfer = self.transfer(Opened {
@@ -206,7 +206,26 @@ impl Files {
     /// reading it, but not a transfer.
     pub fn inspect(&self, path: &VirtualPath) -> Result<Box<dyn File>> {
         let place = self.allowed(path, Follow::Yes, Right::Read)?;
-        self.file_system().open(&place.path, &OpenOptions::read())
+        self.open_to_read(&place.path)
+    }
+
+    fn open_to_read(&self, place: &VirtualPath) -> Result<Box<dyn File>> {
+        let file = self.file_system().open(place, &OpenOptions::read())?;
+        self.may_be_read(file.as_ref())?;
+        Ok(file)
+    }
+
+    /// With `anonymous-world-readable` anonymous users get what is for
+    /// everybody. SECURITY: asked of the open file, not of a name.
+    fn may_be_read(&self, file: &dyn File) -> Result<()> {
+        let judged = self.0.user.anonymous && self.0.config.anonymous_world_readable;
+        if judged && !file.is_new() && file.metadata_at_open()?.mode & 0o004 == 0 {
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "the file is not readable by everybody",
+            ));
+        }
+        Ok(())
     }
 
     fn transfer(&self, opened: Opened) -> Transfer {

@@ -3,7 +3,10 @@
 
 use crate::common;
 
-use common::{Client, TestServer, server};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Client, TempDir, TestServer, server};
 
 /// Rights, and what is done with them.
 struct Row {
@@ -226,4 +229,50 @@ fn a_directory_has_rights_of_its_own() {
     ] {
         assert_eq!(run(&mut client, line), want, "{line}");
     }
+}
+
+/// vsftpd's `anon_world_readable_only`: by the mode of the open file, whatever
+/// command reads it and however it is named.
+#[test]
+fn anonymous_users_may_be_kept_to_what_everybody_may_read() {
+    let place = TempDir::new("world");
+    for (name, mode) in [("open", 0o644), ("closed", 0o640)] {
+        let file = place.join(name);
+        std::fs::write(&file, name).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+    }
+    std::os::unix::fs::symlink("closed", place.join("link")).unwrap();
+    std::fs::hard_link(place.join("closed"), place.join("second")).unwrap();
+    let start = |value: &str| {
+        server()
+            .directory(place.path())
+            .anonymous("read-write")
+            .set("anonymous-world-readable", value)
+            .start()
+    };
+    let server = start("yes");
+    let mut client = server.connect();
+    client.login("anonymous", "guest@");
+    assert_eq!(client.fetch("RETR open"), b"open");
+    client.expect("XCRC open", 250);
+    for name in ["closed", "link", "second", "./closed"] {
+        for line in [
+            format!("XCRC {name}"),
+            format!("HASH {name}"),
+            format!("SITE COPY {name} copy"),
+            format!("COMB whole {name}"),
+        ] {
+            client.expect(&line, 550);
+        }
+        let _data = client.data();
+        client.expect(&format!("RETR {name}"), 550);
+        client.expect("SIZE closed", 213);
+    }
+    assert!(!place.join("copy").exists() && !place.join("whole").exists());
+    // Users of their own, and anonymous ones otherwise, read what we can.
+    assert_eq!(server.ann().fetch("RETR closed"), b"closed");
+    let unjudged = start("no");
+    let mut client = unjudged.connect();
+    client.login("anonymous", "guest@");
+    assert_eq!(client.fetch("RETR closed"), b"closed");
 }

@@ -292,17 +292,6 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
         let why = "anonymous users had passwords: name them in a users file; anonymous is left out";
         return found.restriction(line, why);
     }
-    if on(lines, "anon_world_readable_only", true) && on(lines, "download_enable", true) {
-        let why = "anonymous users can read all that the server's user can";
-        match line(lines, "anon_world_readable_only") {
-            Some(line) => found.restriction(line, why),
-            None => found.note_on_file(
-                NoteKind::Restriction,
-                "anon_world_readable_only, whose default is YES",
-                why,
-            ),
-        }
-    }
     // Where Debian and others have the home of the user ftp.
     let root = value(lines, "anon_root").unwrap_or("/srv/ftp");
     found.set("anonymous", root);
@@ -316,6 +305,9 @@ fn anonymous(found: &mut Found, lines: &[Line]) {
         (writes("anon_other_write_enable"), "df"),
     ]);
     found.set("anonymous-rights", rights);
+    if on(lines, "anon_world_readable_only", true) && on(lines, "download_enable", true) {
+        found.set("anonymous-world-readable", "yes");
+    }
 }
 
 /// The last line called `name`.

@@ -109,6 +109,9 @@ impl Files {
                     }
                     _ => error,
                 })?;
+        if read == Readable::Yes {
+            self.may_be_read(file.as_ref())?;
+        }
         let mut place = place;
         if let Some(id) = id(file.as_ref()) {
             if file.is_new() {
