@@ -464,8 +464,10 @@ fn every_call_of_every_command_fails() {
                     let done = is_done(&root, (row.0, row.1), &got, whole);
                     assert!(done, "{what}: {:?} {:?}", got.text, names(&root));
                 } else {
+                    // A part of the upload goes from the connection to a pipe.
+                    let of_connection = call == "splice" && got.code == 426;
                     assert!(
-                        failed > 0 && allowed.contains(&got.code),
+                        failed > 0 && (of_connection || allowed.contains(&got.code)),
                         "{what}: {}",
                         got.text
                     );
