@@ -9,7 +9,7 @@ use super::line::{Line, LineReader};
 use super::reply::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::closing::Closing;
-use crate::net::patience::{Look, Progress};
+use crate::net::patience::{Look, Progress, STEP, late};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 
@@ -64,6 +64,8 @@ pub struct ControlConnection {
     ended: bool,
     input_end: InputEnd,
     look: Look,
+    /// For how long this process did not run while it waited for a command.
+    late: Duration,
 }
 
 /// A reply whose lines are made one after the other.
@@ -89,6 +91,7 @@ impl ControlConnection {
             ended: false,
             input_end: InputEnd::Stops,
             look: Look::now(),
+            late: Duration::ZERO,
         };
         control.set_patience(PATIENCE)?;
         Ok(control)
@@ -128,7 +131,7 @@ impl ControlConnection {
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when `deadline` passes.
-    pub fn next_line(&mut self, deadline: Option<Instant>) -> Result<Option<Line>> {
+    pub fn next_line(&mut self, mut deadline: Option<Instant>) -> Result<Option<Line>> {
         if self.out.len() >= REPLIES_MAX {
             self.flush()?;
         }
@@ -144,6 +147,9 @@ impl ControlConnection {
                 return Err(ErrorKind::Timeout.into());
             }
             self.look = Look::now();
+            if self.patience == PATIENCE && !self.waits_a_step(&mut deadline)? {
+                continue;
+            }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             let patience = left.map_or(SILENCE, |left| left.min(SILENCE));
             self.set_read_timeout(patience)?;
@@ -162,6 +168,36 @@ impl ControlConnection {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// By how much what the client has to do before a fixed time is put off.
+    pub fn late(&self) -> Duration {
+        self.late
+    }
+
+    /// Before the login time passes in steps. Whether there is something.
+    fn waits_a_step(&mut self, deadline: &mut Option<Instant>) -> Result<bool> {
+        let begin = Instant::now();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(begin));
+        let step = left.map_or(STEP, |left| left.min(STEP));
+        let stream = self.stream.as_ref().ok_or_else(gone)?;
+        let ready = stream.has_buffered()
+            || wait(
+                [(stream.socket().as_fd(), Interest::Read)],
+                Some(begin + step),
+            )? == [true];
+        let late = late(begin, step);
+        self.late += late;
+        *deadline = deadline.map(|deadline| deadline + late);
+        if !ready {
+            self.look = Look::now();
+        }
+        Ok(ready)
+    }
+
+    /// The same was so elsewhere.
+    pub fn put_off(&mut self, late: Duration) {
+        self.late += late;
     }
 
     fn wait_in_silence(&mut self, deadline: Option<Instant>) -> Result<()> {

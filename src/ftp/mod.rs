@@ -175,6 +175,12 @@ impl Interpreter {
         }
     }
 
+    /// When the client must have logged in.
+    fn login_deadline(&self) -> Option<Instant> {
+        let end = self.session.login_deadline();
+        end.map(|end| end + self.control.late())
+    }
+
     /// When the next command must have come, and what is said if it has not.
     fn command_deadline(&self) -> (Option<Instant>, &'static str) {
         let config = self.session.config();
@@ -184,7 +190,7 @@ impl Interpreter {
         );
         let login = match self.session.user() {
             Some(_) => None,
-            None => self.session.login_deadline(),
+            None => self.login_deadline(),
         };
         [
             (idle, "Timeout: no command came."),

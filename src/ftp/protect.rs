@@ -10,6 +10,7 @@ use super::state::{Interpreter, Protection};
 use crate::config::TlsReuse;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::congestion;
+use crate::net::patience::{STEP, late};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
@@ -56,12 +57,21 @@ impl Interpreter {
         until: Option<Instant>,
     ) -> Result<Stream> {
         let deadline = handshake.deadline();
-        let until = until.map_or(deadline, |until| until.min(deadline));
+        let mut until = until.map_or(deadline, |until| until.min(deadline));
         loop {
+            let begin = Instant::now();
+            let step = until.saturating_duration_since(begin).min(STEP);
             // First of all: most clients begin when they have read the 150,
             // which has left just now.
             let socket = handshake.socket().clone();
-            if !self.wait_for(&socket, Interest::Read, Some(until))? {
+            let ready = self.wait_for(&socket, Interest::Read, Some(begin + step))?;
+            until += late(begin, step);
+            if !ready && Instant::now() < until {
+                continue;
+            }
+            if !ready {
+                // It may have vanished: nobody takes our FIN.
+                socket.reset_on_close();
                 let error = Error::new(ErrorKind::Timeout, "the client took too long");
                 return Err(self.not_protected(error));
             }

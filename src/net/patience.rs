@@ -11,6 +11,16 @@ use std::time::{Duration, Instant};
 use super::socket::Socket;
 use crate::sys::unacknowledged;
 
+/// The longest wait towards a deadline that is put off by what [`late`] tells.
+pub const STEP: Duration = Duration::from_secs(1);
+
+/// For how long this process did not run during a wait that began at `begin`
+/// and was to last no longer than `most`: a client that logs in does not pay
+/// for it, although it has more to say than one look can find.
+pub fn late(begin: Instant, most: Duration) -> Duration {
+    begin.elapsed().saturating_sub(most)
+}
+
 /// When a socket was last looked at. What was there has been read by then.
 #[derive(Debug, Clone, Copy)]
 pub struct Look(Instant);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::fault::{Fault, Reason};
-use crate::net::patience::{Acknowledged, Look};
+use crate::net::patience::{Acknowledged, Look, STEP, late};
 
 /// What SSH runs on: a TCP or Unix stream. It is made non-blocking.
 pub trait Socket: Read + Write + AsFd {}
@@ -180,15 +180,20 @@ impl<'a> TimedSocket<'a> {
             if buffers == Buffers::InUse {
                 earlier(&mut until, now + REST);
             }
-            let timeout = until.map(|until| {
-                let left = until.saturating_duration_since(now);
-                Timespec {
-                    tv_sec: left.as_secs() as _,
-                    tv_nsec: left.subsec_nanos().into(),
-                }
+            if self.deadline.is_some() {
+                earlier(&mut until, now + STEP);
+            }
+            let left = until.map(|until| until.saturating_duration_since(now));
+            let timeout = left.map(|left| Timespec {
+                tv_sec: left.as_secs() as _,
+                tv_nsec: left.subsec_nanos().into(),
             });
             let mut ready = [PollFd::new(&self.socket, interest)];
-            match poll(&mut ready, timeout.as_ref()) {
+            let outcome = poll(&mut ready, timeout.as_ref());
+            if let (Some((end, _)), Some(left)) = (&mut self.deadline, left) {
+                *end += late(now, left);
+            }
+            match outcome {
                 Ok(0) if buffers == Buffers::InUse => return Ok(Wake::Idle),
                 // While too much output waits, nothing is read: this is all
                 // that is looked at.

@@ -139,6 +139,9 @@ fn installed_files_name_the_place_of_the_program_and_keep_changes() {
         unit.contains("\nExecStart=/usr/local/sbin/wharfd "),
         "{unit}"
     );
+    // An address or a disk that comes later: never given up, with a pause.
+    let tries = "StartLimitIntervalSec=0 Restart=on-failure RestartSec=5";
+    assert!(tries.split(' ').all(|line| unit.contains(line)), "{unit}");
     let own = "#!/bin/sh\nexec /usr/local/sbin/wharfd /srv\n";
     std::fs::write(root.join("etc/sv/wharfd/run"), own).unwrap();
     let said = make(&["install", "WITH=systemd runit"], &root);

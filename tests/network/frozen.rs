@@ -2,12 +2,14 @@
 //! container, a hypervisor that moves it, a disk that hangs. What has come
 //! meanwhile is read before anybody is judged.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::common::TempDir;
 use crate::common::client::Client;
 use crate::common::process::{Process, add_user, has};
+use crate::common::tls::{SecureClient, context};
 use crate::sftp::Sftp;
 
 const SIZE: usize = 64 << 20;
@@ -24,10 +26,14 @@ fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::Socke
     let users = directory.join("users");
     add_user(&users, "ann", &home, &[]);
     let key = directory.join("key");
+    let state = format!("--state-dir={}", directory.join("state").display());
     let more = [
+        "--self-signed",
+        &state,
         "--listen-sftp=127.0.0.1:0",
         "--host-key",
         key.to_str().unwrap(),
+        "--login-timeout=8",
         "--idle-timeout=8",
         "--stall-timeout=8",
         "--data-connect-timeout=8",
@@ -53,6 +59,12 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
     for client in [&mut quiet, &mut down, &mut up, &mut late] {
         client.expect("NOOP", 200);
     }
+    let mut stranger = Client::greeted(ftp);
+    let mut half = Client::greeted(ftp);
+    half.expect("AUTH TLS", 234);
+    let mut ssh = TcpStream::connect(sftp).unwrap();
+    ssh.set_read_timeout(Some(Duration::from_millis(500)))
+        .unwrap();
     let mut data_down = down.data();
     down.expect("RETR big", 150);
     data_down.0.read_exact(&mut [0; 1000]).unwrap();
@@ -73,6 +85,18 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
         [data_down, data_late].map(|mut data| std::thread::spawn(move || data.rest().len()));
 
     assert_eq!(quiet.reply().code, 200);
+    // Who logs in has more to say than one look finds.
+    stranger.login("ann", "secret");
+    SecureClient::take(half, context(|_| {})).login("ann", "secret");
+    ssh.write_all(b"SSH-2.0-x\r\n").unwrap();
+    let end = loop {
+        match ssh.read(&mut [0; 4096]) {
+            Ok(0) => break None,
+            Ok(_) => {}
+            Err(error) => break Some(error.kind()),
+        }
+    };
+    assert_eq!(end, Some(ErrorKind::WouldBlock), "SSH waits on");
     data_up.0.write_all(&[3; 1000]).unwrap();
     drop(data_up);
     up.wait_for(226);

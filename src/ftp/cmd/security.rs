@@ -148,14 +148,14 @@ impl Interpreter {
             .session()
             .for_client(self.session.peer().ip())
             .for_host(host);
-        let until = self
-            .session
-            .login_deadline()
-            .unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+        let end = self.login_deadline();
+        let end = end.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
+        let mut until = end;
         let outcome = self.control.change_stream(|stream| match stream {
-            Stream::Plain(socket) => Ok(session.accept(socket, until)?.into()),
+            Stream::Plain(socket) => Ok(session.accept(socket, &mut until)?.into()),
             secure => Ok(secure),
         });
+        self.control.put_off(until - end);
         if let Err(error) = outcome {
             self.ending = true;
             log::warn!(

@@ -69,7 +69,7 @@ methods! {
     certificates(self: &Self) -> Result<Vec<CertificateFacts>>;
     for_client(self: Self, IpAddr) -> Self;
     for_host(self: Self, Option<&str>) -> Self;
-    accept(self: &Self, Socket, Instant) -> Result<TlsStream>;
+    accept(self: &Self, Socket, &mut Instant) -> Result<TlsStream>;
     begin_data(self: &Self, Socket, Direction) -> Result<DataHandshake>;
     resumption_ids(self: &Self) -> Vec<ResumptionId>;
     socket(self: &Self) -> &Socket;

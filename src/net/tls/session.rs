@@ -85,22 +85,21 @@ impl SessionTls {
 
     /// The server's side of a handshake on a control connection, after AUTH
     /// or at once (implicit). It ends by `deadline`, or earlier when
-    /// [`TlsSettings::handshake_timeout`] is over.
+    /// [`TlsSettings::handshake_timeout`] is over; both are put off by the time
+    /// in which this process did not run.
     ///
     /// # Errors
     /// `Timeout`, `Disconnected`, or `Protocol` with the reason for the log;
     /// the socket is closed.
-    pub fn accept(&self, socket: Socket, deadline: Instant) -> Result<TlsStream> {
+    pub fn accept(&self, socket: Socket, deadline: &mut Instant) -> Result<TlsStream> {
         let longest = Instant::now() + self.certificates.settings.handshake_timeout;
-        let wire = Wire::new(
-            socket.clone(),
-            Purpose::Control,
-            deadline.min(longest),
-            Reads::Blocking,
-        );
+        let until = longest.min(*deadline);
+        let wire = Wire::new(socket.clone(), Purpose::Control, until, Reads::Blocking);
         let connection = self
             .negotiate_apart(wire)
             .map_err(|error| refused(&socket, error))?;
+        let ended = connection.wire().deadline().unwrap_or(until);
+        *deadline += ended.saturating_duration_since(until);
         let resumption_ids = match self.context.get() {
             Some(context) => context.resumption_ids(connection.wire()),
             None => Vec::new(),

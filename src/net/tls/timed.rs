@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
+use crate::net::patience::{STEP, late};
 use crate::net::socket::{Interest, Socket, wait};
 
 /// Reads, and waits for it no longer than until `deadline`.
 pub(super) fn receive_before(
     socket: &Socket,
     room: &mut [u8],
-    deadline: Instant,
+    deadline: &mut Instant,
 ) -> io::Result<usize> {
     loop {
         match recv(socket.as_fd(), &mut *room, RecvFlags::DONTWAIT) {
@@ -31,7 +32,11 @@ pub(super) fn receive_now(socket: &Socket, room: &mut [u8]) -> io::Result<usize>
 }
 
 /// Sends, and waits for it no longer than until `deadline`.
-pub(super) fn send_before(socket: &Socket, data: &[u8], deadline: Instant) -> io::Result<usize> {
+pub(super) fn send_before(
+    socket: &Socket,
+    data: &[u8],
+    deadline: &mut Instant,
+) -> io::Result<usize> {
     loop {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         match send(socket.as_fd(), data, flags) {
@@ -42,9 +47,13 @@ pub(super) fn send_before(socket: &Socket, data: &[u8], deadline: Instant) -> io
     }
 }
 
-fn ready_before(socket: &Socket, interest: Interest, deadline: Instant) -> io::Result<()> {
-    let [ready] = wait([(socket.as_fd(), interest)], Some(deadline))?;
-    if ready || Instant::now() < deadline {
+/// Waits a step, and puts the deadline off as [`late`] says.
+fn ready_before(socket: &Socket, interest: Interest, deadline: &mut Instant) -> io::Result<()> {
+    let begin = Instant::now();
+    let step = deadline.saturating_duration_since(begin).min(STEP);
+    let [ready] = wait([(socket.as_fd(), interest)], Some(begin + step))?;
+    *deadline += late(begin, step);
+    if ready || Instant::now() < *deadline {
         Ok(())
     } else {
         Err(io::Error::new(

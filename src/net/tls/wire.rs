@@ -137,6 +137,11 @@ impl Wire {
         let _ = self.send_pending();
     }
 
+    /// When the handshake must be over: put off while this process does not run.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
     /// From now on the socket's timeouts rule, and handshake records are
     /// refused.
     pub(super) fn established(&mut self) {
@@ -220,7 +225,7 @@ impl Wire {
     pub(super) fn send_pending(&mut self) -> io::Result<()> {
         while self.sent < self.output.len() {
             let rest = &self.output[self.sent..];
-            let count = match self.deadline {
+            let count = match &mut self.deadline {
                 None => (&self.socket).write(rest),
                 Some(deadline) => {
                     send_before(&self.socket, rest, deadline).map_err(handshake_error)
@@ -271,7 +276,7 @@ impl Wire {
         }
         let room = &mut self.input[self.end..];
         let count = loop {
-            let count = match self.deadline {
+            let count = match &mut self.deadline {
                 None => (&self.socket).read(room),
                 Some(deadline) => {
                     let outcome = match self.reads {

@@ -278,7 +278,7 @@ fn s_client(tls: &Tls, arguments: &[&str], typed: &str) -> (Result<TlsStream>, S
         .unwrap();
     let (socket, _): (TcpStream, _) = listener.accept().unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut accepted = tls.session().accept(socket.into(), soon());
+    let mut accepted = tls.session().accept(socket.into(), &mut soon());
     let mut input = child.stdin.take().unwrap();
     input.write_all(typed.as_bytes()).unwrap();
     if let Ok(stream) = &mut accepted {

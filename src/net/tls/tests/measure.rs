@@ -51,7 +51,7 @@ fn an_idle_session_is_small() {
         let done = done.clone();
         let thread = thread::Builder::new().stack_size(256 * 1024);
         let thread = thread.spawn(move || {
-            let mut stream = session.accept(socket.into(), soon()).unwrap();
+            let mut stream = session.accept(socket.into(), &mut soon()).unwrap();
             say(&mut stream, "220 ready\r\n");
             assert_eq!(stream.read(&mut [0; 100]).unwrap(), 6);
             say(&mut stream, "200 fine\r\n");

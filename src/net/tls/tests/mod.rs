@@ -89,7 +89,7 @@ enum Side {
 
 fn accept(session: &SessionTls, side: Side, socket: Socket) -> Result<TlsStream> {
     match side {
-        Side::Control => session.accept(socket, soon()),
+        Side::Control => session.accept(socket, &mut soon()),
         Side::Data(direction) => accept_data(session, socket, direction),
     }
 }

@@ -213,7 +213,7 @@ fn gnutls_resumes() {
         };
         let (first, _) = listener.accept().unwrap();
         first.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut control = session.accept(first.into(), soon()).unwrap();
+        let mut control = session.accept(first.into(), &mut soon()).unwrap();
         // It says goodbye as soon as it has its ticket, and comes again.
         assert_eq!(control.read(&mut [0; 10]).unwrap(), 0);
         drop(control);
