@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -150,12 +150,17 @@ struct Client {
 impl Client {
     /// Opens SFTP on one more channel that takes so much.
     fn open(&mut self, takes: u32) {
+        self.open_for(takes, "subsystem", "sftp");
+    }
+
+    /// Opens a channel for a subsystem or a command.
+    fn open_for(&mut self, takes: u32, kind: &str, what: &str) {
         self.peer.next_channel = self.windows.len() as u32;
         self.peer.open_channel("session", takes, 32 << 10);
         let answer = self.answer(OPEN_CONFIRMATION);
         self.windows.push(number_at(&answer, 9));
         let number = self.windows.len() as u32 - 1;
-        self.peer.request_on(number, "subsystem", Some("sftp"));
+        self.peer.request_on(number, kind, Some(what));
         self.answer(CHANNEL_SUCCESS);
     }
 
@@ -277,6 +282,36 @@ fn round(server: &Process, streams: &[Vec<u8>]) -> Vec<Client> {
     })
 }
 
+/// The old scp on all channels of all clients, which take what it says and not
+/// what it sends.
+fn scp_round(server: &Process, command: &str) -> Vec<Client> {
+    let client = |number: usize| {
+        let mut client = server.login();
+        for _ in 0..CHANNELS {
+            client.open_for([0, 8 << 10][number % 2], "exec", command);
+        }
+        client.flood(&vec![vec![0; 400]; CHANNELS as usize]);
+        client
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || client(number)))
+            .collect();
+        threads.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
+/// A directory in each other, and one with a long path that has many names.
+fn deep_and_long(home: &Path) {
+    std::fs::create_dir_all(home.join("deep").join("d/".repeat(70))).unwrap();
+    let long = ["n".repeat(250).as_str(); 12].join("/");
+    std::fs::create_dir_all(home.join("long").join(&long)).unwrap();
+    for number in 0..1000 {
+        let name = format!("long/{long}/{number:0>200}");
+        std::fs::write(home.join(name), b"").unwrap();
+    }
+}
+
 /// Each message of SSH by a client of its own, of which some read a byte now and
 /// then.
 fn message_round(server: &Process) -> Vec<Client> {
@@ -341,6 +376,7 @@ fn no_flood_of_sftp_requests_passes_the_budget() {
     for number in 0..1000 {
         std::fs::write(home.join(format!("{number:0>100}")), b"").unwrap();
     }
+    deep_and_long(&home);
     let server = Process::start(home.to_str().unwrap());
     let within = |name: &str| {
         download(&server);
@@ -354,6 +390,12 @@ fn no_flood_of_sftp_requests_passes_the_budget() {
     for (name, streams) in rounds() {
         let clients = round(&server, &streams);
         within(name);
+        drop(clients);
+    }
+    let names = format!("scp -f long/{}*", "*/".repeat(12));
+    for command in ["scp -f f", "scp -r -f deep", &names] {
+        let clients = scp_round(&server, command);
+        within(command);
         drop(clients);
     }
     let most = server.memory("VmHWM:");

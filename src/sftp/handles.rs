@@ -300,9 +300,13 @@ fn may_open_one(shared: &ConnectionUse) -> Result<()> {
     Ok(())
 }
 
-/// Something that scp has open: it counts as a handle, and needs none.
+/// Something that scp has open or holds: it counts as a directory's handle, and
+/// needs none.
 #[cfg(feature = "sftp")]
-pub(super) struct Counted(Arc<ConnectionUse>);
+pub(super) struct Counted {
+    shared: Arc<ConnectionUse>,
+    bytes: usize,
+}
 
 #[cfg(feature = "sftp")]
 impl Counted {
@@ -314,15 +318,34 @@ impl Counted {
         may_open_one(shared)?;
         shared.handles.fetch_add(1, Relaxed);
         ALL_OPEN.fetch_add(1, Relaxed);
-        Ok(Counted(Arc::clone(shared)))
+        ALL_BYTES.fetch_add(DIRECTORY_BYTES, Relaxed);
+        Ok(Counted {
+            shared: Arc::clone(shared),
+            bytes: DIRECTORY_BYTES,
+        })
+    }
+
+    /// Counts more bytes: some in any case, and then while all hold little.
+    ///
+    /// # Errors
+    /// `TooMany`.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<()> {
+        const OWN_BYTES: usize = 64 << 10;
+        if self.bytes >= OWN_BYTES && ALL_BYTES.load(Relaxed) >= BYTES_OF_ALL {
+            return Err(Error::new(ErrorKind::TooMany, "the names of all sessions"));
+        }
+        self.bytes += bytes;
+        ALL_BYTES.fetch_add(bytes, Relaxed);
+        Ok(())
     }
 }
 
 #[cfg(feature = "sftp")]
 impl Drop for Counted {
     fn drop(&mut self) {
+        ALL_BYTES.fetch_sub(self.bytes, Relaxed);
         ALL_OPEN.fetch_sub(1, Relaxed);
-        self.0.handles.fetch_sub(1, Relaxed);
+        self.shared.handles.fetch_sub(1, Relaxed);
     }
 }
 

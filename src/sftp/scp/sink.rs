@@ -10,6 +10,9 @@ use crate::session::{Put, Readable, Transfer};
 use crate::storage::{Attributes, Follow, VirtualPath};
 use crate::text::Escaped;
 
+/// Directories within each other: for each one, what it shall have is kept.
+const DEEPEST: usize = 1024;
+
 /// Times and a mode that a file or directory shall have.
 #[derive(Clone, Copy, Default)]
 struct Kept {
@@ -198,6 +201,10 @@ impl Sink {
         (mode, kept): (u32, Kept),
         io: &Io<'_>,
     ) -> Result<()> {
+        if self.above.len() >= DEEPEST {
+            let error = Error::new(ErrorKind::TooMany, "directories within each other");
+            return Err(error.telling("too many directories within each other"));
+        }
         let path = self.place(name)?;
         if !io.is_directory(&path) {
             // Its files are still to come, whatever the mode says.

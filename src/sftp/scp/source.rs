@@ -21,6 +21,7 @@ pub(super) struct Source {
     expansion: Option<(Word, Box<Expansion>)>,
     /// What the last word stands for, in reverse.
     operands: Vec<VirtualPath>,
+    held: Option<Counted>,
     /// Directories that are being sent.
     open: Vec<(Box<dyn Directory>, VirtualPath, Counted)>,
     item: Option<Item>,
@@ -62,6 +63,7 @@ impl Source {
             words,
             expansion: None,
             operands: Vec::new(),
+            held: None,
             open: Vec::new(),
             item: None,
             awaited: Awaited::Any,
@@ -181,7 +183,7 @@ impl Source {
 
     /// Goes on with the wildcards of a word, or to the next word.
     fn next_word(&mut self, io: &mut Io<'_>) -> Next {
-        let (word, found) = match self.expansion.take() {
+        let (word, (found, held)) = match self.expansion.take() {
             Some((word, mut expansion)) => match expansion.step(io) {
                 Ok(None) => {
                     self.expansion = Some((word, expansion));
@@ -200,10 +202,10 @@ impl Source {
                     self.expansion = Some((word, expansion));
                     return Next::Step;
                 }
-                Some(word) => (word, Vec::new()),
+                Some(word) => (word, (Vec::new(), None)),
             },
         };
-        self.operands = found;
+        (self.operands, self.held) = (found, held);
         if self.operands.is_empty() {
             match named(&word, io) {
                 Ok(path) => self.operands.push(path),

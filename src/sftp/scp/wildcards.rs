@@ -2,8 +2,10 @@
 //! may be large, and the other channels of the connection want their turn.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::super::handles::Counted;
+use super::super::room::ConnectionUse;
 use super::Io;
 use super::command::{Part, Word};
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +17,8 @@ const AT_ONCE: usize = 256;
 /// Names that wildcards may stand for, and bytes of their paths.
 const MOST_NAMES: usize = 10_000;
 const MOST_BYTES: usize = 1 << 20;
+/// What a name takes beside its path.
+const NAME_BYTES: usize = 64;
 
 /// A search that goes from level to level: what has been found on one is what
 /// the next one is looked for in.
@@ -25,6 +29,9 @@ pub(super) struct Expansion {
     next: Vec<VirtualPath>,
     /// Of the paths in `next`.
     bytes: usize,
+    /// What all paths that were found count for, and what counts them.
+    held: Option<Counted>,
+    shared: Arc<ConnectionUse>,
     listing: Option<(Box<dyn Directory>, VirtualPath, Counted)>,
 }
 
@@ -49,15 +56,21 @@ impl Expansion {
             }],
             next: Vec::new(),
             bytes: 0,
+            held: None,
+            shared: Arc::clone(&io.shared),
             listing: None,
         }
     }
 
-    /// Goes on for a while; at the end yields what there is, in reverse.
+    /// Goes on for a while; at the end yields what there is, in reverse, and what
+    /// counts it.
     ///
     /// # Errors
     /// More names than are kept, or a listing that failed.
-    pub(super) fn step(&mut self, io: &Io<'_>) -> Result<Option<Vec<VirtualPath>>> {
+    pub(super) fn step(
+        &mut self,
+        io: &Io<'_>,
+    ) -> Result<Option<(Vec<VirtualPath>, Option<Counted>)>> {
         for _ in 0..AT_ONCE {
             if self.listing.is_some() {
                 self.entry()?;
@@ -70,7 +83,7 @@ impl Expansion {
                 self.found = std::mem::take(&mut self.next);
                 self.bytes = 0;
                 if self.levels.is_empty() {
-                    return Ok(Some(std::mem::take(&mut self.found)));
+                    return Ok(Some((std::mem::take(&mut self.found), self.held.take())));
                 }
             }
         }
@@ -122,6 +135,13 @@ impl Expansion {
             let error = Error::new(ErrorKind::TooMany, "names that wildcards stand for");
             return Err(error.telling("too many names"));
         }
+        // SECURITY: and nor do many, on channels that cost them nothing.
+        let held = match &mut self.held {
+            Some(held) => held,
+            None => self.held.insert(Counted::new(&self.shared)?),
+        };
+        let room = held.grow(path.as_bytes().len() + NAME_BYTES);
+        room.map_err(|error| error.telling("too many names"))?;
         self.next.push(path);
         Ok(())
     }
