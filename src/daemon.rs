@@ -106,7 +106,7 @@ pub mod os {
     #[cfg(debug_assertions)]
     pub use crate::sys::trace_parent;
     pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, SignalSet, become_user, bound_arenas,
+        Fork, Inherited, Landlock, LocalTime, SignalSet, Wiping, become_user, bound_arenas,
         close_inherited, fork, open_log, open_setting, refuse_system_calls, set_opener, trim_heap,
     };
 }

@@ -5,7 +5,12 @@ mod program;
 use program::cli::{self, Action};
 use program::failure::{self, Failure};
 
+/// SECURITY: passwords and keys are gone with the lines and packets they came in.
+#[global_allocator]
+static MEMORY: wharf::daemon::os::Wiping = wharf::daemon::os::Wiping;
+
 fn main() {
+    program::process::shut_others_out();
     let mut arguments = Vec::new();
     for argument in std::env::args_os().skip(1) {
         match argument.into_string() {

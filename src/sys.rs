@@ -9,6 +9,7 @@ mod landlock;
 mod local_time;
 mod seccomp;
 mod sockets;
+mod wipe;
 
 use std::fs::File;
 use std::io;
@@ -30,6 +31,7 @@ pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]
 pub use seccomp::trace_parent;
 pub(crate) use sockets::{bind_address_without_port, round_trip, unacknowledged};
+pub use wipe::Wiping;
 
 type Opener = dyn Fn(&Path) -> io::Result<File> + Send + Sync;
 

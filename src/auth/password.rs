@@ -154,7 +154,11 @@ fn on_a_stack_of_its_own(work: impl Fn() -> Result<bool> + Sync) -> Result<bool>
         let thread = std::thread::Builder::new()
             .name("password".into())
             .stack_size(STACK)
-            .spawn_scoped(scope, &work);
+            .spawn_scoped(scope, || {
+                let outcome = work();
+                overwrite_stack();
+                outcome
+            });
         match thread {
             Ok(thread) => match thread.join() {
                 Ok(outcome) => outcome,
@@ -164,6 +168,13 @@ fn on_a_stack_of_its_own(work: impl Fn() -> Result<bool> + Sync) -> Result<bool>
             Err(_) => work(),
         }
     })
+}
+
+/// SECURITY: the C library keeps stacks of threads for others, and the password
+/// with them. What lies deeper than this it gives back.
+#[inline(never)]
+fn overwrite_stack() {
+    std::hint::black_box(&mut [0u8; 32 << 10]);
 }
 
 /// Does the work of [`verify`] with a hash like `like` and forgets the

@@ -55,6 +55,8 @@ impl LineReader {
             } else {
                 Line::Command(without_telnet(line.strip_suffix(b"\r").unwrap_or(line)))
             };
+            // SECURITY: it may hold a password, and the buffer stays.
+            self.buffer[self.start..end].fill(0);
             self.start = end + 1;
             self.searched = 0;
             if self.start == self.buffer.len() {

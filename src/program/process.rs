@@ -7,9 +7,14 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::systemd;
 
-/// Closes inherited descriptors that nobody has named, and switches core dumps
-/// and ptrace(2) by other processes of the user off: passwords and keys are in
-/// this memory.
+/// Switches core dumps and ptrace(2) by other processes of the user off:
+/// passwords and keys are in this memory.
+pub fn shut_others_out() {
+    // A kernel without it has no memory to show either.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Closes inherited descriptors that nobody has named.
 pub fn protect(arguments: &[String]) {
     let mut kept: Vec<RawFd> = systemd::numbers().collect();
     // A shell hands files over so: --config <(command).
@@ -18,8 +23,6 @@ pub fn protect(arguments: &[String]) {
     let texts = arguments.iter().cloned().chain(environment);
     kept.extend(texts.filter_map(|text| named(&text)));
     wharf::daemon::os::close_inherited(&kept);
-    // A kernel without it has no memory to show either.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// The number in `/dev/fd/N` and `/proc/self/fd/N`, wherever it stands.

@@ -362,6 +362,11 @@ fn attempt_within(limit: Duration, command: &mut Command, input: &str) -> (bool,
 /// Adds a user with the password `secret` to a file, which is made if there
 /// is none.
 pub fn add_user(users: &Path, name: &str, home: &Path, arguments: &[&str]) {
+    add_user_with("secret", users, name, home, arguments);
+}
+
+/// The same with another password.
+pub fn add_user_with(password: &str, users: &Path, name: &str, home: &Path, arguments: &[&str]) {
     let mut command = wharfd();
     command
         .args(["passwd", "--rounds", "1000", "--home"])
@@ -376,7 +381,7 @@ pub fn add_user(users: &Path, name: &str, home: &Path, arguments: &[&str]) {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, b"secret\n").unwrap();
+    std::io::Write::write_all(&mut input, format!("{password}\n").as_bytes()).unwrap();
     drop(input);
     assert!(child.wait().unwrap().success(), "{command:?}");
 }

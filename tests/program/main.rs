@@ -17,4 +17,5 @@ mod passwd;
 mod profiles;
 mod refusals;
 mod reload;
+mod secrets;
 mod shared_dir;

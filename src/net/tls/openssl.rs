@@ -160,13 +160,19 @@ impl Handshake {
     }
 }
 
+/// SSL_OP_CLEANSE_PLAINTEXT: what was decrypted is overwritten once it is read.
+/// Before OpenSSL 3 it stays until the next record.
+const CLEANSE: SslOptions = SslOptions::from_bits_retain(if cfg!(ossl300) { 1 << 1 } else { 0 });
+
 fn build(material: &Material, rules: Rules) -> Result<SslContext, ErrorStack> {
     let mut context = SslContext::builder(SslMethod::tls_server())?;
     context.set_options(
         SslOptions::NO_COMPRESSION
             | SslOptions::NO_RENEGOTIATION
             | SslOptions::CIPHER_SERVER_PREFERENCE
-            | SslOptions::PRIORITIZE_CHACHA,
+            | SslOptions::PRIORITIZE_CHACHA
+            // SECURITY: a password came in a record.
+            | CLEANSE,
     );
     let min = match (rules, material.min) {
         (Rules::Old, _) => SslVersion::TLS1,

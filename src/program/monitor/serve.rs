@@ -101,6 +101,8 @@ pub fn run(arguments: &[String]) -> i32 {
             continue;
         }
         let question = buffer[..length].to_vec();
+        // SECURITY: it may hold a password.
+        buffer[..length].fill(0);
         let (monitor, turn) = (Arc::clone(&monitor), Arc::clone(&questions));
         let thread = std::thread::Builder::new().stack_size(256 * 1024);
         // Without a thread the channel closes, and the server is told so.
