@@ -84,6 +84,8 @@ pub use crate::time::Utc;
 
 /// SFTP over any stream.
 pub mod sftp {
+    #[cfg(feature = "sftp")]
+    pub use crate::sftp::Scp;
     pub use crate::sftp::{
         Effect, HANDLES_OWN, Options, Owners, REQUESTS, Request, RequestSet, SymlinkOrder, serve,
         share_descriptors,

@@ -182,6 +182,31 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// What sessions of the user share.
+    pub fn services(self, files: impl FileSystem + 'static) -> Arc<Services> {
+        let files: Arc<dyn FileSystem> = Arc::new(files);
+        let mut user = User::new("ann", files).with_perms(self.perms);
+        user.directories = self.directories;
+        Arc::new(Services::new(
+            self.config,
+            Arc::new(LetIn(user)),
+            Vec::new(),
+        ))
+    }
+}
+
+/// A session of the user of a [`Setup`].
+pub fn session(services: &Arc<Services>) -> Result<Session, Error> {
+    let peer = "192.0.2.7:5".parse().unwrap();
+    let ticket = services
+        .limits
+        .admit("192.0.2.7".parse().unwrap(), &services.config())?;
+    let mut session = Session::new(services, ticket, peer, peer, "sftp");
+    session.login("ann", Secret::Password(b""), Encrypted::Yes)?;
+    Ok(session)
+}
+
 struct LetIn(User);
 
 impl Authenticator for LetIn {
@@ -211,19 +236,10 @@ impl Client {
         let (stream, channel) = UnixStream::pair().unwrap();
         stream.set_read_timeout(Some(DEADLINE)).unwrap();
         stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        let files: Arc<dyn FileSystem> = Arc::new(files);
-        let mut user = User::new("ann", files).with_perms(setup.perms);
-        user.directories = setup.directories;
-        let (config, options) = (setup.config, setup.options);
+        let options = setup.options.clone();
         let server = std::thread::spawn(move || {
             let mut channel = wrap(channel);
-            let services = Arc::new(Services::new(config, Arc::new(LetIn(user)), Vec::new()));
-            let peer = "192.0.2.7:5".parse().unwrap();
-            let ticket = services
-                .limits
-                .admit("192.0.2.7".parse().unwrap(), &services.config())?;
-            let mut session = Session::new(&services, ticket, peer, peer, "sftp");
-            session.login("ann", Secret::Password(b""), Encrypted::Yes)?;
+            let session = session(&setup.services(files))?;
             sftp::serve(&mut channel, session.files()?, &options)
         });
         Client {

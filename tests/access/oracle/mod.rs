@@ -7,6 +7,8 @@
 
 use crate::common;
 mod ftp;
+#[cfg(feature = "sftp")]
+mod scp;
 #[allow(dead_code)]
 mod sftp;
 mod swapped;
@@ -91,6 +93,23 @@ fn sftp_does_what_the_real_place_allows() {
             tree.check(&format!("{rights}: {name} {number} {path}"), &heard);
         }
         client.end().unwrap();
+    }
+}
+
+#[cfg(feature = "sftp")]
+#[test]
+fn scp_does_what_the_real_place_allows() {
+    let mut rng = Rng::new();
+    for rights in right_sets() {
+        let mut tree = Tree::new(&rights);
+        let setup = sftp::setup(&tree, rng.below(2) == 1);
+        let services = setup.services(sftp::files(&tree));
+        let aliases = aliases();
+        for _ in 0..SAMPLE / 4 {
+            let (deed, path) = (*rng.pick(scp::DEEDS), rng.pick(&aliases));
+            let heard = scp::run(&services, deed, path);
+            tree.check(&format!("{rights}: {} {path}", deed.0), &heard);
+        }
     }
 }
 

@@ -250,14 +250,21 @@ fn one_reply(client: &mut Client, path: &str) -> Reply {
 
 /// A client of a server on a tree, for a user of its rights.
 pub fn start(tree: &crate::oracle::tree::Tree, atomic: bool) -> Client {
+    Client::start(files(tree), setup(tree, atomic))
+}
+
+pub fn files(tree: &crate::oracle::tree::Tree) -> wharf::storage::LocalFs {
+    wharf::storage::LocalFs::open(&tree.top).unwrap()
+}
+
+pub fn setup(tree: &crate::oracle::tree::Tree, atomic: bool) -> Setup {
     let mut config = wharf::config::Config::default();
     config.atomic_uploads = atomic;
     config.site_symlink = wharf::config::Symlinks::Anywhere;
-    let setup = Setup {
+    Setup {
         config,
         perms: tree.default,
         directories: crate::oracle::tree::Tree::rules(),
         ..Setup::default()
-    };
-    Client::start(wharf::storage::LocalFs::open(&tree.top).unwrap(), setup)
+    }
 }
