@@ -7,13 +7,19 @@
 use super::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Bytes of names that a level may hold: half of those of the level above,
-/// and no less than 4 KiB. Below level 256 it is 512 bytes, so that a path of
+/// Bytes of names that all levels may hold, half of what is left by each.
+const NAMES: usize = 512 * 1024;
+
+/// Bytes of names that one more level may hold: the fewer it has, the more often
+/// a directory is read again, so that one narrow path above costs nothing. Where
+/// little is left it is 4 KiB, and below level 256 512 bytes, so that a path of
 /// 4096 levels, the longest, takes 4 MiB at most.
-const fn batch(depth: usize) -> usize {
-    match depth {
-        0..=5 => (256 * 1024) >> depth,
-        6..=255 => 4096,
+fn batch(above: &[Level]) -> usize {
+    match above.len() {
+        0..=255 => {
+            let held: usize = above.iter().map(|level| level.names.len()).sum();
+            (NAMES.saturating_sub(held) / 2).max(4096)
+        }
         _ => 512,
     }
 }
@@ -125,7 +131,7 @@ pub fn walk(top: &VirtualPath, visitor: Visitor, open: Open<'_>, visit: Visit<'_
     let mut levels: Vec<Level> = Vec::new();
     let mut entered = Level::default();
     if let Some(mut directory) = open(&path)? {
-        entered.fill(&path, directory.as_mut(), batch(0), Some(&mut *visit))?;
+        entered.fill(&path, directory.as_mut(), batch(&levels), Some(&mut *visit))?;
     }
     levels.push(entered);
     while let Some(depth) = levels.len().checked_sub(1) {
@@ -140,7 +146,7 @@ pub fn walk(top: &VirtualPath, visitor: Visitor, open: Open<'_>, visit: Visit<'_
             }
             let mut entered = Level::default();
             if let Some(mut directory) = open(&path)? {
-                let most = batch(depth + 1);
+                let most = batch(&levels);
                 entered.fill(&path, directory.as_mut(), most, Some(&mut *visit))?;
             }
             levels.push(entered);
@@ -152,9 +158,10 @@ pub fn walk(top: &VirtualPath, visitor: Visitor, open: Open<'_>, visit: Visit<'_
             }
             level.more = false;
             if let Some(mut directory) = open(&path)? {
-                level.fill(&path, directory.as_mut(), batch(depth), None)?;
+                let most = batch(&levels[..depth]);
+                levels[depth].fill(&path, directory.as_mut(), most, None)?;
             }
-            if !level.names.is_empty() {
+            if !levels[depth].names.is_empty() {
                 continue;
             }
         }

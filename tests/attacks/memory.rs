@@ -7,7 +7,7 @@ use wharf::config::{Config, Endpoint};
 use wharf::storage::{
     Directory, Entry, File, FileKind, FileSystem, Follow, Metadata, OpenOptions, VirtualPath,
 };
-use wharf::{Error, ErrorKind, Result, Server};
+use wharf::{Error, ErrorKind, Result, Running, Server};
 
 use super::common::client::Client;
 
@@ -56,12 +56,87 @@ impl Directory for Names {
     }
 }
 
-struct LetIn;
+/// Empty directories below a path of 3.8 KB.
+struct Wide;
+
+const DEPTH: usize = 15;
+const WIDE: u64 = 10_000;
+
+impl FileSystem for Wide {
+    fn metadata(&self, _: &VirtualPath, _: Follow) -> Result<Metadata> {
+        Ok(Metadata::new(FileKind::Directory, 0))
+    }
+    fn open(&self, _: &VirtualPath, _: &OpenOptions) -> Result<Box<dyn File>> {
+        none()
+    }
+    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
+        let left = match path.components().count() {
+            ..DEPTH => 1,
+            DEPTH => WIDE,
+            _ => 0,
+        };
+        Ok(Box::new(Directories(left)))
+    }
+}
+
+struct Directories(u64);
+
+impl Directory for Directories {
+    fn next(&mut self, name: &mut Vec<u8>) -> Result<Option<Entry>> {
+        name.clear();
+        if self.0 == 0 {
+            return Ok(None);
+        }
+        self.0 -= 1;
+        name.extend_from_slice(format!("{:0250}", self.0).as_bytes());
+        Ok(Some(FileKind::Directory.into()))
+    }
+    fn metadata(&self, _: &[u8], _: Follow) -> Result<Metadata> {
+        Ok(Metadata::new(FileKind::Directory, 0))
+    }
+    fn read_link(&self, _: &[u8]) -> Result<Vec<u8>> {
+        none()
+    }
+}
+
+struct LetIn(Arc<dyn FileSystem>);
 
 impl Authenticator for LetIn {
     fn authenticate(&self, _: &Credentials<'_>) -> Result<User> {
-        Ok(User::new("ann", Arc::new(Endless)))
+        Ok(User::new("ann", Arc::clone(&self.0)))
     }
+}
+
+fn serve(files: impl FileSystem + 'static, mut config: Config) -> (Running, Client) {
+    config.listen = vec![Endpoint {
+        host: "127.0.0.1".into(),
+        port: 0,
+    }];
+    let server = Server::new(config, Arc::new(LetIn(Arc::new(files))));
+    let running = server.bind().unwrap().start().unwrap();
+    let client = Client::greeted(running.addresses()[0].0);
+    (running, client)
+}
+
+/// What a quota counts, what retention looks for, and what commands walk through:
+/// each holds a path and a position for a level, not every directory's path.
+#[test]
+fn attack_22_wide_trees() {
+    if !super::common::alone("memory::attack_22_wide_trees") {
+        return;
+    }
+    let mut config = Config::default();
+    config.quota_bytes = 1 << 40;
+    config.retention = std::time::Duration::from_secs(1 << 30);
+    config.max_recursion = 1_000_000;
+    let (_running, mut client) = serve(Wide, config);
+    let before = peak();
+    client.login("ann", "x");
+    while !client.expect("SITE QUOTA", 200).text().contains("files of") {}
+    assert_eq!(client.expect("DSIZ /", 213).text(), "0");
+    let grown = peak() - before;
+    // The paths of all would take 41 MB.
+    assert!(grown < 12 << 20, "{grown} bytes more");
 }
 
 fn peak() -> u64 {
@@ -78,14 +153,7 @@ fn attack_22_long_listings() {
     if !super::common::alone("memory::attack_22_long_listings") {
         return;
     }
-    let mut config = Config::default();
-    config.listen = vec![Endpoint {
-        host: "127.0.0.1".into(),
-        port: 0,
-    }];
-    let server = Server::new(config, Arc::new(LetIn)).bind().unwrap();
-    let running = server.start().unwrap();
-    let mut client = Client::greeted(running.addresses()[0].0);
+    let (_running, mut client) = serve(Endless, Config::default());
     client.login("ann", "x");
     let before = peak();
     for command in ["MLSD", "NLST", "LIST"] {

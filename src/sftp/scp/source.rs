@@ -21,7 +21,7 @@ pub(super) struct Source {
     expansion: Option<(Word, Box<Expansion>)>,
     /// What the last word stands for, in reverse.
     operands: Vec<VirtualPath>,
-    held: Option<Counted>,
+    _held: Option<Counted>,
     /// Directories that are being sent.
     open: Vec<(Box<dyn Directory>, VirtualPath, Counted)>,
     item: Option<Item>,
@@ -63,7 +63,7 @@ impl Source {
             words,
             expansion: None,
             operands: Vec::new(),
-            held: None,
+            _held: None,
             open: Vec::new(),
             item: None,
             awaited: Awaited::Any,
@@ -205,7 +205,7 @@ impl Source {
                 Some(word) => (word, (Vec::new(), None)),
             },
         };
-        (self.operands, self.held) = (found, held);
+        (self.operands, self._held) = (found, held);
         if self.operands.is_empty() {
             match named(&word, io) {
                 Ok(path) => self.operands.push(path),
