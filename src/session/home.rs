@@ -23,10 +23,19 @@ use crate::sync::unpoisoned;
 /// are, what would change the count is refused as busy.
 const COUNTING_MAX: Duration = Duration::from_secs(1);
 
+/// What is counted together: a home, by its limits and by device and inode, for
+/// several users may have one; by name where a back-end tells no device.
+#[derive(PartialEq, Eq, Hash)]
+struct Counted {
+    quota: (u64, u64),
+    home: (u64, u64),
+    user: Option<String>,
+}
+
 /// What is known of users who are logged in, by name.
 #[derive(Default)]
 pub(super) struct Homes {
-    usages: Mutex<HashMap<String, Weak<Usage>>>,
+    usages: Mutex<HashMap<Counted, Weak<Usage>>>,
     rates: Mutex<HashMap<String, Weak<Rates>>>,
 }
 
@@ -57,7 +66,7 @@ impl Homes {
     }
 
     /// Has a user with a quota, or whose files grow too old, metered together
-    /// with all other sessions of the user. The first of them has the tree
+    /// with all other sessions in the home. The first of them has the tree
     /// looked through, and waits for that no longer than `COUNTING_MAX`.
     pub(super) fn meter(
         &self,
@@ -75,17 +84,21 @@ impl Homes {
         if quota == (0, 0) && retention.is_zero() {
             return;
         }
+        let root = user.file_system.metadata(&VirtualPath::root(), Follow::Yes);
+        let home = root.map_or((0, 0), |root| root.id);
+        let counted = Counted {
+            quota,
+            home,
+            user: (home.0 == 0).then(|| user.name.clone()),
+        };
         let mut usages = unpoisoned(self.usages.lock());
         usages.retain(|_, usage| usage.strong_count() > 0);
-        let known = usages.get(&user.name).and_then(Weak::upgrade);
-        let usage = match known.filter(|usage| usage.limits() == quota) {
-            Some(usage) => usage,
-            None => {
-                let usage = Arc::new(Usage::new(quota.0, quota.1));
-                usages.insert(user.name.clone(), Arc::downgrade(&usage));
-                usage
-            }
-        };
+        let known = usages.get(&counted).and_then(Weak::upgrade);
+        let usage = known.unwrap_or_else(|| {
+            let usage = Arc::new(Usage::new(quota.0, quota.1));
+            usages.insert(counted, Arc::downgrade(&usage));
+            usage
+        });
         drop(usages);
         let files = Arc::clone(&user.file_system);
         let mut metered = Metered::new(Arc::clone(&files), Arc::clone(&usage));

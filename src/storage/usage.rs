@@ -267,3 +267,34 @@ impl Drop for Written {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Create, MemoryFs, OpenOptions, Write};
+
+    /// What other programs change is seen at the next look, which one of those
+    /// who ask takes; not one during which there was a change of ours.
+    #[test]
+    fn a_tree_is_looked_at_again() {
+        let files = MemoryFs::new();
+        let put = |name: &[u8], length| {
+            let options = OpenOptions::write(Write::Truncate, Create::IfMissing, 0o600);
+            let path = VirtualPath::root().join(name).unwrap();
+            let file = files.open(&path, &options).unwrap();
+            file.write_all_at(&vec![1; length], 0).unwrap();
+        };
+        let usage = Usage::new(100, 0);
+        assert!(usage.change().is_err(), "before the first look");
+        assert!(usage.is_due());
+        assert!(!usage.is_due(), "somebody looks");
+        usage.count(&files);
+        assert!(!usage.is_due());
+        put(b"f", 30);
+        assert_eq!(usage.used().bytes, 0);
+        usage.lock().counted = Instant::now().checked_sub(LOOK_EVERY);
+        assert!(usage.is_due());
+        usage.count(&files);
+        assert_eq!(usage.used().bytes, 30);
+    }
+}
