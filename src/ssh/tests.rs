@@ -1,6 +1,7 @@
 //! What a client may do and what it may not: each broken rule must end with
 //! the right reason, in bounded memory and without a panic.
 
+mod certificates;
 mod channels;
 pub(crate) mod floods;
 mod handshake;

@@ -345,7 +345,7 @@ fn public_key(
     let algorithm = rest.text()?;
     let blob = rest.string()?;
     let algorithms = &transport.settings.algorithms;
-    let Some(mut shown) = Shown::read(algorithms, algorithm, blob)? else {
+    let Some(mut shown) = Shown::read(algorithms, algorithm, blob) else {
         let what = Escaped(algorithm.as_bytes());
         tell_once(log::Level::Info, "SSH key algorithm refused", &what);
         return Ok(refuse_key(request.name, tries, handler, began));
@@ -404,28 +404,25 @@ struct Shown<'a> {
 
 impl<'a> Shown<'a> {
     /// `None`: nothing that is allowed or can be read.
-    fn read(allowed: &Algorithms, algorithm: &str, blob: &'a [u8]) -> Result<Option<Self>, Fault> {
+    fn read(allowed: &Algorithms, algorithm: &str, blob: &'a [u8]) -> Option<Self> {
         let plain = plain_algorithm(algorithm);
         let name = plain.as_deref().unwrap_or(algorithm);
-        let Some(kind) = allowed.signature(name) else {
-            return Ok(None);
+        let kind = allowed.signature(name)?;
+        // One that is cut is a key that is refused, as with sshd.
+        let key_type = Reader::new(blob).text().unwrap_or_default();
+        let certificate = match plain {
+            Some(_) => Some(Certificate::read(blob)?),
+            None => None,
         };
-        let key_type = Reader::new(blob).text()?;
-        let certificate = plain.as_ref().and_then(|_| Certificate::read(blob));
-        let inner = match (&plain, &certificate) {
-            (None, _) => key_type,
-            (Some(_), Some(certificate)) => &certificate.key.algorithm,
-            (Some(_), None) => return Ok(None),
-        };
-        if inner != kind.key_type() {
-            return Ok(None);
-        }
-        Ok(Some(Shown {
+        let inner = certificate
+            .as_ref()
+            .map_or(key_type, |certificate| &certificate.key.algorithm);
+        (inner == kind.key_type()).then(|| Shown {
             key: PublicKey::new(key_type, blob),
             algorithm: name.to_owned(),
             kind,
             certificate,
-        }))
+        })
     }
 
     fn plain_blob(&self) -> &[u8] {

@@ -18,7 +18,8 @@ use crate::ssh::kex::{
     CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, SharedSecret, Transcript, read_init,
 };
 use crate::ssh::wire::{Put, Reader, message};
-use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Proof, Settings, Subsystem, serve};
+use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Method, Progress, Proof};
+use crate::ssh::{Settings, Subsystem, serve};
 
 const VERSION: &str = "SSH-2.0-test";
 /// How long a test waits for anything.
@@ -33,6 +34,8 @@ impl Handler for Echo {
         match proof {
             Proof::None if name == "free" => AuthOutcome::Accepted,
             Proof::Password(b"right") => AuthOutcome::Accepted,
+            Proof::KeyOffered(_) if name == "both" => AuthOutcome::Accepted,
+            Proof::KeyVerified(_) if name == "both" => AuthOutcome::More(&[Method::Password]),
             Proof::Password(b"late") => AuthOutcome::Disconnect("too many sessions"),
             _ => AuthOutcome::Refused,
         }
@@ -40,6 +43,30 @@ impl Handler for Echo {
 
     fn sftp<'h>(&'h self, channel: Box<dyn Channel + 'h>) -> Box<dyn Subsystem + 'h> {
         Box::new(crate::ssh::fuzz::Echo::new(channel, 7))
+    }
+
+    fn command<'h>(
+        &'h self,
+        line: &[u8],
+        _: Box<dyn Channel + 'h>,
+    ) -> std::result::Result<Box<dyn Subsystem + 'h>, &'static str> {
+        match line {
+            b"work" => Ok(Box::new(Busy)),
+            _ => Err("no such command\n"),
+        }
+    }
+}
+
+/// Has work without end, and nothing to say.
+struct Busy;
+
+impl Subsystem for Busy {
+    fn step(&mut self) -> Progress {
+        Progress::Waiting
+    }
+
+    fn has_work(&self) -> bool {
+        true
     }
 }
 
@@ -62,7 +89,7 @@ pub struct Peer {
     seal_sequence: u32,
     open: Protector,
     open_sequence: u32,
-    session: Option<Vec<u8>>,
+    pub session: Option<Vec<u8>>,
     strict: bool,
     /// The client's number of the next channel.
     pub next_channel: u32,

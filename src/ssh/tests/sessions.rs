@@ -89,3 +89,22 @@ fn a_channel_that_is_stuck_holds_up_nobody() {
     peer.adjust(5);
     assert_eq!(&peer.receive()[9..], b"waits");
 }
+
+/// One that has work whatever its client does leaves the others their turn, and
+/// ends when its client closes it.
+#[test]
+fn a_channel_that_works_holds_up_nobody() {
+    let mut peer = Peer::logged_in(Settings::default());
+    let busy = peer.open_session();
+    peer.request_on(busy, "exec", Some("work"));
+    assert_eq!(peer.receive()[0], message::CHANNEL_SUCCESS);
+    for _ in 0..3 {
+        let other = peer.open_session();
+        peer.request_on(other, "subsystem", Some("sftp"));
+        assert_eq!(peer.receive()[0], message::CHANNEL_SUCCESS);
+        peer.data_on(other, b"goes on");
+        assert_eq!(&peer.receive()[9..], b"goes on");
+    }
+    peer.send(&[message::CHANNEL_CLOSE, 0, 0, 0, busy as u8]);
+    assert_eq!(to_the_end(&mut peer).1, END[2..]);
+}
