@@ -1,8 +1,10 @@
 //! What sessions have made: files and directories, by device and inode, and
 //! where. Cameras, scanners and sync programs upload to a temporary name and
 //! rename it, or make a directory to see whether they can and remove it. A
-//! session may do that with what it has made itself, and for `own-for`
-//! afterwards another session of the same user from the same address may.
+//! session may do that with what it has made itself, and for `own-for` after its
+//! end another session of the same user from the same address may. Each thing
+//! has the time of the session that made it: a camera that connects every minute
+//! must not keep the right to delete what it has brought long ago.
 //!
 //! SECURITY: a thing counts as made by a session only at the path where the
 //! session has put it, and until any session makes something else with the
@@ -24,7 +26,7 @@ use crate::auth::Right;
 use crate::storage::VirtualPath;
 use crate::sync::unpoisoned;
 
-/// Things remembered for one maker: 80 bytes each.
+/// Things remembered for one maker: 100 bytes each.
 const MADE_MAX: usize = 1000;
 /// Makers remembered that have no session now.
 const ENDED_MAX: usize = 100;
@@ -45,6 +47,9 @@ struct MadeState {
 
 struct Thing {
     maker: u64,
+    session: u64,
+    /// Until when it is the maker's, once the session has ended.
+    until: Option<Instant>,
     /// Hashes of its path and of its directory's.
     path: u64,
     directory: u64,
@@ -63,6 +68,7 @@ struct Known {
 pub(super) struct Maker {
     made: Arc<Made>,
     number: u64,
+    session: u64,
     own_for: Duration,
 }
 
@@ -91,6 +97,7 @@ impl Maker {
         Maker {
             made: Arc::clone(made),
             number,
+            session,
             own_for,
         }
     }
@@ -106,6 +113,8 @@ impl Maker {
         }
         let thing = Thing {
             maker: self.number,
+            session: self.session,
+            until: None,
             path: self.hash(path),
             directory: self.hash(&path.parent()),
             by,
@@ -131,7 +140,7 @@ impl Maker {
         let path = self.hash(path);
         let state = unpoisoned(self.made.state.lock());
         let thing = state.things.get(&id)?;
-        (thing.maker == self.number && thing.path == path).then_some(thing.by)
+        (thing.is_of(self.number) && thing.path == path).then_some(thing.by)
     }
 
     /// Whether the session has made something in a directory.
@@ -140,7 +149,7 @@ impl Maker {
         let state = unpoisoned(self.made.state.lock());
         let is_there = |id| {
             let thing = state.things.get(id);
-            thing.is_some_and(|thing| thing.maker == self.number && thing.directory == directory)
+            thing.is_some_and(|thing| thing.is_of(self.number) && thing.directory == directory)
         };
         let known = state.makers.get(&self.number);
         known.is_some_and(|known| known.order.iter().any(is_there))
@@ -150,11 +159,26 @@ impl Maker {
 impl Drop for Maker {
     fn drop(&mut self) {
         let mut state = unpoisoned(self.made.state.lock());
-        if let Some(known) = state.makers.get_mut(&self.number) {
+        let now = Instant::now();
+        let MadeState { things, makers } = &mut *state;
+        if let Some(known) = makers.get_mut(&self.number) {
             known.sessions -= 1;
-            known.ended = Instant::now();
+            known.ended = now;
+            for id in &known.order {
+                let thing = things.get_mut(id);
+                let own = thing.filter(|thing| thing.session == self.session);
+                if let Some(thing) = own {
+                    thing.until = now.checked_add(self.own_for);
+                }
+            }
         }
         state.forget_ended(self.own_for);
+    }
+}
+
+impl Thing {
+    fn is_of(&self, maker: u64) -> bool {
+        self.maker == maker && self.until.is_none_or(|until| Instant::now() < until)
     }
 }
 
@@ -244,6 +268,30 @@ mod tests {
         assert!(!ann.has_made_in(&path("d")));
         made.forget((1, 7));
         assert_eq!(elsewhere.made_by((1, 7), &path("d/f")), None);
+    }
+
+    #[test]
+    fn a_later_session_does_not_prolong_it() {
+        let made = Arc::new(Made::default());
+        let own_for = Duration::from_millis(100);
+        let session = |number| Maker::new(&made, (number, "cam", [1; 4].into()), own_for);
+        let first = session(1);
+        first.has_made((1, 1), &path("f"), Right::Write);
+        first.has_made((1, 2), &path("g"), Right::Write);
+        let begun = Instant::now();
+        drop(first);
+        let later = session(2);
+        // What it makes of it is its own.
+        later.has_made((1, 2), &path("g"), Right::Write);
+        while later.made_by((1, 1), &path("f")).is_some() {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "it is never over"
+            );
+        }
+        assert!(begun.elapsed() >= own_for);
+        assert!(later.made_by((1, 2), &path("g")).is_some());
+        assert!(later.has_made_in(&path("")));
     }
 
     #[test]

@@ -276,3 +276,65 @@ fn anonymous_users_may_be_kept_to_what_everybody_may_read() {
     client.login("anonymous", "guest@");
     assert_eq!(client.fetch("RETR closed"), b"closed");
 }
+
+/// What a session has made is its own only as long as it is still that, there:
+/// a program of the machine has put something else under the name.
+#[test]
+fn what_another_program_has_put_there_is_not_the_sessions() {
+    let directory = TempDir::new("own");
+    let server = server()
+        .user("cam", "pass", "upload-only")
+        .directory(directory.path())
+        .start();
+    let mut cam = server.login("cam", "pass");
+    let other = |name: &str| {
+        std::fs::write(directory.join("other"), b"other").unwrap();
+        std::fs::rename(directory.join("other"), directory.join(name)).unwrap();
+    };
+    let link = |name: &str| {
+        std::fs::write(directory.join("secret"), b"other").unwrap();
+        // Over it, as the number of a file that is removed is given out again.
+        std::os::unix::fs::symlink("secret", directory.join("made")).unwrap();
+        std::fs::rename(directory.join("made"), directory.join(name)).unwrap();
+    };
+    // The file is kept, so that its number is not given out again.
+    let away = |name: &str| {
+        std::fs::rename(directory.join(name), directory.join("kept")).unwrap();
+        std::fs::write(directory.join(name), b"other").unwrap();
+    };
+    for (name, replace) in [
+        ("renamed-over", &other as &dyn Fn(&str)),
+        ("link", &link),
+        ("moved-away", &away),
+    ] {
+        assert_eq!(run(&mut cam, &format!("STOR {name}")), 226);
+        assert_eq!(cam.cmd(&format!("RNFR {name}")).code, 350, "{name}");
+        replace(name);
+        assert_eq!(cam.cmd(&format!("RNTO {name}-new")).code, 550, "{name}");
+        for line in ["RNFR", "DELE", "STOR"] {
+            assert_eq!(
+                run(&mut cam, &format!("{line} {name}")),
+                550,
+                "{line} {name}"
+            );
+        }
+        assert_eq!(server.content(name).unwrap(), b"other", "{name}");
+        // The next session of the camera may as little.
+        let mut next = server.login("cam", "pass");
+        for line in ["RNFR", "DELE", "STOR"] {
+            assert_eq!(
+                run(&mut next, &format!("{line} {name}")),
+                550,
+                "{line} {name}"
+            );
+        }
+    }
+    // Under the name that another program gave it, neither.
+    assert_eq!(cam.cmd("DELE kept").code, 550);
+    // The same for directories.
+    assert_eq!(cam.cmd("MKD d").code, 257);
+    std::fs::rename(directory.join("d"), directory.join("old")).unwrap();
+    std::fs::create_dir(directory.join("d")).unwrap();
+    assert_eq!(cam.cmd("RMD d").code, 550);
+    assert_eq!(cam.cmd("RMD old").code, 550);
+}

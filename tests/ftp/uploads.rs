@@ -442,3 +442,38 @@ fn a_file_past_the_largest_size_is_552_and_the_server_lives() {
     assert_eq!(client.store("STOR small", b"fits").code, 226);
     guest(daemon.address());
 }
+
+/// Many devices say no TYPE, and TYPE A is what that means.
+#[cfg(feature = "cli")]
+#[test]
+fn a_picture_that_ascii_changes_is_warned_of_once_a_session() {
+    let directory = TempDir::new("ascii");
+    let users = directory.join("users");
+    common::process::add_user(
+        &users,
+        "cam",
+        directory.path(),
+        &["--rights", "upload-only"],
+    );
+    let server = common::process::Process::for_users(&users, &[]);
+    for session in 1..=2 {
+        let mut client = Client::greeted(server.address());
+        client.login("cam", "secret");
+        let text = client.store(&format!("STOR text{session}"), b"one\r\n");
+        assert!(text.text().contains("converted"), "{text:?}");
+        assert_eq!(server.log.text().matches("WARN").count(), session - 1);
+        for name in ["a", "b"] {
+            let line = format!("STOR {name}{session}.jpg");
+            assert_eq!(client.store(&line, b"\xff\xd8\0\r\n").code, 226);
+        }
+        client.expect("QUIT", 221);
+        server.log.wait_for(&format!("session {session}: ended"));
+        let warned = server.log.text();
+        let warned: Vec<&str> = warned
+            .lines()
+            .filter(|line| line.contains("WARN"))
+            .collect();
+        assert_eq!(warned.len(), session, "{warned:?}");
+        assert!(warned[session - 1].contains("TYPE A"), "{warned:?}");
+    }
+}
