@@ -3,6 +3,7 @@
 //! by a test is there. `--help` agrees with the table.
 #![cfg(feature = "cli")]
 
+mod examples;
 mod words;
 
 use std::collections::BTreeSet;
@@ -535,15 +536,4 @@ fn the_index_of_tests_lists_the_packages_that_are_installed() {
         .take_while(|line| line.starts_with('|'))
         .filter_map(|line| Some(line.split('|').nth(2)?.trim().to_string()));
     same("packages in tests/README.md", rows, packages);
-}
-
-/// Whoever wants more follows its links.
-#[test]
-fn the_readme_is_short() {
-    let readme = read("README.md");
-    let words = readme.split_whitespace();
-    let words = words
-        .filter(|word| word.contains(char::is_alphanumeric))
-        .count();
-    assert!(words <= 1800, "{words} words");
 }
