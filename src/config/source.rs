@@ -35,6 +35,8 @@ impl fmt::Display for Mistake {
 pub struct Source {
     settings: Vec<(&'static Key, String, String)>,
     mistakes: Vec<Mistake>,
+    /// Keys that there are none of; they are among the mistakes.
+    unknown: usize,
 }
 
 impl fmt::Debug for Key {
@@ -60,11 +62,11 @@ impl Source {
     pub fn add(&mut self, name: &str, value: &str, place: String) {
         match Key::find(name) {
             None => {
-                let nearest = nearest(name, KEYS.iter().map(|key| key.name));
-                let what = format!(
-                    "unknown key '{}'; did you mean '{nearest}'?",
-                    name.escape_debug()
-                );
+                self.unknown += 1;
+                let mut what = format!("unknown key '{}'", name.escape_debug());
+                if let Some(nearest) = nearest(name, KEYS.iter().map(|key| key.name)) {
+                    what.push_str(&format!("; did you mean '{nearest}'?"));
+                }
                 self.mistakes.push(Mistake { place, what });
             }
             Some(key)
@@ -86,6 +88,8 @@ impl Source {
     /// The lines of a configuration file, called `name` in messages.
     pub fn from_lines(text: &str, name: &str) -> Self {
         let mut source = Source::new();
+        // Editors on Windows write a byte order mark.
+        let text = text.trim_start_matches('\u{feff}');
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -97,6 +101,15 @@ impl Source {
                 value => value,
             };
             source.add(key, value, format!("{name}:{}", number + 1));
+        }
+        // Another server's file would be a page of mistakes.
+        if source.unknown > 4 && source.unknown > source.settings.len() {
+            let place = name.to_owned();
+            let what = "not a configuration of wharfd: most of its keys are unknown. Those of \
+                 vsftpd, pure-ftpd and proftpd are translated by: wharfd import SERVER FILE";
+            source.mistakes.truncate(1);
+            let what = what.to_owned();
+            source.mistakes.insert(0, Mistake { place, what });
         }
         source
     }
@@ -231,11 +244,16 @@ pub fn environment_name(key: &str) -> String {
     format!("WHARFD_{}", key.to_ascii_uppercase().replace('-', "_"))
 }
 
-/// The candidate that is nearest to `text` by edits.
-pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> &'a str {
-    candidates
-        .min_by_key(|candidate| distance(text, candidate))
-        .unwrap_or("")
+/// The candidate that is nearest to `text` by edits, if it is near enough to be
+/// what was meant. Other programs have `_` where our names have `-`, and `=` behind
+/// a name.
+pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let text = text.split('=').next().unwrap_or(text);
+    let text = text.to_ascii_lowercase().replace('_', "-");
+    let (edits, nearest) = candidates
+        .map(|candidate| (distance(&text, candidate), candidate))
+        .min()?;
+    (edits * 3 <= text.len()).then_some(nearest)
 }
 
 /// Edits (insert, delete, replace) between two words, bounded in length.
@@ -289,6 +307,36 @@ mod tests {
                 "f:5: listen: expected [ADDRESS:]PORT, such as 2121, 127.0.0.1:2121 or [::]:2121, not ''",
             ]
         );
+    }
+
+    #[test]
+    fn only_near_names_are_suggested() {
+        let (settings, mistakes) = read("\u{feff}idle_timeout 5\nwrite_enable YES\n");
+        assert_eq!(
+            mistakes,
+            [
+                "f:1: unknown key 'idle_timeout'; did you mean 'idle-timeout'?",
+                "f:2: unknown key 'write_enable'",
+            ]
+        );
+        assert_eq!(settings.server.idle_timeout.as_secs(), 300);
+        let (settings, mistakes) = read("\u{feff}idle-timeout 5\n");
+        assert_eq!(mistakes, Vec::<String>::new());
+        assert_eq!(settings.server.idle_timeout.as_secs(), 5);
+    }
+
+    #[test]
+    fn the_file_of_another_server_is_named_as_such() {
+        let keys = [
+            "anonymous_enable=NO",
+            "local_enable=YES",
+            "write_enable=YES",
+        ];
+        let keys = [&keys[..], &["xferlog_enable=YES", "listen_ipv6=YES"]].concat();
+        let (_, mistakes) = read(&keys.join("\n"));
+        assert_eq!(mistakes.len(), 2, "{mistakes:?}");
+        assert!(mistakes[0].contains("wharfd import"), "{mistakes:?}");
+        assert_eq!(mistakes[1], "f:1: unknown key 'anonymous_enable=NO'");
     }
 
     #[test]

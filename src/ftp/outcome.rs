@@ -59,7 +59,7 @@ pub fn transfer_failed(error: &Error) -> Reply {
         ErrorKind::Timeout => Reply::new(426, "The data connection stood still."),
         ErrorKind::Disconnected => Reply::new(426, "The data connection was closed too early."),
         ErrorKind::NoSpace | ErrorKind::Quota => Reply::from(error),
-        ErrorKind::TooMany => Reply::new(451, "There are too many entries to be sorted."),
+        ErrorKind::TooMany => Reply::new(451, "Too many entries to sort."),
         _ => Reply::new(451, "The transfer has failed; the server's log says more."),
     }
 }

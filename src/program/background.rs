@@ -59,7 +59,7 @@ impl Parent {
             rustix::stdio::dup2_stderr(null)
         });
         if let Err(error) = quiet {
-            log::warn!("letting go of the terminal: {error}");
+            log::warn!("detaching from the terminal: {error}");
         }
         // The parent may have been killed; we serve all the same.
         let _ = File::from(self.0).write_all(&[READY]);

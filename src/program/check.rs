@@ -1,6 +1,6 @@
 //! `wharfd --check`: what is in force, as a configuration file, and what is
 //! wrong, with the place where it was said; what clients will be told, and
-//! what works but hardly as it is meant. Nothing is bound, made or changed.
+//! what works but is probably a mistake. Nothing is bound, made or changed.
 
 mod advice;
 
@@ -159,7 +159,7 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     if !faults.is_empty() {
         let faults = faults.into_iter();
         return Err(faults
-            .map(|(key, what)| places.mistake(key, format!("{key}: {what}")))
+            .map(|(key, what)| places.mistake(key, what))
             .collect());
     }
     let sources = assemble::Sources::default();

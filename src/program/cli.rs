@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use getopts::{HasArg, Matches, Occur, Options};
 use wharf::config::Endpoint;
 use wharf::daemon::{
-    KEYS, Mistake, PROFILES, Profile, Settings, Source, environment_name, nearest, read_file,
+    KEYS, Key, Mistake, PROFILES, Profile, Settings, Source, environment_name, nearest, read_file,
 };
 
 use super::places::Places;
@@ -109,8 +109,11 @@ pub fn read(
         }
         source.apply(&mut settings, &mut mistakes);
     }
+    let apart = value_apart(arguments, &matches.free);
     match &matches.free[..] {
         [] => {}
+        _ if apart.is_some() => mistakes.extend(apart.into_iter().flat_map(usage)),
+
         [directory] => {
             settings.anonymous = Some(directory.into());
             places.put("anonymous", "DIR");
@@ -144,6 +147,22 @@ pub fn read(
         print_port: matches.opt_present("print-port"),
         default_listen,
     })))
+}
+
+/// `--active-mode no` would serve a directory called `no`.
+fn value_apart(arguments: &[String], words: &[String]) -> Option<String> {
+    let is_switch = |flag: &str| {
+        let name = flag.strip_prefix("--");
+        name.and_then(Key::find).is_some_and(Key::is_switch)
+    };
+    let apart = arguments.windows(2).find(|pair| {
+        let is_value = ["yes", "no", "on", "off", "true", "false", "1", "0"].contains(&&*pair[1]);
+        is_value && is_switch(&pair[0]) && words.contains(&pair[1])
+    })?;
+    Some(format!(
+        "a switch takes its value behind '=': {}={1}; a directory called '{1}' is ./{1}",
+        apart[0], apart[1]
+    ))
 }
 
 /// All that says something about the settings, the weakest first.
@@ -226,10 +245,11 @@ fn explain(fail: getopts::Fail) -> String {
                 .iter()
                 .map(|key| key.name)
                 .chain(OWN.iter().map(|own| own.1));
+            let meant = nearest(&name, known);
+            let meant = meant.map_or(".".into(), |name| format!("; did you mean --{name}?"));
             format!(
-                "unknown option '{}'; did you mean --{}? See wharfd --help.",
-                name.escape_debug(),
-                nearest(&name, known)
+                "unknown option '{}'{meant} See wharfd --help.",
+                name.escape_debug()
             )
         }
         fail => format!("{fail}. See wharfd --help."),

@@ -48,7 +48,7 @@ impl Failure {
 /// be bound: to be put behind the error.
 pub fn what_to_do(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::NotFound => "; make it, or the directory it is to be in, or name another",
+        ErrorKind::NotFound => "; create it, or its directory, or name another",
         ErrorKind::PermissionDenied => {
             "; this user may not do that: name another, or start as another user"
         }

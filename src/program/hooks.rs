@@ -126,7 +126,7 @@ impl Hooks {
         let until = Instant::now() + LAST;
         while self.workers().iter().any(|worker| !worker.is_finished()) {
             if Instant::now() > until {
-                log::warn!("ending although programs of hooks still run");
+                log::warn!("ending while hook programs still run");
                 return;
             }
             std::thread::sleep(LOOK);

@@ -44,7 +44,7 @@ pub fn settle(settings: &Settings) -> Result<(), Failure> {
     become_user(settings)?;
     no_new_privileges();
     if rustix::process::geteuid().is_root() && !is_privileged() {
-        log::info!("root may become nobody else here: it is root without capabilities now");
+        log::info!("root can't become another user here: it stays root, without capabilities");
         let none = CapabilitySet::empty();
         let none = CapabilitySets {
             effective: none,
@@ -122,7 +122,7 @@ fn become_user(settings: &Settings) -> Result<(), Failure> {
         )));
     }
     match uid {
-        0 => log::info!("user {name}: the process that strangers talk to stays root"),
+        0 => log::info!("user {name}: the server process stays root"),
         _ => log::info!("serving as user {name}; users' homes are served as their owners"),
     }
     for path in read_again(settings) {

@@ -20,12 +20,15 @@ impl Places {
         self.0.get(key).map(String::as_str)
     }
 
-    /// A mistake of `key`.
+    /// A mistake of `key`. A flag says its name by itself.
     pub fn mistake(&self, key: &str, what: String) -> Mistake {
-        Mistake {
-            place: self.of(key).unwrap_or("wharfd").to_owned(),
-            what,
-        }
+        let place = self.of(key).unwrap_or("wharfd").to_owned();
+        let what = if place == format!("--{key}") {
+            what
+        } else {
+            format!("{key}: {what}")
+        };
+        Mistake { place, what }
     }
 
     /// The mistake behind what the library says of all settings together: it
@@ -46,7 +49,7 @@ impl Places {
             longest.filter(|key| in_text(key) > Some(2))
         };
         match words.next().or_else(by_value) {
-            Some(key) => self.mistake(key.name, format!("{}: {what}", key.name)),
+            Some(key) => self.mistake(key.name, what),
             None => Mistake {
                 place: "wharfd".into(),
                 what,

@@ -151,7 +151,7 @@ impl Session {
             return Error::with_source(ErrorKind::LoginRefused, "", error).telling(words);
         }
         if error.kind() != ErrorKind::LoginRefused {
-            log::error!("nobody can be checked: {error}");
+            log::error!("logins can't be checked: {error}");
             return error;
         }
         self.tries += 1;

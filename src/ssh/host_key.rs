@@ -164,8 +164,15 @@ fn load(path: &Path) -> Result<HostKey> {
         .read_to_string(&mut text)
         .doing(doing())?;
     let key = parse(&text).map_err(|fault| {
-        let cause = Error::from(fault);
-        Error::new(ErrorKind::Invalid, format!("{}: {cause}", doing()))
+        let what = match fault {
+            // OpenSSL's own words are of decoders and paddings.
+            Fault::Crypto(_) if text.contains("ENCRYPTED") => {
+                "it has a passphrase: remove it with ssh-keygen -p -N '' -f FILE".to_owned()
+            }
+            Fault::Crypto(_) => "not a private key in PEM or OpenSSH's format".to_owned(),
+            fault => Error::from(fault).to_string(),
+        };
+        Error::new(ErrorKind::Invalid, format!("{}: {what}", doing()))
     })?;
     HostKey::new(path, key)
         .map_err(|cause| Error::with_source(ErrorKind::Invalid, doing(), cause))?

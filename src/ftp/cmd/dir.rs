@@ -84,8 +84,8 @@ pub fn dsiz(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
 /// an ABOR that ended it gets its own reply afterwards.
 fn walk_failed(error: Error) -> Result<Reply> {
     match error.kind() {
-        ErrorKind::TooMany => Ok(Reply::new(451, "There are too many entries below.")),
-        ErrorKind::NameInvalid => Ok(Reply::new(451, "Something below is too deep.")),
+        ErrorKind::TooMany => Ok(Reply::new(451, "Too many entries in this directory tree.")),
+        ErrorKind::NameInvalid => Ok(Reply::new(451, "This directory tree is too deep.")),
         ErrorKind::Aborted => Ok(transfer_failed(&error)),
         _ => Err(error),
     }

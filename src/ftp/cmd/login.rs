@@ -20,7 +20,7 @@ pub fn user(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     }
     let name = String::from_utf8_lossy(argument).trim().to_string();
     if name.is_empty() || name.len() > NAME_MAX {
-        return Ok(Reply::new(501, "This is no user name."));
+        return Ok(Reply::new(501, "Invalid user name."));
     }
     // Without guests, `ftp` is a user like others.
     let guest =

@@ -254,8 +254,8 @@ pub fn allo(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     };
     // 200 and not 202, at which Dahua cameras hang up.
     match state.files()?.space(&state.parameters.directory) {
-        Ok(space) if space.available() < bytes => Ok(Reply::new(452, "There is not so much room.")),
-        Ok(_) => Ok(Reply::new(200, "There is room.")),
+        Ok(space) if space.available() < bytes => Ok(Reply::new(452, "Not enough space.")),
+        Ok(_) => Ok(Reply::new(200, "Enough space.")),
         Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::Denied) => {
             Ok(Reply::new(200, "No need to allocate."))
         }
@@ -335,8 +335,8 @@ pub fn opts(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
                 state.parameters.hash = algorithm;
                 Ok(Reply::new(200, algorithm.name()))
             }
-            None => Ok(Reply::new(501, "This hash is not known here.")),
+            None => Ok(Reply::new(501, "Unsupported hash.")),
         },
-        _ => Ok(Reply::new(501, "There is no such option.")),
+        _ => Ok(Reply::new(501, "Unknown option.")),
     }
 }

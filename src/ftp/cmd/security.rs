@@ -99,7 +99,7 @@ pub fn prot(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
             ) {
                 state.parameters.data = DataPort::None;
             }
-            Ok(Reply::new(200, "Data connections are in the clear."))
+            Ok(Reply::new(200, "Data connections are not encrypted."))
         }
         b"S" | b"E" => Ok(Reply::new(536, "TLS has no such level; use PROT P.")),
         _ => Ok(Reply::new(504, "Expected PROT C or PROT P.")),

@@ -22,7 +22,7 @@ fn sum(
     let Some(mut digest) = Digest::new(algorithm) else {
         return Err(Error::new(
             ErrorKind::Unsupported,
-            "this build has not this hash",
+            "this build does not support this hash",
         ));
     };
     let mut file = state.files()?.get(path)?;

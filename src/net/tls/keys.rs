@@ -279,12 +279,16 @@ fn read_key(path: &Path, password: Option<&[u8]>) -> Result<PKey<Private>> {
         }
     });
     key.map_err(|error| {
-        let text = if encrypted {
-            format!("the key {} does not open with its password", path.display())
+        // OpenSSL's own words for a wrong password are of paddings.
+        log::debug!("the key {}: {error}", path.display());
+        invalid(if encrypted {
+            format!(
+                "the key {} does not open with the password in tls-key-password-file",
+                path.display()
+            )
         } else {
             format!("the key {} is damaged", path.display())
-        };
-        Error::with_source(ErrorKind::Invalid, text, error)
+        })
     })
 }
 

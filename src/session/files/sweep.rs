@@ -77,7 +77,7 @@ impl Files {
             if metadata.kind == FileKind::File && metadata.modified < oldest {
                 let path = directory.join(&name)?;
                 file_system.remove_file(&path)?;
-                log::info!("removed the rest of a dead upload: {path}");
+                log::info!("removed a leftover upload: {path}");
             }
         }
         Ok(())

@@ -53,7 +53,7 @@ fn host_keys_of_each_format_are_read() {
             ["-t", "rsa", "-m", "PEM"],
             "2048",
             "secret",
-            "locked_pem",
+            "ssh-keygen -p",
         ),
         (
             "short",
@@ -74,7 +74,11 @@ fn host_keys_of_each_format_are_read() {
     assert!(error.contains("others may write"), "{error}");
     let text = scratch.join("text");
     fs::write(&text, "no key\n").unwrap();
-    assert!(HostKeys::load_or_create(&[text]).is_err());
+    let error = HostKeys::load_or_create(&[text]).err().unwrap().to_string();
+    assert!(
+        error.ends_with("not a private key in PEM or OpenSSH's format"),
+        "{error}"
+    );
     assert!(HostKeys::load_or_create(&[]).is_err());
 }
 

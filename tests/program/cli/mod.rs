@@ -113,6 +113,26 @@ fn mistakes_in_a_file_have_their_lines_and_the_nearest_key() {
 }
 
 #[test]
+fn a_value_apart_from_its_switch_is_no_directory() {
+    for arguments in [&["--active-mode", "no"][..], &["--syslog", "off", "/"]] {
+        let (code, _, err) = wharfd_with(arguments);
+        assert_eq!(code, 100, "{err}");
+        let wanted = format!("'=': {}={}", arguments[0], arguments[1]);
+        assert!(err.contains(&wanted), "no {wanted} in\n{err}");
+    }
+}
+
+#[test]
+fn a_mistake_names_its_option_once() {
+    let (code, _, err) = wharfd_with(&["--check", "--users", "/nowhere/users"]);
+    assert_eq!(code, 100);
+    assert!(
+        err.starts_with("--users: ") && !err.contains("users: users"),
+        "{err}"
+    );
+}
+
+#[test]
 fn flags_are_stronger_than_the_environment_and_that_than_the_file() {
     let directory = TempDir::new("cli");
     let file = directory.join("wharfd.conf");
