@@ -24,7 +24,8 @@ use crate::sync::unpoisoned;
 const COUNTING_MAX: Duration = Duration::from_secs(1);
 
 /// What is counted together: a home, by its limits and by device and inode, for
-/// several users may have one; by name where a back-end tells no device.
+/// several users may have one; by name where a back-end tells no device, or
+/// where the user's old files are deleted.
 #[derive(PartialEq, Eq, Hash)]
 struct Counted {
     quota: (u64, u64),
@@ -89,7 +90,8 @@ impl Homes {
         let counted = Counted {
             quota,
             home,
-            user: (home.0 == 0).then(|| user.name.clone()),
+            // Old files go by each user's own time and rights.
+            user: (home.0 == 0 || !retention.is_zero()).then(|| user.name.clone()),
         };
         let mut usages = unpoisoned(self.usages.lock());
         usages.retain(|_, usage| usage.strong_count() > 0);

@@ -48,7 +48,11 @@ fn what_stops_a_start_says_what_to_do() {
             111,
             "create it",
         ),
-        (&["--transfer-log", "/nonexistent/t", root], 100, "create it"),
+        (
+            &["--transfer-log", "/nonexistent/t", root],
+            100,
+            "create it",
+        ),
         (
             &["--log-file", "/nonexistent/l", root],
             100,
