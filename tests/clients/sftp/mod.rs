@@ -16,3 +16,5 @@ mod second_try;
 #[cfg(feature = "sftp")]
 mod settings;
 mod tools;
+#[cfg(feature = "sftp")]
+mod wrong_first;
