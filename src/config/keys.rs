@@ -95,11 +95,16 @@ impl Key {
     /// # Errors
     /// What was expected.
     pub fn set(&self, settings: &mut Settings, text: &str) -> Result<(), String> {
-        let field = (self.field)(settings);
-        field.accept(text)?;
-        if self.is_positive && field.shown().iter().any(|value| is_zero(value)) {
+        if !self.is_positive {
+            return (self.field)(settings).accept(text);
+        }
+        // A value that is refused is not in force.
+        let mut tried = settings.clone();
+        (self.field)(&mut tried).accept(text)?;
+        if self.shown(&tried).iter().any(|value| is_zero(value)) {
             return Err("expected more than 0, which is no value here".into());
         }
+        self.copy(&tried, settings);
         Ok(())
     }
 
@@ -483,8 +488,12 @@ mod tests {
             ("ban-seconds", "0.5", true),
             ("threads", "10", true),
         ] {
-            let set = find(name).set(&mut Settings::default(), value);
+            let mut settings = Settings::default();
+            let before = find(name).shown(&settings);
+            let set = find(name).set(&mut settings, value);
             assert_eq!(set.is_ok(), is_well, "{name} {value}: {set:?}");
+            let is_as_before = find(name).shown(&settings) == before;
+            assert_eq!(is_as_before, !is_well, "{name} {value}");
         }
     }
 }

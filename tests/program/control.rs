@@ -257,7 +257,7 @@ fn prometheus_reads_file_and_port() {
         "{page}"
     );
     assert!(page.contains("\nwharf_logins_total 1\n"), "{page}");
-    assert!(get("GET / HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404 "));
+    assert!(get("GET /other HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 404 "));
     assert!(get("POST /metrics HTTP/1.0\r\n\r\n").starts_with("HTTP/1.0 405 "));
     assert!(soon(|| file.exists()));
     let written = std::fs::read_to_string(&file).unwrap();
