@@ -258,6 +258,15 @@ pub fn start_monitor(
             log::debug!("there is no monitor: {error}");
             Ok(None)
         }
-        Err(error) => Err(Failure::temporary(format!("starting the monitor: {error}"))),
+        Err(error) => match &settings.config_file {
+            // A pipe of the shell's, or a descriptor that is closed by now.
+            Some(path) if path.starts_with("/dev") || !path.is_file() => {
+                Err(Failure::usage(format!(
+                    "config {}: the process that starts programs and opens homes reads the settings again: give a file that stays",
+                    path.display()
+                )))
+            }
+            _ => Err(Failure::temporary(format!("starting the monitor: {error}"))),
+        },
     }
 }

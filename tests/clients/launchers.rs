@@ -3,12 +3,13 @@
 use crate::common;
 
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::client::DEADLINE;
-use common::process::{Process, WHARFD, has, program, wharfd};
+use common::process::{Process, WHARFD, has, program, soon, wharfd};
 use common::{Client, TempDir};
 
 fn tree(name: &str) -> TempDir {
@@ -236,18 +237,39 @@ fn nothing_that_a_launcher_left_open_stays() {
     let (left, config) = (directory.join("left"), directory.join("config"));
     std::fs::write(&left, "secret").unwrap();
     let root = directory.join("root");
+    let (hook, said) = (directory.join("hook"), directory.join("said"));
+    std::fs::create_dir(&said).unwrap();
+    std::fs::set_permissions(&said, PermissionsExt::from_mode(0o777)).unwrap();
+    let text = format!(
+        "#!/bin/sh\ncd {} && ls -l /proc/$$/fd > new && mv new open\n",
+        said.display()
+    );
+    std::fs::write(&hook, text).unwrap();
+    std::fs::set_permissions(&hook, PermissionsExt::from_mode(0o755)).unwrap();
     let text = format!("anonymous {}\nlisten 127.0.0.1:0\n", root.display());
     std::fs::write(&config, text).unwrap();
+    let with_hook = format!("WHARFD_ON_LOGIN={}", hook.display());
     let script = format!(
         "exec 9<{} 8<{}; exec {WHARFD} --config /dev/fd/8 --print-port",
         left.display(),
         config.display()
     );
-    let server = Process::start(Command::new("sh").arg("-c").arg(script));
+    // The process that starts programs could not read the settings.
+    let without = Process::start(Command::new("env").args([&with_hook, "sh", "-c", &script]));
+    let why = without.log.wait_for("give a file that stays");
+    assert!(why.contains("config /dev/fd/8"), "{why}");
+    let script = script.replace("/dev/fd/8", config.to_str().unwrap());
+    let server = Process::start(Command::new("env").args([&with_hook, "sh", "-c", &script]));
     let mut client = Client::greeted(server.address());
     client.login("anonymous", "x@");
     let open = std::fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap();
     let open = open.map(|entry| std::fs::read_link(entry.unwrap().path()).unwrap_or_default());
     let open: Vec<_> = open.collect();
     assert!(!open.contains(&left.to_path_buf()), "{open:?}");
+    // Programs get neither that nor a connection of the server's.
+    assert!(soon(|| said.join("open").exists()), "{}", server.log.text());
+    let open = std::fs::read_to_string(said.join("open")).unwrap();
+    for word in [left.to_str().unwrap(), "socket:", "anon_inode"] {
+        assert!(!open.contains(word), "{open}");
+    }
 }

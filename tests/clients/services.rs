@@ -69,6 +69,15 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         assert_eq!(said.trim(), "");
     };
     verify();
+    // Memory with passwords in it is never written to a disk.
+    for name in [
+        "wharfd.service",
+        "wharfd-inetd@.service",
+        "wharfd-acme.service",
+    ] {
+        let unit = std::fs::read_to_string(units.join(name)).unwrap();
+        assert!(unit.contains("\nLimitCORE=0\n"), "{name}");
+    }
     // What the units say of themselves, in tenths.
     let exposure = |unit: &str, most: &str| {
         let mut command = Command::new("systemd-analyze");
