@@ -18,7 +18,7 @@ const SIZE: usize = 64 << 20;
 /// what comes between is short beside them on a busy machine, too.
 const FROZEN: Duration = Duration::from_secs(9);
 
-fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::SocketAddr) {
+fn start(directory: &TempDir) -> (Process, [std::net::SocketAddr; 3]) {
     let home = directory.join("home");
     std::fs::create_dir(&home).unwrap();
     let file = std::fs::File::create(home.join("big")).unwrap();
@@ -30,6 +30,7 @@ fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::Socke
     let more = [
         "--self-signed",
         &state,
+        "--listen-ftps=127.0.0.1:0",
         "--listen-sftp=127.0.0.1:0",
         "--host-key",
         key.to_str().unwrap(),
@@ -40,14 +41,14 @@ fn start(directory: &TempDir) -> (Process, std::net::SocketAddr, std::net::Socke
         "--ssh-keepalive=1",
     ];
     let server = Process::for_users(&users, &more);
-    let addresses = server.addresses(2);
-    (server, addresses[0], addresses[1])
+    let addresses = server.addresses(3);
+    (server, addresses.try_into().unwrap())
 }
 
 #[test]
 fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
     let directory = TempDir::new("frozen");
-    let (server, ftp, sftp) = start(&directory);
+    let (server, [ftp, ftps, sftp]) = start(&directory);
     let session = || {
         let mut client = Client::greeted(ftp);
         client.login("ann", "secret");
@@ -74,6 +75,8 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
     let address = late.epsv();
     late.send("RETR big");
 
+    // Of some the server knows nothing yet, of others no more than that.
+    let implicit: Vec<Client> = (0..8).map(|_| Client::connect(ftps)).collect();
     server.signal("STOP");
     quiet.send("NOOP");
     data_up.send(&[2; 1000]);
@@ -88,6 +91,11 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
     // Who logs in has more to say than one look finds.
     stranger.login("ann", "secret");
     SecureClient::take(half, context(|_| {})).login("ann", "secret");
+    for client in implicit {
+        let mut client = SecureClient::take(client, context(|_| {}));
+        client.wait_for(220);
+        client.login("ann", "secret");
+    }
     ssh.write_all(b"SSH-2.0-x\r\n").unwrap();
     let end = loop {
         match ssh.read(&mut [0; 4096]) {
@@ -118,7 +126,7 @@ fn a_long_request_is_no_silence_of_the_client() {
         return;
     }
     let directory = TempDir::new("frozen");
-    let (_server, _, sftp) = start(&directory);
+    let (_server, [_, _, sftp]) = start(&directory);
     let home = directory.join("home");
     let file = std::fs::File::options()
         .write(true)

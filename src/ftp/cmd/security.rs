@@ -13,6 +13,9 @@ use crate::session::log_context::tell_once;
 use crate::session::registry::TlsFacts;
 use crate::text::Escaped;
 
+/// What a handshake has at the least, however late it begins.
+const FIRST_LOOK: Duration = Duration::from_secs(2);
+
 /// How long a client may take to go back to plain text after CCC.
 const LEAVING: Duration = Duration::from_secs(10);
 
@@ -150,7 +153,8 @@ impl Interpreter {
             .for_host(host);
         let end = self.login_deadline();
         let end = end.unwrap_or_else(|| Instant::now() + Duration::from_secs(60));
-        let mut until = end;
+        // The process may have been stopped between the connection and this.
+        let mut until = end.max(Instant::now() + FIRST_LOOK);
         let outcome = self.control.change_stream(|stream| match stream {
             Stream::Plain(socket) => Ok(session.accept(socket, &mut until)?.into()),
             secure => Ok(secure),
