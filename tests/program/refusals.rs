@@ -211,3 +211,42 @@ fn what_is_no_tls_has_one_line() {
         "{told:?}"
     );
 }
+
+/// A directory that may be read and not entered: no entry can be looked at, the
+/// listing has them all, and the log one line.
+#[test]
+fn what_a_listing_cannot_look_at_has_one_line() {
+    let place = TempDir::new("unseen");
+    let mode = |path: &std::path::Path, mode| {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(path, mode).unwrap();
+    };
+    mode(place.path(), 0o755);
+    let shut = place.join("shut");
+    std::fs::create_dir(&shut).unwrap();
+    for name in ["one", "two", "three"] {
+        std::fs::write(shut.join(name), "").unwrap();
+    }
+    mode(&shut, 0o444);
+    let as_nobody: &[&str] = if rustix::process::geteuid().is_root() {
+        &["--user=65534"]
+    } else {
+        &[]
+    };
+    let server = Process::serve(place.path(), as_nobody);
+    let mut client = Client::greeted(server.address());
+    client.login("anonymous", "x@");
+    for line in ["LIST shut", "MLSD shut", "LIST -t shut"] {
+        let listing = String::from_utf8(client.fetch(line)).unwrap();
+        for name in ["one", "two", "three"] {
+            assert!(listing.contains(name), "{line}: {listing}");
+        }
+    }
+    let mut number = 0;
+    let lines = lines(&server, &mut number);
+    let told = |line: &&String| line.contains("could not look at");
+    let told: Vec<_> = lines.iter().filter(told).collect();
+    assert_eq!(told.len(), 1, "{lines:?}");
+    assert!(told[0].contains("Permission denied"), "{told:?}");
+    mode(&shut, 0o755);
+}
