@@ -51,6 +51,38 @@ fn max_per_address_counts_addresses_apart() {
     drop(held);
 }
 
+/// Who is told why can do something about it: no two refusals share a text.
+#[test]
+fn each_limit_is_refused_in_its_own_words() {
+    let mut told = Vec::new();
+    for (setting, value) in [
+        ("deny", "127.0.0.0/8"),
+        ("threads", "1"),
+        ("max-per-address", "1"),
+        ("max-unauthenticated-per-address", "1"),
+        ("max-unauthenticated", "1"),
+    ] {
+        let server = server().set(setting, value).start();
+        let held = (setting != "deny").then(|| server.connect());
+        let mut refused = Client::connect(server.v4);
+        told.push(refused.wait_for(421).text().to_owned());
+        drop(held);
+    }
+    let server = server().set("ban-after", "1").start();
+    let mut guesser = server.connect();
+    guesser.expect("USER ann", 331);
+    guesser.expect("PASS wrong", 530);
+    told.push(Client::connect(server.v4).wait_for(421).text().to_owned());
+    let server = common::server().set("max-per-user", "1").start();
+    let _ann = server.ann();
+    let mut second = server.connect();
+    second.expect("USER ann", 331);
+    second.send("PASS secret");
+    told.push(second.reply().text().to_owned());
+    let words: std::collections::BTreeSet<_> = told.iter().collect();
+    assert_eq!(words.len(), told.len(), "{told:#?}");
+}
+
 #[test]
 fn a_user_has_so_many_sessions_and_another_is_not_harmed() {
     let server = server()
