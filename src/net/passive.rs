@@ -7,6 +7,7 @@ mod shared;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
@@ -56,7 +57,17 @@ impl PassivePort {
     /// # Errors
     /// [`ErrorKind::Busy`] when no port is free.
     pub fn open(address: IpAddr, range: PortRange) -> Result<(PassivePort, u16)> {
-        listen(address, range).map(|(listener, port)| (PassivePort::Own(listener), port))
+        listen(address, range)
+            .or_else(|error| {
+                if error.kind() != ErrorKind::Busy {
+                    return Err(error);
+                }
+                // The port of the last transfer may be the only one, and a child
+                // of the program that we are part of holds it until its exec.
+                std::thread::sleep(UNTIL_EXEC);
+                listen(address, range)
+            })
+            .map(|(listener, port)| (PassivePort::Own(listener), port))
     }
 
     /// The connection, if one has come.
@@ -97,6 +108,9 @@ impl AsFd for PassivePort {
 const BACKLOG: i32 = 16;
 /// Ports that are tried before the client is told that there is none.
 const PORTS_TRIED: u32 = 200;
+/// How long a child holds our descriptors between fork and exec.
+const UNTIL_EXEC: Duration = Duration::from_millis(50);
+
 /// Opens a passive port on `address`, anywhere in `range`, in random order.
 fn listen(address: IpAddr, range: PortRange) -> Result<(TcpListener, u16)> {
     let count = range.count();
