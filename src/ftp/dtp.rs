@@ -422,6 +422,7 @@ impl Interpreter {
         }) else {
             return Ok(false);
         };
+        let mut waited = None;
         while pipe.is_useful() {
             match pipe.fill(stream.as_fd()) {
                 Ok(0) => return Ok(true),
@@ -431,9 +432,12 @@ impl Interpreter {
                     let polled = self.poll_if_due();
                     self.unless_hung_up(stream, polled)?;
                 }
-                Err(Errno::AGAIN) => {
+                Err(Errno::AGAIN) if waited != Some(*offset) => {
+                    waited = Some(*offset);
                     self.wait_for_upload(stream, *offset, progress)?;
                 }
+                // It was ready just now: reading tells what it has.
+                Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::INTR) => {}
                 // What can't be spliced from may still be read.
                 Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::NOMEM) => return Ok(false),

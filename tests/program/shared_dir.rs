@@ -165,8 +165,8 @@ fn a_share_that_is_gone_stops_nobody_and_is_used_again() {
     std::fs::remove_file(&shared).unwrap();
     std::fs::rename(&away, &shared).unwrap();
     until("the other node hears of it", || greeting(&nodes[1]) == 421);
-    // Cleared by somebody, it is made again.
-    std::fs::remove_dir_all(&shared).unwrap();
+    // Cleared by somebody, at once, while the nodes write there, it is made again.
+    std::fs::rename(&shared, directory.join("cleared")).unwrap();
     until("it is there again", || {
         shared.join("nodes").join("one").exists()
     });
