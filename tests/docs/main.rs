@@ -3,6 +3,7 @@
 //! by a test is there. `--help` agrees with the table.
 #![cfg(feature = "cli")]
 
+#[cfg(all(feature = "ftps", feature = "sftp", feature = "import"))]
 mod examples;
 mod words;
 
