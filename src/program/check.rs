@@ -237,8 +237,9 @@ fn bound(settings: &Settings, faults: &mut Vec<Fault>) {
 /// checks, they would belong to the wrong user.
 fn without_new_keys(config: &Config) -> Config {
     let mut config = config.clone();
-    let asked = !config.host_key.is_empty();
-    config.host_key.retain(|path| path.exists());
+    let asked = cfg!(feature = "sftp") && !config.host_key.is_empty();
+    // A build without SSH refuses them all.
+    config.host_key.retain(|path| !asked || path.exists());
     if asked && config.host_key.is_empty() {
         config.listen_sftp.clear();
     }
