@@ -1,12 +1,12 @@
-//! Time zones by name, from the files of tzdata (RFC 8536): times of the past
-//! from their table, later ones from the rule at their end.
+//! Time zones by name, from the files of tzdata (RFC 8536).
 
 use std::path::Path;
 use std::sync::Arc;
 
+use tz::TimeZone;
+
 use super::ListTime;
 use super::value::{ConfigWord, expected};
-use crate::time::Utc;
 
 /// Where systems keep them.
 const PLACE: &str = "/usr/share/zoneinfo";
@@ -15,36 +15,7 @@ const PLACE: &str = "/usr/share/zoneinfo";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Zone {
     name: String,
-    /// Seconds ahead of UTC before the first change.
-    first: i64,
-    /// When each offset begins, and the offset.
-    changes: Vec<(i64, i64)>,
-    rule: Option<Rule>,
-}
-
-/// What holds behind the last change, as POSIX writes it in TZ.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Rule {
-    standard: i64,
-    summer: Option<Summer>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Summer {
-    offset: i64,
-    /// When it begins and ends: a day, and seconds of that day.
-    begin: (Day, i64),
-    end: (Day, i64),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Day {
-    /// From 1 on, without the 29th of February.
-    Julian(i64),
-    /// From 0 on, with it.
-    OfYear(i64),
-    /// Month, week (5 is the last) and day of the week.
-    OfMonth(u32, i64, i64),
+    zone: TimeZone,
 }
 
 impl Zone {
@@ -63,199 +34,25 @@ impl Zone {
         &self.name
     }
 
-    /// Seconds that its clocks are ahead of UTC at a moment.
+    /// Seconds that its clocks are ahead of UTC at a moment; 0 at moments whose
+    /// year has no number.
     pub fn offset(&self, moment: i64) -> i64 {
-        let after = self.changes.partition_point(|(begin, _)| *begin <= moment);
-        let last = self.changes.get(after.wrapping_sub(1));
-        match &self.rule {
-            Some(rule) if after == self.changes.len() => rule.offset(moment),
-            _ => last.map_or(self.first, |(_, offset)| *offset),
-        }
+        let there = self.zone.find_local_time_type(moment);
+        there.map_or(0, |there| i64::from(there.ut_offset()))
     }
 
     fn parse(name: &str, file: &[u8]) -> Option<Zone> {
-        // The first part has 32 bits a time and is for old programs.
-        let [is_utc, is_standard, leaps, times, types, letters] = counts(file)?;
-        let old = times * 5 + types * 6 + letters + leaps * 8 + is_standard + is_utc;
-        let file = file.get(HEADER + old..)?;
-        let [is_utc, is_standard, leaps, times, types, letters] = counts(file)?;
-        let (moments, rest) = file.get(HEADER..)?.split_at_checked(times * 8)?;
-        let (kinds, rest) = rest.split_at_checked(times)?;
-        let (table, rest) = rest.split_at_checked(types * 6)?;
-        let footer = rest.get(letters + leaps * 12 + is_standard + is_utc..)?;
-        let offset = |kind: usize| {
-            let bytes = table.get(kind * 6..)?.first_chunk()?;
-            Some(i64::from(i32::from_be_bytes(*bytes)))
-        };
-        let changes = moments.chunks_exact(8).zip(kinds).map(|(moment, kind)| {
-            let moment = i64::from_be_bytes(*moment.first_chunk()?);
-            Some((moment, offset(usize::from(*kind))?))
-        });
-        let footer = footer.strip_prefix(b"\n")?.strip_suffix(b"\n")?;
-        let rule = match footer {
-            b"" => None,
-            footer => Some(Text(footer).rule()?),
-        };
-        Some(Zone {
+        // A file that was cut may still be read, without its rule for times to come,
+        // which is a line of text at its end.
+        let rule = file
+            .strip_suffix(b"\n")?
+            .rsplit(|byte| *byte == b'\n')
+            .next()?;
+        let zone = TimeZone::from_tz_data(file).ok()?;
+        rule.iter().all(u8::is_ascii_graphic).then_some(Zone {
             name: name.into(),
-            first: offset(0)?,
-            changes: changes.collect::<Option<_>>()?,
-            rule,
+            zone,
         })
-    }
-}
-
-/// Bytes before the counted ones.
-const HEADER: usize = 44;
-
-/// The six numbers of a header of version 2 or later.
-fn counts(file: &[u8]) -> Option<[usize; 6]> {
-    let is_one = file.starts_with(b"TZif") && *file.get(4)? >= b'2';
-    let mut counts = [0; 6];
-    for (count, bytes) in counts.iter_mut().zip(file.get(20..HEADER)?.chunks(4)) {
-        *count = usize::try_from(u32::from_be_bytes(*bytes.first_chunk()?)).ok()?;
-    }
-    // No zone has as many; and sums of them stay small.
-    (is_one && counts.iter().all(|count| *count < 1 << 16)).then_some(counts)
-}
-
-impl Rule {
-    fn offset(&self, moment: i64) -> i64 {
-        let Some(summer) = &self.summer else {
-            return self.standard;
-        };
-        let year = Utc::from_seconds(moment.saturating_add(self.standard)).year;
-        let at = |(day, time): (Day, i64)| day.seconds(year) + time;
-        let begin = at(summer.begin) - self.standard;
-        let end = at(summer.end) - summer.offset;
-        let is_summer = if begin < end {
-            (begin..end).contains(&moment)
-        } else {
-            !(end..begin).contains(&moment)
-        };
-        if is_summer {
-            summer.offset
-        } else {
-            self.standard
-        }
-    }
-}
-
-impl Day {
-    /// When it begins in a year, in seconds after 1970 began.
-    fn seconds(self, year: u32) -> i64 {
-        let first = |month| {
-            let mut day = Utc::from_seconds(0);
-            (day.year, day.month, day.day) = (year, month, 1);
-            day.seconds() / 86_400
-        };
-        let days = match self {
-            Day::OfYear(day) => first(1) + day,
-            Day::Julian(day) => {
-                let has_leap_day = first(3) - first(1) == 60;
-                first(1) + day - 1 + i64::from(has_leap_day && day >= 60)
-            }
-            Day::OfMonth(month, week, weekday) => {
-                let begin = first(month);
-                // 1970 began on a Thursday.
-                let ahead = (weekday - (begin + 4)).rem_euclid(7);
-                let day = begin + ahead + (week - 1) * 7;
-                let next = if month == 12 {
-                    begin + 31
-                } else {
-                    first(month + 1)
-                };
-                if day >= next { day - 7 } else { day }
-            }
-        };
-        days * 86_400
-    }
-}
-
-/// What is left to be read of a rule.
-struct Text<'a>(&'a [u8]);
-
-impl Text<'_> {
-    fn rule(mut self) -> Option<Rule> {
-        self.skip_name()?;
-        let standard = -self.time()?;
-        if self.0.is_empty() {
-            return Some(Rule {
-                standard,
-                summer: None,
-            });
-        }
-        self.skip_name()?;
-        let offset = match self.0.first()? {
-            b',' => standard + 3600,
-            _ => -self.time()?,
-        };
-        let (begin, end) = (self.date()?, self.date()?);
-        let summer = Some(Summer { offset, begin, end });
-        self.0.is_empty().then_some(Rule { standard, summer })
-    }
-
-    fn take(&mut self, byte: u8) -> bool {
-        let rest = self.0.strip_prefix(&[byte]);
-        self.0 = rest.unwrap_or(self.0);
-        rest.is_some()
-    }
-
-    fn skip_name(&mut self) -> Option<()> {
-        let length = match self.0.first()? {
-            b'<' => self.0.iter().position(|byte| *byte == b'>')? + 1,
-            _ => self
-                .0
-                .iter()
-                .take_while(|byte| byte.is_ascii_alphabetic())
-                .count(),
-        };
-        self.0 = self.0.get(length..)?;
-        (length > 0).then_some(())
-    }
-
-    fn number(&mut self) -> Option<i64> {
-        let length = self
-            .0
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
-        let (digits, rest) = self.0.split_at(length.min(4));
-        self.0 = rest;
-        std::str::from_utf8(digits).ok()?.parse().ok()
-    }
-
-    /// `-h:mm:ss`, with a sign and the rest if wanted.
-    fn time(&mut self) -> Option<i64> {
-        let sign = if self.take(b'-') { -1 } else { 1 };
-        self.take(b'+');
-        let mut seconds = self.number()? * 3600;
-        for unit in [60, 1] {
-            if self.take(b':') {
-                seconds += self.number()? * unit;
-            }
-        }
-        Some(sign * seconds)
-    }
-
-    /// `,M3.5.0/2`
-    fn date(&mut self) -> Option<(Day, i64)> {
-        self.take(b',').then_some(())?;
-        let day = if self.take(b'M') {
-            let month = u32::try_from(self.number()?)
-                .ok()
-                .filter(|month| (1..=12).contains(month))?;
-            self.take(b'.').then_some(())?;
-            let week = self.number()?;
-            self.take(b'.').then_some(())?;
-            Day::OfMonth(month, week, self.number()?)
-        } else if self.take(b'J') {
-            Day::Julian(self.number()?)
-        } else {
-            Day::OfYear(self.number()?)
-        };
-        let time = if self.take(b'/') { self.time()? } else { 7200 };
-        Some((day, time))
     }
 }
 
