@@ -195,7 +195,7 @@ impl ControlConnection {
         Ok(ready)
     }
 
-    /// The same was so elsewhere.
+    /// A wait elsewhere was late by this.
     pub fn put_off(&mut self, late: Duration) {
         self.late += late;
     }

@@ -241,24 +241,31 @@ fn rounds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         }
     }
     // Packets that never end.
-    {
-        let (name, kind, length) = ("long write", 6, 255 << 10);
-        let mut packet = packet(kind, 9, &string(&[0, 0, 0, 1, 0, 0, 0, 0]));
-        packet.extend_from_slice(&[0; 8]);
-        packet.extend(string(&vec![b'x'; length]));
-        let whole = (packet.len() - 4) as u32;
-        packet[..4].copy_from_slice(&whole.to_be_bytes());
-        packet.pop();
-        let channels = 0..CLIENTS * CHANNELS as usize;
-        let streams =
-            channels.map(|at| [prelude(&format!("new-{at}"), NEW), packet.clone()].concat());
-        rounds.push((name, streams.collect()));
-    }
+    let mut packet = packet(6, 9, &string(&[0, 0, 0, 1, 0, 0, 0, 0]));
+    packet.extend_from_slice(&[0; 8]);
+    packet.extend(string(&[b'x'; 255 << 10]));
+    let whole = (packet.len() - 4) as u32;
+    packet[..4].copy_from_slice(&whole.to_be_bytes());
+    packet.pop();
+    let channels = 0..CLIENTS * CHANNELS as usize;
+    let streams = channels.map(|at| [prelude(&format!("new-{at}"), NEW), packet.clone()].concat());
+    rounds.push(("long write", streams.collect()));
     rounds
 }
 
+/// What each of the clients does, all at the same time.
+fn by_all(does: impl Fn(usize) -> Client + Sync) -> Vec<Client> {
+    let does = &does;
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..CLIENTS)
+            .map(|number| scope.spawn(move || does(number)))
+            .collect();
+        threads.into_iter().map(|one| one.join().unwrap()).collect()
+    })
+}
+
 fn round(server: &Process, streams: &[Vec<u8>]) -> Vec<Client> {
-    let client = |number: usize| {
+    by_all(|number| {
         let mut client = server.login();
         for _ in 0..CHANNELS {
             client.open([0, 1 << 20][number % 2]);
@@ -273,31 +280,19 @@ fn round(server: &Process, streams: &[Vec<u8>]) -> Vec<Client> {
             let _ = client.peer.stream.read(&mut [0]);
         }
         client
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || client(number)))
-            .collect();
-        threads.into_iter().map(|one| one.join().unwrap()).collect()
     })
 }
 
 /// The old scp on all channels of all clients, which take what it says and not
 /// what it sends.
 fn scp_round(server: &Process, command: &str) -> Vec<Client> {
-    let client = |number: usize| {
+    by_all(|number| {
         let mut client = server.login();
         for _ in 0..CHANNELS {
             client.open_for([0, 8 << 10][number % 2], "exec", command);
         }
         client.flood(&vec![vec![0; 400]; CHANNELS as usize]);
         client
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || client(number)))
-            .collect();
-        threads.into_iter().map(|one| one.join().unwrap()).collect()
     })
 }
 
@@ -317,7 +312,7 @@ fn deep_and_long(home: &Path) {
 fn message_round(server: &Process) -> Vec<Client> {
     let kinds = messages();
     assert!(kinds.len() <= CLIENTS, "more clients are needed");
-    let client = &|number: usize| {
+    by_all(|number| {
         let mut client = server.login();
         client.open([0, 1 << 20][number % 2]);
         let until = Instant::now() + Duration::from_secs(2);
@@ -336,12 +331,6 @@ fn message_round(server: &Process) -> Vec<Client> {
             let _ = client.peer.stream.read(&mut [0]);
         }
         client
-    };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..CLIENTS)
-            .map(|number| scope.spawn(move || client(number)))
-            .collect();
-        threads.into_iter().map(|one| one.join().unwrap()).collect()
     })
 }
 

@@ -151,6 +151,23 @@ fn curl_moves_files() {
     }
 }
 
+/// What lftp says while it obeys, in TLS of this mode and with more settings.
+fn lftp(place: &Place, mode: Mode, settings: &str, commands: &str) -> String {
+    let scheme = match mode {
+        Mode::Explicit => "ftp",
+        Mode::Implicit => "ftps",
+    };
+    let port = place.port(mode);
+    let script = format!(
+        "set cmd:fail-exit yes\nset net:max-retries 1\nset net:timeout 15\n\
+         set ssl:verify-certificate no\nset ftp:ssl-force yes\n{settings}\
+         open -u ann,secret {scheme}://127.0.0.1:{port}\n{}{}{commands}",
+        each("get downN"),
+        each("put upN"),
+    );
+    run(place.command("lftp").args(["--norc"]), &script)
+}
+
 /// lftp alone of the clients here speaks MODE Z.
 #[cfg(feature = "deflate")]
 #[test]
@@ -160,18 +177,8 @@ fn lftp_moves_files_deflated() {
     }
     let place = Place::new("lftp-deflated", "require");
     for mode in MODES {
-        let (scheme, port) = match mode {
-            Mode::Explicit => ("ftp", place.port(mode)),
-            Mode::Implicit => ("ftps", place.port(mode)),
-        };
-        let script = format!(
-            "set cmd:fail-exit yes\nset net:max-retries 1\nset net:timeout 15\n\
-             set ssl:verify-certificate no\nset ftp:ssl-force yes\nset ftp:use-mode-z yes\n\
-             debug 9\nopen -u ann,secret {scheme}://127.0.0.1:{port}\n{}{}cls\n",
-            each("get downN"),
-            each("put upN"),
-        );
-        let said = run(place.command("lftp").args(["--norc"]), &script);
+        let settings = "set ftp:use-mode-z yes\ndebug 9\n";
+        let said = lftp(&place, mode, settings, "cls\n");
         assert!(said.contains("---> MODE Z"), "{said}");
         place.moved(&format!("lftp {mode:?} deflated"));
     }
@@ -184,22 +191,11 @@ fn lftp_moves_files_and_mirrors() {
     }
     let place = Place::new("lftp", "require");
     for mode in MODES {
-        let (scheme, port) = match mode {
-            Mode::Explicit => ("ftp", place.port(mode)),
-            Mode::Implicit => ("ftps", place.port(mode)),
-        };
-        let script = format!(
-            "set cmd:fail-exit yes\nset net:max-retries 1\nset net:timeout 15\n\
-             set ssl:verify-certificate no\nset ftp:ssl-force yes\nset ftp:ssl-protect-data yes\n\
-             open -u ann,secret {scheme}://127.0.0.1:{port}\n{}{}\
-             mirror -R up-tree copy\nmirror copy back\nrm -r copy\ncls\n",
-            each("get downN"),
-            each("put upN"),
-        );
         let tree = place.local.join("up-tree/deep");
         std::fs::create_dir_all(&tree).unwrap();
         std::fs::write(tree.join("file"), "in the tree").unwrap();
-        run(place.command("lftp").args(["--norc"]), &script);
+        let mirrors = "mirror -R up-tree copy\nmirror copy back\nrm -r copy\ncls\n";
+        lftp(&place, mode, "set ftp:ssl-protect-data yes\n", mirrors);
         place.moved(&format!("lftp {mode:?}"));
         let back = std::fs::read(place.local.join("back/deep/file")).unwrap();
         assert_eq!(back, b"in the tree");

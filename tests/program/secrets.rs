@@ -95,6 +95,20 @@ fn passwords_of_ftp_are_gone_when_they_are_answered() {
     gone(&server, mistyped.as_bytes());
 }
 
+/// No text of a key that the server has made, by a line that is this key's alone.
+#[cfg(any(feature = "ftps", feature = "sftp"))]
+fn keys_are_gone(server: &Process, place: &TempDir, own_line: impl Fn(&str) -> Option<&str>) {
+    let mut keys = 0;
+    for entry in std::fs::read_dir(place.join("state")).unwrap() {
+        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        if text.contains("PRIVATE KEY") {
+            keys += 1;
+            gone(server, own_line(&text).unwrap().as_bytes());
+        }
+    }
+    assert_ne!(keys, 0, "which key is it?");
+}
+
 // Others have no way to tell OpenSSL.
 #[cfg(all(feature = "tls13", ossl300))]
 #[test]
@@ -105,15 +119,7 @@ fn passwords_under_tls_and_the_text_of_keys_are_gone() {
     let mut client = common::tls::SecureClient::explicit(server.address());
     client.login("ann", &right);
     gone(&server, right.as_bytes());
-    let mut keys = 0;
-    for entry in std::fs::read_dir(place.join("state")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-        if text.contains("PRIVATE KEY") {
-            keys += 1;
-            gone(&server, text.lines().nth(1).unwrap().as_bytes());
-        }
-    }
-    assert_ne!(keys, 0, "which key is it?");
+    keys_are_gone(&server, &place, |text| text.lines().nth(1));
 }
 
 #[cfg(feature = "sftp")]
@@ -150,17 +156,8 @@ fn passwords_of_ssh_and_the_text_of_host_keys_are_gone() {
         .arg("ann@127.0.0.1");
     common::process::run(&mut client, "");
     gone(&server, right.as_bytes());
-    let mut keys = 0;
-    for entry in std::fs::read_dir(place.join("state")).unwrap() {
-        let text = std::fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
-        if text.contains("PRIVATE KEY") {
-            keys += 1;
-            // The lines before the last but one are the same in all keys.
-            let line = text.lines().rev().nth(2).unwrap();
-            gone(&server, line.as_bytes());
-        }
-    }
-    assert_ne!(keys, 0, "which key is it?");
+    // The lines before the last but one are the same in all keys.
+    keys_are_gone(&server, &place, |text| text.lines().rev().nth(2));
 }
 
 /// What belongs to a process in /proc is root's where nobody may look into it.
