@@ -13,6 +13,8 @@ use crate::net::patience::{Look, Progress, STEP, late};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
 
+/// How often a pipeline of commands is held against the end of its client.
+const END_EVERY: Duration = Duration::from_millis(20);
 /// Bytes of replies that wait at the most, besides the one that is being made:
 /// a client that sends commands and reads nothing is read no further.
 const REPLIES_MAX: usize = 64 * 1024;
@@ -63,6 +65,10 @@ pub struct ControlConnection {
     /// The client has closed the connection, and not reset it.
     ended: bool,
     input_end: InputEnd,
+    /// The connection was reset: nobody waits for what it asked.
+    is_lost: bool,
+    /// When lines that wait were last held against that.
+    looked_for_end: Instant,
     look: Look,
     /// For how long this process did not run while it waited for a command.
     late: Duration,
@@ -90,6 +96,8 @@ impl ControlConnection {
             listing: Listing::None,
             ended: false,
             input_end: InputEnd::Stops,
+            is_lost: false,
+            looked_for_end: Instant::now(),
             look: Look::now(),
             late: Duration::ZERO,
         };
@@ -135,7 +143,14 @@ impl ControlConnection {
         if self.out.len() >= REPLIES_MAX {
             self.flush()?;
         }
+        if self.has_lines() && self.looked_for_end.elapsed() >= END_EVERY {
+            self.looked_for_end = Instant::now();
+            self.is_lost |= self.has_hung_up()?;
+        }
         loop {
+            if self.is_lost {
+                return Err(gone());
+            }
             if let Some(line) = self.reader.next_line() {
                 return Ok(Some(line));
             }
@@ -347,10 +362,15 @@ impl ControlConnection {
                 Ok(length) => length == 0,
                 // Without close_notify.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => true,
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.is_lost |= !is_timeout(&error);
+                    return Err(error.into());
+                }
             };
         }
-        let is_gone = self.ended && (self.input_end == InputEnd::Stops || self.has_hung_up()?);
+        // Where the buffer is full, reading finds no end.
+        self.is_lost |= (self.ended || !self.has_room()) && self.has_hung_up()?;
+        let is_gone = self.is_lost || self.ended && self.input_end == InputEnd::Stops;
         let mut lines = self.reader.waiting().filter(|line| !line.is_empty());
         let first = lines.next();
         let is = |line: &[u8], verb: &[u8]| line.trim_ascii().eq_ignore_ascii_case(verb);
@@ -394,11 +414,13 @@ impl ControlConnection {
     }
 
     /// What to wait for during a command. A stream that has ended is readable
-    /// all the time.
+    /// all the time, and so is one whose buffer can take no more before its lines
+    /// are handled.
     pub fn interest(&self) -> Interest {
-        match (self.ended, self.input_end) {
-            (true, InputEnd::GoesOn) => Interest::HangUp,
-            _ => Interest::Read,
+        if !self.has_room() || self.ended && self.input_end == InputEnd::GoesOn {
+            Interest::HangUp
+        } else {
+            Interest::Read
         }
     }
 
@@ -408,9 +430,7 @@ impl ControlConnection {
         self.ended
     }
 
-    /// Whether waiting for the socket makes sense: not when the buffer can
-    /// take no more before its lines are handled.
-    pub fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         !self.reader.is_full()
     }
 

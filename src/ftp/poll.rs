@@ -44,7 +44,7 @@ impl Interpreter {
     /// # Errors
     /// As [`Interpreter::poll_control`].
     pub fn poll_if_due(&mut self) -> Result<()> {
-        if self.polled.elapsed() >= POLL_EVERY && self.control.has_room() {
+        if self.polled.elapsed() >= POLL_EVERY {
             self.poll_control()?;
         }
         Ok(())
@@ -56,13 +56,8 @@ impl Interpreter {
     /// As [`Interpreter::poll_control`].
     pub fn pause_until(&mut self, until: Instant) -> Result<()> {
         while Instant::now() < until {
-            if !self.control.has_room() {
-                std::thread::sleep(until.saturating_duration_since(Instant::now()));
-            } else if wait(
-                [(self.control.socket()?.as_fd(), self.control.interest())],
-                Some(until),
-            )? == [true]
-            {
+            let control = (self.control.socket()?.as_fd(), self.control.interest());
+            if wait([control], Some(until))? == [true] {
                 self.poll_control()?;
             }
         }
@@ -86,32 +81,13 @@ impl Interpreter {
             self.poll_control()?;
         }
         loop {
-            let mut ready = false;
-            if self.control.has_room() {
-                let control = self.control.socket()?;
-                let [data, asks] = wait(
-                    [
-                        (descriptor.as_fd(), interest),
-                        (control.as_fd(), self.control.interest()),
-                    ],
-                    until,
-                )?;
-                ready |= data;
-                if asks {
-                    self.poll_control()?;
-                }
-                if !data && !asks {
-                    return Ok(false);
-                }
-            } else {
-                let [data] = wait([(descriptor.as_fd(), interest)], until)?;
-                if !data {
-                    return Ok(false);
-                }
-                ready = true;
+            let control = (self.control.socket()?.as_fd(), self.control.interest());
+            let [data, asks] = wait([(descriptor.as_fd(), interest), control], until)?;
+            if asks {
+                self.poll_control()?;
             }
-            if ready {
-                return Ok(true);
+            if data || !asks {
+                return Ok(data);
             }
         }
     }

@@ -169,7 +169,13 @@ impl Files {
     pub fn list(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
         let place = self.place(path, Follow::Yes)?;
         let own_only = self.shows_own_only(&place)?;
-        let directory = self.file_system().read_dir(&place.path)?;
+        let directory = match self.file_system().read_dir(&place.path) {
+            // As in [`Files::metadata`], files of others are not there.
+            Err(error) if own_only && error.kind() == ErrorKind::NotDirectory => {
+                return Err(Error::with_source(ErrorKind::NotFound, "", error));
+            }
+            outcome => outcome?,
+        };
         let directory = if own_only {
             self.own_names(directory, &place.path)
         } else {

@@ -334,3 +334,20 @@ fn a_draining_server_lets_a_transfer_finish_and_says_goodbye() {
     busy.wait_for(421);
     assert!(stopper.join().unwrap());
 }
+
+/// A client that has gone has asked for nothing: of a pipeline of each command
+/// what is left ends with the connection, though its lines have come. A hash of
+/// the file takes a tenth of a second, three thousand take minutes.
+#[test]
+fn what_a_client_that_is_gone_has_asked_is_not_done() {
+    let place = TempDir::new("gone");
+    let server = server().directory(place.path()).start();
+    for (verb, _, _) in wharf::daemon::tables::rows() {
+        let file = std::fs::File::create(place.join("big")).unwrap();
+        file.set_len(50 << 20).unwrap();
+        let mut client = server.ann();
+        client.raw(format!("{verb} big\r\n").repeat(3000).as_bytes());
+        crate::common::client::Data(client.stream).reset();
+        server.until(&verb, |server| server.sessions() == 0);
+    }
+}

@@ -178,28 +178,49 @@ fn without(name: &str, heard: Vec<u8>) -> String {
     text.replace(".0\n", "\n")
 }
 
+/// All that is heard when every command and request, but for some, is tried on
+/// these paths.
+fn told(tree: &Tree, name: &str, paths: &[String], but: &[&str]) -> Vec<String> {
+    let server = ftp::server(tree, "no");
+    let (mut client, mut packets) = (server.ann(), sftp::start(tree, false));
+    let mut all = Vec::new();
+    for path in paths {
+        for (verb, dialogues) in ftp::COMMANDS.iter().filter(|row| !but.contains(&row.0)) {
+            for lines in *dialogues {
+                let heard = ftp::run(&mut client, lines, path);
+                all.push(format!("{verb} {lines:?}: {}", without(name, heard)));
+            }
+        }
+        for (request, deeds) in sftp::REQUESTS.iter().filter(|row| !but.contains(&row.0)) {
+            for deed in *deeds {
+                let heard = without(name, deed(&mut packets, path));
+                all.push(format!("{request}: {heard:?}"));
+            }
+        }
+    }
+    all
+}
+
+/// Who may only store learns by that alone whether a name is taken.
+#[test]
+fn a_place_for_dropping_tells_of_no_file() {
+    let storing = ["STOR", "APPE", "STOU", "COMB", "open"];
+    let [missing, there] = ["zz-m", "zz-f"].map(|name| {
+        let tree = Tree::new("drop");
+        std::fs::write(tree.top.join("zz-f"), "of another").unwrap();
+        told(&tree, name, &[format!("/{name}")], &storing)
+    });
+    let differ = there.iter().zip(&missing).filter(|(one, two)| one != two);
+    let differ: Vec<_> = differ.collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
 #[test]
 fn nothing_below_a_place_without_rights_is_told() {
     let mut missing: Vec<String> = Vec::new();
     for (name, _) in HIDDEN {
-        let tree = with_hidden_names();
-        let server = ftp::server(&tree, "no");
-        let (mut client, mut packets) = (server.ann(), sftp::start(&tree, false));
-        let mut all = Vec::new();
-        for path in [format!("/secret/{name}"), format!("/secret/{name}/f")] {
-            for (verb, dialogues) in ftp::COMMANDS {
-                for lines in *dialogues {
-                    let heard = ftp::run(&mut client, lines, &path);
-                    all.push(format!("{verb} {lines:?}: {}", without(name, heard)));
-                }
-            }
-            for (request, deeds) in sftp::REQUESTS {
-                for deed in *deeds {
-                    let heard = without(name, deed(&mut packets, &path));
-                    all.push(format!("{request}: {heard:?}"));
-                }
-            }
-        }
+        let paths = [format!("/secret/{name}"), format!("/secret/{name}/f")];
+        let all = told(&with_hidden_names(), name, &paths, &[]);
         if missing.is_empty() {
             missing = all;
             continue;
