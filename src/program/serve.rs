@@ -12,6 +12,7 @@ use wharf::TransferLog;
 use wharf::config::Config;
 use wharf::daemon::Services;
 use wharf::daemon::Settings;
+use wharf::daemon::log_context::tell_once;
 use wharf::events::Events;
 use wharf::{Fingerprint, Protocol, Running};
 
@@ -273,7 +274,9 @@ impl Daemon {
         if let Some(path) = &self.invocation.settings.metrics_file
             && let Err(error) = self.counters.write(self.running.services(), path)
         {
-            log::error!("metrics-file {}: {error}", path.display());
+            // Every fifteen seconds the same.
+            let what = format_args!("{}: {error}", path.display());
+            tell_once(log::Level::Error, "metrics-file", &what);
         }
         // Looking at the sessions takes the locks that everybody needs: were
         // one held for ever, we would not come back and be started again.

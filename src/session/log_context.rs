@@ -94,7 +94,7 @@ pub fn with_current<R>(f: impl FnOnce(Option<&LogContext>) -> R) -> R {
 /// Tells the log what a client was refused, with its address: the same reason
 /// once in a session and hour, or a client could fill the log; more is for those
 /// who look for mistakes.
-pub(crate) fn tell_once(level: Level, reason: &'static str, what: &dyn Display) {
+pub fn tell_once(level: Level, reason: &'static str, what: &dyn Display) {
     let is_news =
         level < Level::Debug && TOLD.with_borrow_mut(|told| told.is_news((level, reason)));
     let level = if is_news { level } else { Level::Debug };
