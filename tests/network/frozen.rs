@@ -88,14 +88,17 @@ fn sessions_outlive_a_stop_that_is_longer_than_their_deadlines() {
         [data_down, data_late].map(|mut data| std::thread::spawn(move || data.rest().len()));
 
     assert_eq!(quiet.reply().code, 200);
-    // Who logs in has more to say than one look finds.
-    stranger.login("ann", "secret");
-    SecureClient::take(half, context(|_| {})).login("ann", "secret");
-    for client in implicit {
-        let mut client = SecureClient::take(client, context(|_| {}));
+    let implicit: Vec<SecureClient> = implicit
+        .into_iter()
+        .map(|client| SecureClient::take(client, context(|_| {})))
+        .collect();
+    for mut client in implicit {
         client.wait_for(220);
         client.login("ann", "secret");
     }
+    // Who logs in has more to say than one look finds.
+    stranger.login("ann", "secret");
+    SecureClient::take(half, context(|_| {})).login("ann", "secret");
     ssh.write_all(b"SSH-2.0-x\r\n").unwrap();
     let end = loop {
         match ssh.read(&mut [0; 4096]) {

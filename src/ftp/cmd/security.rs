@@ -14,7 +14,7 @@ use crate::session::registry::TlsFacts;
 use crate::text::Escaped;
 
 /// What a handshake has at the least, however late it begins.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
+const FIRST_LOOK: Duration = Duration::from_secs(10);
 
 /// How long a client may take to go back to plain text after CCC.
 const LEAVING: Duration = Duration::from_secs(10);
