@@ -3,9 +3,7 @@
 
 use crate::Result;
 use crate::bare::{canned, listen};
-use openssl::ssl::{
-    Ssl, SslContext, SslFiletype, SslMethod, SslMode, SslStream, SslVerifyMode, SslVersion,
-};
+use openssl::ssl::{Ssl, SslContext, SslFiletype, SslMethod, SslMode, SslStream, SslVerifyMode};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -20,7 +18,7 @@ impl Acceptor {
     pub fn new(both: &Path) -> Result<Acceptor> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         builder.set_verify(SslVerifyMode::NONE);
-        builder.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+        builder.set_num_tickets(1)?;
         builder.set_mode(SslMode::AUTO_RETRY);
         builder.set_certificate_file(both, SslFiletype::PEM)?;
         builder.set_private_key_file(both, SslFiletype::PEM)?;

@@ -55,13 +55,13 @@ impl Client {
 
     /// A session of the named user with AUTH TLS and PROT P, in TYPE I.
     #[cfg(feature = "ftps")]
-    pub fn secure_session(port: u16) -> Result<Client> {
+    pub fn secure_session(port: u16, manner: crate::tls::Manner) -> Result<Client> {
         let mut client = Client::connect(port)?;
         client.command("AUTH TLS", 234)?;
         let Wire::Plain(stream) = client.stream else {
             return Err("already under TLS".into());
         };
-        let (tls, stream) = crate::tls::Tls::control(stream)?;
+        let (tls, stream) = crate::tls::Tls::control(stream, manner)?;
         client.stream = Wire::Tls(Box::new(stream));
         client.tls = Some(tls);
         client.command("PBSZ 0", 200)?;

@@ -397,7 +397,7 @@ fn proftpd(
     if let Some(file) = certificate {
         text = text.replacen("PidFile", "LoadModule mod_tls.c\nPidFile", 1);
         text += &format!(
-            "TLSEngine on\nTLSProtocol TLSv1.2\nTLSRSACertificateFile {file}\n\
+            "TLSEngine on\nTLSProtocol TLSv1.2 TLSv1.3\nTLSRSACertificateFile {file}\n\
              TLSRSACertificateKeyFile {file}\nTLSRequired off\nTLSVerifyClient off\nTLSOptions NoSessionReuseRequired\n"
         );
     }

@@ -1,47 +1,89 @@
-//! The client's side of FTPS: TLS 1.2 with one cipher for every server, data connections resumed from the
+//! The client's side of FTPS: one version and one cipher for every server of a row, data connections resumed from the
 //! control connection.
 
 use crate::{Result, isolate};
-use openssl::ssl::{Ssl, SslContext, SslMethod, SslSession, SslStream, SslVerifyMode, SslVersion};
+use openssl::ssl::{
+    Ssl, SslContext, SslMethod, SslSession, SslSessionCacheMode, SslStream, SslVerifyMode,
+    SslVersion,
+};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
-/// The cipher of every row, so that servers differ in how they work and not in what they negotiate.
+/// The ciphers of every row, so that servers differ in how they work and not in what they negotiate.
 const CIPHER: &str = "ECDHE-RSA-AES128-GCM-SHA256";
+const CIPHER_1_3: &str = "TLS_AES_128_GCM_SHA256";
+
+/// How a client does TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// TLS 1.2.
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+    /// TLS 1.2 with Nagle's algorithm on data connections, as ftplib, PHP and Java leave it: what is written after
+    /// the handshake waits until the server acknowledges the handshake's end.
+    Tls12Nagle,
+    /// The same with TLS 1.3.
+    Tls13Nagle,
+}
 
 /// What a session's data connections need.
 pub struct Tls {
     context: SslContext,
-    session: Option<SslSession>,
+    manner: Manner,
+    /// The newest session: that of the ticket that came last, on whichever connection.
+    session: Arc<Mutex<Option<SslSession>>>,
     /// Data connections that resumed.
     pub resumed: usize,
 }
 
 impl Tls {
     /// Makes a handshake on the control connection.
-    pub fn control(stream: TcpStream) -> Result<(Tls, SslStream<TcpStream>)> {
+    pub fn control(stream: TcpStream, manner: Manner) -> Result<(Tls, SslStream<TcpStream>)> {
+        let version = match manner {
+            Manner::Tls12 | Manner::Tls12Nagle => SslVersion::TLS1_2,
+            Manner::Tls13 | Manner::Tls13Nagle => SslVersion::TLS1_3,
+        };
         let mut builder = SslContext::builder(SslMethod::tls_client())?;
         builder.set_verify(SslVerifyMode::NONE);
-        builder.set_max_proto_version(Some(SslVersion::TLS1_2))?;
+        builder.set_min_proto_version(Some(version))?;
+        builder.set_max_proto_version(Some(version))?;
         builder.set_cipher_list(CIPHER)?;
+        builder.set_ciphersuites(CIPHER_1_3)?;
+        builder
+            .set_session_cache_mode(SslSessionCacheMode::CLIENT | SslSessionCacheMode::NO_INTERNAL);
+        let session = Arc::new(Mutex::new(None));
+        let newest = Arc::clone(&session);
+        builder.set_new_session_callback(move |_, new| {
+            if let Ok(mut newest) = newest.lock() {
+                *newest = Some(new);
+            }
+        });
         let context = builder.build();
         let mut stream = SslStream::new(Ssl::new(&context)?, stream)?;
         stream.connect()?;
-        let session = stream.ssl().session().map(ToOwned::to_owned);
         let tls = Tls {
             context,
+            manner,
             session,
             resumed: 0,
         };
         Ok((tls, stream))
     }
 
-    /// Makes a handshake on a data connection, with the newest session of this control connection.
+    /// Makes a handshake on a data connection, with the newest session.
     pub fn data(&mut self, stream: TcpStream) -> Result<SslStream<TcpStream>> {
-        stream.set_nodelay(true)?;
+        let nagle = matches!(self.manner, Manner::Tls12Nagle | Manner::Tls13Nagle);
+        stream.set_nodelay(!nagle)?;
         let mut ssl = Ssl::new(&self.context)?;
-        if let Some(session) = &self.session {
+        let newest = self
+            .session
+            .lock()
+            .map_err(|_| "a poisoned session")?
+            .clone();
+        if let Some(session) = &newest {
             // The session comes from the same context.
             set_session(&mut ssl, session)?;
         }
@@ -50,7 +92,6 @@ impl Tls {
         if stream.ssl().session_reused() {
             self.resumed += 1;
         }
-        self.session = stream.ssl().session().map(ToOwned::to_owned);
         Ok(stream)
     }
 }

@@ -1,4 +1,4 @@
-//! The rows under TLS: AUTH TLS and PROT P, one version and one cipher for all.
+//! The rows under TLS: AUTH TLS and PROT P, one version and one cipher for all of a row.
 
 use super::Row;
 
@@ -9,12 +9,14 @@ pub fn rows() -> Vec<Row> {
 
 #[cfg(feature = "ftps")]
 pub fn rows() -> Vec<Row> {
+    use super::bulk::Login;
     use super::{Metric, bulk, memory, small};
     use crate::client::Client;
+    use crate::tls::Manner;
 
     const RESUMED: Metric = Metric::more("resumed", "of 100");
     const FILES: usize = 1000;
-    let login = Client::secure_session;
+    let login = |port| Client::secure_session(port, Manner::Tls12);
     let mut rows = Vec::new();
     for (sessions, size) in [(1, 1024), (4, 512)] {
         rows.push(Row::plain(
@@ -31,24 +33,41 @@ pub fn rows() -> Vec<Row> {
             .upload(),
         );
     }
-    rows.push(Row::plain(
-        "tls",
-        "RETR 1,000 x 4 KiB PROT P",
-        move |server| {
-            let mut sample = small::retrieve(server, login, FILES)?;
-            let mut client = login(server.port)?;
-            for number in 0..100 {
-                client.fetch(&format!("RETR small/{number:05}"))?;
-            }
-            sample.push((RESUMED, client.resumed() as f64));
-            Ok(sample)
-        },
-    ));
-    rows.push(Row::plain(
-        "tls",
-        "STOR 1,000 x 4 KiB PROT P",
-        move |server| small::store(server, login, FILES),
-    ));
+    let manners: [(&str, Login); 4] = [
+        ("", login),
+        (", TLS 1.3", |port| {
+            Client::secure_session(port, Manner::Tls13)
+        }),
+        (", Nagle", |port| {
+            Client::secure_session(port, Manner::Tls12Nagle)
+        }),
+        (", TLS 1.3, Nagle", |port| {
+            Client::secure_session(port, Manner::Tls13Nagle)
+        }),
+    ];
+    for (manner, login) in manners {
+        // A client that only reads has nothing that could wait.
+        if !manner.ends_with("Nagle") {
+            rows.push(Row::plain(
+                "tls",
+                format!("RETR 1,000 x 4 KiB PROT P{manner}"),
+                move |server| {
+                    let mut sample = small::retrieve(server, login, FILES)?;
+                    let mut client = login(server.port)?;
+                    for number in 0..100 {
+                        client.fetch(&format!("RETR small/{number:05}"))?;
+                    }
+                    sample.push((RESUMED, client.resumed() as f64));
+                    Ok(sample)
+                },
+            ));
+        }
+        rows.push(Row::plain(
+            "tls",
+            format!("STOR 1,000 x 4 KiB PROT P{manner}"),
+            move |server| small::store(server, login, FILES),
+        ));
+    }
     let idle = memory::fresh("tls", "200 idle TLS sessions", move |server| {
         memory::idle(server, login)
     });
