@@ -14,7 +14,7 @@ use crate::session::log_context::tell_once;
 use crate::storage::pattern::Pattern;
 use crate::storage::{Directory, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
-use crate::time::seconds_of;
+use crate::time::{seconds_of, since_1970};
 
 /// LIST is sorted up to so many entries; a longer one comes in the order of
 /// the file system, so that the first line is there at once. NLST and MLSD,
@@ -275,7 +275,13 @@ impl Lister {
             return 0;
         }
         match (directory.metadata(name, Follow::No), self.options.sort) {
-            (Ok(metadata), Sort::Time) => -seconds_of(metadata.modified),
+            (Ok(metadata), Sort::Time) => {
+                // To the nanosecond, as ls does: a camera writes many in a second.
+                // Times from 2262 on count as one.
+                let (seconds, nanos) = since_1970(metadata.modified);
+                let whole = seconds.saturating_mul(1_000_000_000);
+                -whole.saturating_add(nanos.into()).max(-i64::MAX)
+            }
             (Ok(metadata), _) => -i64::try_from(metadata.size).unwrap_or(i64::MAX),
             (Err(_), _) => i64::MAX,
         }

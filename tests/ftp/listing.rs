@@ -417,6 +417,12 @@ fn options_do_what_ls_does() {
     std::fs::set_permissions(&runs, std::fs::Permissions::from_mode(0o755)).unwrap();
     std::fs::create_dir(directory.join("dir")).unwrap();
     std::os::unix::fs::symlink("a", directory.join("link")).unwrap();
+    // In one second, in another order than by name.
+    for (name, nanos) in [("dir", 1), ("runs", 2), ("z.txt", 3)] {
+        let time = std::time::UNIX_EPOCH + Duration::new(1_700_000_020, nanos);
+        let file = std::fs::File::open(directory.join(name)).unwrap();
+        file.set_modified(time).unwrap();
+    }
     let server = server().directory(directory.path()).start();
     let mut client = server.ann();
     for sort in ["", "t", "S"] {
