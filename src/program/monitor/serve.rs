@@ -93,11 +93,9 @@ pub fn run(arguments: &[String]) -> i32 {
             Ok(Some(_)) | Err(_) => continue,
             Ok(None) => return 0,
         };
-        // An answer has room in a channel that is new; another is not waited for.
-        let _ = rustix::io::ioctl_fionbio(&answer, true);
         if Arc::strong_count(&questions) > AT_ONCE {
             let busy = Error::new(ErrorKind::Busy, "the monitor has too much to do");
-            let _ = answer.send(Message::default().u8(0).error(&busy).as_bytes(), None);
+            let _ = answer.send_now(Message::default().u8(0).error(&busy).as_bytes(), None);
             continue;
         }
         let question = buffer[..length].to_vec();
@@ -170,7 +168,7 @@ impl Monitor {
             Err(error) => (Message::default().u8(0).error(&error), None),
         };
         let descriptor = descriptor.as_ref().map(AsFd::as_fd);
-        if let Err(error) = answer.send(message.as_bytes(), descriptor) {
+        if let Err(error) = answer.send_now(message.as_bytes(), descriptor) {
             log::debug!("an answer of the monitor is lost: {error}");
         }
     }

@@ -43,6 +43,28 @@ impl Channel {
     /// [`ErrorKind::Disconnected`] when the other process has ended;
     /// [`ErrorKind::NameInvalid`] for a message that is too long.
     pub fn send(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        self.send_with(message, descriptor, SendFlags::NOSIGNAL)
+    }
+
+    /// The same, where nothing may wait: an answer has room in a channel that
+    /// is new. The socket's own mode stays, since the other process shares it.
+    ///
+    /// # Errors
+    /// Those of [`Channel::send`]; [`ErrorKind::Timeout`] when there is no room.
+    pub fn send_now(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
+        self.send_with(
+            message,
+            descriptor,
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        )
+    }
+
+    fn send_with(
+        &self,
+        message: &[u8],
+        descriptor: Option<BorrowedFd<'_>>,
+        flags: SendFlags,
+    ) -> Result<()> {
         if message.len() > MESSAGE_MAX {
             return Err(Error::new(ErrorKind::NameInvalid, "names are too long"));
         }
@@ -54,7 +76,7 @@ impl Channel {
         }
         let parts = [IoSlice::new(message)];
         loop {
-            match rustix::net::sendmsg(&self.0, &parts, &mut control, SendFlags::NOSIGNAL) {
+            match rustix::net::sendmsg(&self.0, &parts, &mut control, flags) {
                 Err(Errno::INTR) => {}
                 result => return result.map(drop).doing("sending a message"),
             }

@@ -301,9 +301,7 @@ fn a_flood_of_questions_is_bounded() {
             _ => None,
         };
         // Its own end of the channel answers into the flood; nothing waits.
-        if taken.channel.send(question.as_bytes(), descriptor).is_err() {
-            break;
-        }
+        taken.channel.send(question.as_bytes(), descriptor).unwrap();
         drain(&taken.channel);
     }
     assert!(soon(|| {
