@@ -17,6 +17,8 @@ cd "$place"
 mkdir ann camera1 pub
 truncate -s 700M ann/holiday.mp4 pub/debian-12.iso
 truncate -s 24M clip.mp4
+# Started by root, wharfd serves a home of root as nobody.
+[ "$(id -u)" != 0 ] || chown -R 65534:65534 .
 echo secret | "$wharfd" passwd -c --rounds 1000 --home "$place/ann" users ann 2>/dev/null
 echo secret | "$wharfd" passwd --rounds 1000 --home "$place/camera1" --rights upload-only users camera1 2>/dev/null
 "$wharfd" --listen 127.0.0.1:0 --print-port --users users --control-socket control \

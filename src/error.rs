@@ -214,6 +214,8 @@ impl From<io::Error> for Error {
     }
 }
 
+// Hidden, so that a newer rustix needs no new major version.
+#[doc(hidden)]
 impl From<rustix::io::Errno> for Error {
     fn from(errno: rustix::io::Errno) -> Self {
         Error::from(io::Error::from(errno))

@@ -148,13 +148,15 @@
 //!
 //! # Versions
 //!
-//! Semantic versioning, counted on all but [`daemon`], which serves `wharfd`
-//! and may change in any release. Before 1.0 a second number that changes may break, a third one
-//! never does. Types that will grow are `#[non_exhaustive]`: make them with
-//! `default` or `new` and set fields.
+//! Semantic versioning. What counts is what these pages show, with any set of
+//! features, except the module [`daemon`], which serves `wharfd` and may change
+//! in any version. An item that is `#[doc(hidden)]` does not count either.
 //!
-//! Rust 1.88 is needed; a newer one is only asked for with a change of the
-//! second number. Linux is the only system that is supported.
+//! A minor version adds: names, settings, features, methods with a default. Types
+//! that will grow are `#[non_exhaustive]`: make them with `default` or `new` and
+//! set fields. It may also need a newer Rust than today's 1.88, but none that is
+//! younger than six months. `docs/versions.md` in the source has the whole promise.
+//! Linux is the only system that is supported.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

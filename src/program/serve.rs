@@ -349,6 +349,7 @@ fn tell(addresses: &[(SocketAddr, Protocol)], settings: &Settings, fingerprints:
                 "  sftp -P {port} USER@{}    sftp://{host}:{port}/\n",
                 host.trim_matches(['[', ']'])
             ),
+            _ => String::new(),
         });
         if tls && *protocol == Protocol::Ftp {
             text.push_str(&format!("  curl --ssl-reqd ftp://{host}:{port}/ (TLS)\n"));

@@ -21,6 +21,7 @@ use crate::sync::Swap;
 
 /// What is spoken on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Protocol {
     /// FTP, in the clear until AUTH TLS.
     Ftp,

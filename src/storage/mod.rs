@@ -41,6 +41,7 @@ pub use mount::Mounts;
 pub(crate) use oldest::{Retire, Retired};
 pub use path::VirtualPath;
 pub use read_only::ReadOnly;
+#[doc(hidden)]
 pub use resolve::Resolved;
 pub(crate) use sided::Sided;
 #[doc(hidden)]
@@ -120,6 +121,7 @@ pub trait FileSystem: Send + Sync {
 
     /// What a file has besides its metadata, for one that will take its place.
     /// A link in the last component is not followed.
+    #[doc(hidden)]
     fn extended(&self, _path: &VirtualPath) -> Result<Extended> {
         Ok(Extended::default())
     }
@@ -191,6 +193,7 @@ pub trait File: Send {
 
     /// Makes this new file as accessible as `old`, whose place it will take,
     /// and never more. An error refuses the upload.
+    #[doc(hidden)]
     fn take_over(&self, old: &Metadata, _extended: &Extended) -> Result<()> {
         take_over::take_over(self, old)
     }

@@ -538,3 +538,23 @@ fn the_index_of_tests_lists_the_packages_that_are_installed() {
         .filter_map(|line| Some(line.split('|').nth(2)?.trim().to_string()));
     same("packages in tests/README.md", rows, packages);
 }
+
+/// The newest heading of the notes, and the picture of a running server, are of
+/// the version that is built.
+#[test]
+fn what_names_the_version_names_this_one() {
+    let version = env!("CARGO_PKG_VERSION");
+    let notes = read("CHANGELOG.md");
+    let mut headings = notes.lines().filter_map(|line| line.strip_prefix("## "));
+    let newest = headings.find(|heading| *heading != "Unreleased");
+    assert_eq!(newest, Some(version), "CHANGELOG.md");
+    let picture = read("docs/who.svg");
+    let mut words = picture
+        .split([' ', '>', '<'])
+        .filter(|word| !word.is_empty());
+    words.find(|word| *word == "version");
+    assert_eq!(words.next(), Some(version), "run docs/who.sh");
+    let major = version.split('.').next().unwrap_or("");
+    let face = read("tests/library/api.rs");
+    assert!(face.contains(&format!("of version {major},")), "api.rs");
+}

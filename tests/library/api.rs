@@ -1,8 +1,7 @@
-//! The public face of 0.1, written down as a program that uses all of it: a
-//! change that breaks other people's programs breaks this one first, and is
-//! then a new second number (crate page, "Versions"). Lines may be added here
-//! with what is added to the library, and change with a new second number
-//! only.
+//! The public face of version 1, written down as a program that uses all of it: a
+//! change that breaks other people's programs breaks this one first, and needs a
+//! new major version (docs/versions.md). Lines may be added here with what is
+//! added to the library, and change with a new major version only.
 
 use crate::common;
 
