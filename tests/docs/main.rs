@@ -239,11 +239,7 @@ fn every_option_and_right_of_users_has_its_entry() {
 
 #[test]
 fn every_command_has_its_entry() {
-    let page = read("man/wharf-protocol.7");
-    let ftp = page
-        .split("\n.Sh SFTP")
-        .next()
-        .expect("there is a first part");
+    let ftp = read("man/wharf-protocol.7");
     let mut verbs: Vec<String> = wharf::daemon::tables::NOT_DONE
         .iter()
         .map(|(verb, ..)| verb.to_string())
@@ -252,10 +248,11 @@ fn every_command_has_its_entry() {
         verbs.push(verb);
         verbs.extend(aliases.iter().map(|alias| alias.to_string()));
     }
-    same("commands of wharf-protocol(7)", entries(ftp, "Ic"), verbs);
+    same("commands of wharf-protocol(7)", entries(&ftp, "Ic"), verbs);
+    let page = read("man/wharf-sftp.7");
     let sftp = section(&page, "Sh", "SFTP VERSION 3");
     same(
-        "requests of wharf-protocol(7)",
+        "requests of wharf-sftp(7)",
         entries(sftp, "Cm"),
         REQUESTS.iter().map(|row| row.name.to_string()),
     );
@@ -267,6 +264,7 @@ fn what_pages_name_is_there() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let pages = [
         "man/wharf-protocol.7",
+        "man/wharf-sftp.7",
         "man/wharf-security.7",
         "man/wharfd-users.5",
     ];
@@ -310,11 +308,18 @@ fn every_attack_has_a_test_with_its_number() {
 /// A line of the protocols without a test is a claim.
 #[test]
 fn every_line_of_the_protocols_names_its_test() {
-    let page = read("man/wharf-protocol.7");
-    let from = page.find(".Ss Lines and replies").expect("its first list");
-    let to = page.find(".Sh SEE ALSO").expect("its end");
+    let parts = [
+        ("man/wharf-protocol.7", ".Ss Lines and replies", ".Sh SEE ALSO"),
+        ("man/wharf-sftp.7", ".Sh SFTP VERSION 3", ".Sh CLIENTS"),
+    ]
+    .map(|(page, from, to)| {
+        let page = read(page);
+        let from = page.find(from).expect("its first list");
+        let to = page.find(to).expect("its end");
+        page[from..to].to_owned()
+    });
     let mut bare = Vec::new();
-    for section in page[from..to].split("\n.S") {
+    for section in parts.iter().flat_map(|part| part.split("\n.S")) {
         let mut entries = section.split("\n.It ");
         // A test may be named before the list, for all of it.
         let is_shown = entries
