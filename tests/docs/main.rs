@@ -309,7 +309,11 @@ fn every_attack_has_a_test_with_its_number() {
 #[test]
 fn every_line_of_the_protocols_names_its_test() {
     let parts = [
-        ("man/wharf-protocol.7", ".Ss Lines and replies", ".Sh SEE ALSO"),
+        (
+            "man/wharf-protocol.7",
+            ".Ss Lines and replies",
+            ".Sh SEE ALSO",
+        ),
         ("man/wharf-sftp.7", ".Sh SFTP VERSION 3", ".Sh CLIENTS"),
     ]
     .map(|(page, from, to)| {
