@@ -1,6 +1,6 @@
 //! The manual pages and the tables of the code say the same: a row without
-//! its entry fails, and an entry without its row. What a page names as shown
-//! by a test is there. `--help` agrees with the table.
+//! its entry fails, and an entry without its row. A comment of a page names the
+//! tests that show what it says, and they are there. `--help` agrees with the table.
 #![cfg(feature = "cli")]
 
 #[cfg(all(feature = "ftps", feature = "sftp", feature = "import"))]
@@ -258,6 +258,17 @@ fn every_command_has_its_entry() {
     );
 }
 
+/// What a comment of a page names as shown by a test: `.\" Tests: a, b` at the
+/// end of an entry. Readers of the page don't see it.
+fn tests_named(line: &str) -> impl Iterator<Item = &str> {
+    let names = line.strip_prefix(".\\\" Tests: ").unwrap_or("");
+    names.split([' ', ',']).filter(|name| !name.is_empty())
+}
+
+fn is_bound(entry: &str) -> bool {
+    entry.lines().any(|line| tests_named(line).next().is_some())
+}
+
 /// Names such as `login/rein` are transcripts; `FILE:NAME` is a test in a file.
 #[test]
 fn what_pages_name_is_there() {
@@ -269,11 +280,12 @@ fn what_pages_name_is_there() {
         "man/wharfd-users.5",
     ];
     for page in pages {
-        for line in read(page).lines() {
-            let Some((_, names)) = line.split_once("Pq Pa ") else {
-                continue;
-            };
-            for name in names.split([' ', ',']).filter(|name| name.len() > 1) {
+        let text = read(page);
+        assert!(is_bound(&text), "{page}: no comment names a test");
+        for line in text.lines() {
+            let shown = line.starts_with('.') && line.contains(" Pa tests/");
+            assert!(!shown, "{page}: readers see the name of a test: {line}");
+            for name in tests_named(line) {
                 let (file, test) = name.split_once(':').unwrap_or((name, ""));
                 let path = if file.starts_with("src/") || file.starts_with("tests/") {
                     file.to_string()
@@ -326,13 +338,11 @@ fn every_line_of_the_protocols_names_its_test() {
     for section in parts.iter().flat_map(|part| part.split("\n.S")) {
         let mut entries = section.split("\n.It ");
         // A test may be named before the list, for all of it.
-        let is_shown = entries
-            .next()
-            .is_some_and(|head| head.contains("\n.Pq Pa "));
+        let is_shown = entries.next().is_some_and(is_bound);
         for entry in entries.filter(|_| !is_shown) {
             // What follows the list is not the entry's.
             let entry = entry.split("\n.El").next().unwrap_or(entry);
-            if !entry.contains("\n.Pq Pa ") {
+            if !is_bound(entry) {
                 bare.extend(entry.lines().next());
             }
         }
@@ -351,10 +361,7 @@ fn dialogues_show_the_commands_that_name_them() {
         if line.starts_with(".It ") || line.starts_with(".S") {
             command = entries(line, "Ic").first().cloned().unwrap_or_default();
         }
-        let names = line.split_once("Pq Pa ").map_or("", |(_, names)| names);
-        let dialogues: Vec<&str> = names
-            .split([' ', ','])
-            .filter(|name| !name.is_empty())
+        let dialogues: Vec<&str> = tests_named(line)
             .filter(|name| !name.starts_with("src/") && !name.starts_with("tests/"))
             .collect();
         if command.is_empty() || dialogues.is_empty() {
@@ -368,13 +375,9 @@ fn dialogues_show_the_commands_that_name_them() {
     }
 }
 
-/// What is behind `.Pq Pa` of an entry: files of tests, dialogues among them.
+/// The files of the tests that an entry names, dialogues among them.
 fn shown_by(entry: &str) -> impl Iterator<Item = String> {
-    let names = entry
-        .lines()
-        .filter_map(|line| line.strip_prefix(".Pq Pa "));
-    let names = names.flat_map(|names| names.split([' ', ',']).filter(|name| name.len() > 1));
-    names.map(|name| match name.split(':').next() {
+    entry.lines().flat_map(tests_named).map(|name| match name.split(':').next() {
         Some(file) if name.starts_with("src/") || name.starts_with("tests/") => file.to_string(),
         _ => format!("tests/transcripts/{name}.txt"),
     })
@@ -414,14 +417,12 @@ fn every_number_of_a_reply_is_in_a_test_that_is_named() {
 #[test]
 fn every_device_has_a_dialogue_with_its_rights() {
     let page = read("man/wharfd-users.5");
-    let rows = section(&page, "Ss", "Devices and programs").lines();
+    let rows = section(&page, "Ss", "Devices and programs").split("\n.It ");
     let mut count = 0;
-    for row in rows.filter(|line| line.starts_with(".It ") && line.contains(" Ta Pa ")) {
-        let cells: Vec<&str> = row.split(" Ta ").collect();
-        let [_, rights, shown] = cells[..] else {
-            panic!("{row}");
-        };
-        for file in shown_by(&format!(".Pq {shown}")) {
+    for row in rows.filter(|row| is_bound(row)) {
+        let rights = row.lines().next().and_then(|line| line.split(" Ta ").nth(1));
+        let rights = rights.unwrap_or_else(|| panic!("{row}"));
+        for file in shown_by(row) {
             let text = read(&file);
             let has = text.contains(&format!(":pass:{rights}\n"))
                 || text.contains(&format!("\"{rights}\""));
