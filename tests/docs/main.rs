@@ -377,10 +377,15 @@ fn dialogues_show_the_commands_that_name_them() {
 
 /// The files of the tests that an entry names, dialogues among them.
 fn shown_by(entry: &str) -> impl Iterator<Item = String> {
-    entry.lines().flat_map(tests_named).map(|name| match name.split(':').next() {
-        Some(file) if name.starts_with("src/") || name.starts_with("tests/") => file.to_string(),
-        _ => format!("tests/transcripts/{name}.txt"),
-    })
+    entry
+        .lines()
+        .flat_map(tests_named)
+        .map(|name| match name.split(':').next() {
+            Some(file) if name.starts_with("src/") || name.starts_with("tests/") => {
+                file.to_string()
+            }
+            _ => format!("tests/transcripts/{name}.txt"),
+        })
 }
 
 /// A number that an entry says is in a dialogue or a test that it names. What
@@ -420,7 +425,10 @@ fn every_device_has_a_dialogue_with_its_rights() {
     let rows = section(&page, "Ss", "Devices and programs").split("\n.It ");
     let mut count = 0;
     for row in rows.filter(|row| is_bound(row)) {
-        let rights = row.lines().next().and_then(|line| line.split(" Ta ").nth(1));
+        let rights = row
+            .lines()
+            .next()
+            .and_then(|line| line.split(" Ta ").nth(1));
         let rights = rights.unwrap_or_else(|| panic!("{row}"));
         for file in shown_by(row) {
             let text = read(&file);
