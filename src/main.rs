@@ -35,6 +35,12 @@ fn run(mut arguments: Vec<String>) -> i32 {
         return program::sftp_server::run(&arguments);
     }
     match arguments.split_first() {
+        #[cfg(feature = "help")]
+        Some((word, rest)) if word == "help" => return program::help::topics::run(rest),
+        #[cfg(not(feature = "help"))]
+        Some((word, _)) if word == "help" => {
+            return Failure::usage("this build has no topics of help: see wharfd --help").tell();
+        }
         Some((word, rest)) if word == "passwd" => return program::passwd::run(rest),
         Some((word, rest))
             if matches!(word.as_str(), "who" | "status" | "kick" | "ban" | "unban") =>

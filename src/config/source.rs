@@ -64,7 +64,7 @@ impl Source {
             None => {
                 self.unknown += 1;
                 let mut what = format!("unknown key '{}'", name.escape_debug());
-                if let Some(nearest) = nearest(name, KEYS.iter().map(|key| key.name)) {
+                if let Some(nearest) = nearest(name, &mut KEYS.iter().map(|key| key.name)) {
                     what.push_str(&format!("; did you mean '{nearest}'?"));
                 }
                 self.mistakes.push(Mistake { place, what });
@@ -247,7 +247,7 @@ pub fn environment_name(key: &str) -> String {
 /// The candidate that is nearest to `text` by edits, if it is near enough to be
 /// what was meant. Other programs have `_` where our names have `-`, and `=` behind
 /// a name.
-pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, candidates: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.split('=').next().unwrap_or(text);
     let text = text.to_ascii_lowercase().replace('_', "-");
     let (edits, nearest) = candidates

@@ -6,40 +6,11 @@ use std::path::{Path, PathBuf};
 use getopts::{HasArg, Matches, Occur, Options};
 use wharf::config::Endpoint;
 use wharf::daemon::{
-    KEYS, Key, Mistake, PROFILES, Profile, Settings, Source, environment_name, nearest, read_file,
+    KEYS, Key, Mistake, Profile, Settings, Source, environment_name, nearest, read_file,
 };
 
+use super::help::{self, OWN};
 use super::places::Places;
-
-/// Flags that are no keys: short, long, value, help.
-const OWN: &[(&str, &str, &str, &str)] = &[
-    (
-        "c",
-        "config",
-        "FILE",
-        "read settings from FILE, see wharfd.conf(5)",
-    ),
-    (
-        "",
-        "check",
-        "",
-        "say what is wrong and what is in force, and end",
-    ),
-    (
-        "",
-        "inetd",
-        "",
-        "serve one FTP connection, which is standard input",
-    ),
-    (
-        "",
-        "print-port",
-        "",
-        "write each bound address as a line on standard output",
-    ),
-    ("V", "version", "", "show the version"),
-    ("h", "help", "", "show this help"),
-];
 
 /// What the command line asks for.
 pub enum Action {
@@ -85,7 +56,7 @@ pub fn read(
         .parse(arguments)
         .map_err(|fail| usage(explain(fail)))?;
     if matches.opt_present("help") {
-        return Ok(Action::Print(help()));
+        return Ok(Action::Print(help::all()));
     }
     if matches.opt_present("version") {
         return Ok(Action::Print(version()));
@@ -241,11 +212,11 @@ fn flags(matches: &Matches) -> Source {
 fn explain(fail: getopts::Fail) -> String {
     match fail {
         getopts::Fail::UnrecognizedOption(name) => {
-            let known = KEYS
+            let mut known = KEYS
                 .iter()
                 .map(|key| key.name)
                 .chain(OWN.iter().map(|own| own.1));
-            let meant = nearest(&name, known);
+            let meant = nearest(&name, &mut known);
             let meant = meant.map_or(".".into(), |name| format!("; did you mean --{name}?"));
             format!(
                 "unknown option '{}'{meant} See wharfd --help.",
@@ -272,55 +243,4 @@ pub fn version() -> String {
         feature("tls13", cfg!(feature = "tls13")),
         feature("sftp", cfg!(feature = "sftp")),
     )
-}
-
-fn help() -> String {
-    let mut text = String::from(
-        "wharfd: FTP, FTPS and SFTP server\n\n\
-         wharfd [options] DIR    serve DIR to everybody, read-only, on this machine's port 2121\n\
-         wharfd -c FILE          serve what FILE says\n\
-         wharfd passwd FILE NAME add or change a user\n\
-         wharfd who | status     sessions and counts of a running server\n\
-         wharfd unban ADDRESS    lift a ban\n\
-         wharfd ping HOST:PORT   whether a server greets; --tls: and shows a good certificate\n\
-         wharfd lb-config KIND   configuration of a balancer for many nodes\n",
-    );
-    if cfg!(feature = "acme") {
-        text.push_str("wharfd acme NAME...     obtains or renews the certificate of these names\n");
-    }
-    if cfg!(feature = "import") {
-        text.push_str(
-            "wharfd import KIND FILE settings or users of vsftpd, pure-ftpd or proftpd, as ours\n",
-        );
-    }
-    text.push('\n');
-    let mut row = |short: &str, long: &str, value: &str, help: &str| {
-        let short = if short.is_empty() {
-            "    ".into()
-        } else {
-            format!("-{short}, ")
-        };
-        let name = format!("{short}--{long} {value}");
-        text.push_str(&format!("  {name:<44} {help}\n"));
-    };
-    for (short, long, value, help) in OWN {
-        row(short, long, value, help);
-    }
-    let mut section = None;
-    for key in KEYS {
-        if section != Some(key.section) {
-            section = Some(key.section);
-            text.push_str(&format!("\n{:?}:\n", key.section));
-        }
-        let name = format!("    --{} {}", key.name, key.takes);
-        text.push_str(&format!("  {name:<44} {}\n", key.help));
-    }
-    text.push_str("\nProfiles, see wharfd.conf(5):\n");
-    for profile in PROFILES {
-        text.push_str(&format!("  {:<44} {}\n", profile.name, profile.help));
-    }
-    text.push_str(
-        "\nEach option is also a line of the file (without --) and a variable (WHARFD_LISTEN).\n",
-    );
-    text
 }

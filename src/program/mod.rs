@@ -12,6 +12,7 @@ mod descriptors;
 #[cfg(debug_assertions)]
 mod exploit;
 pub mod failure;
+pub mod help;
 mod hooks;
 mod identity;
 #[cfg(feature = "import")]

@@ -7,6 +7,7 @@ mod cli;
 mod common;
 mod control;
 mod daemon;
+mod help;
 mod identity;
 mod import;
 mod inetd;
