@@ -69,7 +69,7 @@ pub use crate::config::profile::{PROFILES, Profile};
 pub use crate::config::settings::{LogFormat, Sandbox, Settings};
 pub use crate::config::source::{Mistake, Source, environment_name, nearest, read_file};
 pub use crate::config::told::ToldAddress;
-pub use crate::server::state_dir;
+pub use crate::server::{own_pair, state_dir};
 
 // Sessions.
 pub use crate::net::http::{Answer, HttpPort, Request};

@@ -49,12 +49,7 @@ fn run(mut arguments: Vec<String>) -> i32 {
         }
         Some((word, rest)) if word == "ping" => return program::ping::run(rest),
         Some((word, rest)) if word == "lb-config" => return program::lb_config::run(rest),
-        #[cfg(feature = "acme")]
         Some((word, rest)) if word == "acme" => return program::acme::run(rest),
-        #[cfg(not(feature = "acme"))]
-        Some((word, _)) if word == "acme" => {
-            return Failure::usage("this build has no acme: it lacks the feature").tell();
-        }
         #[cfg(feature = "import")]
         Some((word, rest)) if word == "import" => return program::import::run(rest),
         #[cfg(not(feature = "import"))]

@@ -302,6 +302,7 @@ keys! {
         "tls-key-password-file" "FILE" server.tls_key_password_file: AtOnce reads secret, "password of an encrypted key";
         "self-signed" "" server.self_signed: AtOnce, "make a key and certificate on first start";
         "self-signed-name" "NAME" server.self_signed_names: AtOnce repeats, "name or address in that certificate";
+        "acme" "WORDS" acme: AtStart, "keep the certificate up to date as wharfd acme WORDS does";
         "tls-required" "no|login|data" server.tls_required: NewSessions, "what named users need TLS for";
         "tls-required-anonymous" "no|login|data" server.tls_required_anonymous: NewSessions, "what anonymous users need TLS for";
         "tls-reuse" "off|prefer|require" server.tls_reuse: NewSessions, "data connections resume the control connection's session";

@@ -72,6 +72,8 @@ pub struct Settings {
     pub listen_metrics: Vec<Endpoint>,
     /// Who asks there must know the token in this file.
     pub metrics_token_file: Option<PathBuf>,
+    /// What `wharfd acme` is told, beside the server.
+    pub acme: Option<String>,
     /// Run after each whole upload, with `upload` and the path as arguments.
     pub on_upload: Option<PathBuf>,
     /// Run after each login, with `login` as argument.
@@ -146,6 +148,7 @@ impl Default for Settings {
             metrics_file: None,
             listen_metrics: Vec::new(),
             metrics_token_file: None,
+            acme: None,
             on_upload: None,
             on_login: None,
             on_delete: None,

@@ -5,6 +5,7 @@
 //! Nothing is replaced before the new pair is whole: the old one serves on
 //! through every failure.
 
+mod beside;
 mod client;
 mod json;
 
@@ -28,6 +29,7 @@ use openssl::x509::X509;
 use rustix::fs::{FlockOperation, flock};
 use wharf::daemon::{self, Answer, HttpPort, Settings, unpoisoned};
 
+pub use self::beside::{Beside, check};
 use self::client::{Answers, Client, Outcome};
 use super::cli::{self, Action};
 use super::failure::{Failure, USAGE, complain};
@@ -44,8 +46,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two runs of `--stay`.
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Runs `wharfd acme` with the arguments after that word; the exit code.
-pub fn run(arguments: &[String]) -> i32 {
+fn options() -> Options {
     let mut options = Options::new();
     options.optopt(
         "c",
@@ -73,6 +74,12 @@ pub fn run(arguments: &[String]) -> i32 {
     options.optflag("", "force", "renew although it is not due");
     options.optflag("", "stay", "again every day, for as long as it runs");
     options.optflag("h", "help", "show this");
+    options
+}
+
+/// Runs `wharfd acme` with the arguments after that word; the exit code.
+pub fn run(arguments: &[String]) -> i32 {
+    let options = options();
     let matches = match options.parse(arguments) {
         Ok(matches) => matches,
         Err(fail) => return Failure::usage(fail).tell(),
@@ -95,7 +102,9 @@ pub fn run(arguments: &[String]) -> i32 {
         if !matches.opt_present("stay") || code == USAGE {
             return code;
         }
-        std::thread::sleep(DAY);
+        if beside::is_alone(DAY) {
+            return code;
+        }
     }
 }
 
@@ -119,7 +128,7 @@ fn renew(matches: &Matches) -> Result<String, Failure> {
         .unwrap_or(&certificate)
         .clone();
     let pair = Pair { certificate, key };
-    let names = names(matches, &pair)?;
+    let names = names(matches, &pair.certificate)?;
     let due = due(&pair, &names).map_err(Failure::temporary)?;
     match due {
         Ok(days) if !matches.opt_present("force") => {
@@ -144,7 +153,7 @@ fn renew(matches: &Matches) -> Result<String, Failure> {
             .map_err(words)?;
         let request = client::request(&names, &new).map_err(words)?;
         let chain = place.serve(|answers| client.obtain(&names, &request, answers))?;
-        check(&chain, &new)?;
+        fits(&chain, &new)?;
         pair.replace(&chain, &new, &settings)
     };
     obtain().map_err(|error| {
@@ -189,9 +198,9 @@ fn settings(matches: &Matches) -> Result<Settings, Failure> {
 }
 
 /// The names that are given, or those of the certificate that is there.
-fn names(matches: &Matches, pair: &Pair) -> Result<Vec<String>, Failure> {
+fn names(matches: &Matches, certificate: &Path) -> Result<Vec<String>, Failure> {
     let given = match &matches.free[..] {
-        [] => match read_certificate(&pair.certificate) {
+        [] => match read_certificate(certificate) {
             Ok(there) => names_of(&there),
             Err(_) => Vec::new(),
         },
@@ -226,7 +235,8 @@ fn read_certificate(path: &Path) -> Outcome<X509> {
 }
 
 /// The days that are left; or the certificate must be renewed: a third of its
-/// time is left, it is for other names, or there is none that can be used.
+/// time is left, it is for other names, wharfd has signed it itself, or there
+/// is none that can be used.
 ///
 /// # Errors
 /// The clock is wrong.
@@ -254,7 +264,12 @@ fn due(pair: &Pair, names: &[String]) -> Outcome<Result<i32, ()>> {
     let fits = certificate
         .public_key()
         .is_ok_and(|own| own.public_eq(&key));
-    if !fits || left <= all / 3 || names.iter().any(|name| !has.contains(name)) {
+    // An authority's own certificate names itself, too, and is no server's.
+    let authority = certificate
+        .issuer_name()
+        .try_cmp(certificate.subject_name());
+    let self_signed = authority.is_ok_and(|order| order.is_eq());
+    if !fits || self_signed || left <= all / 3 || names.iter().any(|name| !has.contains(name)) {
         return Ok(Err(()));
     }
     Ok(Ok(left))
@@ -409,7 +424,7 @@ impl Drop for Files {
 }
 
 /// Whether the new pair fits together.
-fn check(chain: &str, key: &PKey<Private>) -> Outcome<()> {
+fn fits(chain: &str, key: &PKey<Private>) -> Outcome<()> {
     let stack = X509::stack_from_pem(chain.as_bytes()).map_err(words)?;
     let own = stack.first().and_then(|own| own.public_key().ok());
     if !own.is_some_and(|own| own.public_eq(key)) {

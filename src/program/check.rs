@@ -13,10 +13,10 @@ use wharf::config::{Config, Endpoint};
 use wharf::daemon::{self, KEYS, Mistake, Names, Settings, ToldAddress, paths_of, user_file};
 use wharf::storage::LocalFs;
 
-use super::assemble;
 use super::cli::Invocation;
 use super::failure::{USAGE, complain};
 use super::places::Places;
+use super::{acme, assemble};
 use super::{identity, logging};
 
 /// Checks; the exit code.
@@ -155,6 +155,9 @@ fn look(settings: &Settings, places: &Places) -> Result<Vec<(PathBuf, i64)>, Vec
     }
     if let Err(failure) = identity::possible(settings) {
         faults.push(("user", failure.what));
+    }
+    if let Err(what) = acme::check(settings) {
+        faults.push(("acme", what));
     }
     if !faults.is_empty() {
         let faults = faults.into_iter();

@@ -98,6 +98,10 @@ pub fn read(
         return Err(mistakes);
     }
     let server = &mut settings.server;
+    if settings.acme.is_some() && server.tls_cert.is_empty() {
+        // What the authority signs comes in the place of ours.
+        server.self_signed = true;
+    }
     let default_listen =
         server.listen.is_empty() && server.listen_ftps.is_empty() && server.listen_sftp.is_empty();
     if default_listen {

@@ -1,6 +1,6 @@
 //! The daemon's own part: command line, log, signals, subcommands.
 
-#[cfg(feature = "acme")]
+#[cfg_attr(not(feature = "acme"), path = "acme/none.rs")]
 pub mod acme;
 mod assemble;
 mod background;

@@ -16,6 +16,7 @@ use wharf::daemon::log_context::tell_once;
 use wharf::events::Events;
 use wharf::{Fingerprint, Protocol, Running};
 
+use super::acme::Beside;
 use super::assemble::{Sources, failure, server, start_monitor};
 use super::background::{self, PidFile};
 use super::cli::Invocation;
@@ -97,6 +98,7 @@ fn start(
         let there = |host: &str| host != "::1" || TcpListener::bind("[::1]:0").is_ok();
         (settings.server.listen).retain(|endpoint| there(&endpoint.host));
     }
+    let acme = Beside::start(settings)?;
     let sources = Sources::with(start_monitor(settings, &invocation.arguments)?);
     let monitor = sources.monitor.clone();
     let monitor = monitor.as_ref();
@@ -130,6 +132,9 @@ fn start(
         hooks.start().map_err(Failure::temporary)?;
     }
     logs.start_thread();
+    if let Some(acme) = acme {
+        acme.hear()?;
+    }
     let running = server.start().map_err(failure)?;
     helpers.start(running.services(), &counters)?;
     #[cfg(debug_assertions)]

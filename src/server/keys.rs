@@ -219,8 +219,7 @@ fn pair(certificate: PathBuf, key: PathBuf) -> CertificatePair {
 }
 
 fn self_signed(config: &Config) -> Result<CertificatePair> {
-    let directory = state_dir::open(config)?;
-    let (certificate, key) = (directory.join("wharf.crt"), directory.join("wharf.key"));
+    let (certificate, key) = state_dir::own_pair(&state_dir::open(config)?);
     let names = if config.self_signed_names.is_empty() {
         let host = rustix::system::uname();
         let host = host.nodename().to_string_lossy().into_owned();

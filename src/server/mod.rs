@@ -39,7 +39,7 @@ use keys::Keys;
 use pool::Pool;
 use secure_shell::HostKeys;
 use shared::SharedDirectory;
-pub use state_dir::state_dir;
+pub use state_dir::{own_pair, state_dir};
 
 /// A server that is not running yet.
 pub struct Server {

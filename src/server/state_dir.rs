@@ -1,7 +1,7 @@
 //! The directory for keys that the server makes itself.
 
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::error::{Doing, Error, ErrorKind, Result};
@@ -22,6 +22,11 @@ pub fn state_dir(config: &Config) -> Option<PathBuf> {
     variable("XDG_STATE_HOME")
         .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
         .map(|directory| directory.join("wharf"))
+}
+
+/// The certificate and its key that [`Config::self_signed`] stands for.
+pub fn own_pair(directory: &Path) -> (PathBuf, PathBuf) {
+    (directory.join("wharf.crt"), directory.join("wharf.key"))
 }
 
 /// The directory, made if it is not there.

@@ -11,7 +11,7 @@ use std::thread;
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 
 use crate::common::client::Client;
-use crate::common::process::{Process, has, program, wharfd};
+use crate::common::process::{Process, descendants, has, program, wharfd};
 use crate::common::tls::{Certificates, VALID, certificate, context, handshake};
 use crate::common::{TempDir, until};
 
@@ -260,6 +260,54 @@ fn a_certificate_is_obtained_and_renewed() {
         assert!(code == 100 && said.contains("no name"), "{wrong}: {said}");
     }
     assert_eq!(site.pair(), before);
+}
+
+/// A server alone keeps its certificate up to date: it begins with its own.
+#[test]
+fn a_server_obtains_its_certificate_by_itself() {
+    if !has("pebble") || !has("pebble-challtestsrv") {
+        return;
+    }
+    let authority = pebble();
+    let site = Site::new();
+    let state = site.place.join("state");
+    let words = format!(
+        "--directory {} --port {HOST}:{} --agree-terms {}",
+        authority.directory, authority.port, NAMES[0]
+    );
+    let root = site.place.join("root");
+    std::fs::create_dir(&root).unwrap();
+    let mut command = wharfd();
+    command.env("SSL_CERT_FILE", &authority.trusted);
+    command.env("SSL_CERT_DIR", "/nonexistent");
+    command.env("WHARFD_STATE_DIR", &state);
+    command.env("WHARFD_ACME", words);
+    command
+        .args(["--listen", "127.0.0.1:0", "--print-port"])
+        .arg(&root);
+    let mut server = Process::start(&mut command);
+    let shown = || {
+        let mut client = Client::greeted(server.address());
+        client.expect("AUTH TLS", 234);
+        let stream = handshake(&context(|_| {}), client.stream, None).unwrap();
+        let certificate = stream.ssl().peer_certificate().unwrap();
+        let issuer = certificate.issuer_name().entries().next().unwrap();
+        String::from_utf8_lossy(issuer.data().as_slice()).into_owned()
+    };
+    until("the authority's certificate is served", || {
+        shown().starts_with("Pebble")
+    });
+    // It ends with its server.
+    let beside = |process: &u32| {
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains("\0acme\0--stay\0")
+    };
+    let mut processes = descendants(server.pid());
+    processes.retain(beside);
+    assert_eq!(processes.len(), 1);
+    server.signal("KILL");
+    server.wait();
+    until("acme has ended", || !beside(&processes[0]));
 }
 
 /// An authority that makes an account, and limits orders.
