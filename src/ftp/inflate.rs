@@ -50,13 +50,19 @@ impl Interpreter {
             };
             received += count as u64;
             let mut rest = &buffer[..count];
-            loop {
+            // A call may give less than fits and take less than there is, when
+            // what it has inflated reaches the end of its window: all is done
+            // when it does nothing more.
+            while !ended {
                 let done = inflate(&mut state, rest, &mut piece, MZFlush::None);
                 rest = &rest[done.bytes_consumed..];
                 match done.status {
                     Ok(MZStatus::StreamEnd) => ended = true,
                     Ok(_) | Err(MZError::Buf) => {}
                     Err(_) => return Err(broken("what came is no zlib stream")),
+                }
+                if done.bytes_written == 0 && done.bytes_consumed == 0 {
+                    break;
                 }
                 let mut data = &piece[..done.bytes_written];
                 if ascii {
@@ -71,9 +77,6 @@ impl Interpreter {
                 self.unless_hung_up(stream, paced)?;
                 let polled = self.poll_if_due();
                 self.unless_hung_up(stream, polled)?;
-                if done.bytes_written < piece.len() {
-                    break;
-                }
             }
             if !rest.is_empty() {
                 return Err(broken("bytes behind the end of the zlib stream"));

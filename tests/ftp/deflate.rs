@@ -68,6 +68,28 @@ fn files_and_listings_travel_deflated() {
     assert_eq!(client.fetch("RETR lines"), b"one\ntwo\n");
 }
 
+/// Lines of text are deflated to a tenth or a hundredth, so that what one read
+/// brings goes more than once round the window of the inflater.
+#[test]
+fn whatever_the_ratio_uploads_arrive_whole() {
+    let server = server().start();
+    let mut client = server.ann();
+    client.expect("TYPE I", 200);
+    client.expect("MODE Z", 200);
+    let mut random = Rng::fixed(11);
+    for words in [1, 5, 100, 100_000] {
+        let content: Vec<u8> = (0..100_000)
+            .flat_map(|at| format!("{at} and {}\n", random.below(words)).into_bytes())
+            .collect();
+        for level in [1, 9] {
+            let sent = compress_to_vec_zlib(&content, level);
+            assert_eq!(client.store("STOR f", &sent).code, 226, "{words} {level}");
+            assert!(server.content("f").unwrap() == content, "{words} {level}");
+            assert!(fetched(&mut client, "RETR f") == content, "{words} {level}");
+        }
+    }
+}
+
 #[test]
 fn a_stream_that_is_cut_or_none_is_not_whole() {
     let server = server().set("atomic-uploads", "yes").start();
