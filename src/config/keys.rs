@@ -16,7 +16,7 @@ pub struct Key {
     pub name: &'static str,
     /// What it takes, for the help; empty for yes or no.
     pub takes: &'static str,
-    /// Where it stands in help and man page.
+    /// Its group in `--help`.
     pub section: Section,
     /// What it does, in one line.
     pub help: &'static str,
@@ -66,7 +66,7 @@ pub enum Names {
     Port,
 }
 
-/// Groups of the help and the man page, in their order.
+/// Groups of `--help`, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Section {
     /// Ports and greeting.
@@ -102,7 +102,7 @@ impl Key {
         let mut tried = settings.clone();
         (self.field)(&mut tried).accept(text)?;
         if self.shown(&tried).iter().any(|value| is_zero(value)) {
-            return Err("expected more than 0, which is no value here".into());
+            return Err("expected more than 0".into());
         }
         self.copy(&tried, settings);
         Ok(())

@@ -14,7 +14,7 @@ use std::process::Command;
 use wharf::auth::Perms;
 use wharf::daemon::sftp::REQUESTS;
 use wharf::daemon::user_file;
-use wharf::daemon::{KEYS, PROFILES, Settings};
+use wharf::daemon::{KEYS, PROFILES, Reload, Settings};
 
 type Words = BTreeSet<String>;
 
@@ -171,6 +171,32 @@ fn every_setting_has_its_entry_with_its_default() {
                 .collect()
         };
         assert_eq!(values, key.shown(&settings), "{}: default", key.name);
+    }
+}
+
+/// Each list of RELOADING has the options that the table says.
+#[test]
+fn what_a_reload_changes_is_that_of_the_table() {
+    let page = read("man/wharfd.conf.5");
+    let lists = section(&page, "Sh", "RELOADING");
+    for (head, reload) in [
+        ("\\&In effect at once", Reload::AtOnce),
+        ("\\&In effect after a restart", Reload::AtStart),
+    ] {
+        let list = lists.split(&format!(".It Em {head}\n")).nth(1);
+        let list = list.unwrap_or_else(|| panic!("no list: {head}"));
+        let list = list.split("\n.It ").next().unwrap_or(list);
+        let names = list.lines().filter_map(|line| line.strip_prefix(".Cm "));
+        let names = names.flat_map(|names| names.split([' ', ',']));
+        let names = names.filter(|name| !["", "."].contains(name));
+        let rows = KEYS
+            .iter()
+            .filter(|key| key.reload(&Settings::default()) == reload);
+        same(
+            head,
+            names.map(String::from),
+            rows.map(|key| key.name.to_string()),
+        );
     }
 }
 
