@@ -26,7 +26,9 @@ const PAGES: &[&str] = &[
     "man/wharfd-users.5",
     "man/wharf-cluster.7",
     "man/wharf-migration.7",
+    "man/wharf-protocol.7",
     "man/wharf-security.7",
+    "man/wharf-sftp.7",
 ];
 
 /// The blocks of a page: fenced in Markdown, `.Bd -literal` and `.Dl` in mdoc.
