@@ -60,7 +60,7 @@ endif
 # Programs that tests/install-clients.sh unpacks, behind those that are installed.
 test test-cluster test-network test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
 
-.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint spelling api small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint spelling api site small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
@@ -139,6 +139,10 @@ man-lint: ## Lint the manual pages
 
 api: ## Compare the public interface with docs/public-api.txt (cargo-public-api, nightly)
 	sh .ci/api
+
+site: ## Write the manual and the documents as HTML, with its links checked: target/site/index.html
+	@sh contrib/install-build-deps.sh mandoc cmark-gfm python3
+	docs/site/build.py target/site
 
 # What is not a mistake is in .codespellrc; tests/docs/words.rs has words of ours.
 spelling: ## Check the spelling of texts, comments and messages

@@ -1,14 +1,20 @@
 #!/bin/sh
 # Installs what a build needs besides Rust, on Debian: a C compiler (Rust's
-# linker) and OpenSSL's headers, which FTPS and SFTP are built on.
+# linker) and OpenSSL's headers, which FTPS and SFTP are built on. With arguments
+# it installs these programs instead, each from the package of its name.
 set -eu
 missing=
-command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
-command -v pkg-config >/dev/null 2>&1 || missing="$missing pkg-config"
-pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
+if [ $# = 0 ]; then
+	command -v cc >/dev/null 2>&1 || missing="$missing gcc libc6-dev"
+	command -v pkg-config >/dev/null 2>&1 || missing="$missing pkg-config"
+	pkg-config --exists openssl 2>/dev/null || missing="$missing libssl-dev"
+fi
+for program; do
+	command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
+done
 [ -n "$missing" ] || exit 0
 if ! command -v apt-get >/dev/null 2>&1; then
-	echo "wharf needs$missing, or what your system calls them; 'make small' builds without OpenSSL" >&2
+	echo "this needs$missing, or what your system calls them; 'make small' builds without OpenSSL" >&2
 	exit 1
 fi
 sudo=
