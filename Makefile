@@ -60,17 +60,28 @@ endif
 # Programs that tests/install-clients.sh unpacks, behind those that are installed.
 test test-cluster test-network test-packages soak package: export PATH := $(PATH):$(CURDIR)/target/programs/bin
 
-.PHONY: all build-deps run test test-cluster test-network test-packages soak miri threads reproducible licences fuzz check man-lint spelling api site small static small-static sftp-server test-sftp-server lean-static test-static test-lean cross-check package image deb dist clean help
+.PHONY: all build-deps run test test-cluster test-network test-packages soak check man-lint \
+  spelling site small static small-static sftp-server test-sftp-server lean-static test-static \
+  test-lean cross-check licences image deb clean help \
+  miri threads fuzz api package reproducible dist
 
 all: export RUSTFLAGS = $(RELEASE_FLAGS)
 all: build-deps ## Build wharfd: target/release/wharfd
 	$(CARGO) build --release --locked $(FEATURES)
 
-build-deps: ## Install OpenSSL's headers, if they are missing (Debian)
+build-deps: #- Install OpenSSL's headers, if they are missing (Debian)
 	@sh contrib/install-build-deps.sh
 
 run: all ## Serve DIR (this directory) to everybody on this machine, read-only, port 2121
-	@exec target/release/wharfd $(ARGS) "$(DIR)"
+	@echo 'Next, after Ctrl-C; each line is a command of its own:'
+	@echo '  add a user:        $(WHARFD) passwd -c --home $(FIRST_HOME) --create-home ~/wharf-users ann && $(WHARFD) --users ~/wharf-users'
+	@echo '  encrypt:           $(WHARFD) --self-signed "$(DIR)"'
+	@echo '  serve the network: $(WHARFD) --listen 2121 "$(DIR)"'
+	@echo
+	@exec $(WHARFD) $(ARGS) "$(DIR)"
+
+# The home of the user there; root's own directories are closed to the server.
+FIRST_HOME = $(if $(filter 0,$(shell id -u)),/srv/ann,~/ann)
 
 test: build-deps ## Install the clients the tests drive (Debian), and run all tests
 	sh tests/install-clients.sh
@@ -81,49 +92,25 @@ test: build-deps ## Install the clients the tests drive (Debian), and run all te
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked $(ACME) --bin wharfd --test docs --test clients -- acme every_flag
 	$(CARGO) test --locked $(NATIVE_TLS),testing --doc testing
 
-test-cluster: build-deps ## Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
+test-cluster: build-deps #- Three nodes behind HAProxy in network namespaces, two minutes (Debian, root)
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test cluster -- --ignored --nocapture
 
-test-network: build-deps ## Cut cables, firewalls, a resolver that hangs, in network namespaces, one minute (Debian, root)
+test-network: build-deps #- Cut cables, firewalls, a resolver that hangs, in network namespaces, one minute (Debian, root)
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 $(CARGO) test --locked --test network -- --include-ignored
 
-test-packages: deb ## The Debian package in a Debian that is booted for it, two minutes (Debian, root)
+test-packages: deb #- The Debian package in a Debian that is booted for it, two minutes (Debian, root)
 	sh tests/install-clients.sh
 	sh tests/booted/run.sh target/deb/wharfd_$(VERSION)-1_*.deb
 
 MINUTES ?= 60
-soak: build-deps ## A hundred clients of all kinds at once for MINUTES (60)
+soak: build-deps #- A hundred clients of all kinds at once for MINUTES (60)
 	sh tests/install-clients.sh
 	WHARF_NEED_CLIENTS=1 WHARF_SOAK_MINUTES=$(MINUTES) \
 	  $(CARGO) test --release --locked --test soak -- --ignored --nocapture
 
-# Interpreted a thousand times slower: tests of parsers, formats and tables.
-# Hashes of passwords, long floods and the system's calls are left out.
-MIRI = address:: base64:: digest:: config:: text:: time:: error:: ftp::ascii \
-  ftp::line ftp::listing ftp::reply ftp::table session::names session::limits \
-  session::transfer_log sftp::attributes sftp::wire sftp::table sftp::status \
-  sftp::owners storage::path storage::memory storage::trail storage::time \
-  auth::perms auth::authorized_keys auth::user_file::options \
-  auth::user_file::parse auth::password::base64
-miri: ## Run the tests of the pure modules under Miri (nightly)
-	MIRIFLAGS='-Zmiri-disable-isolation -Zmiri-permissive-provenance' \
-	$(CARGO) +nightly miri test --lib --no-default-features --target-dir target/miri -- \
-	  --skip noise --skip corpora --skip a_line_without_end \
-	  --skip the_memory_of_failures --skip no_pattern_takes $(MIRI)
-
-threads: ## Run the tests of shared state under the thread sanitizer (nightly)
-	RUSTFLAGS='-Zsanitizer=thread' \
-	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
-	  --no-default-features --lib -- --skip corpora --skip noise \
-	  net:: session:: storage::memory storage::metered
-	RUSTFLAGS='-Zsanitizer=thread' \
-	$(CARGO) +nightly test -Zbuild-std --target $(HOST) --target-dir target/threads \
-	  --no-default-features --test access --test ftp --test leaks -- \
-	  limits:: abort:: ends:: transfer:: uploads:: no_descriptor
-
-check: man-lint spelling ## Formatting, lints and documentation, without the tests
+check: man-lint spelling #- Formatting, lints and documentation, without the tests
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --all-targets $(ACME) -- -D warnings
@@ -134,22 +121,19 @@ check: man-lint spelling ## Formatting, lints and documentation, without the tes
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --features testing
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --no-deps --lib --no-default-features
 
-man-lint: ## Lint the manual pages
+man-lint: #- Lint the manual pages
 	mandoc -T lint -W warning man/*.[1-8]
 
-api: ## Compare the public interface with docs/public-api.txt (cargo-public-api, nightly)
-	sh .ci/api
-
-site: ## Write the manual and the documents as HTML, with its links checked: target/site/index.html
+site: #- Write the manual and the documents as HTML, with its links checked: target/site/index.html
 	@sh contrib/install-build-deps.sh mandoc cmark-gfm python3
 	docs/site/build.py target/site
 
 # What is not a mistake is in .codespellrc; tests/docs/words.rs has words of ours.
-spelling: ## Check the spelling of texts, comments and messages
+spelling: #- Check the spelling of texts, comments and messages
 	codespell README.md CHANGELOG.md CONTRIBUTING.md Makefile docs man contrib examples src \
 	  tests/README.md tests/docs tests/install-clients.sh
 
-small: ## Build without OpenSSL, for routers: target/small/release/wharfd; STD=source for less
+small: #- Build without OpenSSL, for routers: target/small/release/wharfd; STD=source for less
 	RUSTFLAGS='$(RELEASE_FLAGS)' $(SMALLEST) \
 	$(CARGO) build --release --locked $(SMALL) $(if $(BUILD_STD),$(BUILD_STD) --target $(HOST)) \
 	  --target-dir target/small
@@ -164,7 +148,7 @@ static: build-deps ## One static file, for TARGET (this machine): target/static/
 	$(CARGO) build --release --locked $(FEATURES) $(ACME) --target $(TARGET) --target-dir target/static
 	@echo $(STATIC)
 
-small-static: ## The small build in one static file: target/small-static/TARGET/release/wharfd
+small-static: #- The small build in one static file: target/small-static/TARGET/release/wharfd
 	$(call ARCHIVES,$(SMALL_STATIC_DIR),c) \
 	RUSTFLAGS="$(STATIC_FLAGS)" $(SMALLEST) \
 	$(CARGO) build --release --locked $(SMALL) $(BUILD_STD) --target $(TARGET) \
@@ -175,16 +159,16 @@ small-static: ## The small build in one static file: target/small-static/TARGET/
 SUBSYSTEM = --no-default-features --features subsystem --bin sftp-server --profile subsystem
 SUBSYSTEM_STD = $(subst panic_unwind,panic_abort,$(BUILD_STD))
 SFTP_SERVER = target/sftp-server/$(TARGET)/subsystem/sftp-server
-sftp-server: ## The SFTP subsystem alone, for dropbear and sshd; ONE_FILE=yes makes it static
+sftp-server: #- The SFTP subsystem alone, for dropbear and sshd; ONE_FILE=yes makes it static
 	$(if $(ONE_FILE),$(call ARCHIVES,target/sftp-server,c)) \
 	RUSTFLAGS="$(if $(ONE_FILE),$(STATIC_FLAGS),$(RELEASE_FLAGS))" \
 	$(CARGO) build --locked $(SUBSYSTEM) $(SUBSYSTEM_STD) --target $(TARGET) --target-dir target/sftp-server
 	@echo $(SFTP_SERVER)
 
-test-sftp-server: sftp-server ## Drive it by the clients of the subsystem
+test-sftp-server: sftp-server #- Drive it by the clients of the subsystem
 	WHARF_SFTP_SERVER='$(CURDIR)/$(SFTP_SERVER)' $(CARGO) test --locked --test clients -- sftp::pipe
 
-lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean-static/TARGET/release/wharfd
+lean-static: #- As static, with an OpenSSL built of what wharf uses: target/lean-static/TARGET/release/wharfd
 	$(call ARCHIVES,target/lean-static,c) \
 	RUSTFLAGS="$(STATIC_FLAGS)" $(SMALLEST) OPENSSL_STATIC=1 \
 	OPENSSL_SRC_PERL='$(CURDIR)/contrib/openssl-configure' \
@@ -193,42 +177,21 @@ lean-static: ## As static, with an OpenSSL built of what wharf uses: target/lean
 	  --target $(TARGET) --target-dir target/lean-static
 	@echo $(LEAN_STATIC)
 
-test-static: small-static ## Hold a session with it, and panic in a program linked like it
+test-static: small-static #- Hold a session with it, and panic in a program linked like it
 	$(call ARCHIVES,$(SMALL_STATIC_DIR),c) rustc --edition 2024 --target $(TARGET) \
 	  $(STATIC_FLAGS) -o $(SMALL_STATIC_DIR)/panic tests/cross/panic.rs
 	$(SMALL_STATIC_DIR)/panic 2>/dev/null | grep -x 'the server goes on'
 	python3 tests/cross/session.py - $(SMALL_STATIC)
 
 # Not those that need TLS 1.0 or DSA: this library has neither.
-test-lean: lean-static ## Run the tests of TLS and of SSH's parts on that OpenSSL, which is newer
+test-lean: lean-static #- Run the tests of TLS and of SSH's parts on that OpenSSL, which is newer
 	OPENSSL_STATIC=1 OPENSSL_DIR="$$(ls -dt '$(CURDIR)'/$(LEAN_OPENSSL) | head -n 1)" \
 	$(CARGO) test --locked $(FEATURES) --target-dir target/lean-test --lib -- ssh:: net::tls \
 	  --skip old_versions_are_refused --skip a_dsa_key_is_refused
 
 CROSS ?= aarch64 armv7 riscv64
-cross-check: ## Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian); LEAN=yes with TLS and SSH
+cross-check: #- Build static for CROSS (aarch64 armv7 riscv64), hold a session with each under qemu (Debian); LEAN=yes with TLS and SSH
 	LEAN=$(LEAN) sh tests/cross/run.sh $(CROSS)
-
-# What a package could spoil: the tests that read files of the tree, and the
-# face and examples that others build on. PACKAGE_TESTS= runs all.
-PACKAGE_TESTS ?= --lib --bins --test docs --test layers --test transcripts
-PACKAGE_PARTS ?= api:: examples:: import:: lb_config:: services:: launchers:: logs::
-PACKAGED = target/package/wharf-$(VERSION)
-package: ## Make the crate as a registry gets it, build it from that, and run tests of it
-	$(CARGO) package --locked --no-verify --allow-dirty
-	rm -rf '$(PACKAGED)'
-	tar -xzf '$(PACKAGED).crate' -C target/package
-	@# The targets of fuzz/ are a crate of their own, and what they have found
-	@# is for this tree alone; all else is in.
-	@lacking=$$(git ls-files | grep -v -e '^fuzz/' -e '^tests/corpus/' | while read -r file; do \
-	  test -e "$(PACKAGED)/$$file" || echo "$$file"; done); \
-	  test -z "$$lacking" || { echo "the package lacks $$lacking" >&2; exit 1; }
-	cd '$(PACKAGED)' && \
-	  $(CARGO) test --locked --target-dir '$(CURDIR)/target' $(PACKAGE_TESTS) -- \
-	  --skip the_corpora_do_no_harm && \
-	  $(CARGO) test --locked --target-dir '$(CURDIR)/target' \
-	  --test library --test program --test clients -- $(PACKAGE_PARTS)
-	@ls -l '$(PACKAGED).crate'
 
 image: static ## Make a container image of the static binary with buildah: localhost/wharf
 	rm -rf target/image && mkdir -p target/image
@@ -244,43 +207,30 @@ deb: all-acme ## Make a Debian package (debhelper): target/deb/wharfd_VERSION_AR
 	sh contrib/debian/build.sh target/acme/release/wharfd target/deb
 	@ls target/deb/*.deb
 
-reproducible: ## Build twice in two places and compare the bytes
-	rm -rf target/reproducible
-	for copy in one two/deeper; do \
-	  mkdir -p "target/reproducible/$$copy" && \
-	  git archive HEAD | tar -x -C "target/reproducible/$$copy" && \
-	  (cd "target/reproducible/$$copy" && \
-	   $(MAKE) small) || exit 1; done
-	cmp target/reproducible/one/target/small/release/wharfd \
-	  target/reproducible/two/deeper/target/small/release/wharfd
-	sha256sum target/reproducible/one/target/small/release/wharfd
-	rm -rf target/reproducible
-
-licences: ## List the crates in the binary and their licences
+licences: #- List the crates in the binary and their licences
 	@$(CARGO) tree --locked -e normal --prefix none --format '{p}	{l}' | \
 	  sed 's/ (.*)//' | sort -u
 
-SECONDS_EACH ?= 60
-fuzz: ## Run every fuzz target for SECONDS_EACH (cargo-fuzz, nightly)
-	@for target in $$(cd fuzz/fuzz_targets && ls | sed 's/\.rs$$//'); do \
-	  fuzz/corpus.py unpack "tests/corpus/$$target" "fuzz/corpus/$$target" && \
-	  nice -n 19 $(CARGO) +nightly fuzz run -s none -a "$$target" \
-	    "fuzz/corpus/$$target" -- \
-	    -max_len=1024 -max_total_time=$(SECONDS_EACH) || exit 1; done
-
-dist: ## Make the release's archive: target/wharf-VERSION.tar.gz
-	@test -z "$$(git status --porcelain)" || { echo 'the tree has changes' >&2; exit 1; }
-	@grep -q '^## $(VERSION)' CHANGELOG.md || \
-	  { echo 'CHANGELOG.md has no heading ## $(VERSION)' >&2; exit 1; }
-	mkdir -p target
-	git archive --format=tar.gz --prefix='wharf-$(VERSION)/' -o 'target/wharf-$(VERSION).tar.gz' HEAD
-	@echo 'target/wharf-$(VERSION).tar.gz'
-
-clean: ## Remove what was built
+clean: #- Remove what was built
 	$(CARGO) clean
 
+# Longer recipes, each in the file of .ci that has its name.
+miri: #- Run the tests of the pure modules under Miri (nightly)
+threads: #- Run the tests of shared state under the thread sanitizer (nightly)
+fuzz: #- Run every fuzz target for SECONDS_EACH (60; cargo-fuzz, nightly)
+api: #- Compare the public interface with docs/public-api.txt (cargo-public-api, nightly)
+package: #- Make the crate as a registry gets it, build it from that, and run tests of it
+reproducible: #- Build twice in two places and compare the bytes
+dist: #- Make the release's archive: target/wharf-VERSION.tar.gz
+miri threads fuzz api package reproducible dist:
+	@CARGO='$(CARGO)' sh .ci/$@
+
+# What is marked with two # is for everybody, with #- for developers and packagers.
+LIST = sed -n 's/^\([a-z][a-z-]*\):[^\#]*\#$(1) \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 19
 help: ## Show this list
-	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@$(call LIST,\#)
+	@echo; echo 'For developers and packagers:'
+	@$(call LIST,-)
 
 include contrib/install.mk
 -include benches/bench.mk

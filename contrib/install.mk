@@ -75,7 +75,7 @@ $(PARTS:%=install-%): install-%:
 	    echo "kept $$to; the new one is $$to.new"; \
 	  else mv "$$to.new" "$$to"; fi; done
 
-uninstall: ## Remove what install has put there, whatever WITH was
+uninstall: #- Remove what install has put there, whatever WITH was
 	rm -f '$(DESTDIR)$(SBINDIR)/wharfd'
 	for page in man/*.[1-8]; do \
 	  rm -f "$(DESTDIR)$(MANDIR)/man$${page##*.}/$$(basename "$$page")"; done

@@ -13,6 +13,7 @@ mod ftp;
 mod ftps;
 mod launchers;
 mod logs;
+mod make_run;
 mod packages;
 mod services;
 mod sftp;

@@ -4,6 +4,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
+use wharf::daemon::Settings;
+
 use crate::program::identity;
 
 /// The account that packages run the server as.
@@ -11,7 +13,8 @@ const ACCOUNT: &str = "wharf";
 
 /// Makes the home, and what is missing above it, for the server: run by root,
 /// it belongs to `ids`, or to the account `wharf`, or to whoever has the
-/// directory above it.
+/// directory above it; instead of to root, whose homes a server that has given up
+/// root can't enter, to the account that it becomes.
 ///
 /// # Errors
 /// The directory can't be made.
@@ -23,13 +26,21 @@ pub fn create(home: &Path, ids: Option<(u32, u32)>) -> io::Result<()> {
     std::fs::create_dir_all(above)?;
     std::fs::DirBuilder::new().mode(0o750).create(home)?;
     if rustix::process::geteuid().is_root() {
-        let above = || std::fs::metadata(above).map(|above| (above.uid(), above.gid()));
         let account = || identity::resolve(ACCOUNT).ok();
         let (uid, gid) = match ids.or_else(account) {
             Some(ids) => ids,
-            None => above()?,
+            None => owner_like(above)?,
         };
         std::os::unix::fs::chown(home, Some(uid), Some(gid))?;
     }
     Ok(())
+}
+
+fn owner_like(above: &Path) -> io::Result<(u32, u32)> {
+    let above = std::fs::metadata(above)?;
+    if above.uid() == 0 && identity::is_privileged() {
+        let account = identity::account(&Settings::default());
+        return account.map_err(|failure| io::Error::other(failure.what));
+    }
+    Ok((above.uid(), above.gid()))
 }
