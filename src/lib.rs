@@ -179,6 +179,7 @@ mod session;
 mod sftp;
 #[cfg(feature = "sftp")]
 mod ssh;
+mod ssh_data;
 mod stamp;
 pub mod storage;
 mod sync;

@@ -21,6 +21,7 @@ use super::certificate::{Certificate, fields};
 use super::{Credentials, PublicKey};
 use crate::address::{Network, canonical};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::ssh_data::Reader;
 use crate::text::{self, Escaped, Quoted};
 use crate::time::Utc;
 
@@ -244,11 +245,7 @@ fn rfc4716(text: &[u8]) -> Option<Vec<u8>> {
         in_header = is_header && line.ends_with(b"\\");
         if line.starts_with(b"---- END") {
             let blob = crate::base64::decode(&encoded).unwrap_or_default();
-            let length = blob
-                .first_chunk()
-                .map_or(0, |field| u32::from_be_bytes(*field));
-            let name = blob.get(4..).and_then(|rest| rest.get(..length as usize));
-            keys.extend_from_slice(name.unwrap_or(b"broken"));
+            keys.extend_from_slice(Reader::new(&blob).string().unwrap_or(b"broken"));
             keys.push(b' ');
             keys.append(&mut encoded);
             keys.push(b'\n');
@@ -293,9 +290,10 @@ fn entry(line: &[u8]) -> Result<Entry, String> {
     }
     let (encoded, _comment) = word(rest);
     let blob = crate::base64::decode(encoded).ok_or("the key is not base64")?;
-    let mut named = (key_type.len() as u32).to_be_bytes().to_vec();
-    named.extend_from_slice(key_type);
-    if !blob.starts_with(&named) {
+    if !Reader::new(&blob)
+        .string()
+        .is_ok_and(|name| name == key_type)
+    {
         return Err("the key is not of the type it says".into());
     }
     let key_type = String::from_utf8_lossy(key_type).into_owned();

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::PublicKey;
 use crate::address::Network;
+use crate::ssh_data::Reader;
 
 /// How the names of certificates' types and signatures end.
 pub(crate) const CERTIFICATE: &str = "-cert-v01@openssh.com";
@@ -80,35 +81,35 @@ pub(super) fn fields(key_type: &[u8]) -> Option<usize> {
 impl<'a> Certificate<'a> {
     /// Reads a certificate; `None`: it is none, or one that is broken.
     pub fn read(blob: &'a [u8]) -> Option<Self> {
-        let mut rest = blob;
-        let plain = plain_algorithm(std::str::from_utf8(string(&mut rest)?).ok()?)?;
-        let _nonce = string(&mut rest)?;
-        let public = rest;
+        let mut reader = Reader::new(blob);
+        let plain = plain_algorithm(std::str::from_utf8(reader.string().ok()?).ok()?)?;
+        let _nonce = reader.string().ok()?;
+        let public = reader.rest();
         for _ in 0..fields(plain.as_bytes())? {
-            string(&mut rest)?;
+            reader.string().ok()?;
         }
-        let public = &public[..public.len() - rest.len()];
+        let public = &public[..public.len() - reader.rest().len()];
         let mut key = (plain.len() as u32).to_be_bytes().to_vec();
         key.extend_from_slice(plain.as_bytes());
         key.extend_from_slice(public);
-        let serial = number(&mut rest)?;
-        let bearer = match take(&mut rest)? {
-            [0, 0, 0, 1] => Bearer::User,
-            [0, 0, 0, 2] => Bearer::Host,
+        let serial = reader.u64().ok()?;
+        let bearer = match reader.u32().ok()? {
+            1 => Bearer::User,
+            2 => Bearer::Host,
             _ => return None,
         };
-        let id = string(&mut rest)?;
-        let principals = strings(string(&mut rest)?)?;
-        let valid = number(&mut rest)?..number(&mut rest)?;
-        let options = pairs(string(&mut rest)?)?;
+        let id = reader.string().ok()?;
+        let principals = strings(reader.string().ok()?)?;
+        let valid = reader.u64().ok()?..reader.u64().ok()?;
+        let options = pairs(reader.string().ok()?)?;
         // What they permit, there is nothing of here: terminals, forwarding.
         // `no-touch-required` is not heeded: a touch stays required.
-        let _extensions = pairs(string(&mut rest)?)?;
-        let _reserved = string(&mut rest)?;
-        let authority = string(&mut rest)?;
-        let signed = &blob[..blob.len() - rest.len()];
-        let signature = string(&mut rest)?;
-        if !rest.is_empty() || principals.len() > MOST_PRINCIPALS {
+        let _extensions = pairs(reader.string().ok()?)?;
+        let _reserved = reader.string().ok()?;
+        let authority = reader.string().ok()?;
+        let signed = &blob[..blob.len() - reader.rest().len()];
+        let signature = reader.string().ok()?;
+        if !reader.is_empty() || principals.len() > MOST_PRINCIPALS {
             return None;
         }
         Some(Certificate {
@@ -155,12 +156,15 @@ impl<'a> Certificate<'a> {
             return Err("it is for none of these names");
         }
         for (name, value) in &self.options {
-            let mut inner = *value;
+            let mut inner = Reader::new(value);
             match *name {
-                b"force-command" if string(&mut inner) == Some(b"internal-sftp") => {}
+                b"force-command"
+                    if inner
+                        .string()
+                        .is_ok_and(|command| command == b"internal-sftp") => {}
                 b"force-command" => return Err("it is for another command than SFTP"),
                 b"source-address" => {
-                    let list = string(&mut inner).ok_or("its source-address is broken")?;
+                    let list = inner.string().map_err(|_| "its source-address is broken")?;
                     if !from_here(list, peer)? {
                         return Err("its source-address is another one");
                     }
@@ -191,28 +195,11 @@ fn from_here(list: &[u8], peer: IpAddr) -> Result<bool, &'static str> {
     Ok(found)
 }
 
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (first, tail) = rest.split_first_chunk()?;
-    *rest = tail;
-    Some(*first)
-}
-
-fn number(rest: &mut &[u8]) -> Option<u64> {
-    take(rest).map(u64::from_be_bytes)
-}
-
-/// A string of RFC 4251, section 5.
-fn string<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let length = u32::from_be_bytes(take(rest)?);
-    let (string, tail) = rest.split_at_checked(length as usize)?;
-    *rest = tail;
-    Some(string)
-}
-
-fn strings(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
+fn strings(list: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut reader = Reader::new(list);
     let mut all = Vec::new();
-    while !rest.is_empty() {
-        all.push(string(&mut rest)?);
+    while !reader.is_empty() {
+        all.push(reader.string().ok()?);
     }
     Some(all)
 }

@@ -5,8 +5,9 @@ use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::owners::Owners;
-use super::wire::{Arguments, Replies};
+use super::wire::Replies;
 use crate::error::Result;
+use crate::ssh_data::Reader;
 use crate::storage::{Attributes, FileKind, Metadata};
 use crate::time::{Utc, seconds_of};
 
@@ -21,7 +22,7 @@ const RECENT: i64 = 182 * 86400;
 
 /// Reads the attributes that a client wishes. Times come with whole seconds,
 /// the type bits of a mode are ignored, extended attributes are skipped.
-pub(super) fn read(arguments: &mut Arguments<'_>) -> Result<Attributes> {
+pub(super) fn read(arguments: &mut Reader<'_>) -> Result<Attributes> {
     let flags = arguments.u32()?;
     let mut attributes = Attributes::default();
     if flags & SIZE != 0 {
@@ -169,7 +170,7 @@ mod tests {
         let mut bytes = EXTENDED.to_be_bytes().to_vec();
         bytes.extend_from_slice(&(1u32 << 31).to_be_bytes());
         bytes.extend_from_slice(&[0; 64]);
-        let error = read(&mut Arguments::new(&bytes)).unwrap_err();
+        let error = read(&mut Reader::new(&bytes)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Protocol);
     }
 
@@ -180,7 +181,7 @@ mod tests {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(b"a\0\0\0\x01b");
-        let attributes = read(&mut Arguments::new(&bytes)).unwrap();
+        let attributes = read(&mut Reader::new(&bytes)).unwrap();
         assert_eq!(
             attributes,
             Attributes {

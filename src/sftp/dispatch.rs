@@ -7,9 +7,10 @@ use super::interpreter::{Answer, Interpreter, LongRequest, Sent};
 use super::requests;
 use super::status::{self, Code};
 use super::table::{self, INIT, REQUESTS, Request, VERSION, Wire};
-use super::wire::{Arguments, Arrived, Input};
+use super::wire::{Arrived, Input};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::log_context::tell_error;
+use crate::ssh_data::Reader;
 use crate::text::Escaped;
 
 /// The version of the protocol.
@@ -101,8 +102,8 @@ impl Interpreter<'_> {
     /// so long.
     fn begin_long(&mut self, input: &mut Input, head: Range<usize>) -> Result<bool> {
         let bytes = input.bytes(head);
-        let mut arguments = Arguments::new(bytes);
-        let kind = arguments.u8()?;
+        let mut arguments = Reader::new(bytes);
+        let kind = arguments.byte()?;
         self.id = arguments.u32()?;
         let too_long = || Error::new(ErrorKind::Protocol, "a request that is too long");
         if !self.initialized {
@@ -153,8 +154,8 @@ impl Interpreter<'_> {
 
     /// Answers a request; `false`: there is no room for the reply now.
     fn packet(&mut self, packet: &[u8]) -> Result<bool> {
-        let mut arguments = Arguments::new(packet);
-        let kind = arguments.u8()?;
+        let mut arguments = Reader::new(packet);
+        let kind = arguments.byte()?;
         if kind == INIT {
             self.init(&mut arguments)?;
             return Ok(true);
@@ -188,7 +189,7 @@ impl Interpreter<'_> {
         Ok(true)
     }
 
-    fn request(&mut self, kind: u8, arguments: &mut Arguments<'_>) -> Result<Answer> {
+    fn request(&mut self, kind: u8, arguments: &mut Reader<'_>) -> Result<Answer> {
         let extension = match kind {
             table::EXTENDED => arguments.string()?,
             _ => b"",
@@ -217,7 +218,7 @@ impl Interpreter<'_> {
 
     /// Whatever version the client names, the answer is 3: OpenSSH does so,
     /// and clients of higher versions come down to it.
-    fn init(&mut self, arguments: &mut Arguments<'_>) -> Result<()> {
+    fn init(&mut self, arguments: &mut Reader<'_>) -> Result<()> {
         let version = arguments.u32()?;
         log::debug!("sftp init, client's version {version}");
         self.initialized = true;

@@ -4,9 +4,10 @@
 use super::handles::Open;
 use super::interpreter::{Answer, Interpreter};
 use super::requests::{self, move_to};
-use super::wire::{Arguments, DATA_MAX, PACKET_MAX};
+use super::wire::{DATA_MAX, PACKET_MAX};
 use crate::digest::{Algorithm, Digest};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ssh_data::Reader;
 use crate::storage::{Existing, File, Follow, VirtualPath};
 
 /// SSH_FXP_EXTENDED_REPLY.
@@ -21,16 +22,16 @@ const BLOCK_MIN: u32 = 256;
 
 type Interpreted = Result<Answer>;
 
-pub(super) fn posix_rename(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn posix_rename(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     move_to(it, arguments, Existing::Replace)
 }
 
-pub(super) fn statvfs(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn statvfs(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     space(it, &path)
 }
 
-pub(super) fn fstatvfs(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn fstatvfs(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = match it.handles.find(arguments)? {
         // The name may not be there before an atomic upload is whole.
         Open::File(file) => file.transfer.path().parent(),
@@ -61,7 +62,7 @@ fn space(it: &mut Interpreter<'_>, path: &VirtualPath) -> Interpreted {
     Ok(Answer::Made)
 }
 
-pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let old = it.entry(arguments)?;
     let new = it.new_name(&old, arguments)?;
     it.handles.settle(&old)?;
@@ -69,7 +70,7 @@ pub(super) fn hardlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) 
     Ok(Answer::Done)
 }
 
-pub(super) fn fsync(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn fsync(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let file = it.handles.file(arguments)?;
     file.transfer
         .sync()
@@ -77,11 +78,11 @@ pub(super) fn fsync(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
     Ok(Answer::Done)
 }
 
-pub(super) fn lsetstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn lsetstat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     requests::set(it, arguments, Follow::No)
 }
 
-pub(super) fn limits(it: &mut Interpreter<'_>, _: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn limits(it: &mut Interpreter<'_>, _: &mut Reader<'_>) -> Interpreted {
     it.reply(EXTENDED_REPLY);
     for number in [PACKET_MAX, DATA_MAX, DATA_MAX, it.handles.max()] {
         it.replies.u64(number as u64);
@@ -91,7 +92,7 @@ pub(super) fn limits(it: &mut Interpreter<'_>, _: &mut Arguments<'_>) -> Interpr
 
 /// `~` and `~/x` are the user's home, `~ann/x` is ann's; everything else is
 /// as REALPATH has it.
-pub(super) fn expand_path(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn expand_path(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let text = arguments.string()?;
     let path = match text.strip_prefix(b"~") {
         None => it.options.start.join(text)?,
@@ -106,10 +107,7 @@ pub(super) fn expand_path(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_
     requests::name(it, path.as_bytes())
 }
 
-pub(super) fn home_directory(
-    it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
-) -> Interpreted {
+pub(super) fn home_directory(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let home = home(it, arguments.string()?)?;
     requests::name(it, home.as_bytes())
 }
@@ -129,13 +127,13 @@ fn home(it: &Interpreter<'_>, user: &[u8]) -> Result<VirtualPath> {
 /// an empty string.
 pub(super) fn users_groups_by_id(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
 ) -> Interpreted {
     if !it.room.has_permit() {
         return Ok(Answer::Later);
     }
-    let mut users = Arguments::new(arguments.string()?);
-    let mut groups = Arguments::new(arguments.string()?);
+    let mut users = Reader::new(arguments.string()?);
+    let mut groups = Reader::new(arguments.string()?);
     it.reply(EXTENDED_REPLY);
     let owners = it.options.owners.as_deref();
     let mut outcome = Ok(());
@@ -159,12 +157,13 @@ pub(super) fn users_groups_by_id(
         let what = "more names than a packet holds";
         return Err(Error::new(ErrorKind::Invalid, what));
     }
-    outcome.map(|()| Answer::Made)
+    outcome?;
+    Ok(Answer::Made)
 }
 
 /// Copies from one open file to another without the bytes going over the
 /// wire (draft, section 7); a length of 0 is "up to the end".
-pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let from = arguments.string()?;
     let mut from_offset = arguments.u64()?;
     let length = arguments.u64()?;
@@ -223,20 +222,20 @@ pub(super) fn copy_data(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>)
 }
 
 /// As paramiko asks: by handle; the reply names the extension first.
-pub(super) fn check_file(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn check_file(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     check_open(it, arguments, Some(b"check-file"))
 }
 
 pub(super) fn check_file_handle(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
 ) -> Interpreted {
     check_open(it, arguments, None)
 }
 
 fn check_open(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
     title: Option<&[u8]>,
 ) -> Interpreted {
     let handle = arguments.string()?;
@@ -256,10 +255,7 @@ fn check_open(
     })
 }
 
-pub(super) fn check_file_name(
-    it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
-) -> Interpreted {
+pub(super) fn check_file_name(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     let file: Box<dyn File> = it.files.inspect(&path)?;
     check(it, arguments, None, &mut |_, buffer, offset| {
@@ -273,7 +269,7 @@ type ReadAt<'r> = dyn FnMut(&mut Interpreter<'_>, &mut [u8], u64) -> Result<usiz
 /// one a block. A length of 0 is "up to the end".
 fn check(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
     title: Option<&[u8]>,
     read_at: &mut ReadAt<'_>,
 ) -> Interpreted {

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::room::ConnectionUse;
-use super::wire::Arguments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Transfer;
+use crate::ssh_data::Reader;
 use crate::storage::{Directory, Metadata, VirtualPath};
 
 /// Handles that a connection may have whatever others have open, if there are
@@ -186,21 +186,18 @@ impl Handles {
     }
 
     /// What the next argument names.
-    pub(super) fn find(&mut self, arguments: &mut Arguments<'_>) -> Result<&mut Open> {
+    pub(super) fn find(&mut self, arguments: &mut Reader<'_>) -> Result<&mut Open> {
         let slot = self.slot(arguments.string()?)?;
         slot.open.as_mut().ok_or_else(|| ErrorKind::Invalid.into())
     }
 
     /// The file that the next argument names.
-    pub(super) fn file(&mut self, arguments: &mut Arguments<'_>) -> Result<&mut OpenFile> {
+    pub(super) fn file(&mut self, arguments: &mut Reader<'_>) -> Result<&mut OpenFile> {
         self.file_named(arguments.string()?)
     }
 
     /// The directory that the next argument names.
-    pub(super) fn directory(
-        &mut self,
-        arguments: &mut Arguments<'_>,
-    ) -> Result<&mut OpenDirectory> {
+    pub(super) fn directory(&mut self, arguments: &mut Reader<'_>) -> Result<&mut OpenDirectory> {
         match self.find(arguments)? {
             Open::Directory(directory) => Ok(directory),
             Open::File(_) => Err(wrong("a file's handle for a directory")),
@@ -243,7 +240,7 @@ impl Handles {
     }
 
     /// Takes out what the next argument names.
-    pub(super) fn remove(&mut self, arguments: &mut Arguments<'_>) -> Result<Open> {
+    pub(super) fn remove(&mut self, arguments: &mut Reader<'_>) -> Result<Open> {
         let slot = self.slot(arguments.string()?)?;
         let open = slot.open.take();
         if open.is_some() {

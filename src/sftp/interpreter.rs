@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::Options;
 use super::handles::Handles;
 use super::room::Room;
-use super::wire::{Arguments, Input, Replies};
+use super::wire::{Input, Replies};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::session::{Files, Slash};
+use crate::ssh_data::Reader;
 use crate::storage::VirtualPath;
 
 /// Between looks at the channel during long work.
@@ -21,7 +22,7 @@ pub(super) trait Duplex: Read + Write {}
 impl<T: Read + Write> Duplex for T {}
 
 /// What a handler does: it reads its arguments and says how to answer.
-pub(super) type Handler = fn(&mut Interpreter<'_>, &mut Arguments<'_>) -> Result<Answer>;
+pub(super) type Handler = fn(&mut Interpreter<'_>, &mut Reader<'_>) -> Result<Answer>;
 
 /// The one answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,17 +136,17 @@ impl<'a> Interpreter<'a> {
     }
 
     /// The path that the next argument means.
-    pub(super) fn path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
+    pub(super) fn path(&self, arguments: &mut Reader<'_>) -> Result<VirtualPath> {
         self.named(arguments, Slash::Through)
     }
 
     /// The path of an entry that is removed or renamed.
-    pub(super) fn entry(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
+    pub(super) fn entry(&self, arguments: &mut Reader<'_>) -> Result<VirtualPath> {
         self.named(arguments, Slash::Entry)
     }
 
     /// The path of a file that may be made.
-    pub(super) fn file_path(&self, arguments: &mut Arguments<'_>) -> Result<VirtualPath> {
+    pub(super) fn file_path(&self, arguments: &mut Reader<'_>) -> Result<VirtualPath> {
         self.named(arguments, Slash::File)
     }
 
@@ -153,13 +154,13 @@ impl<'a> Interpreter<'a> {
     pub(super) fn new_name(
         &self,
         from: &VirtualPath,
-        arguments: &mut Arguments<'_>,
+        arguments: &mut Reader<'_>,
     ) -> Result<VirtualPath> {
         let text = arguments.string()?;
         self.files.new_name(from, &self.options.start, text)
     }
 
-    fn named(&self, arguments: &mut Arguments<'_>, slash: Slash) -> Result<VirtualPath> {
+    fn named(&self, arguments: &mut Reader<'_>, slash: Slash) -> Result<VirtualPath> {
         let text = arguments.string()?;
         let path = self.files.named(&self.options.start, text, slash)?;
         log::debug!("sftp path {path}");

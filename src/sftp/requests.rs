@@ -6,10 +6,11 @@ use super::SymlinkOrder;
 use super::attributes;
 use super::handles::{Open, OpenDirectory, OpenFile, Stage};
 use super::interpreter::{Answer, Interpreter};
-use super::wire::{Arguments, BUFFER_KEPT, DATA_MAX};
+use super::wire::{BUFFER_KEPT, DATA_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::log_context::tell_once;
 use crate::session::{Put, Readable, Slash};
+use crate::ssh_data::Reader;
 use crate::storage::{Attributes, Directory, Existing, FileKind, Follow, Metadata, VirtualPath};
 use crate::text::Escaped;
 use crate::time::seconds_of;
@@ -38,7 +39,7 @@ const DATA_FRONT: usize = 13;
 
 type Interpreted = Result<Answer>;
 
-pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.file_path(arguments)?;
     let flags = arguments.u32()?;
     let wished = attributes::read(arguments)?;
@@ -108,7 +109,7 @@ fn failed(error: Error) -> Error {
     }
 }
 
-pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     match it.handles.remove(arguments)? {
         Open::Directory(_) => {}
         Open::File(OpenFile {
@@ -125,7 +126,7 @@ pub(super) fn close(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
     Ok(Answer::Done)
 }
 
-pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let handle = arguments.string()?;
     let offset = arguments.u64()?;
     let length = (arguments.u32()? as usize).min(DATA_MAX);
@@ -156,7 +157,7 @@ pub(super) fn read(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> I
     Ok(Answer::Made)
 }
 
-pub(super) fn write(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn write(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let handle = arguments.string()?;
     let offset = arguments.u64()?;
     write_at(it, handle, offset, arguments.string()?)?;
@@ -183,15 +184,15 @@ pub(super) fn write_at(
     Ok(())
 }
 
-pub(super) fn stat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn stat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     look(it, arguments, Follow::Yes)
 }
 
-pub(super) fn lstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn lstat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     look(it, arguments, Follow::No)
 }
 
-fn look(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>, follow: Follow) -> Interpreted {
+fn look(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>, follow: Follow) -> Interpreted {
     let path = it.path(arguments)?;
     let metadata = match it.handles.pending(&path) {
         Some(transfer) => transfer.metadata()?,
@@ -200,7 +201,7 @@ fn look(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>, follow: Follow)
     attrs(it, &metadata)
 }
 
-pub(super) fn fstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn fstat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let metadata = it.handles.find(arguments)?.metadata()?;
     attrs(it, &metadata)
 }
@@ -211,13 +212,13 @@ fn attrs(it: &mut Interpreter<'_>, metadata: &Metadata) -> Interpreted {
     Ok(Answer::Made)
 }
 
-pub(super) fn setstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn setstat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     set(it, arguments, Follow::Yes)
 }
 
 pub(super) fn set(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
     follow: Follow,
 ) -> Interpreted {
     let path = it.path(arguments)?;
@@ -229,7 +230,7 @@ pub(super) fn set(
     Ok(Answer::Done)
 }
 
-pub(super) fn fsetstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn fsetstat(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let open = it.handles.find(arguments)?;
     let attributes: Attributes = attributes::read(arguments)?;
     match open {
@@ -242,7 +243,7 @@ pub(super) fn fsetstat(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) 
     Ok(Answer::Done)
 }
 
-pub(super) fn opendir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn opendir(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     it.handles.may_open()?;
     let length = path.as_bytes().len();
@@ -263,7 +264,7 @@ pub(super) fn opendir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -
     Ok(Answer::Made)
 }
 
-pub(super) fn readdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn readdir(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let id = it.id;
     let listing = it.handles.directory(arguments)?;
     if let Some(error) = listing.failed.take() {
@@ -362,21 +363,21 @@ fn next(
     }
 }
 
-pub(super) fn remove(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn remove(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.entry(arguments)?;
     it.handles.settle(&path)?;
     it.files.delete(&path)?;
     Ok(Answer::Done)
 }
 
-pub(super) fn mkdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn mkdir(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     let wished = attributes::read(arguments)?;
     it.files.make_dir(&path, wished.mode)?;
     Ok(Answer::Done)
 }
 
-pub(super) fn rmdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn rmdir(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.entry(arguments)?;
     it.files.remove_dir(&path)?;
     Ok(Answer::Done)
@@ -384,7 +385,7 @@ pub(super) fn rmdir(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> 
 
 /// What does not exist (yet) has a path, too: `sftp put -r` and `scp -r` ask
 /// for the directory that they are about to make.
-pub(super) fn realpath(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn realpath(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     let path = it.files.real_path(&path)?;
     name(it, path.as_bytes())
@@ -400,13 +401,13 @@ pub(super) fn name(it: &mut Interpreter<'_>, name: &[u8]) -> Interpreted {
     Ok(Answer::Made)
 }
 
-pub(super) fn rename(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn rename(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     move_to(it, arguments, Existing::Keep)
 }
 
 pub(super) fn move_to(
     it: &mut Interpreter<'_>,
-    arguments: &mut Arguments<'_>,
+    arguments: &mut Reader<'_>,
     existing: Existing,
 ) -> Interpreted {
     let from = it.entry(arguments)?;
@@ -416,7 +417,7 @@ pub(super) fn move_to(
     Ok(Answer::Done)
 }
 
-pub(super) fn readlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn readlink(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let path = it.path(arguments)?;
     let target = it.files.read_link(&path)?;
     name(it, &target)
@@ -424,7 +425,7 @@ pub(super) fn readlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) 
 
 /// The draft says link and then target; OpenSSH got it the other way round,
 /// and nearly every client does as OpenSSH does.
-pub(super) fn symlink(it: &mut Interpreter<'_>, arguments: &mut Arguments<'_>) -> Interpreted {
+pub(super) fn symlink(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Interpreted {
     let mut texts = [arguments.string()?, arguments.string()?];
     if it.options.symlink == SymlinkOrder::LinkFirst {
         texts.reverse();

@@ -182,52 +182,6 @@ impl Input {
     }
 }
 
-/// The fields of a request, taken one after the other.
-pub(super) struct Arguments<'a>(&'a [u8]);
-
-impl<'a> Arguments<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Arguments(bytes)
-    }
-
-    fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or_else(|| Error::new(ErrorKind::Protocol, "a request with a field cut short"))?;
-        self.0 = rest;
-        Ok(taken)
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let bytes = self.take(N)?;
-        bytes
-            .try_into()
-            .map_err(|_| Error::new(ErrorKind::Protocol, "a request with a field cut short"))
-    }
-
-    pub(super) fn u8(&mut self) -> Result<u8> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub(super) fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_be_bytes)
-    }
-
-    pub(super) fn u64(&mut self) -> Result<u64> {
-        self.array().map(u64::from_be_bytes)
-    }
-
-    pub(super) fn string(&mut self) -> Result<&'a [u8]> {
-        let length = self.u32()? as usize;
-        self.take(length)
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
 /// Where replies are made until they are sent together.
 pub(super) struct Replies {
     bytes: Vec<u8>,
@@ -436,14 +390,6 @@ mod tests {
             input.fill(&mut &length.to_be_bytes()[..], false).unwrap();
             assert_eq!(input.packet().unwrap_err().kind(), ErrorKind::Protocol);
             assert_eq!(input.bytes.len(), BUFFER_IDLE);
-        }
-    }
-
-    #[test]
-    fn fields_past_the_end_are_errors() {
-        for bytes in [&b""[..], b"\0\0\0", b"\0\0\0\x01", b"\xff\xff\xff\xff12"] {
-            let mut arguments = Arguments::new(bytes);
-            assert_eq!(arguments.string().unwrap_err().kind(), ErrorKind::Protocol);
         }
     }
 }

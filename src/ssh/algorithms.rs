@@ -317,7 +317,8 @@ mod tests {
     /// OpenSSH signs with SHA-1 for servers that do not tell it otherwise.
     #[test]
     fn clients_are_told_which_signatures_count() {
-        use crate::ssh::wire::{Reader, message};
+        use crate::ssh::wire::message;
+        use crate::ssh_data::Reader;
         let message = ext_info(&Algorithms::default());
         assert_eq!(message[0], message::EXT_INFO);
         let mut reader = Reader::new(&message[1..]);

@@ -8,8 +8,9 @@ use super::fault::Fault;
 use super::packet_stream::Need;
 use super::transport::Transport;
 use super::window::Window;
-use super::wire::{Put, Reader, message};
+use super::wire::{Put, message};
 use crate::session::log_context::tell_once;
+use crate::ssh_data::Reader;
 use crate::text::Escaped;
 
 /// A client that takes smaller packets than this can't use SFTP.

@@ -6,6 +6,7 @@ use std::io;
 use openssl::error::ErrorStack;
 
 use crate::error::{Error, ErrorKind};
+use crate::ssh_data::Malformed;
 
 /// The reasons of SSH_MSG_DISCONNECT that this server sends (RFC 4250,
 /// section 4.2.2).
@@ -57,6 +58,12 @@ impl Fault {
 impl From<io::Error> for Fault {
     fn from(error: io::Error) -> Self {
         Fault::Io(error)
+    }
+}
+
+impl From<Malformed> for Fault {
+    fn from(Malformed(what): Malformed) -> Self {
+        Fault::protocol(what)
     }
 }
 

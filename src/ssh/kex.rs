@@ -14,8 +14,9 @@ use super::cipher::{Keys, key_lengths};
 use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
 use super::mlkem;
-use super::wire::{Put, Reader, message};
+use super::wire::{Put, message};
 use crate::auth::{CERTIFICATE, plain_algorithm};
+use crate::ssh_data::Reader;
 use crate::text::Escaped;
 
 /// The marks of strict key exchange, against CVE-2023-48795 (Terrapin).

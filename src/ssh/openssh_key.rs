@@ -9,7 +9,8 @@ use openssl::pkey::{Id, PKey, Private};
 use openssl::rsa::Rsa;
 
 use super::fault::Fault;
-use super::wire::{Put, Reader};
+use super::wire::Put;
+use crate::ssh_data::Reader;
 
 const BEGIN: &str = "-----BEGIN OPENSSH PRIVATE KEY-----";
 const END: &str = "-----END OPENSSH PRIVATE KEY-----";

@@ -5,7 +5,8 @@
 use super::algorithms::{HOST_KEYS, SignatureKind};
 use super::fault::Fault;
 use super::host_key::{HostKey, HostKeys};
-use super::wire::{Put, Reader, message};
+use super::wire::{Put, message};
+use crate::ssh_data::Reader;
 
 const ANNOUNCE: &[u8] = b"hostkeys-00@openssh.com";
 pub(super) const PROVE: &[u8] = b"hostkeys-prove-00@openssh.com";

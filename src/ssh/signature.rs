@@ -13,8 +13,9 @@ use openssl::sha;
 
 use super::algorithms::{Algorithms, LEAST_RSA_BITS, SignatureKind};
 use super::fault::Fault;
-use super::wire::{Put, Reader};
+use super::wire::Put;
 use crate::auth::Certificate;
+use crate::ssh_data::Reader;
 
 /// Larger moduli only cost time (OpenSSH's limit too).
 const MOST_RSA_BITS: i32 = 16_384;

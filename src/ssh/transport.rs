@@ -16,8 +16,9 @@ use super::host_key::HostKeys;
 use super::kex;
 use super::packet_stream::{Need, PacketStream};
 use super::rotation;
-use super::wire::{Put, Reader, message};
+use super::wire::{Put, message};
 use crate::session::log_context::tell_once;
+use crate::ssh_data::Reader;
 use crate::text::Escaped;
 
 /// Our identification (RFC 4253, section 4.2).

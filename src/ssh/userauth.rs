@@ -10,10 +10,11 @@ use super::fault::{Fault, Reason};
 use super::packet_stream::Need;
 use super::signature;
 use super::transport::Transport;
-use super::wire::{Put, Reader, message};
+use super::wire::{Put, message};
 use super::{AuthOutcome, Handler, Method, Proof};
 use crate::auth::{Certificate, PublicKey, plain_algorithm};
 use crate::session::log_context::tell_once;
+use crate::ssh_data::Reader;
 use crate::text::Escaped;
 
 /// Requests of any outcome, `none` and questions about keys included: beyond

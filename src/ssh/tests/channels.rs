@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::peer::{Kex, Peer};
 use super::*;
 use crate::error::ErrorKind;
-use crate::ssh::wire::{Put, Reader, message};
+use crate::ssh::wire::{Put, message};
+use crate::ssh_data::Reader;
 
 /// Reads to the end of the channel: data, exit status, EOF, CLOSE.
 pub fn to_the_end(peer: &mut Peer) -> (Vec<u8>, Vec<u8>) {

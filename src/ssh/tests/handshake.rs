@@ -6,7 +6,8 @@ use super::peer::{Kex, Peer};
 use super::*;
 use crate::error::ErrorKind;
 use crate::ssh::Algorithms;
-use crate::ssh::wire::{Put, Reader, message};
+use crate::ssh::wire::{Put, message};
+use crate::ssh_data::Reader;
 
 #[test]
 fn what_is_no_ssh_gets_words_and_an_end() {

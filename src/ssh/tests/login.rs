@@ -7,7 +7,8 @@ use super::peer::{Kex, Peer};
 use super::*;
 use crate::error::ErrorKind;
 use crate::ssh::Method;
-use crate::ssh::wire::{Put, Reader, message};
+use crate::ssh::wire::{Put, message};
+use crate::ssh_data::Reader;
 
 #[test]
 fn channels_wait_for_the_login() {

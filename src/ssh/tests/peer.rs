@@ -17,9 +17,10 @@ use crate::ssh::cipher::{Direction, Protector};
 use crate::ssh::kex::{
     CLIENT_TO_SERVER, Hash, SERVER_TO_CLIENT, SharedSecret, Transcript, read_init,
 };
-use crate::ssh::wire::{Put, Reader, message};
+use crate::ssh::wire::{Put, message};
 use crate::ssh::{AuthOutcome, Channel, Handler, HostKeys, Method, Progress, Proof};
 use crate::ssh::{Settings, Subsystem, serve};
+use crate::ssh_data::Reader;
 
 const VERSION: &str = "SSH-2.0-test";
 /// How long a test waits for anything.

@@ -3,7 +3,8 @@
 use super::channels::{END, to_the_end};
 use super::peer::Peer;
 use super::*;
-use crate::ssh::wire::{Reader, message};
+use crate::ssh::wire::message;
+use crate::ssh_data::Reader;
 
 /// Ten at once, each for itself; the place of one is free as soon as the server
 /// has closed it, whatever the client has still to say about it.
