@@ -65,13 +65,7 @@ pub fn read(
     let mut mistakes = Vec::new();
     let mut places = Places::default();
     let environment: Vec<_> = environment.collect();
-    let file = matches.opt_str("config").or_else(|| {
-        let variable = environment
-            .iter()
-            .find(|(name, _)| *name == environment_name("config"));
-        variable.map(|(_, value)| value.clone())
-    });
-    let file = file.map(PathBuf::from);
+    let file = config_file(&matches, &environment);
     let sources = sources(&matches, file.as_deref(), environment, &mut mistakes);
     settings.config_file = file;
     for source in sources {
@@ -84,7 +78,6 @@ pub fn read(
     match &matches.free[..] {
         [] => {}
         _ if apart.is_some() => mistakes.extend(apart.into_iter().flat_map(usage)),
-
         [directory] => {
             settings.anonymous = Some(directory.into());
             places.put("anonymous", "DIR");
@@ -122,6 +115,16 @@ pub fn read(
         print_port: matches.opt_present("print-port"),
         default_listen,
     })))
+}
+
+fn config_file(matches: &Matches, environment: &[(String, String)]) -> Option<PathBuf> {
+    let variable = environment_name("config");
+    let flag = matches.opt_str("config");
+    let file = flag.or_else(|| {
+        let row = environment.iter().find(|(name, _)| *name == variable);
+        row.map(|(_, value)| value.clone())
+    });
+    file.map(PathBuf::from)
 }
 
 /// `--active-mode no` would serve a directory called `no`.

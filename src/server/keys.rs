@@ -100,17 +100,18 @@ fn invalid<T>(what: &'static str) -> Result<T> {
 
 /// Whether anything is said of TLS that a server without it would betray.
 fn asks_for_tls(config: &Config) -> bool {
-    !config.tls_cert.is_empty()
-        || config.self_signed
-        || !config.listen_ftps.is_empty()
-        || config.tls_required > TlsRequired::No
-        || config.tls_required_anonymous > TlsRequired::No
-        || only_with_certificate(config).is_some()
+    !config.tls_cert.is_empty() || config.self_signed || only_with_certificate(config).is_some()
 }
 
 /// The first setting that means something only where there is a certificate.
 fn only_with_certificate(config: &Config) -> Option<&'static str> {
+    let required = [config.tls_required, config.tls_required_anonymous];
     [
+        (!config.listen_ftps.is_empty(), "listen-ftps"),
+        (
+            required.iter().any(|what| *what > TlsRequired::No),
+            "tls-required",
+        ),
         (!config.tls_key.is_empty(), "tls-key"),
         (
             config.tls_key_password_file.is_some(),
@@ -147,42 +148,14 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
             Ok(None)
         };
     }
-    let mut certificates = Vec::new();
-    match (config.tls_cert.len(), config.tls_key.len()) {
-        (certs, 0) if certs > 0 => {
-            certificates.extend(
-                config
-                    .tls_cert
-                    .iter()
-                    .map(|path| pair(path.clone(), path.clone())),
-            );
-        }
-        (certs, keys) if certs == keys => {
-            let pairs = config.tls_cert.iter().zip(&config.tls_key);
-            certificates.extend(pairs.map(|(cert, key)| pair(cert.clone(), key.clone())));
-        }
-        _ => return invalid("tls-key must be given once for each tls-cert, in the same order"),
-    }
-    if config.self_signed && certificates.is_empty() {
-        certificates.push(self_signed(config)?);
-    }
+    let certificates = certificates(config)?;
     if certificates.is_empty() {
-        return match config {
-            _ if !config.listen_ftps.is_empty() => {
-                invalid("listen-ftps needs tls-cert and tls-key, or self-signed")
-            }
-            _ if config.tls_required > TlsRequired::No
-                || config.tls_required_anonymous > TlsRequired::No =>
-            {
-                invalid("tls-required needs tls-cert and tls-key, or self-signed")
-            }
-            _ => match only_with_certificate(config) {
-                Some(key) => Err(Error::new(
-                    ErrorKind::Invalid,
-                    format!("{key} needs tls-cert and tls-key, or self-signed"),
-                )),
-                None => Ok(None),
-            },
+        return match only_with_certificate(config) {
+            Some(key) => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{key} needs tls-cert and tls-key, or self-signed"),
+            )),
+            None => Ok(None),
         };
     }
     if config.tls_client_certificate != ClientCertificate::No && config.tls_client_ca.is_none() {
@@ -214,8 +187,28 @@ fn tls(config: &Config) -> Result<Option<Tls>> {
     Tls::new(&settings).map(Some)
 }
 
-fn pair(certificate: PathBuf, key: PathBuf) -> CertificatePair {
-    CertificatePair { certificate, key }
+/// The certificates that are named, or else one that is made if it may be.
+fn certificates(config: &Config) -> Result<Vec<CertificatePair>> {
+    let keys = match (&config.tls_cert[..], &config.tls_key[..]) {
+        // A key may be in its certificate's file.
+        (certificates, []) => certificates,
+        (certificates, keys) if certificates.len() == keys.len() => keys,
+        _ => {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "tls-key must be given once for each tls-cert, in the same order",
+            ));
+        }
+    };
+    if config.tls_cert.is_empty() && config.self_signed {
+        return Ok(vec![self_signed(config)?]);
+    }
+    let pairs = config.tls_cert.iter().zip(keys);
+    let pairs = pairs.map(|(certificate, key)| CertificatePair {
+        certificate: certificate.clone(),
+        key: key.clone(),
+    });
+    Ok(pairs.collect())
 }
 
 fn self_signed(config: &Config) -> Result<CertificatePair> {
@@ -231,5 +224,5 @@ fn self_signed(config: &Config) -> Result<CertificatePair> {
         retire_self_signed(&certificate, &key, &names)?;
     }
     make_self_signed(&certificate, &key, &names)?;
-    Ok(pair(certificate, key))
+    Ok(CertificatePair { certificate, key })
 }

@@ -277,8 +277,8 @@ fn check(
         return Ok(Answer::Later);
     }
     let wished = arguments.string()?;
-    let mut offset = arguments.u64()?;
-    let mut left = match arguments.u64()? {
+    let offset = arguments.u64()?;
+    let length = match arguments.u64()? {
         0 => u64::MAX,
         length => length,
     };
@@ -288,6 +288,23 @@ fn check(
     }
     let (name, algorithm) = choose(wished)
         .ok_or_else(|| Error::new(ErrorKind::Unsupported, "no algorithm that is known"))?;
+    let sums = checksums(it, algorithm, (offset, length, block), read_at)?;
+    it.reply(EXTENDED_REPLY);
+    if let Some(title) = title {
+        it.replies.string(title);
+    }
+    it.replies.string(name);
+    it.replies.raw(&sums);
+    Ok(Answer::Made)
+}
+
+/// The checksums of so many bytes from `offset` on: one, or one a block.
+fn checksums(
+    it: &mut Interpreter<'_>,
+    algorithm: Algorithm,
+    (mut offset, mut left, block): (u64, u64, u32),
+    read_at: &mut ReadAt<'_>,
+) -> Result<Vec<u8>> {
     let begin = || {
         Digest::new(algorithm)
             .ok_or_else(|| Error::new(ErrorKind::Unsupported, "an algorithm that is switched off"))
@@ -325,20 +342,13 @@ fn check(
             }
         }
         if ended {
-            break;
+            return Ok(sums);
         }
         if since >= POLL_BYTES {
             since = 0;
             it.poll_peer()?;
         }
     }
-    it.reply(EXTENDED_REPLY);
-    if let Some(title) = title {
-        it.replies.string(title);
-    }
-    it.replies.string(name);
-    it.replies.raw(&sums);
-    Ok(Answer::Made)
 }
 
 fn choose(list: &[u8]) -> Option<(&[u8], Algorithm)> {

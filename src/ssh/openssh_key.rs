@@ -50,63 +50,60 @@ pub(super) fn decode(text: &str) -> Result<PKey<Private>, Fault> {
     if reader.u32()? != reader.u32()? {
         return Err(bad("the key's check numbers differ"));
     }
-    let key_type = reader.text()?;
-    match key_type {
-        "ssh-ed25519" => {
-            let public = reader.string()?;
-            let pair = reader.string()?;
-            let Some(seed) = pair.get(..32) else {
-                return Err(bad("the ed25519 key is cut short"));
-            };
-            let key = PKey::private_key_from_raw_bytes(seed, Id::ED25519)?;
-            if key.raw_public_key()? != public {
-                return Err(bad("the public and the private part do not fit"));
-            }
-            Ok(key)
-        }
-        "ecdsa-sha2-nistp256" | "ecdsa-sha2-nistp384" | "ecdsa-sha2-nistp521" => {
-            let curve = match key_type {
-                "ecdsa-sha2-nistp384" => Nid::SECP384R1,
-                "ecdsa-sha2-nistp521" => Nid::SECP521R1,
-                _ => Nid::X9_62_PRIME256V1,
-            };
-            let _name = reader.string()?;
-            let public = reader.string()?;
-            let private = reader.mpint()?;
-            let group = EcGroup::from_curve_name(curve)?;
-            let mut context = BigNumContext::new()?;
-            let point = EcPoint::from_bytes(&group, public, &mut context)?;
-            let key = EcKey::from_private_components(
-                &group,
-                BigNum::from_slice(private)?.as_ref(),
-                &point,
-            )?;
-            key.check_key()?;
-            Ok(PKey::from_ec_key(key)?)
-        }
-        "ssh-rsa" => {
-            let mut number =
-                || -> Result<BigNum, Fault> { Ok(BigNum::from_slice(reader.mpint()?)?) };
-            let (n, e, d) = (number()?, number()?, number()?);
-            let (inverse, p, q) = (number()?, number()?, number()?);
-            let one = BigNum::from_u32(1)?;
-            let mut context = BigNumContext::new()?;
-            let mut reduced = |prime: &BigNum| -> Result<BigNum, Fault> {
-                let mut less = BigNum::new()?;
-                less.checked_sub(prime, &one)?;
-                let mut rest = BigNum::new_secure()?;
-                rest.nnmod(&d, &less, &mut context)?;
-                Ok(rest)
-            };
-            let (dmp1, dmq1) = (reduced(&p)?, reduced(&q)?);
-            let rsa = Rsa::from_private_components(n, e, d, p, q, dmp1, dmq1, inverse)?;
-            if !rsa.check_key()? {
-                return Err(bad("the parts of the RSA key do not fit"));
-            }
-            Ok(PKey::from_rsa(rsa)?)
-        }
+    match reader.text()? {
+        "ssh-ed25519" => ed25519(reader),
+        "ecdsa-sha2-nistp256" => ecdsa(reader, Nid::X9_62_PRIME256V1),
+        "ecdsa-sha2-nistp384" => ecdsa(reader, Nid::SECP384R1),
+        "ecdsa-sha2-nistp521" => ecdsa(reader, Nid::SECP521R1),
+        "ssh-rsa" => rsa(reader),
         _ => Err(bad("there is no use for this type of key here")),
     }
+}
+
+fn ed25519(mut reader: Reader<'_>) -> Result<PKey<Private>, Fault> {
+    let public = reader.string()?;
+    let pair = reader.string()?;
+    let Some(seed) = pair.get(..32) else {
+        return Err(bad("the ed25519 key is cut short"));
+    };
+    let key = PKey::private_key_from_raw_bytes(seed, Id::ED25519)?;
+    if key.raw_public_key()? != public {
+        return Err(bad("the public and the private part do not fit"));
+    }
+    Ok(key)
+}
+
+fn ecdsa(mut reader: Reader<'_>, curve: Nid) -> Result<PKey<Private>, Fault> {
+    let _name = reader.string()?;
+    let public = reader.string()?;
+    let private = BigNum::from_slice(reader.mpint()?)?;
+    let group = EcGroup::from_curve_name(curve)?;
+    let mut context = BigNumContext::new()?;
+    let point = EcPoint::from_bytes(&group, public, &mut context)?;
+    let key = EcKey::from_private_components(&group, &private, &point)?;
+    key.check_key()?;
+    Ok(PKey::from_ec_key(key)?)
+}
+
+fn rsa(mut reader: Reader<'_>) -> Result<PKey<Private>, Fault> {
+    let mut number = || -> Result<BigNum, Fault> { Ok(BigNum::from_slice(reader.mpint()?)?) };
+    let (n, e, d) = (number()?, number()?, number()?);
+    let (inverse, p, q) = (number()?, number()?, number()?);
+    let one = BigNum::from_u32(1)?;
+    let mut context = BigNumContext::new()?;
+    let mut reduced = |prime: &BigNum| -> Result<BigNum, Fault> {
+        let mut less = BigNum::new()?;
+        less.checked_sub(prime, &one)?;
+        let mut rest = BigNum::new_secure()?;
+        rest.nnmod(&d, &less, &mut context)?;
+        Ok(rest)
+    };
+    let (dmp1, dmq1) = (reduced(&p)?, reduced(&q)?);
+    let rsa = Rsa::from_private_components(n, e, d, p, q, dmp1, dmq1, inverse)?;
+    if !rsa.check_key()? {
+        return Err(bad("the parts of the RSA key do not fit"));
+    }
+    Ok(PKey::from_rsa(rsa)?)
 }
 
 /// Writes an ed25519 key file as `ssh-keygen` does. PKCS#8 would do for us, but

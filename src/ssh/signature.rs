@@ -4,7 +4,7 @@
 use openssl::bn::{BigNum, BigNumContext};
 use openssl::ec::{EcGroup, EcKey, EcPoint};
 use openssl::ecdsa::EcdsaSig;
-use openssl::md::Md;
+use openssl::md::{Md, MdRef};
 use openssl::md_ctx::MdCtx;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey};
@@ -68,30 +68,8 @@ fn check(
     }
     match kind {
         SignatureKind::Ed25519 => ed25519(key.string()?, signature.string()?, message),
-        SignatureKind::RsaSha256 | SignatureKind::RsaSha512 => {
-            let e = BigNum::from_slice(key.mpint()?)?;
-            let n = BigNum::from_slice(key.mpint()?)?;
-            if n.num_bits() < LEAST_RSA_BITS as i32 || n.num_bits() > MOST_RSA_BITS {
-                return Ok(false);
-            }
-            let digest = if kind == SignatureKind::RsaSha256 {
-                Md::sha256()
-            } else {
-                Md::sha512()
-            };
-            let width = n.num_bytes() as usize;
-            let key = PKey::from_rsa(Rsa::from_public_components(n, e)?)?;
-            // RFC 8332, section 3: leading zeroes may have been cut off.
-            let short = signature.string()?;
-            let Some(zeroes) = width.checked_sub(short.len()) else {
-                return Ok(false);
-            };
-            let mut full = vec![0; zeroes];
-            full.put_bytes(short);
-            let mut context = MdCtx::new()?;
-            context.digest_verify_init(Some(digest), &key)?;
-            Ok(context.digest_verify(message, &full)?)
-        }
+        SignatureKind::RsaSha256 => rsa(key, signature.string()?, Md::sha256(), message),
+        SignatureKind::RsaSha512 => rsa(key, signature.string()?, Md::sha512(), message),
         SignatureKind::EcdsaNistp256 => {
             let curve = (Nid::X9_62_PRIME256V1, "nistp256");
             ecdsa(curve, key, signature.string()?, &sha::sha256(message))
@@ -173,6 +151,31 @@ fn ed25519(public: &[u8], signature: &[u8], message: &[u8]) -> Result<bool, Faul
     let mut context = MdCtx::new()?;
     context.digest_verify_init(None, &key)?;
     Ok(context.digest_verify(message, signature)?)
+}
+
+/// `key`: e and n.
+fn rsa(
+    mut key: Reader<'_>,
+    signature: &[u8],
+    digest: &MdRef,
+    message: &[u8],
+) -> Result<bool, Fault> {
+    let e = BigNum::from_slice(key.mpint()?)?;
+    let n = BigNum::from_slice(key.mpint()?)?;
+    if n.num_bits() < LEAST_RSA_BITS as i32 || n.num_bits() > MOST_RSA_BITS {
+        return Ok(false);
+    }
+    let width = n.num_bytes() as usize;
+    let key = PKey::from_rsa(Rsa::from_public_components(n, e)?)?;
+    // RFC 8332, section 3: leading zeroes may have been cut off.
+    let Some(zeroes) = width.checked_sub(signature.len()) else {
+        return Ok(false);
+    };
+    let mut full = vec![0; zeroes];
+    full.put_bytes(signature);
+    let mut context = MdCtx::new()?;
+    context.digest_verify_init(Some(digest), &key)?;
+    Ok(context.digest_verify(message, &full)?)
 }
 
 /// `key`: curve's name and point; `signature`: r and s.

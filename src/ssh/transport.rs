@@ -9,11 +9,11 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::Settings;
-use super::algorithms::{self, SignatureKind};
+use super::algorithms::{self, Chosen, SignatureKind};
 use super::cipher::{Direction, Protector, Sequence};
 use super::fault::{Fault, Reason};
 use super::host_key::HostKeys;
-use super::kex;
+use super::kex::{self, ClientInit, SharedSecret};
 use super::packet_stream::{Need, PacketStream};
 use super::rotation;
 use super::wire::{Put, message};
@@ -316,18 +316,30 @@ impl<'a> Transport<'a> {
 
     /// One key exchange, from the client's KEXINIT to its NEWKEYS.
     fn exchange(&mut self, client_init: &[u8], alone: bool) -> Result<(), Fault> {
-        let first = self.session_id.is_none();
-        if !first {
+        if self.session_id.is_some() {
             self.begin_rekey_deadline();
         }
         if self.our_init.is_none() {
             self.send_init()?;
         }
         let server_init = self.our_init.take().unwrap_or_default();
+        let init = self.negotiate(client_init, alone)?;
+        let (shared, hash) = self.agree(&init.chosen, client_init, &server_init)?;
+        self.take_keys(&init, &shared, &hash)?;
+
+        self.keyed_at = Instant::now();
+        if self.logged_in {
+            self.packets.socket.deadline = None;
+        }
+        self.packets.outgoing.release()
+    }
+
+    /// Chooses algorithms by the client's KEXINIT, and drops what it has guessed.
+    fn negotiate(&mut self, client_init: &[u8], alone: bool) -> Result<ClientInit, Fault> {
         let init = kex::read_init(client_init, &self.settings.algorithms, self.keys)?;
-        let chosen = init.chosen;
+        let chosen = &init.chosen;
         self.signed_with = Some(chosen.host_key);
-        if first {
+        if self.session_id.is_none() {
             self.strict = init.strict;
             if self.strict && !alone {
                 return Err(Fault::protocol(
@@ -356,7 +368,18 @@ impl<'a> Transport<'a> {
                 self.disconnect_or(guess, "a guessed key exchange message is missing")?;
             }
         }
+        Ok(init)
+    }
 
+    /// Agrees on a secret, and answers with the signature of a host key on the
+    /// exchange hash.
+    fn agree(
+        &mut self,
+        chosen: &Chosen,
+        client_init: &[u8],
+        server_init: &[u8],
+    ) -> Result<(SharedSecret, Vec<u8>), Fault> {
+        let first = self.session_id.is_none();
         let payload = self.kex_message(message::KEX_ECDH_INIT, first)?;
         let mut reader = Reader::new(self.packets.incoming.payload(payload));
         reader.byte()?;
@@ -374,7 +397,7 @@ impl<'a> Transport<'a> {
             client_version: &self.client_version,
             server_version: VERSION.as_bytes(),
             client_init,
-            server_init: &server_init,
+            server_init,
             host_key: shown,
             client_public: &client_public,
         });
@@ -383,15 +406,27 @@ impl<'a> Transport<'a> {
         reply.put_string(&shared.ours);
         reply.put_string(&key.sign(chosen.host_key, &hash)?);
         self.packets.outgoing.packet(&reply)?;
-        self.packets.outgoing.packet(&[message::NEWKEYS])?;
+        Ok((shared, hash))
+    }
 
-        let session = self.session_id.get_or_insert_with(|| hash.clone()).clone();
+    /// Makes keys of the secret: each direction's are in force after its
+    /// NEWKEYS.
+    fn take_keys(
+        &mut self,
+        init: &ClientInit,
+        shared: &SharedSecret,
+        hash: &[u8],
+    ) -> Result<(), Fault> {
+        self.packets.outgoing.packet(&[message::NEWKEYS])?;
+        let chosen = &init.chosen;
+        let first = self.session_id.is_none();
+        let session = self.session_id.get_or_insert_with(|| hash.to_vec()).clone();
         let sequence = if self.strict {
             Sequence::FromZero
         } else {
             Sequence::GoesOn
         };
-        let keys = shared.keys(&hash, &session, chosen.send, kex::SERVER_TO_CLIENT);
+        let keys = shared.keys(hash, &session, chosen.send, kex::SERVER_TO_CLIENT);
         let protector = Protector::new(chosen.send, &keys, Direction::Seal)?;
         self.packets.outgoing.new_keys(protector, sequence)?;
         if first && init.wants_ext_info {
@@ -399,15 +434,10 @@ impl<'a> Transport<'a> {
             self.packets.outgoing.packet(&info)?;
         }
         self.kex_message(message::NEWKEYS, first)?;
-        let keys = shared.keys(&hash, &session, chosen.receive, kex::CLIENT_TO_SERVER);
+        let keys = shared.keys(hash, &session, chosen.receive, kex::CLIENT_TO_SERVER);
         let protector = Protector::new(chosen.receive, &keys, Direction::Open)?;
         self.packets.incoming.new_keys(protector, sequence);
-
-        self.keyed_at = Instant::now();
-        if self.logged_in {
-            self.packets.socket.deadline = None;
-        }
-        self.packets.outgoing.release()
+        Ok(())
     }
 
     /// Keeps a message that should have waited for the end of a key exchange

@@ -284,43 +284,13 @@ pub(super) fn parse_on(
             message,
         });
     };
-    let whole = line.len();
-    let line = if number == 1 {
-        without_mark(line)
-    } else {
-        line
+    let fields = match fields(line, number) {
+        Ok(fields) => fields?,
+        Err((column, message)) => {
+            wrong(column, message);
+            return None;
+        }
     };
-    let mark = whole - line.len();
-    // Editors that write CR LF.
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let first = line.trim_ascii_start().first();
-    if first.is_none() || first == Some(&b'#') {
-        return None;
-    }
-    if whole > LINE_MAX {
-        wrong(
-            LINE_MAX,
-            format!("expected a line of at most {LINE_MAX} bytes"),
-        );
-        return None;
-    }
-    // Fields and where they begin.
-    let mut fields: [(usize, &[u8]); 5] = [(0, b""); 5];
-    let mut found = 0;
-    let mut start = 0;
-    // At most five: a colon in the fifth field is seen below.
-    for field in line.splitn(5, |&byte| byte == b':') {
-        fields[found] = (mark + start, field);
-        found += 1;
-        start += field.len() + 1;
-    }
-    if found < 4 {
-        wrong(
-            mark + line.len(),
-            format!("expected name:hash:home:rights:options, found {found} of these fields"),
-        );
-        return None;
-    }
     let [name, hash, home, rights, options] = fields;
     let start = group.map_or_else(Options::default, |group| group.options.clone());
     let parsed = parse_options_on(start, options.1, |column, message| {
@@ -365,6 +335,48 @@ pub(super) fn parse_on(
         }
     }
     (mistakes.len() == had).then_some(entry)
+}
+
+/// The five fields of a line, and where they begin.
+type Fields<'a> = [(usize, &'a [u8]); 5];
+
+/// The fields of a line; `None` for a line without a user.
+///
+/// # Errors
+/// Where the mistake is, and what was expected.
+fn fields(line: &[u8], number: usize) -> Result<Option<Fields<'_>>, (usize, String)> {
+    let whole = line.len();
+    let line = if number == 1 {
+        without_mark(line)
+    } else {
+        line
+    };
+    let mark = whole - line.len();
+    // Editors that write CR LF.
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let first = line.trim_ascii_start().first();
+    if first.is_none() || first == Some(&b'#') {
+        return Ok(None);
+    }
+    if whole > LINE_MAX {
+        let message = format!("expected a line of at most {LINE_MAX} bytes");
+        return Err((LINE_MAX, message));
+    }
+    let mut fields: Fields<'_> = [(0, b""); 5];
+    let mut found = 0;
+    let mut start = mark;
+    // At most five: a colon in the fifth field is a mistake of the options.
+    for field in line.splitn(5, |&byte| byte == b':') {
+        fields[found] = (start, field);
+        found += 1;
+        start += field.len() + 1;
+    }
+    if found < 4 {
+        let message =
+            format!("expected name:hash:home:rights:options, found {found} of these fields");
+        return Err((mark + line.len(), message));
+    }
+    Ok(Some(fields))
 }
 
 fn parse_name(field: &[u8]) -> Result<String, String> {

@@ -127,67 +127,13 @@ pub(super) fn read(text: &str) -> Found {
     });
     let mut found = Found::default();
     found.apply(&lines, TABLE);
-    let on = |name: &str| value(&lines, name).is_some_and(is_yes);
     listen(&mut found, &lines);
-    // What nobody may do, whoever they are.
-    let mut denied = String::new();
-    for (name, rights) in [
-        ("NoChmod", "M"),
-        ("NoRename", "f"),
-        ("KeepAllFiles", "adf"),
-        ("NoTruncate", "d"),
-    ] {
-        if on(name) {
-            denied.push_str(rights);
-        }
+    if !on(&lines, "NoAnonymous") {
+        anonymous(&mut found, &lines);
     }
-    let allowed = |rights: &str| rights.replace(|right| denied.contains(right), "");
-    if !on("NoAnonymous") {
-        // The home of the user ftp.
-        found.set("anonymous", "/srv/ftp");
-        let mut rights = String::from("elr");
-        if !on("AnonymousCantUpload") {
-            rights.push('w');
-        }
-        if on("AnonymousCanCreateDirs") {
-            rights.push('m');
-        }
-        found.set("anonymous-rights", rights);
-    }
-    // The default where no other database of users is named.
-    let others = [
-        "PureDB",
-        "LDAPConfigFile",
-        "MySQLConfigFile",
-        "PGSQLConfigFile",
-        "PAMAuthentication",
-        "ExtAuth",
-    ];
-    let unix = match value(&lines, "UnixAuthentication") {
-        Some(unix) => is_yes(unix),
-        None => !others.iter().any(|name| value(&lines, name).is_some()),
-    };
-    if unix && !on("AnonymousOnly") {
-        found.set("system-users", "yes");
-        found.set("system-rights", allowed("elradfmwMT"));
-        // Accounts of services are below 100 on most systems; their shells keep
-        // them out here.
-        if let Some(line) = lines.iter().rev().find(|line| line.name == "MinUID") {
-            found.restriction(line, "add users with smaller numbers to /etc/ftpusers");
-        }
-    }
-    let dots = ["ProhibitDotFilesRead", "ProhibitDotFilesWrite"];
-    if let [.., line] = &lines
-        .iter()
-        .filter(|line| dots.contains(&&*line.name) && is_yes(&line.value))
-        .collect::<Vec<_>>()[..]
-    {
-        found.set("dot-files", "deny");
-        if !dots.iter().all(|name| on(name)) {
-            found.note(line, "dot-files deny is for reading and writing");
-        }
-    }
-    if on("VerboseLog") {
+    accounts(&mut found, &lines);
+    dot_files(&mut found, &lines);
+    if on(&lines, "VerboseLog") {
         found.set("log-level", "debug");
     }
     if value(&lines, "SyslogFacility").is_some_and(|facility| facility != "none") {
@@ -215,12 +161,78 @@ fn listen(found: &mut Found, lines: &[Line]) {
     found.set(
         "listen",
         match address {
-            "" if value(lines, "IPV4Only").is_some_and(is_yes) => format!("0.0.0.0:{port}"),
+            "" if on(lines, "IPV4Only") => format!("0.0.0.0:{port}"),
             "" => port.into(),
             address if address.contains(':') => format!("[{address}]:{port}"),
             address => format!("{address}:{port}"),
         },
     );
+}
+
+fn on(lines: &[Line], name: &str) -> bool {
+    value(lines, name).is_some_and(is_yes)
+}
+
+fn anonymous(found: &mut Found, lines: &[Line]) {
+    // The home of the user ftp.
+    found.set("anonymous", "/srv/ftp");
+    let mut rights = String::from("elr");
+    if !on(lines, "AnonymousCantUpload") {
+        rights.push('w');
+    }
+    if on(lines, "AnonymousCanCreateDirs") {
+        rights.push('m');
+    }
+    found.set("anonymous-rights", rights);
+}
+
+/// The system's users: the default where no other database is named.
+fn accounts(found: &mut Found, lines: &[Line]) {
+    let others = [
+        "PureDB",
+        "LDAPConfigFile",
+        "MySQLConfigFile",
+        "PGSQLConfigFile",
+        "PAMAuthentication",
+        "ExtAuth",
+    ];
+    let unix = match value(lines, "UnixAuthentication") {
+        Some(unix) => is_yes(unix),
+        None => !others.iter().any(|name| value(lines, name).is_some()),
+    };
+    if !unix || on(lines, "AnonymousOnly") {
+        return;
+    }
+    // What nobody may do, whoever they are.
+    let denied: String = [
+        ("NoChmod", "M"),
+        ("NoRename", "f"),
+        ("KeepAllFiles", "adf"),
+        ("NoTruncate", "d"),
+    ]
+    .into_iter()
+    .filter_map(|(name, rights)| on(lines, name).then_some(rights))
+    .collect();
+    found.set("system-users", "yes");
+    let rights = "elradfmwMT".replace(|right| denied.contains(right), "");
+    found.set("system-rights", rights);
+    // Accounts of services are below 100 on most systems; their shells keep
+    // them out here.
+    if let Some(line) = lines.iter().rev().find(|line| line.name == "MinUID") {
+        found.restriction(line, "add users with smaller numbers to /etc/ftpusers");
+    }
+}
+
+fn dot_files(found: &mut Found, lines: &[Line]) {
+    let names = ["ProhibitDotFilesRead", "ProhibitDotFilesWrite"];
+    let mut last_first = lines.iter().rev();
+    let said = last_first.find(|line| names.contains(&&*line.name) && is_yes(&line.value));
+    if let Some(line) = said {
+        found.set("dot-files", "deny");
+        if !names.iter().all(|name| on(lines, name)) {
+            found.note(line, "dot-files deny is for reading and writing");
+        }
+    }
 }
 
 /// Lines whose value has a form of its own.

@@ -470,6 +470,10 @@ fn rest(found: &mut Found, lines: &[Line]) {
         let file = value(lines, "xferlog_file").unwrap_or("/var/log/xferlog");
         found.set("transfer-log", file);
     }
+    deny_files(found, lines);
+}
+
+fn deny_files(found: &mut Found, lines: &[Line]) {
     for line in lines.iter().filter(|line| line.name == "deny_file") {
         match line
             .value

@@ -8,7 +8,7 @@ use super::{Site, patience, range};
 /// The whole haproxy.cfg.
 pub fn write(site: &Site<'_>) -> String {
     let mut text = site.head("haproxy", true);
-    let sessions = u64::from(site.config.threads) * site.nodes.len() as u64;
+    let places = u64::from(site.config.threads) * site.nodes.len() as u64;
     let _ = write!(
         text,
         "\
@@ -33,13 +33,17 @@ defaults
     option redispatch 1
 
 ",
-        maxconn = 2 * sessions,
+        maxconn = 2 * places,
         patience = patience(site.config),
     );
-    let bind = |ports: &str| match &site.address {
-        Some(address) => format!("    bind {address}:{ports}\n"),
-        None => format!("    bind :::{ports} v4v6\n"),
-    };
+    sessions(site, &mut text);
+    if site.has_data_ports() {
+        data_connections(site, &mut text);
+    }
+    text
+}
+
+fn sessions(site: &Site<'_>, text: &mut String) {
     let header = if site.config.proxy_from.is_empty() {
         ""
     } else {
@@ -54,7 +58,7 @@ defaults
              listen {}-{port}",
             service.name
         );
-        text.push_str(&bind(&port.to_string()));
+        text.push_str(&bind(site, &port.to_string()));
         text.push_str("    balance leastconn\n");
         let check = match site.health {
             Some(health) => {
@@ -74,9 +78,9 @@ defaults
         }
         text.push('\n');
     }
-    if !site.has_data_ports() {
-        return text;
-    }
+}
+
+fn data_connections(site: &Site<'_>, text: &mut String) {
     text.push_str(
         "# Data connections: the port says which node waits for it, so no memory of\n\
          # clients is needed. No health check here: a node that drains still has\n\
@@ -89,7 +93,7 @@ defaults
     };
     for node in &site.nodes {
         let _ = writeln!(text, "listen data-{}", node.name);
-        text.push_str(&bind(&range(node.ports, "-")));
+        text.push_str(&bind(site, &range(node.ports, "-")));
         let _ = writeln!(
             text,
             "    server {} {}{header} tcp-ut 20s\n",
@@ -97,7 +101,13 @@ defaults
             bracketed(&node.address)
         );
     }
-    text
+}
+
+fn bind(site: &Site<'_>, ports: &str) -> String {
+    match &site.address {
+        Some(address) => format!("    bind {address}:{ports}\n"),
+        None => format!("    bind :::{ports} v4v6\n"),
+    }
 }
 
 fn bracketed(address: &str) -> String {

@@ -85,13 +85,19 @@ pub fn run(arguments: &[String]) -> i32 {
     if channel.send(&[1], None).is_err() {
         return 0;
     }
+    answer_all(&monitor, &channel);
+    0
+}
+
+/// Answers the server's questions, a thread each, until it has gone.
+fn answer_all(monitor: &Arc<Monitor>, channel: &Channel) {
     let questions = Arc::new(());
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         let (length, answer) = match channel.receive(&mut buffer) {
             Ok(Some((length, Some(answer)))) => (length, Channel::from(answer)),
             Ok(Some(_)) | Err(_) => continue,
-            Ok(None) => return 0,
+            Ok(None) => return,
         };
         if Arc::strong_count(&questions) > AT_ONCE {
             let busy = Error::new(ErrorKind::Busy, "the monitor has too much to do");
@@ -101,7 +107,7 @@ pub fn run(arguments: &[String]) -> i32 {
         let question = buffer[..length].to_vec();
         // SECURITY: it may hold a password.
         buffer[..length].fill(0);
-        let (monitor, turn) = (Arc::clone(&monitor), Arc::clone(&questions));
+        let (monitor, turn) = (Arc::clone(monitor), Arc::clone(&questions));
         let thread = std::thread::Builder::new().stack_size(256 * 1024);
         // Without a thread the channel closes, and the server is told so.
         let _ = thread.spawn(move || {
