@@ -1,18 +1,17 @@
 //! The data transfer process: bytes between a data connection and a file,
 //! with an eye on the control connection.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::ascii::{FromNet, ToNet};
-use super::splice::Pipe;
+use super::ascii::ToNet;
 use super::state::{Interpreter, Mode, Type};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::patience::Progress;
-use crate::net::socket::{Interest, wait};
+use crate::net::socket::Interest;
 use crate::net::stream::Stream;
 use crate::session::Transfer;
 use crate::session::log_context::tell_once;
@@ -21,16 +20,7 @@ use crate::session::log_context::tell_once;
 /// looked at, should the client be so fast that the socket never fills.
 const SENDFILE_PIECE: usize = 1 << 20;
 /// Bytes of one read and write.
-const BUFFER: usize = 256 * 1024;
-/// Bytes of the first reads of an upload. Most files are short, and a large
-/// buffer costs two system calls and a page fault each 4 KiB.
-const FIRST_BUFFER: usize = 16 * 1024;
-/// Bytes after which an upload is worth a pipe of its own.
-const SPLICE_AFTER: u64 = 1 << 20;
-
-/// How long the rest of an upload may stand still whose client has closed the
-/// control connection.
-const LAST_BYTES: Duration = Duration::from_secs(5);
+pub(super) const BUFFER: usize = 256 * 1024;
 
 impl Interpreter {
     pub fn progress(&self) -> Progress {
@@ -39,7 +29,7 @@ impl Interpreter {
 
     /// Waits until the data connection is ready again. What comes from a
     /// client that is only sent to is discarded.
-    fn wait_for_data(
+    pub(super) fn wait_for_data(
         &mut self,
         stream: &mut Stream,
         interest: Interest,
@@ -266,187 +256,6 @@ impl Interpreter {
                 Err(error) => return Err(data_error(error)),
             }
         }
-    }
-
-    /// Receives until the client closes the data connection; writes at
-    /// `offset` and on.
-    pub fn receive_file(
-        &mut self,
-        stream: &mut Stream,
-        transfer: &mut Transfer,
-        mut offset: u64,
-    ) -> Result<()> {
-        #[cfg(feature = "deflate")]
-        if self.parameters.mode == Mode::Deflate {
-            return self.receive_deflated(stream, transfer, offset);
-        }
-        let ascii = self.converts();
-        if ascii {
-            transfer.set_ascii();
-        }
-        let most = if transfer.is_paced() {
-            BUFFER / 4
-        } else {
-            BUFFER
-        };
-        let may_splice = !ascii && !transfer.must_be_seen() && !stream.is_secure();
-        let mut buffer = vec![0; FIRST_BUFFER];
-        let mut from_net = FromNet::default();
-        let mut converted = Vec::new();
-        let mut progress = self.progress();
-        let (mut received, mut filled) = (0, 0);
-        let mut tried = false;
-        loop {
-            let ended = match stream.read(&mut buffer[filled..]) {
-                Ok(0) => true,
-                Ok(length) => {
-                    filled += length;
-                    received += length as u64;
-                    false
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // What has come goes to the file before the wait.
-                    if filled == 0 {
-                        self.wait_for_upload(stream, received, &mut progress)?;
-                        continue;
-                    }
-                    false
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(data_error(error)),
-            };
-            if filled > 0 {
-                let data = if ascii {
-                    converted.clear();
-                    self.warn_of_binary(transfer, &buffer[..filled]);
-                    from_net.convert(&buffer[..filled], &mut converted);
-                    &converted[..]
-                } else {
-                    &buffer[..filled]
-                };
-                transfer.write_all_at(data, offset)?;
-                offset += data.len() as u64;
-                let paced = self.pace(transfer, filled as u64);
-                self.unless_hung_up(stream, paced)?;
-                if filled == buffer.len() && filled < most {
-                    buffer = vec![0; most];
-                }
-                filled = 0;
-                let polled = self.poll_if_due();
-                self.unless_hung_up(stream, polled)?;
-            }
-            if ended {
-                break;
-            }
-            if may_splice && !tried && received >= SPLICE_AFTER {
-                tried = true;
-                // Not held while the pipe does the work.
-                drop(std::mem::take(&mut buffer));
-                if self.receive_spliced(stream, transfer, &mut offset, &mut progress)? {
-                    break;
-                }
-                buffer = vec![0; most];
-            }
-        }
-        if ascii {
-            converted.clear();
-            from_net.finish(&mut converted);
-            transfer.write_all_at(&converted, offset)?;
-        }
-        // A client that was killed closes its data connection like one that is
-        // done; but its control connection is gone, too.
-        // One that has sent nothing may have been killed before it did.
-        let polled = self.poll_control();
-        if received == 0 {
-            return polled;
-        }
-        self.unless_hung_up(stream, polled)
-    }
-
-    /// Passes an outcome on, but for the end of the control connection where
-    /// the end of the data alone says whether an upload is whole: under TLS,
-    /// and for devices that close both connections at once.
-    pub(super) fn unless_hung_up(&self, stream: &Stream, outcome: Result<()>) -> Result<()> {
-        let decided_by_data = stream.is_secure() || !self.session.config().strict_end;
-        match outcome {
-            Err(error)
-                if error.kind() == ErrorKind::Disconnected
-                    && self.control.has_ended()
-                    && decided_by_data
-                    // We have ended it ourselves.
-                    && self.session.info().ends().is_none() =>
-            {
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
-    /// Waits for more of an upload. The rest of what a client has sent may come
-    /// after the end of its control connection, but not much later.
-    pub(super) fn wait_for_upload(
-        &mut self,
-        stream: &mut Stream,
-        received: u64,
-        progress: &mut Progress,
-    ) -> Result<()> {
-        if !self.control.has_ended() {
-            let outcome = self.wait_for_data(stream, Interest::Read, received, progress);
-            self.unless_hung_up(stream, outcome)?;
-        }
-        if self.control.has_ended() {
-            let until = Instant::now() + LAST_BYTES;
-            if wait([(stream.as_fd(), Interest::Read)], Some(until))? == [false] {
-                return Err(Error::new(
-                    ErrorKind::Disconnected,
-                    "the control connection ended before the upload",
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    /// Receives the rest through a pipe; `false` when that can't be done, or
-    /// not any more, and reading has to go on.
-    fn receive_spliced(
-        &mut self,
-        stream: &mut Stream,
-        transfer: &mut Transfer,
-        offset: &mut u64,
-        progress: &mut Progress,
-    ) -> Result<bool> {
-        let Some(mut pipe) = Pipe::new().filter(|_| {
-            transfer
-                .file()
-                .is_ok_and(|file| file.descriptor().is_some())
-        }) else {
-            return Ok(false);
-        };
-        let mut waited = None;
-        while pipe.is_useful() {
-            match pipe.fill(stream.as_fd()) {
-                Ok(0) => return Ok(true),
-                Ok(count) => {
-                    pipe.drain(transfer, *offset, count)?;
-                    *offset = offset.saturating_add(count as u64);
-                    let polled = self.poll_if_due();
-                    self.unless_hung_up(stream, polled)?;
-                }
-                Err(Errno::AGAIN) if waited != Some(*offset) => {
-                    waited = Some(*offset);
-                    self.wait_for_upload(stream, *offset, progress)?;
-                }
-                // It was ready just now: reading tells what it has.
-                Err(Errno::AGAIN) => return Ok(false),
-                Err(Errno::INTR) => {}
-                // What can't be spliced from may still be read.
-                Err(Errno::INVAL | Errno::NOSYS | Errno::PERM | Errno::NOMEM) => return Ok(false),
-                // A socket tells its error once: reading after a reset would
-                // find the end of the stream, and the upload whole.
-                Err(errno) => return Err(data_error(errno.into())),
-            }
-        }
-        Ok(false)
     }
 }
 

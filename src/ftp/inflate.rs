@@ -8,12 +8,11 @@ use std::io::{self, Read};
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZError, MZFlush, MZStatus};
 
-use super::ascii::FromNet;
 use super::dtp::data_error;
+use super::receive::Store;
 use super::state::Interpreter;
 use crate::error::Result;
 use crate::net::stream::Stream;
-use crate::session::Transfer;
 
 /// Bytes read at once, and inflated at once.
 const READ: usize = 16 * 1024;
@@ -21,20 +20,14 @@ const PIECE: usize = 64 * 1024;
 
 impl Interpreter {
     /// Receives until the client closes the data connection; writes what was
-    /// deflated at `offset` and on.
+    /// deflated.
     pub(super) fn receive_deflated(
         &mut self,
         stream: &mut Stream,
-        transfer: &mut Transfer,
-        mut offset: u64,
+        mut store: Store<'_>,
     ) -> Result<()> {
-        let ascii = self.converts();
-        if ascii {
-            transfer.set_ascii();
-        }
         let mut state = InflateState::new_boxed(DataFormat::Zlib);
         let (mut buffer, mut piece) = (vec![0; READ], vec![0; PIECE]);
-        let (mut from_net, mut converted) = (FromNet::default(), Vec::new());
         let mut progress = self.progress();
         let (mut received, mut ended) = (0, false);
         loop {
@@ -64,19 +57,7 @@ impl Interpreter {
                 if done.bytes_written == 0 && done.bytes_consumed == 0 {
                     break;
                 }
-                let mut data = &piece[..done.bytes_written];
-                if ascii {
-                    converted.clear();
-                    self.warn_of_binary(transfer, data);
-                    from_net.convert(data, &mut converted);
-                    data = &converted;
-                }
-                transfer.write_all_at(data, offset)?;
-                offset += data.len() as u64;
-                let paced = self.pace(transfer, done.bytes_written as u64);
-                self.unless_hung_up(stream, paced)?;
-                let polled = self.poll_if_due();
-                self.unless_hung_up(stream, polled)?;
+                self.write_piece(stream, &mut store, &piece[..done.bytes_written])?;
             }
             if !rest.is_empty() {
                 return Err(broken("bytes behind the end of the zlib stream"));
@@ -85,16 +66,7 @@ impl Interpreter {
         if !ended && received > 0 {
             return Err(broken("the zlib stream is cut"));
         }
-        if ascii {
-            converted.clear();
-            from_net.finish(&mut converted);
-            transfer.write_all_at(&converted, offset)?;
-        }
-        let polled = self.poll_control();
-        match received {
-            0 => polled,
-            _ => self.unless_hung_up(stream, polled),
-        }
+        self.end_upload(stream, store, received)
     }
 }
 

@@ -29,6 +29,7 @@ mod names;
 mod outcome;
 mod poll;
 mod protect;
+mod receive;
 mod reply;
 mod splice;
 mod state;
