@@ -72,8 +72,14 @@ impl Metered {
 }
 
 impl FileSystem for Metered {
-    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        self.files.metadata(path, follow)
+    pass_on! { self.files:
+        metadata(path: &VirtualPath, follow: Follow) -> Result<Metadata>;
+        read_dir(path: &VirtualPath) -> Result<Box<dyn Directory>>;
+        remove_dir(path: &VirtualPath) -> Result<()>;
+        read_link(path: &VirtualPath) -> Result<Vec<u8>>;
+        sync_dir(path: &VirtualPath) -> Result<()>;
+        extended(path: &VirtualPath) -> Result<Extended>;
+        resolve(path: &VirtualPath, follow: Follow) -> Result<Resolved>;
     }
 
     fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
@@ -107,10 +113,6 @@ impl FileSystem for Metered {
         }))
     }
 
-    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        self.files.read_dir(path)
-    }
-
     fn make_dir(&self, path: &VirtualPath, mode: u32) -> Result<()> {
         self.files.make_dir(path, mode | READABLE)
     }
@@ -121,10 +123,6 @@ impl FileSystem for Metered {
         self.files.remove_file(path)?;
         state.unnamed(&metadata);
         Ok(())
-    }
-
-    fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.files.remove_dir(path)
     }
 
     fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
@@ -165,10 +163,6 @@ impl FileSystem for Metered {
         Ok(())
     }
 
-    fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
-        self.files.read_link(path)
-    }
-
     fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
         let mut state = self.usage.change()?;
         self.make_room(&mut state, 0, 0, 1)?;
@@ -184,14 +178,6 @@ impl FileSystem for Metered {
         self.files.hard_link(path, new)?;
         state.named(&metadata);
         Ok(())
-    }
-
-    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.files.sync_dir(path)
-    }
-
-    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
-        self.files.extended(path)
     }
 
     /// What the user may still use, if that is less than what is there; in a
@@ -220,10 +206,6 @@ impl FileSystem for Metered {
         Ok(space)
     }
 
-    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
-        self.files.resolve(path, follow)
-    }
-
     fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
         Some(Arc::new(Metered {
             files: self.files.without_links()?,
@@ -242,8 +224,14 @@ struct MeteredFile {
 }
 
 impl File for MeteredFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file.read_at(buffer, offset)
+    pass_on! { self.file:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        metadata() -> Result<Metadata>;
+        metadata_at_open() -> Result<Metadata>;
+        is_new() -> bool;
+        current_path() -> Option<VirtualPath>;
+        take_over(old: &Metadata, extended: &Extended) -> Result<()>;
+        sync() -> Result<()>;
     }
 
     fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
@@ -263,22 +251,6 @@ impl File for MeteredFile {
         outcome
     }
 
-    fn metadata(&self) -> Result<Metadata> {
-        self.file.metadata()
-    }
-
-    fn metadata_at_open(&self) -> Result<Metadata> {
-        self.file.metadata_at_open()
-    }
-
-    fn is_new(&self) -> bool {
-        self.file.is_new()
-    }
-
-    fn current_path(&self) -> Option<VirtualPath> {
-        self.file.current_path()
-    }
-
     fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
         let Some(wished) = attributes.size else {
             return self.file.set_attributes(attributes);
@@ -291,14 +263,6 @@ impl File for MeteredFile {
         self.file.set_attributes(attributes)?;
         state.resize(there.id, before, wished);
         Ok(())
-    }
-
-    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
-        self.file.take_over(old, extended)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.file.sync()
     }
 
     fn close(self: Box<Self>) -> Result<()> {

@@ -7,6 +7,9 @@
 //! [`VirtualPath`]: absolute, normal, bytes. Rights, logging and counting are
 //! not here but in `session::Files`; listing formats are not here either.
 
+#[macro_use]
+mod pass_on;
+
 mod clock;
 mod copy;
 pub(crate) mod local;

@@ -334,24 +334,16 @@ struct MountedFile {
 }
 
 impl File for MountedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.file.write_all_at(data, offset)
-    }
-
-    fn metadata(&self) -> Result<Metadata> {
-        self.file.metadata()
-    }
-
-    fn metadata_at_open(&self) -> Result<Metadata> {
-        self.file.metadata_at_open()
-    }
-
-    fn is_new(&self) -> bool {
-        self.file.is_new()
+    pass_on! { self.file:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        write_all_at(data: &[u8], offset: u64) -> Result<()>;
+        metadata() -> Result<Metadata>;
+        metadata_at_open() -> Result<Metadata>;
+        is_new() -> bool;
+        set_attributes(attributes: &Attributes) -> Result<()>;
+        take_over(old: &Metadata, extended: &Extended) -> Result<()>;
+        sync() -> Result<()>;
+        descriptor() -> Option<BorrowedFd<'_>>;
     }
 
     fn current_path(&self) -> Option<VirtualPath> {
@@ -359,24 +351,8 @@ impl File for MountedFile {
         self.at.join_deep(&inner.as_bytes()[1..]).ok()
     }
 
-    fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
-        self.file.set_attributes(attributes)
-    }
-
-    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
-        self.file.take_over(old, extended)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.file.sync()
-    }
-
     fn close(self: Box<Self>) -> Result<()> {
         self.file.close()
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.file.descriptor()
     }
 }
 

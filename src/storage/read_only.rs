@@ -31,8 +31,13 @@ fn refused<T>() -> Result<T> {
 }
 
 impl FileSystem for ReadOnly {
-    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        self.files.metadata(path, follow)
+    pass_on! { self.files:
+        metadata(path: &VirtualPath, follow: Follow) -> Result<Metadata>;
+        read_dir(path: &VirtualPath) -> Result<Box<dyn Directory>>;
+        read_link(path: &VirtualPath) -> Result<Vec<u8>>;
+        sync_dir(path: &VirtualPath) -> Result<()>;
+        extended(path: &VirtualPath) -> Result<Extended>;
+        resolve(path: &VirtualPath, follow: Follow) -> Result<Resolved>;
     }
 
     fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
@@ -41,10 +46,6 @@ impl FileSystem for ReadOnly {
         }
         let file = self.files.open(path, options)?;
         Ok(Box::new(ReadOnlyFile { file }))
-    }
-
-    fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
-        self.files.read_dir(path)
     }
 
     fn make_dir(&self, _path: &VirtualPath, _mode: u32) -> Result<()> {
@@ -72,10 +73,6 @@ impl FileSystem for ReadOnly {
         refused()
     }
 
-    fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
-        self.files.read_link(path)
-    }
-
     fn symlink(&self, _target: &[u8], _path: &VirtualPath) -> Result<()> {
         refused()
     }
@@ -84,22 +81,10 @@ impl FileSystem for ReadOnly {
         refused()
     }
 
-    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.files.sync_dir(path)
-    }
-
-    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
-        self.files.extended(path)
-    }
-
     fn space(&self, path: &VirtualPath) -> Result<Space> {
         let mut space = self.files.space(path)?;
         space.read_only = true;
         Ok(space)
-    }
-
-    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
-        self.files.resolve(path, follow)
     }
 
     fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
@@ -114,35 +99,23 @@ struct ReadOnlyFile {
 }
 
 impl File for ReadOnlyFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.file.read_at(buffer, offset)
+    pass_on! { self.file:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        metadata() -> Result<Metadata>;
+        metadata_at_open() -> Result<Metadata>;
+        sync() -> Result<()>;
+        descriptor() -> Option<BorrowedFd<'_>>;
     }
 
     fn write_all_at(&self, _data: &[u8], _offset: u64) -> Result<()> {
         refused()
     }
 
-    fn metadata(&self) -> Result<Metadata> {
-        self.file.metadata()
-    }
-
-    fn metadata_at_open(&self) -> Result<Metadata> {
-        self.file.metadata_at_open()
-    }
-
     fn set_attributes(&self, _attributes: &Attributes) -> Result<()> {
         refused()
     }
 
-    fn sync(&self) -> Result<()> {
-        self.file.sync()
-    }
-
     fn close(self: Box<Self>) -> Result<()> {
         self.file.close()
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.file.descriptor()
     }
 }

@@ -204,24 +204,15 @@ impl RemoteFile {
 }
 
 impl File for RemoteFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.open.read_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.open.write_all_at(data, offset)
-    }
-
-    fn metadata(&self) -> Result<Metadata> {
-        self.open.metadata()
+    pass_on! { self.open:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        write_all_at(data: &[u8], offset: u64) -> Result<()>;
+        metadata() -> Result<Metadata>;
+        is_new() -> bool;
     }
 
     fn metadata_at_open(&self) -> Result<Metadata> {
         Ok(self.open.metadata_at_open())
-    }
-
-    fn is_new(&self) -> bool {
-        self.open.is_new()
     }
 
     fn set_attributes(&self, attributes: &Attributes) -> Result<()> {

@@ -40,18 +40,32 @@ fn sided(error: Error) -> Error {
     }
 }
 
-struct SidedFile(Box<dyn File>);
+struct SidedFile {
+    file: Box<dyn File>,
+}
 
 struct SidedDirectory(Box<dyn Directory>);
 
 impl FileSystem for Sided {
-    fn metadata(&self, path: &VirtualPath, follow: Follow) -> Result<Metadata> {
-        self.files.metadata(path, follow).map_err(sided)
+    pass_on! { self.files, sided:
+        metadata(path: &VirtualPath, follow: Follow) -> Result<Metadata>;
+        make_dir(path: &VirtualPath, mode: u32) -> Result<()>;
+        remove_file(path: &VirtualPath) -> Result<()>;
+        remove_dir(path: &VirtualPath) -> Result<()>;
+        rename(from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()>;
+        set_attributes(path: &VirtualPath, attributes: &Attributes, follow: Follow) -> Result<()>;
+        read_link(path: &VirtualPath) -> Result<Vec<u8>>;
+        symlink(target: &[u8], path: &VirtualPath) -> Result<()>;
+        hard_link(path: &VirtualPath, new: &VirtualPath) -> Result<()>;
+        resolve(path: &VirtualPath, follow: Follow) -> Result<Resolved>;
+        sync_dir(path: &VirtualPath) -> Result<()>;
+        extended(path: &VirtualPath) -> Result<Extended>;
+        space(path: &VirtualPath) -> Result<Space>;
     }
 
     fn open(&self, path: &VirtualPath, options: &OpenOptions) -> Result<Box<dyn File>> {
         let file = self.files.open(path, options).map_err(sided)?;
-        Ok(Box::new(SidedFile(file)))
+        Ok(Box::new(SidedFile { file }))
     }
 
     fn read_dir(&self, path: &VirtualPath) -> Result<Box<dyn Directory>> {
@@ -59,108 +73,30 @@ impl FileSystem for Sided {
         Ok(Box::new(SidedDirectory(directory)))
     }
 
-    fn make_dir(&self, path: &VirtualPath, mode: u32) -> Result<()> {
-        self.files.make_dir(path, mode).map_err(sided)
-    }
-
-    fn remove_file(&self, path: &VirtualPath) -> Result<()> {
-        self.files.remove_file(path).map_err(sided)
-    }
-
-    fn remove_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.files.remove_dir(path).map_err(sided)
-    }
-
-    fn rename(&self, from: &VirtualPath, to: &VirtualPath, existing: Existing) -> Result<()> {
-        self.files.rename(from, to, existing).map_err(sided)
-    }
-
-    fn set_attributes(
-        &self,
-        path: &VirtualPath,
-        attributes: &Attributes,
-        follow: Follow,
-    ) -> Result<()> {
-        let outcome = self.files.set_attributes(path, attributes, follow);
-        outcome.map_err(sided)
-    }
-
-    fn read_link(&self, path: &VirtualPath) -> Result<Vec<u8>> {
-        self.files.read_link(path).map_err(sided)
-    }
-
-    fn symlink(&self, target: &[u8], path: &VirtualPath) -> Result<()> {
-        self.files.symlink(target, path).map_err(sided)
-    }
-
-    fn hard_link(&self, path: &VirtualPath, new: &VirtualPath) -> Result<()> {
-        self.files.hard_link(path, new).map_err(sided)
-    }
-
-    fn resolve(&self, path: &VirtualPath, follow: Follow) -> Result<Resolved> {
-        self.files.resolve(path, follow).map_err(sided)
-    }
-
     fn without_links(&self) -> Option<Arc<dyn FileSystem>> {
         Some(Arc::new(Sided::new(self.files.without_links()?)))
-    }
-
-    fn sync_dir(&self, path: &VirtualPath) -> Result<()> {
-        self.files.sync_dir(path).map_err(sided)
-    }
-
-    fn extended(&self, path: &VirtualPath) -> Result<Extended> {
-        self.files.extended(path).map_err(sided)
-    }
-
-    fn space(&self, path: &VirtualPath) -> Result<Space> {
-        self.files.space(path).map_err(sided)
     }
 }
 
 impl File for SidedFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.0.read_at(buffer, offset).map_err(sided)
+    pass_on! { self.file, sided:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        write_all_at(data: &[u8], offset: u64) -> Result<()>;
+        metadata() -> Result<Metadata>;
+        metadata_at_open() -> Result<Metadata>;
+        set_attributes(attributes: &Attributes) -> Result<()>;
+        take_over(old: &Metadata, extended: &Extended) -> Result<()>;
+        sync() -> Result<()>;
     }
 
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.0.write_all_at(data, offset).map_err(sided)
-    }
-
-    fn metadata(&self) -> Result<Metadata> {
-        self.0.metadata().map_err(sided)
-    }
-
-    fn metadata_at_open(&self) -> Result<Metadata> {
-        self.0.metadata_at_open().map_err(sided)
-    }
-
-    fn is_new(&self) -> bool {
-        self.0.is_new()
-    }
-
-    fn current_path(&self) -> Option<VirtualPath> {
-        self.0.current_path()
-    }
-
-    fn set_attributes(&self, attributes: &Attributes) -> Result<()> {
-        self.0.set_attributes(attributes).map_err(sided)
-    }
-
-    fn take_over(&self, old: &Metadata, extended: &Extended) -> Result<()> {
-        self.0.take_over(old, extended).map_err(sided)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.0.sync().map_err(sided)
+    pass_on! { self.file:
+        is_new() -> bool;
+        current_path() -> Option<VirtualPath>;
+        descriptor() -> Option<BorrowedFd<'_>>;
     }
 
     fn close(self: Box<Self>) -> Result<()> {
-        self.0.close().map_err(sided)
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.0.descriptor()
+        self.file.close().map_err(sided)
     }
 }
 

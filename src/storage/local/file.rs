@@ -138,16 +138,10 @@ impl LocalFile {
 }
 
 impl File for LocalFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> Result<usize> {
-        self.open.read_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, data: &[u8], offset: u64) -> Result<()> {
-        self.open.write_all_at(data, offset)
-    }
-
-    fn metadata(&self) -> Result<Metadata> {
-        self.open.metadata()
+    pass_on! { self.open:
+        read_at(buffer: &mut [u8], offset: u64) -> Result<usize>;
+        write_all_at(data: &[u8], offset: u64) -> Result<()>;
+        metadata() -> Result<Metadata>;
     }
 
     fn metadata_at_open(&self) -> Result<Metadata> {
