@@ -16,9 +16,9 @@ pub(super) fn end_sessions(services: &Arc<Services>) {
     while services.phase() == Phase::Running && Arc::strong_count(services) > 1 {
         std::thread::sleep(EVERY);
         let authenticator = services.authenticator();
-        let mut known: HashMap<String, Option<Standing>> = HashMap::new();
+        let mut known: HashMap<Arc<String>, Option<Standing>> = HashMap::new();
         for session in services.registry.all() {
-            let user = session.activity().user.clone();
+            let user = session.user.load();
             if user.is_empty() {
                 continue;
             }

@@ -7,6 +7,10 @@ mod connection;
 mod health;
 mod keys;
 mod pool;
+#[cfg(feature = "sftp")]
+mod secure_shell;
+#[cfg(not(feature = "sftp"))]
+#[path = "secure_shell_none.rs"]
 mod secure_shell;
 mod settings;
 mod shared;
