@@ -146,7 +146,7 @@ fn kick(services: &Services, whose: &str) -> String {
         found if !Vec::is_empty(&found) => found,
         _ => all
             .iter()
-            .filter(|live| live.activity().user == whose && !whose.is_empty())
+            .filter(|live| !whose.is_empty() && *live.user.load() == whose)
             .collect(),
     };
     if found.is_empty() {
@@ -170,7 +170,7 @@ fn sessions(services: &Services) -> String {
         rows.push_str(&format!(
             "{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}\n",
             live.id,
-            plain(&words.user),
+            plain(&live.user.load()),
             live.peer.ip().to_canonical(),
             live.protocol,
             live.since.elapsed().as_secs(),

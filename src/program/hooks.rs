@@ -213,7 +213,7 @@ impl Job {
         let ((has_from, from), (has_path, path)) = (bytes_of(&self.from), bytes_of(&self.path));
         Message::default()
             .bytes(self.event.as_bytes())
-            .bytes(self.session.user.as_deref().unwrap_or_default().as_bytes())
+            .bytes(self.session.user.load().as_bytes())
             .u8(has_from)
             .bytes(&from)
             .u8(has_path)
@@ -256,7 +256,7 @@ pub fn carry_out(
         ));
     };
     let wrong = || wharf::Error::new(ErrorKind::Internal, "a message makes no sense");
-    let user = parts.text()?.to_owned();
+    let user = parts.text()?;
     let mut path = || -> wharf::Result<Option<OsString>> {
         let path = optional(parts.u8()?, OsStr::from_bytes(parts.bytes()?));
         Ok(path.map(OsString::from))
@@ -276,7 +276,7 @@ pub fn carry_out(
             session: parts.u64()?,
             address,
             protocol,
-            user: Some(user),
+            user: user.into(),
         },
         bytes: optional(parts.u8()?, parts.u64()?),
         sha256: optional(parts.u8()?, parts.text()?.to_owned()),
@@ -303,10 +303,7 @@ fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> 
     command
         .env("PATH", path)
         .env("WHARF_EVENT", job.event)
-        .env(
-            "WHARF_USER",
-            job.session.user.as_deref().unwrap_or_default(),
-        )
+        .env("WHARF_USER", &*job.session.user.load())
         .env("WHARF_ADDRESS", job.session.address.to_string())
         .env("WHARF_PROTOCOL", job.session.protocol)
         .env("WHARF_SESSION", job.session.session.to_string());

@@ -139,7 +139,7 @@ fn session_json(session: &SessionInfo) -> String {
          \"seconds\":{},\"command\":{},\"file\":{},\"bytes\":{},\"size\":{},\
          \"milliseconds\":{milliseconds}}}",
         session.id,
-        quoted(&words.user),
+        quoted(&session.user.load()),
         session.peer.ip().to_canonical(),
         session.protocol,
         words.tls.version,

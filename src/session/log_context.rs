@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::events::Who;
 use log::Level;
 
-use super::registry::SessionInfo;
+use super::registry::{SessionInfo, UserName};
 use crate::error::{Error, ErrorKind};
 use crate::time::Told;
 
@@ -23,7 +23,7 @@ thread_local! {
 }
 
 /// What a logger adds to each line of a session.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LogContext {
     /// The session's number, unique in this process.
     pub session: u64,
@@ -31,8 +31,8 @@ pub struct LogContext {
     pub address: IpAddr,
     /// `ftp`, `ftps` or `sftp`.
     pub protocol: &'static str,
-    /// The user, once logged in.
-    pub user: Option<String>,
+    /// Who is logged in.
+    pub user: UserName,
 }
 
 /// While this exists, the thread's lines are a session's.
@@ -46,7 +46,7 @@ impl LogContext {
             session: live.id,
             address: live.peer.ip().to_canonical(),
             protocol: live.protocol,
-            user: None,
+            user: live.user.clone(),
         }
     }
 
@@ -63,7 +63,7 @@ impl From<&Who<'_>> for LogContext {
             session: who.session,
             address: who.peer.ip().to_canonical(),
             protocol: who.protocol,
-            user: who.user.map(String::from),
+            user: who.user.unwrap_or_default().into(),
         }
     }
 }
@@ -72,15 +72,6 @@ impl Drop for Scope {
     fn drop(&mut self) {
         CURRENT.set(self.0.take());
     }
-}
-
-/// The thread's session has logged in, or, with `None`, out.
-pub(super) fn set_user(name: Option<&str>) {
-    CURRENT.with_borrow_mut(|current| {
-        if let Some(current) = current {
-            current.user = name.map(String::from);
-        }
-    });
 }
 
 /// Calls `f` with the context of the thread's session, if it serves one.
@@ -135,18 +126,19 @@ mod tests {
             session,
             address: [192, 0, 2, 1].into(),
             protocol: "ftp",
-            user: None,
+            user: UserName::default(),
         };
         let number = || with_current(|current| current.map(|current| current.session));
         assert_eq!(number(), None);
         let outer = context(1).enter();
         {
-            let _inner = context(2).enter();
-            set_user(Some("ann"));
+            let inner = context(2);
+            inner.user.set("ann");
+            let _inner = inner.enter();
             assert_eq!(number(), Some(2));
         }
         assert_eq!(number(), Some(1));
-        with_current(|current| assert_eq!(current.unwrap().user, None));
+        with_current(|current| assert_eq!(*current.unwrap().user.load(), ""));
         drop(outer);
         assert_eq!(number(), None);
     }

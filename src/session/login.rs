@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::events::Event;
-use super::{Encrypted, Files, Phase, Session, home, identity, log_context};
+use super::{Encrypted, Files, Phase, Session, home, identity};
 use crate::auth::{Credentials, Proofs, Secret};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::Sided;
@@ -80,8 +80,7 @@ impl Session {
             log::error!("{error}");
             return Err(error);
         }
-        self.live.activity().user = user.name.clone();
-        log_context::set_user(Some(&user.name));
+        self.live.user.set(&user.name);
         log::info!(
             encrypted = credentials.secure;
             "{} from {} logged in ({})",

@@ -317,14 +317,13 @@ impl Session {
     /// Ends the login; the connection goes on without a user.
     pub fn logout(&mut self) {
         self.end_login();
-        log_context::set_user(None);
+        self.live.user.set("");
     }
 
     fn end_login(&mut self) {
         if let Some(files) = self.files.take() {
             files.emit(&Event::LoggedOut);
             drop(files);
-            self.live.activity().user.clear();
             self.ticket.log_out();
         }
     }

@@ -10,7 +10,7 @@ use super::events::Who;
 use crate::auth::User;
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
-use crate::sync::unpoisoned;
+use crate::sync::{Swap, unpoisoned};
 
 /// All live sessions of one server.
 #[derive(Default)]
@@ -28,6 +28,8 @@ pub struct SessionInfo {
     pub peer: SocketAddr,
     /// `ftp`, `ftps` or `sftp`.
     pub protocol: &'static str,
+    /// Who is logged in.
+    pub user: UserName,
     /// Begin of the session.
     pub since: Instant,
     /// Bytes of the running transfer.
@@ -40,6 +42,27 @@ pub struct SessionInfo {
     /// When the client was heard last, in milliseconds after `since`.
     heard: AtomicU64,
     control: Mutex<Waker>,
+}
+
+/// Who is logged in to a session, which others read and its log lines name.
+#[derive(Clone, Default)]
+pub struct UserName(Arc<Swap<String>>);
+
+impl UserName {
+    /// The name; empty before the login.
+    pub fn load(&self) -> Arc<String> {
+        self.0.load()
+    }
+
+    pub(super) fn set(&self, name: &str) {
+        self.0.replace(name.into());
+    }
+}
+
+impl From<&str> for UserName {
+    fn from(name: &str) -> Self {
+        UserName(Arc::new(Swap::new(name.into())))
+    }
 }
 
 /// Why a session ends that has not ended itself.
@@ -115,8 +138,6 @@ impl Waker {
 /// What a session does now.
 #[derive(Debug, Clone, Default)]
 pub struct Activity {
-    /// User, once logged in.
-    pub user: String,
     /// TLS of the control connection.
     pub tls: TlsFacts,
     /// What runs now, such as `RETR`; empty when idle.
@@ -281,6 +302,7 @@ impl Registry {
             id: self.next.fetch_add(1, Relaxed) + 1,
             peer,
             protocol,
+            user: UserName::default(),
             since: Instant::now(),
             bytes: AtomicU64::new(0),
             size: AtomicU64::new(0),
@@ -312,7 +334,7 @@ impl Registry {
         let all = self.all();
         let mine = all
             .iter()
-            .filter(|live| which(live) && live.silence() >= least && live.activity().user == user);
+            .filter(|live| which(live) && live.silence() >= least && *live.user.load() == user);
         mine.max_by_key(|live| live.silence()).cloned()
     }
 

@@ -142,10 +142,9 @@ impl<'a> Line<'a> {
         if let Some(context) = &self.context {
             put("session", &context.session.to_string());
             // An event that names a user, as a refused login does, says more.
-            if let Some(user) = &context.user
-                && !self.fields.iter().any(|(key, _)| key == "user")
-            {
-                put("user", &quoted(user));
+            let user = context.user.load();
+            if !user.is_empty() && !self.fields.iter().any(|(key, _)| key == "user") {
+                put("user", &quoted(&user));
             }
             put("address", &quoted(&context.address.to_string()));
             put("protocol", &quoted(context.protocol));
@@ -187,7 +186,7 @@ mod tests {
             session: 3,
             address: [192, 0, 2, 1].into(),
             protocol: "ftp",
-            user: Some("ann".into()),
+            user: "ann".into(),
         }
     }
 
