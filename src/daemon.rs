@@ -42,7 +42,7 @@ pub mod user_file {
 
 /// A file system that another process serves.
 pub mod remote {
-    pub use crate::storage::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs, serve};
+    pub use crate::storage::remote::{MESSAGE_MAX, Message, MessageSocket, Parts, RemoteFs, serve};
 }
 
 /// The same defaults with somebody who opens homes.
@@ -72,7 +72,7 @@ pub use crate::config::told::ToldAddress;
 pub use crate::server::{own_pair, state_dir};
 
 // Sessions.
-pub use crate::net::http::{Answer, HttpPort, Request};
+pub use crate::net::http::{HttpPort, Request, Response};
 pub use crate::net::tls::client_view;
 pub use crate::session::identity::IdentityScope;
 pub use crate::session::limits::Unban;

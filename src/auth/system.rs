@@ -129,7 +129,7 @@ impl SystemUsers {
     }
 
     /// The conditions of the account, once the secret is shown.
-    fn conditions(&self, name: &str, account: &files::Account<'_>) -> Result<()> {
+    fn conditions(&self, name: &str, account: &files::PasswdLine<'_>) -> Result<()> {
         let is_root = account.uid == 0;
         if is_root && self.root == Root::Refused {
             return Err(refused("root may not log in"));

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::line::{Line, LineReader};
+use super::line::{ControlLine, LineReader};
 use super::reply::{self, Reply};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::closing::Closing;
@@ -139,7 +139,7 @@ impl ControlConnection {
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] when `deadline` passes.
-    pub fn next_line(&mut self, mut deadline: Option<Instant>) -> Result<Option<Line>> {
+    pub fn next_line(&mut self, mut deadline: Option<Instant>) -> Result<Option<ControlLine>> {
         if self.out.len() >= REPLIES_MAX {
             self.flush()?;
         }

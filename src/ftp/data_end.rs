@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::dtp::{data_error, stalled};
-use super::line::Line;
+use super::line::ControlLine;
 use super::state::Interpreter;
 use crate::error::{ErrorKind, Result};
 use crate::net::closing::{Closing, Incoming, discard};
@@ -76,7 +76,7 @@ impl Interpreter {
 
     /// The next line from the client. A data connection that is held is closed
     /// when the client has closed it.
-    pub fn next_line(&mut self, until: Option<Instant>) -> Result<Option<Line>> {
+    pub fn next_line(&mut self, until: Option<Instant>) -> Result<Option<ControlLine>> {
         if self.closing.is_some() {
             let first = earlier(until, Instant::now() + COMMAND_ALONE);
             match self.control.next_line(Some(first)) {

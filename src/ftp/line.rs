@@ -14,7 +14,7 @@ const IDLE_SIZE: usize = 512;
 
 /// What a line was.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line {
+pub enum ControlLine {
     /// A command, without its line end and without telnet sequences.
     Command(Vec<u8>),
     /// Longer than any command can be; it was thrown away.
@@ -34,7 +34,7 @@ pub struct LineReader {
 
 impl LineReader {
     /// The next line, if it has come whole.
-    pub fn next_line(&mut self) -> Option<Line> {
+    pub fn next_line(&mut self) -> Option<ControlLine> {
         loop {
             let fresh = self.buffer.get(self.start + self.searched..)?;
             let Some(at) = fresh.iter().position(|byte| *byte == b'\n') else {
@@ -51,9 +51,9 @@ impl LineReader {
             let line = &self.buffer[self.start..end];
             let too_long = line.len() > LINE_MAX || std::mem::take(&mut self.skipping);
             let line = if too_long {
-                Line::TooLong
+                ControlLine::TooLong
             } else {
-                Line::Command(without_telnet(line.strip_suffix(b"\r").unwrap_or(line)))
+                ControlLine::Command(without_telnet(line.strip_suffix(b"\r").unwrap_or(line)))
             };
             // SECURITY: it may hold a password, and the buffer stays.
             self.buffer[self.start..end].fill(0);
@@ -63,7 +63,7 @@ impl LineReader {
                 self.clear();
             }
             // The second half of an ABOR, or a line of nothing at all.
-            if line == Line::Command(Vec::new()) {
+            if line == ControlLine::Command(Vec::new()) {
                 continue;
             }
             return Some(line);
@@ -166,7 +166,7 @@ fn without_telnet(line: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn lines(pieces: &[&[u8]]) -> Vec<Line> {
+    fn lines(pieces: &[&[u8]]) -> Vec<ControlLine> {
         let mut reader = LineReader::default();
         let mut found = Vec::new();
         for piece in pieces {
@@ -181,8 +181,8 @@ mod tests {
         found
     }
 
-    fn command(text: &[u8]) -> Line {
-        Line::Command(text.to_vec())
+    fn command(text: &[u8]) -> ControlLine {
+        ControlLine::Command(text.to_vec())
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         }
         let mut rest = &b"x\r\nNOOP\r\n"[..];
         reader.fill(&mut rest).unwrap();
-        assert_eq!(reader.next_line(), Some(Line::TooLong));
+        assert_eq!(reader.next_line(), Some(ControlLine::TooLong));
         assert_eq!(reader.next_line(), Some(command(b"NOOP")));
     }
 }

@@ -4,7 +4,7 @@
 use std::time::SystemTime;
 
 use super::arguments::{ListOptions, Sort};
-use super::listing::{self, Owners, Place, Style};
+use super::listing::{self, ListedAs, Owners, Style};
 use super::names::{NAMES_MAX, Names, too_many};
 use super::state::Interpreter;
 use crate::auth::{Perms, User};
@@ -110,7 +110,7 @@ impl Lister {
         match self.format {
             Format::Long => listing::long_line(&mut self.out, name, metadata, target, &self.style),
             Format::Names => self.name(b"", name, Some(metadata)),
-            Format::Facts => self.facts(name, metadata, Place::Entry),
+            Format::Facts => self.facts(name, metadata, ListedAs::Entry),
         }
     }
 
@@ -125,7 +125,7 @@ impl Lister {
         }
     }
 
-    pub fn facts(&mut self, name: &[u8], metadata: &Metadata, place: Place) {
+    pub fn facts(&mut self, name: &[u8], metadata: &Metadata, place: ListedAs) {
         let (facts, perms, owners) = (self.facts, self.perms, self.style.owners);
         listing::facts_line(&mut self.out, facts, metadata, perms, owners, place, name);
         self.out.extend_from_slice(b"\r\n");

@@ -225,7 +225,7 @@ impl Facts {
 
 /// What a directory entry is to its listing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum ListedAs {
     /// An entry.
     Entry,
     /// The listed directory itself.
@@ -241,15 +241,15 @@ pub fn facts_line(
     metadata: &Metadata,
     perms: Perms,
     owners: Owners,
-    place: Place,
+    place: ListedAs,
     name: &[u8],
 ) {
     let mut columns = Columns::new();
     if facts.has(1) {
         columns.put(match (metadata.kind, place) {
-            (FileKind::Directory, Place::Current) => b"type=cdir;".as_slice(),
-            (FileKind::Directory, Place::Parent) => b"type=pdir;",
-            (FileKind::Directory, Place::Entry) => b"type=dir;",
+            (FileKind::Directory, ListedAs::Current) => b"type=cdir;".as_slice(),
+            (FileKind::Directory, ListedAs::Parent) => b"type=pdir;",
+            (FileKind::Directory, ListedAs::Entry) => b"type=dir;",
             (FileKind::File, _) => b"type=file;",
             (FileKind::Link, _) => b"type=OS.unix=symlink;",
             (FileKind::Other, _) => b"type=OS.unix=special;",
@@ -419,7 +419,7 @@ mod tests {
         long_line(&mut out, b"", &most, None, &style);
         let (all, perms) = (Facts::default(), Perms::ALL);
         let owners = Owners::Numbers;
-        facts_line(&mut out, all, &most, perms, owners, Place::Entry, b"");
+        facts_line(&mut out, all, &most, perms, owners, ListedAs::Entry, b"");
         assert!(out.starts_with(b"srwxrwxrwx 18446744073709551615 4294967295 4294967295"));
         assert!(out.ends_with(b"UNIX.owner=4294967295;UNIX.group=4294967295; "));
     }
@@ -445,7 +445,7 @@ mod tests {
                 Facts::default(),
                 FileKind::File,
                 Perms::READ_ONLY,
-                Place::Entry
+                ListedAs::Entry
             ),
             "type=file;size=1234;modify=20010909014640;perm=r;unique=1gff;UNIX.mode=0644;UNIX.owner=1000;UNIX.group=100;  x"
         );
@@ -454,12 +454,17 @@ mod tests {
                 Facts::parse(b"Type;perm;nonsense;"),
                 FileKind::Directory,
                 Perms::ALL,
-                Place::Current
+                ListedAs::Current
             ),
             "type=cdir;perm=cdeflmp;  x"
         );
         assert_eq!(
-            line(Facts::parse(b""), FileKind::File, Perms::ALL, Place::Entry),
+            line(
+                Facts::parse(b""),
+                FileKind::File,
+                Perms::ALL,
+                ListedAs::Entry
+            ),
             "  x"
         );
         assert_eq!(Facts::parse(b"size;type").names(), "type;size;");

@@ -46,7 +46,7 @@ use crate::text::Escaped;
 use arguments::split;
 use command::{Access, Arity, Command, Log, Secure};
 use control::{ControlConnection, InputEnd};
-use line::Line;
+use line::ControlLine;
 use reply::Reply;
 use state::{Interpreter, Protection};
 pub use table::{NOT_DONE, rows};
@@ -153,11 +153,11 @@ impl Interpreter {
             let pause = pace.pause(self.session.config().max_commands_per_second);
             self.sit_out(pause);
             let reply = match line {
-                Line::TooLong => {
+                ControlLine::TooLong => {
                     tell_once(log::Level::Info, "a line was refused", &"it is too long");
                     Reply::new(500, "The line is too long.")
                 }
-                Line::Command(line) => self.execute(&line),
+                ControlLine::Command(line) => self.execute(&line),
             };
             self.control.reply(&reply);
         }

@@ -50,7 +50,7 @@ impl<'a> Request<'a> {
 
 /// What it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Response {
     /// Number and word, such as `200 OK`.
     pub status: &'static str,
     /// The type of the body.
@@ -61,10 +61,10 @@ pub struct Answer {
     pub body: String,
 }
 
-impl Answer {
+impl Response {
     /// An answer in plain text.
     pub fn text(status: &'static str, body: impl Into<String>) -> Self {
-        Answer {
+        Response {
             status,
             content_type: "text/plain; charset=utf-8",
             headers: String::new(),
@@ -151,7 +151,7 @@ impl HttpPort {
     }
 
     /// Serves whoever is there for so long.
-    pub fn serve_for(&mut self, time: Duration, answer: &dyn Fn(&Request<'_>) -> Answer) {
+    pub fn serve_for(&mut self, time: Duration, answer: &dyn Fn(&Request<'_>) -> Response) {
         let until = Instant::now() + time;
         while Instant::now() < until {
             self.serve_once(until, answer);
@@ -159,7 +159,7 @@ impl HttpPort {
     }
 
     /// Waits until somebody does something, and goes on with that.
-    fn serve_once(&mut self, until: Instant, answer: &dyn Fn(&Request<'_>) -> Answer) {
+    fn serve_once(&mut self, until: Instant, answer: &dyn Fn(&Request<'_>) -> Response) {
         let overdue = self.clients.iter().map(|client| client.until).min();
         let until = overdue.map_or(until, |first| first.min(until));
         let mut polled: Vec<PollFd<'_>> = Vec::with_capacity(1 + self.clients.len());
@@ -246,7 +246,7 @@ impl Client {
         }
     }
 
-    fn go_on(&mut self, answer: &dyn Fn(&Request<'_>) -> Answer) -> io::Result<Step> {
+    fn go_on(&mut self, answer: &dyn Fn(&Request<'_>) -> Response) -> io::Result<Step> {
         if self.answer.is_empty() {
             let mut piece = [0; 1024];
             match self.stream.read(&mut piece) {
@@ -309,10 +309,10 @@ mod tests {
         (port, address)
     }
 
-    fn echo(request: &Request<'_>) -> Answer {
+    fn echo(request: &Request<'_>) -> Response {
         let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
         let body = format!("{} {}", text(request.method), text(request.path));
-        Answer::text("200 OK", body)
+        Response::text("200 OK", body)
     }
 
     fn ask(address: std::net::SocketAddr, request: &[u8]) -> String {

@@ -26,10 +26,10 @@ use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::X509;
 use rustix::fs::{FlockOperation, flock};
-use wharf::daemon::{self, Answer, HttpPort, Settings, unpoisoned};
+use wharf::daemon::{self, HttpPort, Response, Settings, unpoisoned};
 
 pub use self::beside::{Beside, check};
-use self::client::{Answers, Client, Outcome};
+use self::client::{AcmeResult, Answers, Client};
 use self::pair::Pair;
 use super::cli::{self, Action};
 use super::failure::{Failure, USAGE, complain};
@@ -133,9 +133,9 @@ fn renew(matches: &Matches) -> Result<String, Failure> {
         }
         _ => {}
     }
-    let obtain = || -> Outcome<()> {
+    let obtain = || -> AcmeResult<()> {
         // Before anything is ordered, what may fail here.
-        let place = Place::open(matches)?;
+        let place = Challenges::open(matches)?;
         let (file, key) = account(&settings, matches)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| "another wharfd acme is at work")?;
@@ -223,7 +223,7 @@ fn names_of(certificate: &X509) -> Vec<String> {
     names.map(str::to_ascii_lowercase).collect()
 }
 
-fn read_certificate(path: &Path) -> Outcome<X509> {
+fn read_certificate(path: &Path) -> AcmeResult<X509> {
     let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
     X509::from_pem(&pem).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -234,7 +234,7 @@ fn read_certificate(path: &Path) -> Outcome<X509> {
 ///
 /// # Errors
 /// The clock is wrong.
-fn due(pair: &Pair, names: &[String]) -> Outcome<Result<i32, ()>> {
+fn due(pair: &Pair, names: &[String]) -> AcmeResult<Result<i32, ()>> {
     let usable = || -> Option<(X509, PKey<Private>)> {
         let certificate = read_certificate(&pair.certificate).ok()?;
         let key = PKey::private_key_from_pem(&std::fs::read(&pair.key).ok()?).ok()?;
@@ -271,7 +271,7 @@ fn due(pair: &Pair, names: &[String]) -> Outcome<Result<i32, ()>> {
 
 /// The account's file, and in it the authority's directory with the key; made
 /// if it is not there. Another directory means another account.
-fn account(settings: &Settings, matches: &Matches) -> Outcome<(File, (String, EcKey<Private>))> {
+fn account(settings: &Settings, matches: &Matches) -> AcmeResult<(File, (String, EcKey<Private>))> {
     let directory = daemon::state_dir(&settings.server)
         .ok_or("there is no place for the account's key: set state-dir")?;
     let trouble =
@@ -320,18 +320,18 @@ fn account(settings: &Settings, matches: &Matches) -> Outcome<(File, (String, Ec
 }
 
 /// Where the authority finds our answers.
-enum Place {
+enum Challenges {
     Port(Box<HttpPort>),
     Webroot(PathBuf),
 }
 
-impl Place {
-    fn open(matches: &Matches) -> Outcome<Place> {
+impl Challenges {
+    fn open(matches: &Matches) -> AcmeResult<Challenges> {
         if let Some(root) = matches.opt_str("webroot") {
             let directory = Path::new(&root).join(WELL_KNOWN);
             std::fs::create_dir_all(&directory)
                 .map_err(|error| format!("{}: {error}", directory.display()))?;
-            return Ok(Place::Webroot(directory));
+            return Ok(Challenges::Webroot(directory));
         }
         let text = matches.opt_str("port").unwrap_or_else(|| "80".into());
         let endpoint = text
@@ -340,20 +340,20 @@ impl Place {
         let port = HttpPort::bind(&endpoint).map_err(|error| {
             format!("{error}; beside a web server --webroot DIR answers through its directory")
         })?;
-        Ok(Place::Port(Box::new(port)))
+        Ok(Challenges::Port(Box::new(port)))
     }
 
     /// Does something while answers can be asked for.
-    fn serve<T>(self, run: impl FnOnce(&dyn Answers) -> Outcome<T>) -> Outcome<T> {
+    fn serve<T>(self, run: impl FnOnce(&dyn Answers) -> AcmeResult<T>) -> AcmeResult<T> {
         let mut port = match self {
-            Place::Webroot(directory) => {
+            Challenges::Webroot(directory) => {
                 let files = Files {
                     directory,
                     written: Mutex::default(),
                 };
                 return run(&files);
             }
-            Place::Port(port) => port,
+            Challenges::Port(port) => port,
         };
         let (known, over) = (Known::default(), AtomicBool::new(false));
         std::thread::scope(|scope| {
@@ -368,8 +368,8 @@ impl Place {
                             .and_then(|token| token.strip_prefix('/'))
                             .unwrap_or("");
                         match unpoisoned(known.0.lock()).get(token) {
-                            Some(answer) => Answer::text("200 OK", answer.clone()),
-                            None => Answer::text("404 Not Found", ""),
+                            Some(answer) => Response::text("200 OK", answer.clone()),
+                            None => Response::text("404 Not Found", ""),
                         }
                     });
                 }
@@ -386,7 +386,7 @@ impl Place {
 struct Known(Mutex<HashMap<String, String>>);
 
 impl Answers for Known {
-    fn put(&self, token: &str, content: &str) -> Outcome<()> {
+    fn put(&self, token: &str, content: &str) -> AcmeResult<()> {
         unpoisoned(self.0.lock()).insert(token.into(), content.into());
         Ok(())
     }
@@ -399,7 +399,7 @@ struct Files {
 }
 
 impl Answers for Files {
-    fn put(&self, token: &str, content: &str) -> Outcome<()> {
+    fn put(&self, token: &str, content: &str) -> AcmeResult<()> {
         let path = self.directory.join(token);
         std::fs::write(&path, content)
             .and_then(|()| std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)))
@@ -418,7 +418,7 @@ impl Drop for Files {
 }
 
 /// Whether the new pair fits together.
-fn fits(chain: &str, key: &PKey<Private>) -> Outcome<()> {
+fn fits(chain: &str, key: &PKey<Private>) -> AcmeResult<()> {
     let stack = X509::stack_from_pem(chain.as_bytes()).map_err(words)?;
     let own = stack.first().and_then(|own| own.public_key().ok());
     if !own.is_some_and(|own| own.public_eq(key)) {

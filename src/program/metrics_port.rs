@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wharf::config::Endpoint;
-use wharf::daemon::{Answer, HttpPort, Request, Services, Settings, base64_decode};
+use wharf::daemon::{HttpPort, Request, Response, Services, Settings, base64_decode};
 
 use super::assemble;
 use super::counters::{Counters, INTERVAL};
@@ -59,15 +59,15 @@ impl MetricsPort {
         let page = self.page;
         let answer = |request: &Request<'_>| {
             if !matches!(request.method, b"GET" | b"HEAD") {
-                return Answer::text("405 Method Not Allowed", "");
+                return Response::text("405 Method Not Allowed", "");
             }
             if let Some(refusal) = access.refusal(request) {
                 return refusal;
             }
             if request.path == b"/metrics" {
-                return Answer {
+                return Response {
                     content_type: "text/plain; version=0.0.4; charset=utf-8",
-                    ..Answer::text("200 OK", counters.page(services))
+                    ..Response::text("200 OK", counters.page(services))
                 };
             }
             #[cfg(feature = "page")]
@@ -76,7 +76,7 @@ impl MetricsPort {
             {
                 return answer;
             }
-            Answer::text("404 Not Found", "The counts are at /metrics.\n")
+            Response::text("404 Not Found", "The counts are at /metrics.\n")
         };
         loop {
             self.port.serve_for(INTERVAL, &answer);
@@ -85,20 +85,20 @@ impl MetricsPort {
 }
 
 impl Access {
-    fn refusal(self, request: &Request<'_>) -> Option<Answer> {
+    fn refusal(self, request: &Request<'_>) -> Option<Response> {
         match self {
             Access::Counts => None,
             // SECURITY: a page elsewhere whose name has become 127.0.0.1 asks
             // through the browser of somebody here (DNS rebinding).
             Access::Local => (request.path != b"/metrics" && !names_us(request)).then(|| {
                 let why = "Ask for localhost, or for an address of this machine.\n";
-                Answer::text("403 Forbidden", why)
+                Response::text("403 Forbidden", why)
             }),
             Access::Token(want) => {
                 let given = given(request).as_deref().map(hmac_sha256::Hash::hash);
-                (given != Some(want)).then(|| Answer {
+                (given != Some(want)).then(|| Response {
                     headers: "WWW-Authenticate: Basic realm=\"wharf\"\r\n".into(),
-                    ..Answer::text("401 Unauthorized", "The password is the token.\n")
+                    ..Response::text("401 Unauthorized", "The password is the token.\n")
                 })
             }
         }

@@ -20,7 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use wharf::auth::{Authenticator, Credentials, Secret, User, UserDefaults};
-use wharf::daemon::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs};
+use wharf::daemon::remote::{MESSAGE_MAX, Message, MessageSocket, Parts, RemoteFs};
 use wharf::daemon::{Homes, Unopened};
 use wharf::storage::{FileSystem, LocalFs};
 use wharf::{Error, ErrorKind, Result};
@@ -38,7 +38,7 @@ pub const WORKER: &str = "--worker";
 /// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum Request {
+enum Question {
     /// Are these credentials of a user of the system? And their home.
     System = 1,
     /// The home of a user of the users file, or the directory of one of their
@@ -66,7 +66,7 @@ const PATH: u8 = 3;
 /// The server's end of the monitor. The monitor ends when the server does.
 #[derive(Debug)]
 pub struct Monitor {
-    channel: Channel,
+    channel: MessageSocket,
     privileged: bool,
     _process: Child,
 }
@@ -77,7 +77,7 @@ impl Monitor {
     /// # Errors
     /// No process can be started.
     pub fn start(arguments: &[String]) -> Result<Arc<Monitor>> {
-        let (near, far) = Channel::pair()?;
+        let (near, far) = MessageSocket::pair()?;
         let process = ourselves(MONITOR, far).args(arguments).spawn()?;
         // It answers when it is ready, so that it is heard of when it can't start.
         let monitor = Monitor {
@@ -104,7 +104,7 @@ impl Monitor {
         request: Message,
         take: impl FnOnce(&mut Parts<'_>, Option<OwnedFd>) -> Result<T>,
     ) -> Result<T> {
-        let (near, far) = Channel::pair()?;
+        let (near, far) = MessageSocket::pair()?;
         let gone = |error: Error| match error.kind() {
             ErrorKind::Disconnected => ended(),
             _ => error,
@@ -127,7 +127,7 @@ impl Monitor {
     /// # Errors
     /// The monitor has ended.
     pub fn reload(&self) -> Result<()> {
-        self.ask(message(Request::Reload), |_, _| Ok(()))
+        self.ask(message(Question::Reload), |_, _| Ok(()))
     }
 
     /// Has it run the program of a hook; how that has ended.
@@ -135,7 +135,7 @@ impl Monitor {
     /// # Errors
     /// The program can't be started.
     pub fn hook(&self, job: Message) -> Result<Option<String>> {
-        let request = message(Request::Hook).bytes(job.as_bytes());
+        let request = message(Question::Hook).bytes(job.as_bytes());
         self.ask(request, |parts, _| {
             let words = parts.text()?;
             Ok((!words.is_empty()).then(|| words.to_owned()))
@@ -147,7 +147,7 @@ impl Monitor {
     /// # Errors
     /// There is none, or the settings name no such file.
     pub fn open(&self, path: &std::path::Path) -> Result<std::fs::File> {
-        let request = message(Request::File).bytes(path.as_os_str().as_encoded_bytes());
+        let request = message(Question::File).bytes(path.as_os_str().as_encoded_bytes());
         self.ask(request, |_, descriptor| {
             let descriptor =
                 descriptor.ok_or_else(|| Error::new(ErrorKind::Busy, "no descriptor is free"))?;
@@ -165,7 +165,7 @@ impl Monitor {
         password: &[u8],
         peer: IpAddr,
     ) -> Result<(Vec<u8>, Arc<dyn Homes>)> {
-        let request = message(Request::Helper)
+        let request = message(Question::Helper)
             .bytes(name.as_bytes())
             .bytes(password)
             .bytes(peer.to_string().as_bytes());
@@ -188,7 +188,7 @@ fn unusable(home: &std::path::Path, error: Error) -> Error {
     Error::with_source(ErrorKind::Internal, what, error)
 }
 
-fn message(request: Request) -> Message {
+fn message(request: Question) -> Message {
     Message::default().u8(request as u8)
 }
 
@@ -200,7 +200,7 @@ fn ended() -> Error {
 }
 
 /// This program, with a channel as its standard input.
-fn ourselves(word: &str, channel: Channel) -> Command {
+fn ourselves(word: &str, channel: MessageSocket) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command
         .arg0("wharfd")
@@ -225,20 +225,20 @@ fn home(parts: &mut Parts<'_>, descriptor: Option<OwnedFd>) -> Result<Arc<dyn Fi
         descriptor.ok_or_else(|| Error::new(ErrorKind::Busy, "no descriptor is free"))?;
     Ok(match kind {
         DIRECTORY => Arc::new(wharf::daemon::local_at(descriptor)),
-        _ => Arc::new(RemoteFs::new(Channel::from(descriptor))),
+        _ => Arc::new(RemoteFs::new(MessageSocket::from(descriptor))),
     })
 }
 
 impl Homes for Monitor {
     fn open(&self, name: &str) -> Result<Arc<dyn FileSystem>> {
-        let request = message(Request::Home).bytes(name.as_bytes()).u8(0);
+        let request = message(Question::Home).bytes(name.as_bytes()).u8(0);
         self.ask(request, home).map_err(told)
     }
 
     fn open_mount(&self, name: &str, number: usize) -> Result<Arc<dyn FileSystem>> {
         // A line has no room for more.
         let number = u8::try_from(number + 1).map_err(|_| ErrorKind::TooMany)?;
-        let request = message(Request::Home).bytes(name.as_bytes()).u8(number);
+        let request = message(Question::Home).bytes(name.as_bytes()).u8(number);
         self.ask(request, home)
     }
 }
@@ -274,7 +274,7 @@ pub struct SystemUsers {
 
 impl Authenticator for SystemUsers {
     fn authenticate(&self, credentials: &Credentials<'_>) -> Result<User> {
-        let request = message(Request::System)
+        let request = message(Question::System)
             .bytes(credentials.name.as_bytes())
             .bytes(credentials.peer.to_string().as_bytes())
             .u8(credentials.secure.into())

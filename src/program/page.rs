@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use rustix::rand::{GetRandomFlags, getrandom};
-use wharf::daemon::{Answer, Phase, Request, Services, SessionInfo, Settings};
+use wharf::daemon::{Phase, Request, Response, Services, SessionInfo, Settings};
 
 use super::counters::{Counters, count};
 use super::json::quoted;
@@ -47,13 +47,13 @@ impl StatusPage {
         request: &Request<'_>,
         counters: &Counters,
         services: &Services,
-    ) -> Option<Answer> {
+    ) -> Option<Response> {
         match request.path {
             b"/" => Some(page()),
-            b"/status.json" => Some(Answer {
+            b"/status.json" => Some(Response {
                 content_type: "application/json",
                 headers: "Cache-Control: no-store\r\n".into(),
-                ..Answer::text("200 OK", self.json(counters, services))
+                ..Response::text("200 OK", self.json(counters, services))
             }),
             _ => None,
         }
@@ -107,7 +107,7 @@ impl StatusPage {
     }
 }
 
-fn page() -> Answer {
+fn page() -> Response {
     let mut bytes = [0; 16];
     // Without chance, at the very start of a machine, the browser runs nothing.
     let filled = getrandom(&mut bytes, GetRandomFlags::NONBLOCK).is_ok_and(|length| length == 16);
@@ -116,7 +116,7 @@ fn page() -> Answer {
     } else {
         String::new()
     };
-    Answer {
+    Response {
         content_type: "text/html; charset=utf-8",
         headers: format!(
             "Content-Security-Policy: default-src 'none'; script-src 'nonce-{nonce}'; \
@@ -125,7 +125,7 @@ fn page() -> Answer {
              X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
              Cache-Control: no-store\r\n"
         ),
-        ..Answer::text("200 OK", PAGE.replace(NONCE, &nonce))
+        ..Response::text("200 OK", PAGE.replace(NONCE, &nonce))
     }
 }
 

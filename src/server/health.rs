@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::net::http::{Answer, HttpPort};
+use crate::net::http::{HttpPort, Response};
 
 /// How often the drain file and the end of the server are looked for.
 const TICK: Duration = Duration::from_millis(500);
@@ -24,6 +24,6 @@ pub fn serve(mut port: HttpPort, drain_file: Option<&Path>, is_over: impl Fn() -
                 Err(error) => log::error!("the health check: {error}"),
             }
         }
-        port.serve_for(TICK, &|_| Answer::text("200 OK", "ok\n"));
+        port.serve_for(TICK, &|_| Response::text("200 OK", "ok\n"));
     }
 }

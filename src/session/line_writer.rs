@@ -36,7 +36,7 @@ pub trait Sink: Send {
 
 /// What has become of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Delivery {
     /// It was handed to the sink, or waits for it.
     Taken,
     /// It waits longer than the patience of whoever has asked.
@@ -118,12 +118,12 @@ impl LineWriter {
 
     /// Writes `line` in a while. Waits, for a moment, only while the sink is
     /// slower than those who log.
-    pub fn push(&self, line: Vec<u8>) -> Outcome {
+    pub fn push(&self, line: Vec<u8>) -> Delivery {
         let mut queue = self.0.queue();
         if !queue.has_thread {
             drop(queue);
             self.0.output().run(Job::Line(line), 0);
-            return Outcome::Taken;
+            return Delivery::Taken;
         }
         if queue.bytes + line.len() > ROOM && !IS_WRITER.get() {
             let full = |queue: &mut Queue| queue.bytes + line.len() > ROOM && !queue.blocked;
@@ -131,19 +131,19 @@ impl LineWriter {
             if queue.bytes + line.len() > ROOM {
                 queue.blocked = true;
                 queue.lost += 1;
-                return Outcome::Lost;
+                return Delivery::Lost;
             }
         }
         queue.put(Job::Line(line));
         self.0.changed.notify_all();
-        Outcome::Taken
+        Delivery::Taken
     }
 
     /// The same, and waits until the line has been written, or for as long as
     /// the patience lasts.
-    pub fn push_and_wait(&self, line: Vec<u8>) -> Outcome {
+    pub fn push_and_wait(&self, line: Vec<u8>) -> Delivery {
         match self.push(line) {
-            Outcome::Taken => self.wait(),
+            Delivery::Taken => self.wait(),
             outcome => outcome,
         }
     }
@@ -162,16 +162,16 @@ impl LineWriter {
 
     /// Waits until everything has been written, or for as long as the
     /// patience lasts: at the end of the process.
-    pub fn wait(&self) -> Outcome {
+    pub fn wait(&self) -> Delivery {
         let queue = self.0.queue();
         let until = queue.pushed;
         let waits = |queue: &mut Queue| queue.done < until && !queue.blocked;
         let mut queue = self.0.wait_while(queue, waits);
         if queue.done >= until {
-            return Outcome::Taken;
+            return Delivery::Taken;
         }
         queue.blocked = true;
-        Outcome::Late
+        Delivery::Late
     }
 }
 
@@ -341,19 +341,19 @@ mod tests {
         let (writer, allow, written) = writer(20);
         let large = |letter: u8| vec![letter; ROOM / 2];
         // The first is being written, two fill the queue.
-        assert_eq!(writer.push_and_wait(large(b'a')), Outcome::Late);
+        assert_eq!(writer.push_and_wait(large(b'a')), Delivery::Late);
         for letter in [b'b', b'c'] {
-            assert_eq!(writer.push(large(letter)), Outcome::Taken);
+            assert_eq!(writer.push(large(letter)), Delivery::Taken);
         }
         // Whoever comes first waits for a moment; the others don't.
-        assert_eq!(writer.push(b"x".to_vec()), Outcome::Lost);
+        assert_eq!(writer.push(b"x".to_vec()), Delivery::Lost);
         let before = Instant::now();
         for _ in 0..1000 {
-            assert_eq!(writer.push(b"x".to_vec()), Outcome::Lost);
+            assert_eq!(writer.push(b"x".to_vec()), Delivery::Lost);
         }
         assert!(before.elapsed() < Duration::from_secs(5));
         // The end of the process does not wait either.
-        assert_eq!(writer.wait(), Outcome::Late);
+        assert_eq!(writer.wait(), Delivery::Late);
         for _ in 0..4 {
             allow.send(Some(())).unwrap();
         }
@@ -361,7 +361,7 @@ mod tests {
             assert_eq!(next(&written), line);
         }
         // It flows again.
-        assert_eq!(writer.push(b"d".to_vec()), Outcome::Taken);
+        assert_eq!(writer.push(b"d".to_vec()), Delivery::Taken);
         assert_eq!(next(&written), "d");
     }
 
@@ -372,7 +372,7 @@ mod tests {
             allow.send(may).unwrap();
         }
         for letter in [b'a', b'b', b'c'] {
-            assert_eq!(writer.push_and_wait(vec![letter]), Outcome::Taken);
+            assert_eq!(writer.push_and_wait(vec![letter]), Delivery::Taken);
         }
         writer.reopen();
         writer.push(b"d".to_vec());
@@ -399,7 +399,7 @@ mod tests {
                 let writer = writer.clone();
                 std::thread::spawn(move || {
                     for _ in 0..500 {
-                        assert_eq!(writer.push(vec![thread; 2000]), Outcome::Taken);
+                        assert_eq!(writer.push(vec![thread; 2000]), Delivery::Taken);
                     }
                 })
             })
@@ -407,7 +407,7 @@ mod tests {
         for thread in threads {
             thread.join().unwrap();
         }
-        assert_eq!(writer.wait(), Outcome::Taken);
+        assert_eq!(writer.wait(), Delivery::Taken);
         assert_eq!(written.try_iter().count(), 2000);
     }
 

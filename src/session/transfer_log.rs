@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
 use super::events::{Event, Events, Transferred, Who};
-use super::line_writer::{LineWriter, Outcome, Sink, append_whole};
+use super::line_writer::{Delivery, LineWriter, Sink, append_whole};
 use crate::error::{Doing, Result};
 use crate::text::must_be_escaped;
 use crate::time::Utc;
@@ -98,7 +98,7 @@ impl Events for TransferLog {
         };
         let line = line(who, transferred, direction, SystemTime::now());
         self.writer.start();
-        let is_late = self.writer.push_and_wait(line.into_bytes()) != Outcome::Taken;
+        let is_late = self.writer.push_and_wait(line.into_bytes()) != Delivery::Taken;
         if is_late && !self.is_late.swap(true, Relaxed) {
             log::error!(
                 "the transfer log {} takes no lines; what finds no room in memory will be lost",

@@ -9,12 +9,12 @@ use std::collections::HashMap;
 /// account on the machine.
 #[derive(Debug, Clone, Default)]
 pub struct Owners {
-    users: HashMap<u32, Account>,
+    users: HashMap<u32, Owner>,
     groups: HashMap<u32, String>,
 }
 
 #[derive(Debug, Clone)]
-struct Account {
+struct Owner {
     name: String,
     home: String,
 }
@@ -28,7 +28,7 @@ impl Owners {
             if let [name, _, uid, _, _, home, ..] = fields[..]
                 && let Some(uid) = number(name, uid)
             {
-                owners.users.entry(uid).or_insert_with(|| Account {
+                owners.users.entry(uid).or_insert_with(|| Owner {
                     name: name.into(),
                     home: home.into(),
                 });

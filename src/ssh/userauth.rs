@@ -55,7 +55,7 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
                 // RFC 4256, section 3.1: another request gives the question up.
                 tries.asked = Asked::Nothing;
                 let bytes = transport.packets.incoming.payload(payload.clone());
-                let request = Request::read(bytes)?;
+                let request = AuthRequest::read(bytes)?;
                 tries.name_stays(request.name)?;
                 judge(transport, &request, &mut tries, handler)
             }
@@ -64,23 +64,23 @@ pub(super) fn login(transport: &mut Transport<'_>, handler: &mut dyn Handler) ->
         send_banner(transport, &mut tries)?;
         tries.requests += 1;
         match outcome? {
-            Outcome::Accepted => {
+            Verdict::Accepted => {
                 transport.send(&[message::USERAUTH_SUCCESS])?;
                 return Ok(());
             }
-            Outcome::Question(question) => transport.send(&question)?,
-            Outcome::More(methods) => {
+            Verdict::Question(question) => transport.send(&question)?,
+            Verdict::More(methods) => {
                 tries.methods = Some(methods);
                 failure(transport, tries.methods, true)?;
             }
-            Outcome::Refused(counts) => {
+            Verdict::Refused(counts) => {
                 tries.failed += u32::from(counts == Counts::AsTry);
                 if tries.failed >= transport.settings.max_tries {
                     return Err(too_many());
                 }
                 failure(transport, tries.methods, false)?;
             }
-            Outcome::Disconnect(text) => {
+            Verdict::Disconnect(text) => {
                 return Err(Fault::Disconnect(Reason::TooManyConnections, text.into()));
             }
         }
@@ -191,7 +191,7 @@ fn failure(
 }
 
 /// SSH_MSG_USERAUTH_REQUEST.
-struct Request<'a> {
+struct AuthRequest<'a> {
     name: &'a str,
     method: &'a str,
     rest: Reader<'a>,
@@ -199,7 +199,7 @@ struct Request<'a> {
     whole: &'a [u8],
 }
 
-impl<'a> Request<'a> {
+impl<'a> AuthRequest<'a> {
     fn read(whole: &'a [u8]) -> Result<Self, Fault> {
         let mut reader = Reader::new(whole);
         if reader.byte()? != message::USERAUTH_REQUEST {
@@ -212,7 +212,7 @@ impl<'a> Request<'a> {
                 "only ssh-connection is served after login".into(),
             ));
         }
-        Ok(Request {
+        Ok(AuthRequest {
             name,
             method: reader.text()?,
             rest: reader,
@@ -221,7 +221,7 @@ impl<'a> Request<'a> {
     }
 }
 
-enum Outcome {
+enum Verdict {
     Accepted,
     /// SSH_MSG_USERAUTH_PK_OK or SSH_MSG_USERAUTH_INFO_REQUEST.
     Question(Vec<u8>),
@@ -238,23 +238,23 @@ enum Counts {
     AsQuestion,
 }
 
-impl From<AuthOutcome> for Outcome {
+impl From<AuthOutcome> for Verdict {
     fn from(outcome: AuthOutcome) -> Self {
         match outcome {
-            AuthOutcome::Accepted => Outcome::Accepted,
-            AuthOutcome::More(methods) => Outcome::More(methods),
-            AuthOutcome::Refused => Outcome::Refused(Counts::AsTry),
-            AuthOutcome::Disconnect(text) => Outcome::Disconnect(text),
+            AuthOutcome::Accepted => Verdict::Accepted,
+            AuthOutcome::More(methods) => Verdict::More(methods),
+            AuthOutcome::Refused => Verdict::Refused(Counts::AsTry),
+            AuthOutcome::Disconnect(text) => Verdict::Disconnect(text),
         }
     }
 }
 
 fn judge(
     transport: &Transport<'_>,
-    request: &Request<'_>,
+    request: &AuthRequest<'_>,
     tries: &mut Tries,
     handler: &mut dyn Handler,
-) -> Result<Outcome, Fault> {
+) -> Result<Verdict, Fault> {
     let method = transport
         .settings
         .methods
@@ -263,14 +263,14 @@ fn judge(
         .find(|method| method.name() == request.method);
     match (request.method, method) {
         ("none", _) => Ok(match handler.authenticate(request.name, Proof::None) {
-            AuthOutcome::Refused => Outcome::Refused(Counts::AsQuestion),
+            AuthOutcome::Refused => Verdict::Refused(Counts::AsQuestion),
             outcome => outcome.into(),
         }),
         (_, Some(Method::Password)) => {
             let mut rest = request.rest;
             // Passwords can't be changed here (RFC 4252, section 8).
             if rest.boolean()? {
-                return Ok(Outcome::Refused(Counts::AsTry));
+                return Ok(Verdict::Refused(Counts::AsTry));
             }
             let password = rest.string()?;
             Ok(handler
@@ -279,10 +279,10 @@ fn judge(
         }
         (_, Some(Method::KeyboardInteractive)) => {
             tries.asked = Asked::Password;
-            Ok(Outcome::Question(prompt(b"Password: ")))
+            Ok(Verdict::Question(prompt(b"Password: ")))
         }
         (_, Some(Method::PublicKey)) => public_key(transport, request, tries, handler),
-        _ => Ok(Outcome::Refused(Counts::AsTry)),
+        _ => Ok(Verdict::Refused(Counts::AsTry)),
     }
 }
 
@@ -304,7 +304,7 @@ fn info_response(
     bytes: &[u8],
     tries: &mut Tries,
     handler: &mut dyn Handler,
-) -> Result<Outcome, Fault> {
+) -> Result<Verdict, Fault> {
     let Some(name) = &tries.name else {
         return Err(Fault::protocol("an answer without a question"));
     };
@@ -315,7 +315,7 @@ fn info_response(
     let mut reader = Reader::new(bytes);
     reader.byte()?;
     if reader.u32()? != 1 {
-        return Ok(Outcome::Refused(Counts::AsTry));
+        return Ok(Verdict::Refused(Counts::AsTry));
     }
     let answer = reader.string()?;
     let mut both = match asked {
@@ -324,7 +324,7 @@ fn info_response(
         // its own.
         _ if handler.wants_code(name) => {
             tries.asked = Asked::Code(answer.to_vec());
-            return Ok(Outcome::Question(prompt(b"One-time code: ")));
+            return Ok(Verdict::Question(prompt(b"One-time code: ")));
         }
         _ => return Ok(handler.authenticate(name, Proof::Password(answer)).into()),
     };
@@ -336,10 +336,10 @@ fn info_response(
 
 fn public_key(
     transport: &Transport<'_>,
-    request: &Request<'_>,
+    request: &AuthRequest<'_>,
     tries: &mut Tries,
     handler: &mut dyn Handler,
-) -> Result<Outcome, Fault> {
+) -> Result<Verdict, Fault> {
     let began = Instant::now();
     let mut rest = request.rest;
     let signed = rest.boolean()?;
@@ -371,7 +371,7 @@ fn public_key(
         let mut question = vec![message::USERAUTH_PK_OK];
         question.put_string(algorithm.as_bytes());
         question.put_string(blob);
-        return Ok(Outcome::Question(question));
+        return Ok(Verdict::Question(question));
     }
     // RFC 4252, section 7: session identifier, then the request up to here.
     let length = request.whole.len() - rest.rest().len();
@@ -386,7 +386,7 @@ fn public_key(
             Escaped(request.name.as_bytes()),
             super::fingerprint(blob)
         );
-        return Ok(Outcome::Refused(Counts::AsTry));
+        return Ok(Verdict::Refused(Counts::AsTry));
     }
     shown.key.user_verified = signature::user_verified(shown.kind, signed)?;
     Ok(handler
@@ -443,7 +443,7 @@ impl<'a> Shown<'a> {
 ///
 /// SECURITY: the time of the answer does not tell whether the name exists and
 /// has keys that had to be read.
-fn refuse_key(name: &str, tries: &mut Tries, handler: &mut dyn Handler, began: Instant) -> Outcome {
+fn refuse_key(name: &str, tries: &mut Tries, handler: &mut dyn Handler, began: Instant) -> Verdict {
     tries.keys += 1;
     if tries.keys > FREE_KEYS {
         return handler.too_many_keys(name).into();
@@ -453,5 +453,5 @@ fn refuse_key(name: &str, tries: &mut Tries, handler: &mut dyn Handler, began: I
         least *= 2;
     }
     std::thread::sleep(least.saturating_sub(began.elapsed()));
-    Outcome::Refused(Counts::AsQuestion)
+    Verdict::Refused(Counts::AsQuestion)
 }

@@ -29,7 +29,7 @@ use super::{
 use crate::error::{Doing, Error, ErrorKind, Result};
 use attributes::{OFLAGS_SAFE, metadata};
 use jail::Jail;
-use place::{Base, Place, file_type, link_text, retry};
+use place::{Base, NameAt, file_type, link_text, retry};
 
 pub(super) use file::OpenFile;
 pub use jail::Resolver;
@@ -401,7 +401,7 @@ fn not_regular() -> Error {
     )
 }
 
-fn rename(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
+fn rename(from: &NameAt<'_>, to: &NameAt<'_>) -> rustix::io::Result<()> {
     fs::renameat(
         &from.directory,
         from.name.as_ref(),
@@ -411,7 +411,7 @@ fn rename(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
 }
 
 /// Renames without replacing anything.
-fn rename_keeping(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
+fn rename_keeping(from: &NameAt<'_>, to: &NameAt<'_>) -> rustix::io::Result<()> {
     match fs::renameat_with(
         &from.directory,
         from.name.as_ref(),
@@ -427,7 +427,7 @@ fn rename_keeping(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
 }
 
 /// The same in two steps of which the first one fails if the name is taken.
-fn rename_keeping_old(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()> {
+fn rename_keeping_old(from: &NameAt<'_>, to: &NameAt<'_>) -> rustix::io::Result<()> {
     if file_type(&from.stat()?) == FileType::Directory {
         // A directory may replace an empty one: ours.
         fs::mkdirat(&to.directory, to.name.as_ref(), attributes::mode(0o700))?;
@@ -449,7 +449,7 @@ fn rename_keeping_old(from: &Place<'_>, to: &Place<'_>) -> rustix::io::Result<()
 }
 
 /// Another name for what is at `old`, links not followed.
-fn link(old: &Place<'_>, new: &Place<'_>) -> rustix::io::Result<()> {
+fn link(old: &NameAt<'_>, new: &NameAt<'_>) -> rustix::io::Result<()> {
     let (from, to): (&Base<'_>, &Base<'_>) = (&old.directory, &new.directory);
     fs::linkat(
         from,

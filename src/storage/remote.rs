@@ -22,7 +22,7 @@ use wire::Operation;
 #[cfg(doc)]
 use super::LocalFs;
 
-pub use channel::{Channel, MESSAGE_MAX};
+pub use channel::{MESSAGE_MAX, MessageSocket};
 pub use serve::serve;
 pub use wire::{Message, Parts};
 
@@ -32,13 +32,13 @@ const FIRST_BATCH: u32 = 64;
 /// A file system that [`serve`] serves at the other end of a channel.
 #[derive(Clone)]
 pub struct RemoteFs {
-    channel: Arc<Mutex<Channel>>,
+    channel: Arc<Mutex<MessageSocket>>,
     links: Follow,
 }
 
 impl RemoteFs {
     /// The file system at the other end.
-    pub fn new(channel: Channel) -> Self {
+    pub fn new(channel: MessageSocket) -> Self {
         RemoteFs {
             channel: Arc::new(Mutex::new(channel)),
             links: Follow::Yes,

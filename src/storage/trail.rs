@@ -18,7 +18,7 @@ pub(super) struct Trail {
 
 /// What comes next on a [`Trail`].
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum TrailStep {
     /// Nothing is left: where one stands is what was meant, a directory.
     End,
     /// `..`
@@ -43,7 +43,7 @@ impl Trail {
     }
 
     /// Takes the next component.
-    pub(super) fn step(&mut self) -> Step {
+    pub(super) fn step(&mut self) -> TrailStep {
         loop {
             while self.text.get(self.at) == Some(&b'/') {
                 self.at += 1;
@@ -54,11 +54,11 @@ impl Trail {
             let end = start + length.unwrap_or(rest.len());
             self.at = end;
             return match self.bytes(&(start..end)) {
-                b"" => Step::End,
+                b"" => TrailStep::End,
                 b"." => continue,
-                b".." => Step::Up,
-                _ if length.is_some() => Step::Through(start..end),
-                _ => Step::Last(start..end),
+                b".." => TrailStep::Up,
+                _ if length.is_some() => TrailStep::Through(start..end),
+                _ => TrailStep::Last(start..end),
             };
         }
     }
@@ -112,12 +112,12 @@ mod tests {
         loop {
             let step = trail.step();
             steps.push(match &step {
-                Step::End => return steps,
-                Step::Up => "..".into(),
-                Step::Through(range) => {
+                TrailStep::End => return steps,
+                TrailStep::Up => "..".into(),
+                TrailStep::Through(range) => {
                     format!("{}/", String::from_utf8_lossy(trail.bytes(range)))
                 }
-                Step::Last(range) => String::from_utf8_lossy(trail.bytes(range)).into_owned(),
+                TrailStep::Last(range) => String::from_utf8_lossy(trail.bytes(range)).into_owned(),
             });
         }
     }
@@ -142,8 +142,8 @@ mod tests {
     #[test]
     fn a_link_takes_the_place_of_its_name() {
         let mut trail = Trail::new(b"a/link/b");
-        assert_eq!(trail.step(), Step::Through(0..1));
-        assert_eq!(trail.step(), Step::Through(2..6));
+        assert_eq!(trail.step(), TrailStep::Through(0..1));
+        assert_eq!(trail.step(), TrailStep::Through(2..6));
         trail.follow(b"../x").unwrap();
         assert_eq!(steps(&mut trail), ["..", "x/", "b"]);
     }

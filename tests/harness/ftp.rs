@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Security;
-use super::line::{Line, LineReader};
-use super::listing::{self, Facts, Owners, Place, Style};
+use super::line::{ControlLine, LineReader};
+use super::listing::{self, Facts, ListedAs, Owners, Style};
 use crate::auth::{Authenticator, Credentials, Perms, User};
 use crate::config::{Config, ListTime};
 use crate::error::Result;
@@ -105,7 +105,7 @@ pub fn lines(data: &[u8]) {
     assert_eq!(whole, read_lines(rest, size), "cut at {size}");
 }
 
-fn read_lines(bytes: &[u8], size: usize) -> Vec<Line> {
+fn read_lines(bytes: &[u8], size: usize) -> Vec<ControlLine> {
     let mut reader = LineReader::default();
     let mut found = Vec::new();
     for piece in bytes.chunks(size) {
@@ -140,7 +140,7 @@ pub fn listed(name: &[u8]) {
     listing::long_line(&mut out, name, &metadata, Some(name), &style);
     listing::name_line(&mut out, name, name);
     let facts = Facts::parse(name);
-    let (perms, entry) = (Perms::ALL, Place::Entry);
+    let (perms, entry) = (Perms::ALL, ListedAs::Entry);
     listing::facts_line(&mut out, facts, &metadata, perms, owners, entry, name);
     out.extend_from_slice(b"\r\n");
     let is_control = |byte: &&u8| **byte < b' ' || **byte == 0x7f;

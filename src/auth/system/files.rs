@@ -4,7 +4,7 @@
 
 /// A line of passwd(5).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Account<'a> {
+pub(super) struct PasswdLine<'a> {
     pub(super) password: &'a [u8],
     pub(super) uid: u32,
     pub(super) gid: u32,
@@ -22,9 +22,9 @@ pub(super) struct Shadow<'a> {
 }
 
 /// The account of `name`.
-pub(super) fn account<'a>(passwd: &'a [u8], name: &str) -> Option<Account<'a>> {
+pub(super) fn account<'a>(passwd: &'a [u8], name: &str) -> Option<PasswdLine<'a>> {
     let [_, password, uid, gid, _, home, shell] = find(passwd, name)?;
-    Some(Account {
+    Some(PasswdLine {
         password,
         uid: number(uid)?,
         gid: number(gid)?,

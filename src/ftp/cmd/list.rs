@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::ftp::arguments::{ListOptions, list_options};
 use crate::ftp::lister::{Format, Lister, Sink, Target, owners, target, write_listing};
-use crate::ftp::listing::{self, Place};
+use crate::ftp::listing::{self, ListedAs};
 use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
 use crate::ftp::state::{Interpreter, Mode, Type};
@@ -107,8 +107,8 @@ pub fn mlsd(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     over_data(state, |state, sink| {
         let options = ListOptions::default();
         let mut lister = Lister::new(state, Format::Facts, options, &path)?;
-        lister.facts(b".", &own, Place::Current);
-        lister.facts(b"..", &above, Place::Parent);
+        lister.facts(b".", &own, ListedAs::Current);
+        lister.facts(b"..", &above, ListedAs::Parent);
         lister.directory(state, sink, directory, b"", None, None)?;
         lister.finish(state, sink)
     })
@@ -125,7 +125,7 @@ pub fn mlst(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
         &metadata,
         files.perms_at(&path),
         owners(files.user()),
-        Place::Entry,
+        ListedAs::Entry,
         path.as_bytes(),
     );
     Ok(Reply::many(

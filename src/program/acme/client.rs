@@ -26,7 +26,7 @@ const BODY_MAX: u64 = 1 << 20;
 const NONCE_TRIES: u32 = 8;
 
 /// Why there is no certificate, as a sentence.
-pub type Outcome<T> = Result<T, String>;
+pub type AcmeResult<T> = Result<T, String>;
 
 /// An account at an authority.
 pub struct Client {
@@ -39,14 +39,14 @@ pub struct Client {
 }
 
 /// What the authority answers.
-struct Answer {
+struct Response {
     location: String,
     pause: u64,
     body: String,
 }
 
-impl Answer {
-    fn json(&self) -> Outcome<Json> {
+impl Response {
+    fn json(&self) -> AcmeResult<Json> {
         Json::parse(&self.body).ok_or_else(|| "the authority's answer is no JSON".into())
     }
 }
@@ -54,12 +54,12 @@ impl Answer {
 /// Whoever makes answers to challenges known.
 pub trait Answers {
     /// From now on `content` is found at `token`.
-    fn put(&self, token: &str, content: &str) -> Outcome<()>;
+    fn put(&self, token: &str, content: &str) -> AcmeResult<()>;
 }
 
 impl Client {
     /// Asks the directory for its addresses.
-    pub fn new(directory: &str, key: EcKey<Private>) -> Outcome<Client> {
+    pub fn new(directory: &str, key: EcKey<Private>) -> AcmeResult<Client> {
         let tls = TlsConfig::builder()
             .provider(TlsProvider::NativeTls)
             .root_certs(RootCerts::PlatformVerifier)
@@ -92,7 +92,7 @@ impl Client {
 
     /// Finds the account of the key, or, where the terms are agreed to, makes
     /// one.
-    pub fn log_in(&mut self, email: Option<&str>, agreed: bool) -> Outcome<()> {
+    pub fn log_in(&mut self, email: Option<&str>, agreed: bool) -> AcmeResult<()> {
         let mut payload = String::from("{\"onlyReturnExisting\":true}");
         if agreed {
             let contact = email.map_or(String::new(), |email| {
@@ -122,7 +122,7 @@ impl Client {
         names: &[String],
         request: &[u8],
         answers: &dyn Answers,
-    ) -> Outcome<String> {
+    ) -> AcmeResult<String> {
         let identifiers: Vec<String> = names
             .iter()
             .map(|name| format!("{{\"type\":\"dns\",\"value\":{}}}", quoted(name)))
@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// Shows that a name leads here (section 8.3).
-    fn prove(&mut self, url: &str, answers: &dyn Answers) -> Outcome<()> {
+    fn prove(&mut self, url: &str, answers: &dyn Answers) -> AcmeResult<()> {
         let authorization = self.post(url, "")?.json()?;
         if authorization.text("status") == "valid" {
             return Ok(());
@@ -170,7 +170,7 @@ impl Client {
     }
 
     /// Asks until something has one of the states.
-    fn poll(&mut self, url: &str, states: &[&str]) -> Outcome<Json> {
+    fn poll(&mut self, url: &str, states: &[&str]) -> AcmeResult<Json> {
         let until = Instant::now() + POLL;
         loop {
             let answer = self.post(url, "")?;
@@ -185,7 +185,7 @@ impl Client {
         }
     }
 
-    fn address(&self, of: &str) -> Outcome<String> {
+    fn address(&self, of: &str) -> AcmeResult<String> {
         match self.directory.text(of) {
             "" => Err(format!("the directory has no {of}; is its URL right?")),
             url => Ok(url.to_owned()),
@@ -193,7 +193,7 @@ impl Client {
     }
 
     /// A signed request (section 6.2); without a payload, a POST-as-GET.
-    fn post(&mut self, url: &str, payload: &str) -> Outcome<Answer> {
+    fn post(&mut self, url: &str, payload: &str) -> AcmeResult<Response> {
         let mut tries = 0;
         loop {
             let body = self.signed(url, payload)?;
@@ -208,7 +208,7 @@ impl Client {
         }
     }
 
-    fn signed(&mut self, url: &str, payload: &str) -> Outcome<String> {
+    fn signed(&mut self, url: &str, payload: &str) -> AcmeResult<String> {
         if self.nonce.is_none() {
             let url = self.address("newNonce")?;
             let response = self.agent.head(&url).call();
@@ -255,7 +255,7 @@ impl Client {
     fn read(
         &mut self,
         response: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Outcome<Answer> {
+    ) -> AcmeResult<Response> {
         let mut response = response.map_err(|error| unreachable_because(&error.to_string()))?;
         let header = |name| {
             let value = response.headers().get(name);
@@ -264,7 +264,7 @@ impl Client {
         if let Some(nonce) = header("replay-nonce") {
             self.nonce = Some(nonce);
         }
-        let answer = Answer {
+        let answer = Response {
             location: header("location").unwrap_or_default(),
             pause: header("retry-after")
                 .and_then(|text| text.parse().ok())
@@ -277,7 +277,7 @@ impl Client {
             .read_to_string()
             .map_err(|error| unreachable_because(&error.to_string()))?;
         if well {
-            return Ok(Answer { body, ..answer });
+            return Ok(Response { body, ..answer });
         }
         let problem = Json::parse(&body).unwrap_or(Json::Text(String::new()));
         let mut what = match problem.text("detail") {

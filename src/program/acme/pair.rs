@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use openssl::pkey::{PKey, Private};
 use wharf::daemon::Settings;
 
-use super::client::Outcome;
+use super::client::AcmeResult;
 use super::{identity, words};
 
 /// The files that are kept up to date.
@@ -25,7 +25,7 @@ impl Pair {
         chain: &str,
         key: &PKey<Private>,
         settings: &Settings,
-    ) -> Outcome<()> {
+    ) -> AcmeResult<()> {
         let pem = key.private_key_to_pem_pkcs8().map_err(words)?;
         if self.key == self.certificate {
             let both = [chain.as_bytes(), &pem].concat();
@@ -46,7 +46,7 @@ struct NewFile {
 
 impl NewFile {
     /// Owner and mode are those of the old file; without one it is the server's.
-    fn write(path: &Path, content: &[u8], mode: u32, settings: &Settings) -> Outcome<NewFile> {
+    fn write(path: &Path, content: &[u8], mode: u32, settings: &Settings) -> AcmeResult<NewFile> {
         // A link, as in /etc/ssl, stays one.
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let mut new = path.clone().into_os_string();
@@ -81,7 +81,7 @@ impl NewFile {
         file.sync_all()
     }
 
-    fn put(self) -> Outcome<()> {
+    fn put(self) -> AcmeResult<()> {
         std::fs::rename(&self.new, &self.path)
             .map_err(|error| format!("{}: {error}", self.path.display()))
     }

@@ -6,7 +6,7 @@ use wharf::daemon::user_file;
 use super::{Found, Note, NoteKind};
 
 /// One user as the other server has them.
-struct Account<'a> {
+struct Row<'a> {
     number: usize,
     name: &'a str,
     hash: &'a str,
@@ -59,7 +59,7 @@ pub(super) fn pure_ftpd(text: &str) -> Option<Found> {
                 });
             }
         }
-        Account {
+        Row {
             number,
             name: fields[0],
             hash: fields[1],
@@ -78,7 +78,7 @@ pub(super) fn pure_ftpd(text: &str) -> Option<Found> {
 /// The format of passwd(5); `None` if the text is something else.
 pub(super) fn passwd(text: &str) -> Option<Found> {
     let lines = lines(text, 7..=7)?;
-    let accounts = lines.into_iter().map(|(number, fields)| Account {
+    let accounts = lines.into_iter().map(|(number, fields)| Row {
         number,
         name: fields[0],
         hash: fields[1],
@@ -115,8 +115,8 @@ fn lines(text: &str, count: std::ops::RangeInclusive<usize>) -> Option<Vec<(usiz
     (!found.is_empty()).then_some(found)
 }
 
-fn add(found: &mut Found, accounts: Vec<Account<'_>>) {
-    let ids = |account: &Account<'_>| (account.uid.to_string(), account.gid.to_string());
+fn add(found: &mut Found, accounts: Vec<Row<'_>>) {
+    let ids = |account: &Row<'_>| (account.uid.to_string(), account.gid.to_string());
     let first = accounts.first().map(ids);
     let same = accounts.iter().all(|account| Some(ids(account)) == first);
     if let Some((uid, gid)) = first.filter(|_| same) {

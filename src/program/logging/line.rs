@@ -55,7 +55,7 @@ impl Format {
     pub(super) fn line(&self, record: &Record<'_>) -> Vec<u8> {
         let look = self.look.load();
         let now = SystemTime::now();
-        let line = Line::of(record, &look);
+        let line = LogLine::of(record, &look);
         let text = match look.format {
             LogFormat::Text => line.sentence(),
             LogFormat::Json => line.json(now),
@@ -81,7 +81,7 @@ impl Format {
 }
 
 /// One event, taken apart into what each format writes.
-pub(super) struct Line<'a> {
+pub(super) struct LogLine<'a> {
     level: Level,
     node: Option<&'a str>,
     context: Option<LogContext>,
@@ -90,14 +90,14 @@ pub(super) struct Line<'a> {
     fields: Vec<(String, String)>,
 }
 
-impl<'a> Line<'a> {
+impl<'a> LogLine<'a> {
     fn of(record: &Record<'_>, look: &'a Look) -> Self {
         let mut fields = Fields(Vec::new());
         if look.format == LogFormat::Json {
             // The visitor never fails.
             let _ = record.key_values().visit(&mut fields);
         }
-        Line {
+        LogLine {
             level: record.level(),
             node: look.node.as_deref(),
             context: log_context::with_current(|context| context.cloned()),
@@ -203,7 +203,7 @@ mod tests {
         let mut record = Record::builder();
         record.level(Level::Warn).key_values(&fields);
         let written = |record: &Record<'_>| {
-            let line = Line::of(record, &look);
+            let line = LogLine::of(record, &look);
             (line.sentence(), line.json(SystemTime::UNIX_EPOCH))
         };
         written(&record.args(format_args!("{message}")).build())

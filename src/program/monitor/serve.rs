@@ -14,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions};
 use wharf::auth::{Credentials, Identity, PublicKey, Secret, UserDefaults, UserFile};
 use wharf::daemon::os::{Fork, Inherited, SignalSet, fork};
-use wharf::daemon::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs};
+use wharf::daemon::remote::{MESSAGE_MAX, Message, MessageSocket, Parts, RemoteFs};
 use wharf::daemon::{Account, Helper, Settings, Swap, SystemUsers, unpoisoned, user_file};
 use wharf::storage::{FileSystem, LocalFs};
 use wharf::{Error, ErrorKind, Result};
@@ -22,7 +22,7 @@ use wharf::{Error, ErrorKind, Result};
 use super::super::cli::{self, Action};
 use super::super::{assemble, failure, hooks, identity, landlock, logging};
 use super::paths;
-use super::{CHANNEL, DIRECTORY, NONE, PATH, Request, WORKER, ourselves, unusable, worker};
+use super::{CHANNEL, DIRECTORY, NONE, PATH, Question, WORKER, ourselves, unusable, worker};
 
 /// Questions that are worked on at the same time.
 const AT_ONCE: usize = 128;
@@ -40,7 +40,7 @@ pub fn run(arguments: &[String]) -> i32 {
     // transfers to finish.
     let _blocked = SignalSet::block(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
     let _ = rustix::thread::set_name(c"wharfd-monitor");
-    let Ok(channel) = Inherited::duplicate(0).map(Channel::from) else {
+    let Ok(channel) = Inherited::duplicate(0).map(MessageSocket::from) else {
         return failure::USAGE;
     };
     let quiet = failure::silence(|null| {
@@ -60,7 +60,7 @@ pub fn run(arguments: &[String]) -> i32 {
     // Workers share what is in memory now: little, and no secret.
     let mut nursery = None;
     let others = given.users.is_some() || given.system_users || !given.auth_helper.is_empty();
-    if others && let Ok((near, far)) = Channel::pair() {
+    if others && let Ok((near, far)) = MessageSocket::pair() {
         match fork() {
             Ok(Fork::Child) => {
                 drop((channel, near));
@@ -90,12 +90,12 @@ pub fn run(arguments: &[String]) -> i32 {
 }
 
 /// Answers the server's questions, a thread each, until it has gone.
-fn answer_all(monitor: &Arc<Monitor>, channel: &Channel) {
+fn answer_all(monitor: &Arc<Monitor>, channel: &MessageSocket) {
     let questions = Arc::new(());
     let mut buffer = vec![0; MESSAGE_MAX];
     loop {
         let (length, answer) = match channel.receive(&mut buffer) {
-            Ok(Some((length, Some(answer)))) => (length, Channel::from(answer)),
+            Ok(Some((length, Some(answer)))) => (length, MessageSocket::from(answer)),
             Ok(Some(_)) | Err(_) => continue,
             Ok(None) => return,
         };
@@ -149,7 +149,7 @@ impl Known {
 }
 
 /// The channel to a worker, while there is one.
-type Worker = Arc<Mutex<Option<Channel>>>;
+type Worker = Arc<Mutex<Option<MessageSocket>>>;
 
 struct Monitor {
     arguments: Vec<String>,
@@ -160,15 +160,15 @@ struct Monitor {
     /// Each with a lock of its own: a home on a disk that hangs holds up its
     /// own user.
     workers: Mutex<HashMap<(Identity, PathBuf), Worker>>,
-    nursery: Mutex<Option<Arc<Channel>>>,
+    nursery: Mutex<Option<Arc<MessageSocket>>>,
     tries: Mutex<HashMap<String, (u32, Instant)>>,
 }
 
 /// What is answered, and the descriptor that goes with it.
-type Answer = (Message, Option<OwnedFd>);
+type MonitorAnswer = Result<(Message, Option<OwnedFd>)>;
 
 impl Monitor {
-    fn reply(self: &Arc<Self>, question: &[u8], answer: &Channel) {
+    fn reply(self: &Arc<Self>, question: &[u8], answer: &MessageSocket) {
         let (message, descriptor) = match self.answer(&mut Parts::of(question)) {
             Ok(answer) => answer,
             Err(error) => (Message::default().u8(0).error(&error), None),
@@ -183,17 +183,17 @@ impl Monitor {
         self.settings.load()
     }
 
-    fn answer(self: &Arc<Self>, parts: &mut Parts<'_>) -> Result<Answer> {
+    fn answer(self: &Arc<Self>, parts: &mut Parts<'_>) -> MonitorAnswer {
         let settings = self.settings();
         let done = || Message::default().u8(1);
         let missing = |what: &'static str| Error::new(ErrorKind::Internal, what);
         match parts.u8()? {
-            n if n == Request::System as u8 => {
+            n if n == Question::System as u8 => {
                 let system = settings.system.as_ref();
                 let system = system.ok_or_else(|| missing("system-users needs a restart"))?;
                 self.judge(system, parts)
             }
-            n if n == Request::Home as u8 => {
+            n if n == Question::Home as u8 => {
                 let users = settings.users.as_ref();
                 let users = users.ok_or_else(|| missing("users needs a restart"))?;
                 let entry = user_file::entry(users, parts.text()?)
@@ -203,7 +203,7 @@ impl Monitor {
                     Some(number) => self.mount_of(done(), &entry, number),
                 }
             }
-            n if n == Request::Helper as u8 => {
+            n if n == Question::Helper as u8 => {
                 let helper = settings.helper.as_ref();
                 let helper = helper.ok_or_else(|| missing("auth-helper needs a restart"))?;
                 let (name, password) = (parts.text()?, parts.bytes()?);
@@ -211,16 +211,16 @@ impl Monitor {
                 let entry = helper.entry(name, &environment)?;
                 self.home_of(done().bytes(&environment), &entry)
             }
-            n if n == Request::Hook as u8 => {
+            n if n == Question::Hook as u8 => {
                 let account = Some(self.account).filter(|_| self.privileged);
                 let words = hooks::carry_out(&settings.given, parts.bytes()?, account)?;
                 Ok((done().bytes(words.unwrap_or_default().as_bytes()), None))
             }
-            n if n == Request::File as u8 => {
+            n if n == Question::File as u8 => {
                 let path = Path::new(std::ffi::OsStr::from_bytes(parts.bytes()?));
                 Ok((done(), Some(self.file(&settings.given, path)?.into())))
             }
-            n if n == Request::Reload as u8 => {
+            n if n == Question::Reload as u8 => {
                 if let Some(given) = read(&self.arguments) {
                     self.settings.replace(Known::of(given));
                 }
@@ -250,7 +250,7 @@ impl Monitor {
     }
 
     /// Judges credentials of a user of the system.
-    fn judge(self: &Arc<Self>, system: &SystemUsers, parts: &mut Parts<'_>) -> Result<Answer> {
+    fn judge(self: &Arc<Self>, system: &SystemUsers, parts: &mut Parts<'_>) -> MonitorAnswer {
         let (name, peer) = (parts.text()?, address(parts.text()?)?);
         let (secure, question) = (parts.u8()? != 0, parts.u8()? != 0);
         let key;
@@ -276,7 +276,7 @@ impl Monitor {
         let open = |account: &Account| -> Result<Arc<dyn FileSystem>> {
             let identity = Some(account.identity.clone());
             match self.open(identity, &account.home)? {
-                (CHANNEL, Some(fd)) => Ok(Arc::new(RemoteFs::new(Channel::from(fd)))),
+                (CHANNEL, Some(fd)) => Ok(Arc::new(RemoteFs::new(MessageSocket::from(fd)))),
                 _ => Ok(Arc::new(LocalFs::open(&account.home)?)),
             }
         };
@@ -319,7 +319,7 @@ impl Monitor {
         self.account.0 == 0 || !self.privileged || paths::out_of_reach(path)
     }
 
-    fn home_of(self: &Arc<Self>, answer: Message, entry: &user_file::Entry) -> Result<Answer> {
+    fn home_of(self: &Arc<Self>, answer: Message, entry: &user_file::Entry) -> MonitorAnswer {
         let (uid, gid) = self.account;
         let server = Identity {
             uid,
@@ -339,7 +339,7 @@ impl Monitor {
         answer: Message,
         entry: &user_file::Entry,
         number: u8,
-    ) -> Result<Answer> {
+    ) -> MonitorAnswer {
         let mount = entry.options.mounts.get(usize::from(number));
         let mount = mount.ok_or(ErrorKind::NotFound)?;
         let identity = match entry.options.identity() {
@@ -354,7 +354,7 @@ impl Monitor {
         answer: Message,
         identity: Option<Identity>,
         directory: &Path,
-    ) -> Result<Answer> {
+    ) -> MonitorAnswer {
         match self.open(identity, directory)? {
             (PATH, _) => {
                 let path = directory.as_os_str().as_bytes();
@@ -406,9 +406,9 @@ impl Monitor {
 
     /// A connection to the worker of a user and home, which is started if
     /// there is none.
-    fn connect(self: &Arc<Self>, identity: Identity, home: &Path) -> Result<Channel> {
+    fn connect(self: &Arc<Self>, identity: Identity, home: &Path) -> Result<MessageSocket> {
         let key = (identity, home.to_path_buf());
-        let (near, far) = Channel::pair()?;
+        let (near, far) = MessageSocket::pair()?;
         let slot = {
             let mut workers = unpoisoned(self.workers.lock());
             workers.retain(|_, slot| match slot.try_lock() {
@@ -431,8 +431,8 @@ impl Monitor {
     }
 
     /// Has the nursery start a worker.
-    fn start(&self, (identity, home): &(Identity, PathBuf)) -> Result<Channel> {
-        let (near, far) = Channel::pair()?;
+    fn start(&self, (identity, home): &(Identity, PathBuf)) -> Result<MessageSocket> {
+        let (near, far) = MessageSocket::pair()?;
         let order = worker::order(identity, home);
         {
             let mut nursery = unpoisoned(self.nursery.lock());
@@ -459,14 +459,14 @@ impl Monitor {
 }
 
 /// Starts the process that starts workers.
-fn start_nursery() -> Result<Arc<Channel>> {
-    let (near, far) = Channel::pair()?;
+fn start_nursery() -> Result<Arc<MessageSocket>> {
+    let (near, far) = MessageSocket::pair()?;
     let child = ourselves(WORKER, far).env_clear().spawn()?;
     hear(near, child.id() as i32)
 }
 
 /// Starts a thread that hears of workers that should not have ended.
-fn hear(channel: Channel, process: i32) -> Result<Arc<Channel>> {
+fn hear(channel: MessageSocket, process: i32) -> Result<Arc<MessageSocket>> {
     let near = Arc::new(channel);
     let reports = Arc::clone(&near);
     let thread = std::thread::Builder::new().stack_size(64 * 1024);
@@ -486,7 +486,7 @@ fn hear(channel: Channel, process: i32) -> Result<Arc<Channel>> {
 }
 
 /// Whether a worker has ended, or will not take another session.
-fn has_ended(worker: &Channel) -> bool {
+fn has_ended(worker: &MessageSocket) -> bool {
     let now = rustix::event::Timespec::default();
     let mut looked = [PollFd::new(worker, PollFlags::empty())];
     poll(&mut looked, Some(&now)).is_ok_and(|count| count > 0)

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Resource, Rlimit, WaitOptions, setrlimit};
 use wharf::auth::Identity;
 use wharf::daemon::os::{Fork, Inherited, SignalSet};
-use wharf::daemon::remote::{self, Channel, MESSAGE_MAX, Message, Parts};
+use wharf::daemon::remote::{self, MESSAGE_MAX, Message, MessageSocket, Parts};
 use wharf::storage::LocalFs;
 use wharf::{Error, ErrorKind, Result};
 
@@ -40,7 +40,7 @@ pub fn order(identity: &Identity, home: &Path) -> Message {
 pub fn run() -> i32 {
     // What ends the server comes to all of its group; we end with the monitor.
     let _blocked = SignalSet::block(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP]);
-    let Ok(channel) = Inherited::duplicate(0).map(Channel::from) else {
+    let Ok(channel) = Inherited::duplicate(0).map(MessageSocket::from) else {
         return failure::USAGE;
     };
     let _ = failure::silence(|null| rustix::stdio::dup2_stdin(null));
@@ -50,7 +50,7 @@ pub fn run() -> i32 {
 /// The nursery: a process that does nothing but start workers, so that these
 /// share their memory with it. Each message has a worker's orders and channel;
 /// workers that end badly are reported.
-pub fn nurse(channel: Channel) -> i32 {
+pub fn nurse(channel: MessageSocket) -> i32 {
     // A worker has few threads, and they wait for the disk.
     wharf::daemon::os::bound_arenas(1);
     let _ = rustix::thread::set_name(c"wharfd-worker");
@@ -65,7 +65,7 @@ pub fn nurse(channel: Channel) -> i32 {
         }
         let mut order = [0; MESSAGE_MAX];
         let (length, worker) = match channel.receive(&mut order) {
-            Ok(Some((length, Some(worker)))) => (length, Channel::from(worker)),
+            Ok(Some((length, Some(worker)))) => (length, MessageSocket::from(worker)),
             Ok(Some(_)) | Err(_) => continue,
             Ok(None) => return 0,
         };
@@ -90,7 +90,7 @@ pub fn nurse(channel: Channel) -> i32 {
 }
 
 /// Takes leave of workers that have ended, and tells of those that should not.
-fn reap(children: &mut HashMap<i32, u32>, channel: &Channel) {
+fn reap(children: &mut HashMap<i32, u32>, channel: &MessageSocket) {
     while let Ok(Some((child, status))) = rustix::process::wait(WaitOptions::NOHANG) {
         let uid = children.remove(&child.as_raw_nonzero().get());
         let status = ExitStatus::from_raw(status.as_raw());
@@ -104,7 +104,7 @@ fn reap(children: &mut HashMap<i32, u32>, channel: &Channel) {
 }
 
 /// What a worker does: becomes the user of its orders, and serves.
-fn work(channel: &Channel, order: &[u8]) -> i32 {
+fn work(channel: &MessageSocket, order: &[u8]) -> i32 {
     let files = match become_user(order) {
         Ok(files) => files,
         Err(error) => {
@@ -168,7 +168,7 @@ fn path(bytes: &[u8]) -> &Path {
 }
 
 /// Each message brings a connection, served by a thread of its own.
-fn serve(channel: &Channel, files: &LocalFs) {
+fn serve(channel: &MessageSocket, files: &LocalFs) {
     let sessions = Arc::new(AtomicUsize::new(0));
     loop {
         let mut ready = [PollFd::new(channel, PollFlags::IN)];
@@ -204,7 +204,7 @@ fn start(connection: OwnedFd, files: &LocalFs, sessions: &Arc<AtomicUsize>) {
     // Without a thread the connection closes, and the session is told so.
     let _ = thread.spawn(move || {
         let _counted = counted;
-        remote::serve(&Channel::from(connection), &files);
+        remote::serve(&MessageSocket::from(connection), &files);
     });
 }
 

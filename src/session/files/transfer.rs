@@ -316,8 +316,8 @@ impl Transfer {
             }
         };
         self.tell(match receipt {
-            Ok(()) => Outcome::Complete,
-            Err(_) => Outcome::Incomplete,
+            Ok(()) => Completeness::Complete,
+            Err(_) => Completeness::Incomplete,
         });
         receipt
     }
@@ -425,10 +425,10 @@ impl Transfer {
         {
             log::warn!("a broken upload stays as {path}: {error}");
         }
-        self.tell(Outcome::Incomplete);
+        self.tell(Completeness::Incomplete);
     }
 
-    fn tell(&mut self, outcome: Outcome) {
+    fn tell(&mut self, outcome: Completeness) {
         let mut words = self.files.info().activity();
         words.file.clear();
         words.transfer_since = None;
@@ -436,7 +436,7 @@ impl Transfer {
         if self.quiet {
             return;
         }
-        let complete = outcome == Outcome::Complete;
+        let complete = outcome == Completeness::Complete;
         let transferred = Transferred {
             path: &self.path,
             bytes: if self.writes { self.written } else { self.read },
@@ -455,7 +455,7 @@ impl Transfer {
 }
 
 #[derive(PartialEq, Eq)]
-enum Outcome {
+enum Completeness {
     Complete,
     Incomplete,
 }

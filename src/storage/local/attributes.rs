@@ -7,7 +7,7 @@ use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Tim
 use rustix::io::{Errno, Result};
 
 use super::super::{Attributes, FileKind, Metadata, VirtualPath};
-use super::place::{Place, file_type, link_text, retry};
+use super::place::{NameAt, file_type, link_text, retry};
 use crate::error::{Error, ErrorKind};
 use crate::sys;
 use crate::time::{after_1970, since_1970};
@@ -49,7 +49,7 @@ pub(super) fn mode(bits: u32) -> Mode {
 }
 
 /// Changes the size of a regular file at a place, links not followed.
-pub(super) fn resize(place: &Place<'_>, size: u64) -> Result<()> {
+pub(super) fn resize(place: &NameAt<'_>, size: u64) -> Result<()> {
     let flags = OFlags::WRONLY | OFLAGS_SAFE | OFlags::NOFOLLOW;
     let file = fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty())?;
     match file_type(&fs::fstat(&file)?) {
@@ -65,7 +65,7 @@ pub(super) const OFLAGS_SAFE: OFlags = OFlags::NONBLOCK
 
 /// Changes everything but the size at a place, links not followed. The owner
 /// goes before the mode, because chown(2) clears setuid and setgid bits.
-pub(super) fn apply(place: &Place<'_>, wanted: &Attributes) -> Result<()> {
+pub(super) fn apply(place: &NameAt<'_>, wanted: &Attributes) -> Result<()> {
     let name = place.name.as_ref();
     if let Some((uid, gid)) = owner(wanted) {
         retry(|| fs::chownat(&place.directory, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW))?;
@@ -103,7 +103,7 @@ pub(super) fn apply_open(fd: BorrowedFd<'_>, wanted: &Attributes) -> Result<()> 
 ///
 /// SECURITY: it is set through the open directory, so that no program comes in
 /// between; a file is changed without it.
-fn change_mode_of_directory(place: &Place<'_>, bits: u32) -> Result<()> {
+fn change_mode_of_directory(place: &NameAt<'_>, bits: u32) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     match fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty()) {
         Ok(directory) => fs::fchmod(directory, mode(bits & 0o3777)),
@@ -113,7 +113,7 @@ fn change_mode_of_directory(place: &Place<'_>, bits: u32) -> Result<()> {
 
 /// The setgid bit of a directory, which says whose what is made in it will be,
 /// is the administrator's: clients change modes without knowing of it.
-fn keep_setgid(place: &Place<'_>, bits: u32) -> Result<u32> {
+fn keep_setgid(place: &NameAt<'_>, bits: u32) -> Result<u32> {
     let there = metadata(&place.stat()?);
     match there.kind {
         FileKind::Directory => Ok(bits | there.mode & 0o2000),
@@ -123,7 +123,7 @@ fn keep_setgid(place: &Place<'_>, bits: u32) -> Result<u32> {
 
 /// Changes a mode without following a link. fchmodat(2) can't do that before
 /// Linux 6.6, and a check before it would be a race.
-pub(super) fn change_mode(place: &Place<'_>, mode: Mode) -> Result<()> {
+pub(super) fn change_mode(place: &NameAt<'_>, mode: Mode) -> Result<()> {
     match sys::change_mode_no_follow(&place.directory, place.name.as_ref(), mode) {
         // EPERM: not the owner, or a sandbox that does not know the call.
         Err(Errno::NOSYS | Errno::PERM) => change_mode_old(place, mode),
@@ -131,7 +131,7 @@ pub(super) fn change_mode(place: &Place<'_>, mode: Mode) -> Result<()> {
     }
 }
 
-pub(super) fn change_mode_old(place: &Place<'_>, mode: Mode) -> Result<()> {
+pub(super) fn change_mode_old(place: &NameAt<'_>, mode: Mode) -> Result<()> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty())?;
     if file_type(&fs::fstat(&target)?) == FileType::Symlink {
@@ -178,7 +178,7 @@ pub(super) fn own_descriptors() -> Result<OwnedFd> {
     }
 }
 
-pub(super) fn change_mode_by_opening(place: &Place<'_>, mode: Mode) -> Result<()> {
+pub(super) fn change_mode_by_opening(place: &NameAt<'_>, mode: Mode) -> Result<()> {
     let open = |access| {
         let flags = access | OFLAGS_SAFE | OFlags::NOFOLLOW;
         fs::openat(&place.directory, place.name.as_ref(), flags, Mode::empty())

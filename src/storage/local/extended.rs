@@ -11,7 +11,7 @@ use rustix::io::{Errno, Result};
 
 use super::super::Extended;
 use super::attributes::own_descriptors;
-use super::place::Place;
+use super::place::NameAt;
 
 const ACCESS: &str = "system.posix_acl_access";
 const DEFAULT: &str = "system.posix_acl_default";
@@ -26,7 +26,7 @@ const OTHER: u8 = 0x20;
 
 /// Whether an access control list has decided the mode of a new file or
 /// directory: its own, or the default one of the directory it was made in.
-pub(super) fn has_list(place: &Place<'_>) -> bool {
+pub(super) fn has_list(place: &NameAt<'_>) -> bool {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let open = |name: &[u8]| fs::openat(&place.directory, name, flags, Mode::empty());
     let has = |name: &[u8], attribute| open(name).is_ok_and(|file| is_set(file.as_fd(), attribute));

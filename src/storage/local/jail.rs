@@ -13,7 +13,7 @@ use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use super::super::{Create, Follow, VirtualPath};
-use super::place::{Base, Place, file_type, retry};
+use super::place::{Base, NameAt, file_type, retry};
 use super::walk::{Trace, Walk};
 
 /// How paths below the root of a [`LocalFs`](super::LocalFs) are resolved.
@@ -151,18 +151,18 @@ impl Jail {
 
     /// The directory that holds `path`, open, and the last component, whose
     /// links are not followed. The root is `.` in itself.
-    pub(super) fn place<'a>(&'a self, path: &'a VirtualPath) -> Result<Place<'a>> {
+    pub(super) fn place<'a>(&'a self, path: &'a VirtualPath) -> Result<NameAt<'a>> {
         let name = path.name();
         if name.is_empty() {
-            return Ok(Place::new(self.root(), b"."));
+            return Ok(NameAt::new(self.root(), b"."));
         }
         let parent = parent(path);
         if parent.is_empty() {
-            return Ok(Place::new(self.root(), name));
+            return Ok(NameAt::new(self.root(), name));
         }
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let directory = self.resolve(parent, flags, Mode::empty())?;
-        Ok(Place::new(Base::Owned(directory), name))
+        Ok(NameAt::new(Base::Owned(directory), name))
     }
 
     /// The place of `path`, given that of `other`. In one directory it is
@@ -171,13 +171,13 @@ impl Jail {
         &'a self,
         path: &'a VirtualPath,
         other: &'a VirtualPath,
-        place: &'a Place<'_>,
-    ) -> Result<Place<'a>> {
+        place: &'a NameAt<'_>,
+    ) -> Result<NameAt<'a>> {
         if path.is_root() || parent(path) != parent(other) {
             return self.place(path);
         }
         let directory = Base::Borrowed(place.directory.as_fd());
-        Ok(Place::new(directory, path.name()))
+        Ok(NameAt::new(directory, path.name()))
     }
 
     /// The same, with links in the last component followed if `follow` says so.
@@ -185,7 +185,7 @@ impl Jail {
         &'a self,
         path: &'a VirtualPath,
         follow: Follow,
-    ) -> Result<Place<'a>> {
+    ) -> Result<NameAt<'a>> {
         let place = self.place(path)?;
         if self.follows(follow) && file_type(&place.stat()?) == FileType::Symlink {
             return self.locate(path).map(|(place, _)| place);
@@ -195,14 +195,14 @@ impl Jail {
 
     /// The place of a file that was opened as `path`, which may have another
     /// name by now; the directory is the one meant if that was not moved.
-    pub(super) fn home_of<'a>(&'a self, path: &'a VirtualPath) -> Result<Place<'a>> {
+    pub(super) fn home_of<'a>(&'a self, path: &'a VirtualPath) -> Result<NameAt<'a>> {
         match self.place_of(path, Follow::Yes) {
             Err(Errno::NOENT) => self.place(path),
             result => result,
         }
     }
 
-    fn locate<'a>(&'a self, path: &'a VirtualPath) -> Result<(Place<'a>, Option<Stat>)> {
+    fn locate<'a>(&'a self, path: &'a VirtualPath) -> Result<(NameAt<'a>, Option<Stat>)> {
         self.walk(relative(path)).locate()
     }
 

@@ -16,14 +16,14 @@ pub(super) enum Base<'a> {
 }
 
 /// A name in an open directory: what the `*at` calls want.
-pub(super) struct Place<'a> {
+pub(super) struct NameAt<'a> {
     pub(super) directory: Base<'a>,
     pub(super) name: Cow<'a, [u8]>,
 }
 
-impl<'a> Place<'a> {
+impl<'a> NameAt<'a> {
     pub(super) fn new(directory: Base<'a>, name: impl Into<Cow<'a, [u8]>>) -> Self {
-        Place {
+        NameAt {
             directory,
             name: name.into(),
         }

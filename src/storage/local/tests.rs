@@ -34,15 +34,15 @@ impl Temporary {
     }
 }
 
-fn place<'a>(directory: &'a std::fs::File, name: &'a str) -> Place<'a> {
-    Place::new(Base::Borrowed(directory.as_fd()), name.as_bytes())
+fn place<'a>(directory: &'a std::fs::File, name: &'a str) -> NameAt<'a> {
+    NameAt::new(Base::Borrowed(directory.as_fd()), name.as_bytes())
 }
 
 #[test]
 fn modes_change_without_fchmodat2() {
     let files = Temporary::new("modes");
     let root = files.directory();
-    type Way = fn(&Place<'_>, rustix::fs::Mode) -> rustix::io::Result<()>;
+    type Way = fn(&NameAt<'_>, rustix::fs::Mode) -> rustix::io::Result<()>;
     for (number, way) in [
         attributes::change_mode as Way,
         attributes::change_mode_old,

@@ -14,8 +14,8 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::{Errno, Result};
 
 use super::super::Follow;
-use super::super::trail::{Step, Trail};
-use super::place::{Base, Place, link_text};
+use super::super::trail::{Trail, TrailStep};
+use super::place::{Base, NameAt, link_text};
 
 /// Directories that one walk may open beyond those of the path itself. A path of 4095 bytes has at most 2048;
 /// links with many `..` would otherwise cost the square of that each.
@@ -126,20 +126,20 @@ impl<'r> Walk<'r> {
 
     /// The directory and name that the path means once links in the last
     /// component are followed, with what is there (`None`: nothing yet).
-    pub(super) fn locate(mut self) -> Result<(Place<'r>, Option<Stat>)> {
+    pub(super) fn locate(mut self) -> Result<(NameAt<'r>, Option<Stat>)> {
         loop {
             let range = match self.advance()? {
                 Stop::Name(range) => range,
                 Stop::Here => {
                     let stat = fs::fstat(self.directory())?;
-                    return Ok((Place::new(self.base(), b"."), Some(stat)));
+                    return Ok((NameAt::new(self.base(), b"."), Some(stat)));
                 }
             };
             let name = self.trail.bytes(&range).to_vec();
             match fs::statat(self.directory(), name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                 Ok(stat) if is_link(&stat) => self.follow(&range, Errno::LOOP)?,
-                Ok(stat) => return Ok((Place::new(self.base(), name), Some(stat))),
-                Err(Errno::NOENT) => return Ok((Place::new(self.base(), name), None)),
+                Ok(stat) => return Ok((NameAt::new(self.base(), name), Some(stat))),
+                Err(Errno::NOENT) => return Ok((NameAt::new(self.base(), name), None)),
                 Err(error) => return Err(error),
             }
         }
@@ -204,22 +204,22 @@ impl<'r> Walk<'r> {
             .union(OFlags::CLOEXEC);
         loop {
             match self.trail.step() {
-                Step::Up => {
+                TrailStep::Up => {
                     let last = self.above.iter().rposition(|&byte| byte == b'/');
                     self.above.truncate(last.unwrap_or(0));
                     self.went_up = true;
                 }
                 // Only now, so that `../../..` walks again once.
                 step if self.went_up => {
-                    if let Step::Through(range) | Step::Last(range) = step {
+                    if let TrailStep::Through(range) | TrailStep::Last(range) = step {
                         self.trail.again(&range);
                     }
                     self.trail.restart(&self.above);
                     self.return_to_root();
                 }
-                Step::End => return Ok(Stop::Here),
-                Step::Last(range) => return Ok(Stop::Name(range)),
-                Step::Through(range) => {
+                TrailStep::End => return Ok(Stop::Here),
+                TrailStep::Last(range) => return Ok(Stop::Name(range)),
+                TrailStep::Through(range) => {
                     self.count()?;
                     let name = self.trail.bytes(&range);
                     match fs::openat(self.directory(), name, THROUGH, Mode::empty()) {

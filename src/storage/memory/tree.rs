@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
-use super::super::trail::{Step, Trail};
+use super::super::trail::{Trail, TrailStep};
 use super::super::{Attributes, FileKind, Follow, Metadata, VirtualPath};
 use super::content::Content;
 use crate::error::ErrorKind;
@@ -82,13 +82,13 @@ impl Tree {
         let mut above = vec![ROOT];
         loop {
             let (range, last) = match trail.step() {
-                Step::End => return Ok(Spot { above, name: None }),
-                Step::Up => {
+                TrailStep::End => return Ok(Spot { above, name: None }),
+                TrailStep::Up => {
                     above.truncate(above.len().saturating_sub(1).max(1));
                     continue;
                 }
-                Step::Through(range) => (range, false),
-                Step::Last(range) => (range, true),
+                TrailStep::Through(range) => (range, false),
+                TrailStep::Last(range) => (range, true),
             };
             let name = trail.bytes(&range);
             let here = above.last().copied().unwrap_or(ROOT);

@@ -19,14 +19,14 @@ pub const MESSAGE_MAX: usize = 16 * 1024;
 
 /// One end.
 #[derive(Debug)]
-pub struct Channel(OwnedFd);
+pub struct MessageSocket(OwnedFd);
 
-impl Channel {
+impl MessageSocket {
     /// Both ends.
     ///
     /// # Errors
     /// Too many descriptors.
-    pub fn pair() -> Result<(Channel, Channel)> {
+    pub fn pair() -> Result<(MessageSocket, MessageSocket)> {
         let (one, other) = rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
@@ -34,7 +34,7 @@ impl Channel {
             None,
         )
         .doing("making a socket pair")?;
-        Ok((Channel(one), Channel(other)))
+        Ok((MessageSocket(one), MessageSocket(other)))
     }
 
     /// Sends a message, as a whole: several threads may do so.
@@ -50,7 +50,7 @@ impl Channel {
     /// is new. The socket's own mode stays, since the other process shares it.
     ///
     /// # Errors
-    /// Those of [`Channel::send`]; [`ErrorKind::Timeout`] when there is no room.
+    /// Those of [`MessageSocket::send`]; [`ErrorKind::Timeout`] when there is no room.
     pub fn send_now(&self, message: &[u8], descriptor: Option<BorrowedFd<'_>>) -> Result<()> {
         self.send_with(
             message,
@@ -123,19 +123,19 @@ impl Channel {
     }
 }
 
-impl From<OwnedFd> for Channel {
+impl From<OwnedFd> for MessageSocket {
     fn from(socket: OwnedFd) -> Self {
-        Channel(socket)
+        MessageSocket(socket)
     }
 }
 
-impl From<Channel> for OwnedFd {
-    fn from(channel: Channel) -> Self {
+impl From<MessageSocket> for OwnedFd {
+    fn from(channel: MessageSocket) -> Self {
         channel.0
     }
 }
 
-impl AsFd for Channel {
+impl AsFd for MessageSocket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 
 use super::super::{Directory, File, FileSystem, Follow, LocalFs};
-use super::channel::{Channel, MESSAGE_MAX};
+use super::channel::{MESSAGE_MAX, MessageSocket};
 use super::wire::{Message, Operation, Parts};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -15,7 +15,7 @@ const ENTRY_MAX: usize = 512;
 
 /// Serves `files` to a [`RemoteFs`](super::RemoteFs) at the other end, until
 /// that is gone.
-pub fn serve(channel: &Channel, files: &LocalFs) {
+pub fn serve(channel: &MessageSocket, files: &LocalFs) {
     let mut server = Server {
         strict: files.strict(),
         files,
@@ -61,11 +61,11 @@ struct Listing {
     failed: Option<Error>,
 }
 
-type Answer = Result<(Message, Option<Box<dyn File>>)>;
+type WorkerAnswer = Result<(Message, Option<Box<dyn File>>)>;
 
 impl Server<'_> {
     /// `None` for what has no answer.
-    fn answer(&mut self, message: &[u8], descriptor: Option<OwnedFd>) -> Option<Answer> {
+    fn answer(&mut self, message: &[u8], descriptor: Option<OwnedFd>) -> Option<WorkerAnswer> {
         let mut parts = Parts::of(message);
         match parts.operation() {
             Ok(Operation::CloseDir) => {
@@ -84,7 +84,7 @@ impl Server<'_> {
         operation: Operation,
         parts: &mut Parts<'_>,
         descriptor: Option<OwnedFd>,
-    ) -> Answer {
+    ) -> WorkerAnswer {
         let files = match parts.follow()? {
             Follow::Yes => self.files.clone(),
             Follow::No => self.strict.clone(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::temp::TempDir;
 use wharf::daemon::Resolver;
-use wharf::daemon::remote::{Channel, RemoteFs, serve};
+use wharf::daemon::remote::{MessageSocket, RemoteFs, serve};
 use wharf::storage::{
     Attributes, Create, Existing, File, FileKind, FileSystem, Follow, LocalFs, MemoryFs,
     OpenOptions, VirtualPath, Write,
@@ -67,7 +67,7 @@ pub fn on_each(case: impl Fn(&dyn FileSystem, &str, Option<&Path>)) {
     // What another process serves, in a thread.
     let outer = Temporary::with_outside();
     let local = LocalFs::open(outer.root()).unwrap();
-    let (near, far) = Channel::pair().unwrap();
+    let (near, far) = MessageSocket::pair().unwrap();
     let served = std::thread::spawn(move || serve(&far, &local));
     case(&RemoteFs::new(near), "remote", Some(&outer.root()));
     outer.check_outside("remote");

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use rustix::net::RecvFlags;
-use wharf::daemon::remote::{Channel, MESSAGE_MAX, Message, Parts, RemoteFs};
+use wharf::daemon::remote::{MESSAGE_MAX, Message, MessageSocket, Parts, RemoteFs};
 use wharf::storage::{Attributes, FileSystem, Follow, OpenOptions, VirtualPath};
 use wharf::{Error, ErrorKind};
 
@@ -24,7 +24,7 @@ const FILE: u8 = 6;
 /// A monitor, and the end of its channel that the server would have.
 struct Taken {
     etc: Etc,
-    channel: Channel,
+    channel: MessageSocket,
     monitor: Child,
 }
 
@@ -40,7 +40,7 @@ impl Taken {
             &["--options", "keys=homes/ann/keys"],
         );
         add_user(&users, "cat", &etc.home("ann").join("cat"), &[]);
-        let (channel, far) = Channel::pair().unwrap();
+        let (channel, far) = MessageSocket::pair().unwrap();
         let mut command = etc.wharfd(&["--monitor", "--system-users", "--users"]);
         command.arg(&users).args(arguments);
         let monitor = command
@@ -58,7 +58,7 @@ impl Taken {
 
     /// Sends any bytes as a question; the answer, if there is one.
     fn send(&self, question: &[u8]) -> wharf::Result<Option<(Vec<u8>, Option<OwnedFd>)>> {
-        let (near, far) = Channel::pair().unwrap();
+        let (near, far) = MessageSocket::pair().unwrap();
         self.channel.send(question, Some(far.as_fd()))?;
         drop(far);
         let mut buffer = vec![0; MESSAGE_MAX];
@@ -81,7 +81,7 @@ impl Taken {
     }
 
     /// The channel to ann's worker: her home is one of the users file.
-    fn worker(&self) -> Channel {
+    fn worker(&self) -> MessageSocket {
         let home = self
             .ask(Message::default().u8(HOME).bytes(b"ann").u8(0))
             .unwrap();
@@ -97,7 +97,7 @@ impl Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        let (idle, _) = Channel::pair().unwrap();
+        let (idle, _) = MessageSocket::pair().unwrap();
         self.channel = idle;
         // It ends with the server.
         let _ = wait(&mut self.monitor);
@@ -324,7 +324,7 @@ fn a_flood_of_questions_is_bounded() {
 }
 
 /// Takes what has come, so that the sender does not wait for us.
-fn drain(channel: &Channel) {
+fn drain(channel: &MessageSocket) {
     let mut buffer = [0; 1024];
     while let Ok((length, _)) = rustix::net::recv(channel, &mut buffer[..], RecvFlags::DONTWAIT)
         && length > 0
