@@ -18,15 +18,15 @@ impl Acceptor {
     pub fn new(both: &Path) -> Result<Acceptor> {
         let mut builder = SslContext::builder(SslMethod::tls_server())?;
         builder.set_verify(SslVerifyMode::NONE);
-        builder.set_num_tickets(1)?;
         builder.set_mode(SslMode::AUTO_RETRY);
         builder.set_certificate_file(both, SslFiletype::PEM)?;
         builder.set_private_key_file(both, SslFiletype::PEM)?;
         Ok(Acceptor(builder.build()))
     }
 
-    /// Makes the server's handshake on `socket`.
-    fn accept(&self, socket: TcpStream) -> Result<Line> {
+    /// Makes the server's handshake on `socket`. On a data connection a client that only uploads reads no ticket, and
+    /// resets the connection when it closes before it has.
+    fn accept(&self, socket: TcpStream, tickets: usize) -> Result<Line> {
         let gathered = Gathered {
             socket,
             input: vec![0; RECORD / 2],
@@ -34,7 +34,9 @@ impl Acceptor {
             end: 0,
             output: Vec::new(),
         };
-        let mut stream = SslStream::new(Ssl::new(&self.0)?, gathered)?;
+        let mut ssl = Ssl::new(&self.0)?;
+        ssl.set_num_tickets(tickets)?;
+        let mut stream = SslStream::new(ssl, gathered)?;
         stream.accept()?;
         Ok(Line(stream))
     }
@@ -56,7 +58,7 @@ pub fn session(mut socket: TcpStream, home: &Path, acceptor: &Acceptor) -> Resul
     }
     socket.write_all(b"234 Go\r\n")?;
     let mut random = u64::from(socket.peer_addr()?.port()) << 20;
-    let mut control = BufReader::new(acceptor.accept(socket)?);
+    let mut control = BufReader::new(acceptor.accept(socket, 1)?);
     let mut passive: Option<TcpListener> = None;
     let mut line = String::new();
     while control.read_line(&mut line)? > 0 {
@@ -80,7 +82,7 @@ pub fn session(mut socket: TcpStream, home: &Path, acceptor: &Acceptor) -> Resul
                 let (data, _) = passive.take().ok_or("no EPSV")?.accept()?;
                 answer.write_all(b"150 Go\r\n")?;
                 answer.send()?;
-                let data = acceptor.accept(data)?;
+                let data = acceptor.accept(data, 0)?;
                 match verb {
                     "RETR" => retrieve(data, file)?,
                     _ => store(data, file)?,
