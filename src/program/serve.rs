@@ -357,7 +357,8 @@ fn tell(addresses: &[(SocketAddr, Protocol)], settings: &Settings, fingerprints:
             _ => String::new(),
         });
         if tls && *protocol == Protocol::Ftp {
-            text.push_str(&format!("  curl --ssl-reqd ftp://{host}:{port}/ (TLS)\n"));
+            let unknown = if settings.server.self_signed { "-k " } else { "" };
+            text.push_str(&format!("  curl {unknown}--ssl-reqd ftp://{host}:{port}/\n"));
         }
     }
     for fingerprint in fingerprints {

@@ -81,6 +81,11 @@ fn what_make_run_says_to_do_next_can_be_pasted() {
 
     let encrypted = pasted(&line(&first, "encrypt: ", &home), &home);
     client(&encrypted).expect("AUTH TLS", 234);
+    let with_tls = encrypted.out.wait_for("--ssl-reqd");
+    if has("curl") {
+        let listing = run(command(&home, "sh").args(["-c", &with_tls]), "");
+        assert!(listing.contains("hello"), "{with_tls}: {listing}");
+    }
 
     let open = pasted(&line(&first, "serve the network: ", &home), &home);
     let mut guest = client(&open);
