@@ -357,8 +357,14 @@ fn tell(addresses: &[(SocketAddr, Protocol)], settings: &Settings, fingerprints:
             _ => String::new(),
         });
         if tls && *protocol == Protocol::Ftp {
-            let unknown = if settings.server.self_signed { "-k " } else { "" };
-            text.push_str(&format!("  curl {unknown}--ssl-reqd ftp://{host}:{port}/\n"));
+            let unknown = if settings.server.self_signed {
+                "-k "
+            } else {
+                ""
+            };
+            text.push_str(&format!(
+                "  curl {unknown}--ssl-reqd ftp://{host}:{port}/\n"
+            ));
         }
     }
     for fingerprint in fingerprints {
