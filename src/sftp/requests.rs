@@ -32,7 +32,7 @@ const EXCL: u32 = 0x20;
 /// A NAME reply to READDIR ends when it is so long: with one more entry of
 /// the longest name it is below the 34000 bytes that every client takes.
 const LISTING_MAX: usize = 32_000;
-/// The same where replies wait.
+/// So long is a NAME reply where other replies wait.
 const LISTING_CROWDED: usize = 4_000;
 /// A DATA reply before its data.
 const DATA_FRONT: usize = 13;
@@ -51,7 +51,7 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Inte
     let transfer = if writes {
         let readable = if reads { Readable::Yes } else { Readable::No };
         it.files
-            .put_with_mode(&path, how_to_put(flags), readable, wished.mode)?
+            .put(&path, how_to_put(flags), readable, wished.mode)?
     } else if flags & TRUNC != 0 {
         return Err(Error::new(ErrorKind::Denied, "truncating without writing"));
     } else {
@@ -83,7 +83,7 @@ pub(super) fn open(it: &mut Interpreter<'_>, arguments: &mut Reader<'_>) -> Inte
 
 /// Makes the file that is opened for reading with CREAT, as open(2) does.
 fn make_empty(it: &Interpreter<'_>, path: &VirtualPath, mode: Option<u32>) -> Result<()> {
-    let made = it.files.put_with_mode(path, Put::New, Readable::No, mode)?;
+    let made = it.files.put(path, Put::New, Readable::No, mode)?;
     made.finish()
 }
 

@@ -124,9 +124,7 @@ fn receive(
 
 fn put(state: &Interpreter, path: &VirtualPath, put: Put) -> Result<Transfer> {
     let mode = state.masked(state.session.config().file_mode.0);
-    let mut transfer = state
-        .files()?
-        .put_with_mode(path, put, Readable::No, mode)?;
+    let mut transfer = state.files()?.put(path, put, Readable::No, mode)?;
     transfer.hold();
     Ok(transfer)
 }

@@ -21,13 +21,13 @@ use crate::storage::{
 pub enum Put {
     /// The file is replaced, or made.
     Replace,
-    /// The same, but its old contents stay until [`Transfer::start`].
+    /// As `Replace`, and the old contents stay until [`Transfer::start`].
     ReplaceAtStart,
     /// The file must not exist.
     New,
     /// The file keeps its contents, or is made; the client says where it writes.
     Keep,
-    /// The same, but writes always go to the end.
+    /// The file keeps its contents, or is made; writes always go to the end.
     Append,
     /// The file must exist and keeps its contents.
     Existing,
@@ -48,15 +48,10 @@ pub enum Readable {
 
 impl Files {
     /// Opens a file that will be received; `read` also allows reading it
-    /// back through the same handle (SFTP).
-    pub fn put(&self, path: &VirtualPath, put: Put, read: Readable) -> Result<Transfer> {
-        self.put_with_mode(path, put, read, None)
-    }
-
-    /// The same with permission bits for a new file that the client wishes:
-    /// it gets those of them that the configured bits have, execution like
+    /// back through the same handle (SFTP). A new file gets those of the
+    /// permission bits `mode` that the configured bits have, execution like
     /// directories.
-    pub fn put_with_mode(
+    pub fn put(
         &self,
         path: &VirtualPath,
         put: Put,
@@ -82,10 +77,19 @@ impl Files {
         let (place, options, busy) = self.may_put(path, put, read, mode)?;
         let replaces = options.write == Write::Truncate || put == Put::ReplaceAtStart;
         if self.0.config.atomic_uploads && (replaces || self.is_fresh(put, &place)) {
-            return self.put_atomic(path, (put, place), options, busy);
+            self.put_atomic(path, (put, place), options, busy)
+        } else {
+            self.put_in_place(path, (put, place), options, busy)
         }
-        let create = options.create;
-        let mut options = options;
+    }
+
+    fn put_in_place(
+        &self,
+        path: &VirtualPath,
+        (put, mut place): (Put, Place),
+        mut options: OpenOptions,
+        busy: Busy,
+    ) -> Result<Transfer> {
         let truncates = options.write == Write::Truncate;
         if truncates {
             // Only when it is known that no other upload to the file goes on.
@@ -99,37 +103,33 @@ impl Files {
             Vec::new()
         };
         let mut upload = self.begin_upload(&place.path, owned)?;
-        let file =
-            self.file_system()
-                .open(&place.path, &options)
-                .map_err(|error| match create {
-                    // The user may store but not replace.
-                    Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
-                        no_right_to_replace(path)
-                    }
-                    _ => error,
-                })?;
-        if read == Readable::Yes {
+        let opened = self.file_system().open(&place.path, &options);
+        let file = opened.map_err(|error| match options.create {
+            // The user may store but not replace.
+            Create::New if put != Put::New && error.kind() == ErrorKind::Exists => {
+                no_right_to_replace(path)
+            }
+            _ => error,
+        })?;
+        if options.read {
             self.may_be_read(file.as_ref())?;
         }
-        let mut place = place;
         if let Some(id) = id(file.as_ref()) {
             if file.is_new() {
-                upload.owns_new(id)
-            } else {
-                upload.owns(id)?
-            }
-            if file.is_new() {
+                upload.owns_new(id);
                 self.has_made(id, &mut place, Right::Write);
-            } else if place.may_replace_own_only() && place.id != Some(id) {
-                return Err(no_right_to_replace(path));
+            } else {
+                upload.owns(id)?;
+                if place.may_replace_own_only() && place.id != Some(id) {
+                    return Err(no_right_to_replace(path));
+                }
             }
         }
-        let floor = match options.write {
-            Write::At if !truncates && !place.may_replace() && !file.is_new() => {
-                file.metadata_at_open()?.size
-            }
-            _ => 0,
+        let keeps = options.write == Write::At && !truncates && !place.may_replace();
+        let floor = if keeps && !file.is_new() {
+            file.metadata_at_open()?.size
+        } else {
+            0
         };
         if truncates && !file.is_new() {
             let empty = Attributes {
@@ -145,7 +145,8 @@ impl Files {
             place,
             floor,
             pending: None,
-            delete_if_broken: self.0.config.delete_broken_uploads && replaces,
+            delete_if_broken: self.0.config.delete_broken_uploads
+                && (truncates || put == Put::ReplaceAtStart),
             upload: Some(upload),
         }))
     }

@@ -182,7 +182,7 @@ impl Sink {
         let path = self.place(name)?;
         let files = io.files;
         let counted = Counted::new(&io.shared)?;
-        let transfer = files.put_with_mode(&path, Put::Replace, Readable::No, Some(mode))?;
+        let transfer = files.put(&path, Put::Replace, Readable::No, Some(mode))?;
         self.file = Some(Receiving {
             transfer: Some(transfer),
             _counted: counted,

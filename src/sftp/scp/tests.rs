@@ -261,7 +261,7 @@ fn wildcards_are_looked_for_piece_by_piece() {
         files.make_dir(&root.join(b"many")?, None)?;
         for number in 0..2000 {
             let path = root.join(format!("many/n{number}").as_bytes())?;
-            files.put(&path, Put::New, Readable::No)?.finish()?;
+            files.put(&path, Put::New, Readable::No, None)?.finish()?;
         }
         let options = Options::default();
         let mut scp = Scp::new(b"scp -f many/*7", Shared(&script), files, &options).unwrap();
