@@ -45,7 +45,7 @@ pub mod remote {
     pub use crate::storage::remote::{MESSAGE_MAX, Message, MessageSocket, Parts, RemoteFs, serve};
 }
 
-/// The same defaults with somebody who opens homes.
+/// Has `homes` open the homes of users.
 pub fn with_homes(
     defaults: auth::UserDefaults,
     homes: Option<Arc<dyn Homes>>,
@@ -108,8 +108,8 @@ pub mod os {
     #[cfg(debug_assertions)]
     pub use crate::sys::trace_parent;
     pub use crate::sys::{
-        Fork, Inherited, Landlock, LocalTime, SignalSet, Wiping, become_user, bound_arenas,
-        close_inherited, fork, open_log, open_setting, refuse_system_calls, set_opener, trim_heap,
+        Fork, Inherited, Landlock, SignalSet, Wiping, become_user, bound_arenas, close_inherited,
+        fork, open_log, open_setting, refuse_system_calls, set_opener, trim_heap,
     };
 }
 

@@ -25,7 +25,6 @@ use rustix::io::Errno;
 
 pub use descriptors::close_inherited;
 pub use landlock::Landlock;
-pub use local_time::LocalTime;
 pub(crate) use local_time::local_offset;
 pub use seccomp::refuse_system_calls;
 #[cfg(debug_assertions)]

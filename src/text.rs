@@ -50,7 +50,7 @@ pub fn must_be_escaped(character: char) -> bool {
         )
 }
 
-/// The same between quotation marks, which the bytes can't end: for words
+/// Shows bytes as [`Escaped`] does, between quotation marks, which the bytes can't end: for words
 /// in lines that programs such as fail2ban read.
 pub struct Quoted<'a>(pub &'a [u8]);
 
@@ -67,19 +67,24 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
-/// Whether `text` fits a pattern of `*`, `?` and bytes that are `same`. Goes
-/// back to the last `*` alone, so that the time is at most the product of the
-/// lengths whatever the pattern (CVE-2010-2632 and its kin).
-pub fn fits(pattern: &[u8], text: &[u8], same: fn(u8, u8) -> bool) -> bool {
+/// Whether `text` fits a pattern, each part of which is a `*` or takes one byte.
+/// Goes back to the last `*` alone, so that the time is at most the product of
+/// the lengths whatever the pattern (CVE-2010-2632 and its kin).
+pub fn fits<P>(
+    pattern: &[P],
+    text: &[u8],
+    is_star: impl Fn(&P) -> bool,
+    takes: impl Fn(&P, u8) -> bool,
+) -> bool {
     let (mut at, mut here) = (0, 0);
     let mut star = None;
     while here < text.len() {
         match pattern.get(at) {
-            Some(b'*') => {
+            Some(part) if is_star(part) => {
                 star = Some((at, here));
                 at += 1;
             }
-            Some(part) if *part == b'?' || same(*part, text[here]) => {
+            Some(part) if takes(part, text[here]) => {
                 at += 1;
                 here += 1;
             }
@@ -93,7 +98,7 @@ pub fn fits(pattern: &[u8], text: &[u8], same: fn(u8, u8) -> bool) -> bool {
             },
         }
     }
-    pattern[at..].iter().all(|byte| *byte == b'*')
+    pattern[at..].iter().all(is_star)
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use crate::sys::local_offset;
+
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
@@ -190,6 +192,19 @@ impl Utc {
         )
     }
 
+    /// A moment on the machine's own clock.
+    pub fn local(moment: SystemTime) -> Self {
+        let seconds = seconds_of(moment);
+        Utc::from_seconds(seconds.saturating_add(local_offset(seconds)))
+    }
+
+    /// `Sep  9 01:46:40`, as RFC 3164, section 4.1.2, writes.
+    pub fn syslog(&self) -> String {
+        let (month, day) = (self.month_name(), self.day);
+        let (hour, minute, second) = (self.hour, self.minute, self.second);
+        format!("{month} {day:2} {hour:02}:{minute:02}:{second:02}")
+    }
+
     /// `20010909014640`: the digits of MDTM and the `modify` fact.
     pub fn digits(&self) -> [u8; 14] {
         let mut text = [b'0'; 14];
@@ -320,5 +335,12 @@ mod tests {
             assert!(Utc::parse(text.as_bytes()).is_none(), "{text}");
         }
         assert!(Utc::parse(b"20010101000000.5").is_some());
+    }
+
+    #[test]
+    fn syslog_and_ctime_pad_days_with_blanks() {
+        let moment = Utc::from_seconds(1_000_000_000);
+        assert_eq!(moment.syslog(), "Sep  9 01:46:40");
+        assert_eq!(moment.ctime(), "Sun Sep  9 01:46:40 2001");
     }
 }

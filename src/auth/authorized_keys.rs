@@ -178,7 +178,7 @@ impl AuthorizedKeys {
         })
     }
 
-    /// The same keys, all of them authorities of certificates.
+    /// Makes all keys authorities of certificates.
     pub(super) fn into_authorities(mut self) -> Self {
         for entry in &mut self.entries {
             entry.is_authority = true;
@@ -270,9 +270,8 @@ fn from_here(from: &[From], peer: IpAddr) -> bool {
 
 /// `*` is any run of bytes, `?` any one.
 fn like(pattern: &[u8], address: &[u8]) -> bool {
-    text::fits(pattern, address, |part, byte| {
-        part.eq_ignore_ascii_case(&byte)
-    })
+    let takes = |part: &u8, byte| *part == b'?' || part.eq_ignore_ascii_case(&byte);
+    text::fits(pattern, address, |part| *part == b'*', takes)
 }
 
 /// `[options] type base64 [comment]`.

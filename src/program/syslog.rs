@@ -2,9 +2,10 @@
 
 use std::io;
 use std::os::unix::net::UnixDatagram;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use log::Level;
+use wharf::daemon::Utc;
 
 /// Where syslogd listens.
 pub const SYSLOG: &str = "/dev/log";
@@ -54,7 +55,7 @@ pub fn datagram(facility: u8, level: Level, tag: &str, text: &str) -> Vec<u8> {
     let line = format!(
         "<{}>{} {tag}: {text}",
         u32::from(facility) << 3 | u32::from(severity(level)),
-        wharf::daemon::os::LocalTime::now().syslog()
+        Utc::local(SystemTime::now()).syslog()
     );
     let mut line = line.into_bytes();
     line.truncate(SYSLOG_MAX);

@@ -26,7 +26,8 @@ pub fn is_denied(name: &[u8], config: &Config) -> bool {
 
 /// Whether `name` fits a pattern of `*`, `?` and plain bytes.
 pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    text::fits(pattern, name, |part, byte| part == byte)
+    let takes = |part: &u8, byte| *part == b'?' || *part == byte;
+    text::fits(pattern, name, |part| *part == b'*', takes)
 }
 
 /// A directory without the names that nobody may see.

@@ -1,6 +1,8 @@
 //! Patterns of LIST, NLST, STAT and scp: `*`, `?`, and `[a-z]` or `[!a-z]`. There
 //! are no braces: they multiply (CVE-2010-2632 and its kin).
 
+use crate::text;
+
 /// A pattern, ready to be compared with names.
 pub struct Pattern(Vec<Part>);
 
@@ -49,32 +51,14 @@ impl Pattern {
         Pattern(parts)
     }
 
-    /// Whether a name fits. Goes back to the last `*` alone, so that the time
-    /// is at most the product of the lengths.
+    /// Whether a name fits.
     pub fn fits(&self, name: &[u8]) -> bool {
-        let (mut at, mut here) = (0, 0);
-        let mut star = None;
-        while here < name.len() {
-            match self.0.get(at) {
-                Some(Part::Many) => {
-                    star = Some((at, here));
-                    at += 1;
-                }
-                Some(part) if part.takes(name[here]) => {
-                    at += 1;
-                    here += 1;
-                }
-                _ => {
-                    let Some((star_at, tried)) = star else {
-                        return false;
-                    };
-                    star = Some((star_at, tried + 1));
-                    at = star_at + 1;
-                    here = tried + 1;
-                }
-            }
-        }
-        self.0[at..].iter().all(|part| matches!(part, Part::Many))
+        text::fits(
+            &self.0,
+            name,
+            |part| matches!(part, Part::Many),
+            Part::takes,
+        )
     }
 
     /// Whether it asks for names that begin with a dot.
