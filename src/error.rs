@@ -102,7 +102,7 @@ impl Error {
         }
     }
 
-    /// The same with the cause, which goes to the log and never to a client.
+    /// An error with its cause, which goes to the log and never to a client.
     pub fn with_source(
         kind: ErrorKind,
         doing: impl Into<Cow<'static, str>>,
@@ -127,7 +127,7 @@ impl Error {
         self
     }
 
-    /// The same with words for the client, where the kind alone says too
+    /// Adds words for the client, where the kind alone says too
     /// little. They are fixed and name nothing that a stranger must not know.
     pub fn telling(mut self, words: &'static str) -> Self {
         self.words = Some(words);

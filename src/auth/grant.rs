@@ -40,13 +40,13 @@ impl Default for UserDefaults {
 }
 
 impl UserDefaults {
-    /// The same with other rights.
+    /// Sets the rights.
     pub fn with_perms(mut self, perms: Perms) -> Self {
         self.perms = perms;
         self
     }
 
-    /// The same with authorities of certificates.
+    /// Lets in who shows a certificate by one of the authorities in `file`.
     pub fn with_user_ca(mut self, file: Option<PathBuf>) -> Self {
         self.user_ca = file;
         self

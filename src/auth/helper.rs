@@ -86,27 +86,26 @@ impl Helper {
         }
     }
 
-    /// The same with one more argument before those of the printer.
+    /// Adds an argument for the helper, before those of the printer.
     pub fn with_argument(mut self, argument: impl Into<OsString>) -> Self {
         self.arguments.push(argument.into());
         self
     }
 
-    /// The same with another printer: program and arguments.
+    /// Sets the printer: a program and its arguments.
     pub fn with_printer(mut self, printer: Vec<OsString>) -> Self {
         self.printer = printer;
         self
     }
 
-    /// The same with another bound on the time of one login and on how many
-    /// programs run at once.
+    /// Bounds the time of one login, and how many programs run at once.
     pub fn with_bounds(mut self, timeout: Duration, at_once: usize) -> Self {
         self.timeout = timeout;
         self.free = Mutex::new(at_once.max(1));
         self
     }
 
-    /// The same, started by somebody else: this process must not.
+    /// Has `starter` start the program, where this process must not.
     pub fn with_starter(mut self, starter: Option<Box<Starter>>) -> Self {
         self.starter = starter;
         self

@@ -234,7 +234,7 @@ impl User {
         }
     }
 
-    /// The same user with other rights.
+    /// Gives the user these rights.
     pub fn with_perms(mut self, perms: Perms) -> Self {
         self.perms = perms;
         self

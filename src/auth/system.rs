@@ -110,7 +110,7 @@ impl SystemUsers {
         Ok(users)
     }
 
-    /// The same with another rule about root.
+    /// Sets whether root may log in.
     pub fn with_root(mut self, root: Root) -> Self {
         self.root = root;
         self

@@ -8,7 +8,7 @@ use crate::storage::FileKind;
 /// Bytes of names that wait to be sorted, or to be walked into. A listing
 /// whose order was asked for and that needs more is refused.
 pub(super) const NAMES_MAX: usize = 6 << 20;
-/// The same for all sessions together, and what each may have in any case.
+/// Such bytes of all sessions together, and of each one in any case.
 const NAMES_OF_ALL: usize = 16 << 20;
 const NAMES_OWN: usize = 128 << 10;
 /// What all sessions hold.

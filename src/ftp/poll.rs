@@ -38,8 +38,8 @@ impl Interpreter {
         }
     }
 
-    /// The same, for work that goes on without waiting: called between any two
-    /// of its pieces, it looks only now and then.
+    /// Looks at the control connection now and then: for work that goes on
+    /// without waiting, which calls this between any two of its pieces.
     ///
     /// # Errors
     /// As [`Interpreter::poll_control`].

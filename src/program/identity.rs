@@ -56,8 +56,8 @@ pub fn settle(settings: &Settings) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The same for a process that serves one client and becomes its user: it
-/// stays root until then unless the settings name a user.
+/// As [`settle`], for a process that serves one client and becomes its user:
+/// it stays root until then unless the settings name a user.
 ///
 /// # Errors
 /// As [`settle`].

@@ -96,7 +96,7 @@ impl Pool {
                 let Some(job) = state.queue.pop_back() else {
                     return Ok(());
                 };
-                // As above: the thread of a session that has just ended.
+                // One of a session that has just ended may be free in a moment.
                 let none_idle = |state: &mut PoolState| state.queue.len() >= state.idle as usize;
                 let waited = self.0.free.wait_timeout_while(state, PATIENCE, none_idle);
                 let mut state = unpoisoned(waited).0;

@@ -139,7 +139,7 @@ impl LineWriter {
         Delivery::Taken
     }
 
-    /// The same, and waits until the line has been written, or for as long as
+    /// Writes `line`, and waits until it has been written, or for as long as
     /// the patience lasts.
     pub fn push_and_wait(&self, line: Vec<u8>) -> Delivery {
         match self.push(line) {

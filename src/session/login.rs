@@ -22,7 +22,7 @@ impl Session {
             .map(drop)
     }
 
-    /// The same on an encrypted connection on which more can be shown; yields
+    /// Logs in on an encrypted connection on which more can be shown; yields
     /// what is still missing. Nobody is logged in before nothing is.
     ///
     /// # Errors

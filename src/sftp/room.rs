@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// requests and takes no replies is not read from any more, so it never makes
 /// the server hold more than this and one reply.
 const PENDING_MAX: usize = 64 * 1024;
-/// The same for each session of a connection whose sessions hold as much together.
+/// When replies of one session are sent, where the sessions of the connection
+/// hold as much together.
 const PENDING_CROWDED: usize = 8 * 1024;
 /// Permits for long replies beside one of each connection.
 const PERMITS: usize = 12;

@@ -90,7 +90,7 @@ impl Connection<'_, '_> {
         Ok(())
     }
 
-    /// The same without waiting.
+    /// Handles a message that is here already; waits for none.
     pub(super) fn look(&mut self) -> Result<(), Fault> {
         self.keep_fresh();
         self.transport.packets.push()?;

@@ -66,7 +66,7 @@ impl HostKeys {
         Ok(HostKeys { keys })
     }
 
-    /// The same with certificates from the files in `paths`, each of one of the
+    /// Adds certificates from the files in `paths`, each of one of the
     /// keys, as `ssh-keygen -h -s` makes them.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) enum Need {
     /// The next packet; output is sent before waiting for it.
     Packet,
-    /// The same, or room for more output.
+    /// The next packet, or room for more output.
     PacketOrRoom,
     /// What can be had without waiting.
     Ready,

@@ -63,7 +63,7 @@ impl LocalFs {
         Self::with(root, None)
     }
 
-    /// The same with a given resolver, for tests and measurements.
+    /// Opens `root` with a given resolver, for tests and measurements.
     ///
     /// # Errors
     /// As [`LocalFs::open`].
@@ -426,7 +426,7 @@ fn rename_keeping(from: &NameAt<'_>, to: &NameAt<'_>) -> rustix::io::Result<()> 
     }
 }
 
-/// The same in two steps of which the first one fails if the name is taken.
+/// Renames in two steps, of which the first one fails if the name is taken.
 fn rename_keeping_old(from: &NameAt<'_>, to: &NameAt<'_>) -> rustix::io::Result<()> {
     if file_type(&from.stat()?) == FileType::Directory {
         // A directory may replace an empty one: ours.

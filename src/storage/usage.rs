@@ -127,7 +127,7 @@ impl Usage {
         unpoisoned(self.state.lock())
     }
 
-    /// The same for a change, which waits for the first look.
+    /// Locks the numbers for a change, which waits for the first look.
     pub(super) fn change(&self) -> Result<MutexGuard<'_, UsageState>> {
         let mut state = self.lock();
         if state.counted.is_none() && (self.bytes_max, self.files_max) != (0, 0) {

@@ -22,7 +22,7 @@ impl Used {
         self.bytes = self.bytes.saturating_sub(size);
     }
 
-    /// The same without what some of them take.
+    /// What is in use without what `gone` took.
     pub(super) fn without(&self, gone: &Used) -> Used {
         Used {
             bytes: self.bytes.saturating_sub(gone.bytes),

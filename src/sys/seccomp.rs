@@ -125,7 +125,7 @@ fn program(machine: u32) -> Vec<libc::sock_filter> {
         statement(LOAD, NUMBER),
     ];
     if cfg!(target_arch = "x86_64") {
-        // The same for x32.
+        // SECURITY: and so would the numbers of x32.
         program.push(branch(AT_LEAST, 0x4000_0000, 0, 1));
         program.push(statement(RETURN, REFUSE));
     }

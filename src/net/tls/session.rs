@@ -65,7 +65,7 @@ struct ControlSession {
 }
 
 impl SessionTls {
-    /// The same under the rules for the client at `peer`.
+    /// Takes the rules for the client at `peer`.
     pub fn for_client(mut self, peer: IpAddr) -> Self {
         let old = &self.certificates.settings.old_clients;
         if old
@@ -77,7 +77,7 @@ impl SessionTls {
         self
     }
 
-    /// The same with the certificate for a name, if the handshake says none.
+    /// Takes the certificate for `host` where the handshake names no server.
     pub fn for_host(mut self, host: Option<&str>) -> Self {
         self.host = host.map(str::to_owned);
         self

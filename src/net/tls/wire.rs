@@ -16,7 +16,7 @@ use crate::net::socket::Socket;
 /// command is one short record. The buffer is given back there as soon as it
 /// is empty, so an idle session has none.
 const FIRST_READ: usize = 4 * 1024;
-/// The same on a data connection: the end of a client's handshake, a file of
+/// Bytes read at once at first on a data connection: the end of a client's handshake, a file of
 /// 4 KiB and its close_notify, which arrive together.
 const FIRST_DATA_READ: usize = 8 * 1024;
 /// What data connections come to when they bring much: one system call for

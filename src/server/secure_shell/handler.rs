@@ -77,7 +77,7 @@ impl Handler for SessionHandler {
         line: &[u8],
         channel: Box<dyn Channel + 'h>,
     ) -> std::result::Result<Box<dyn Subsystem + 'h>, &'static str> {
-        // As above.
+        // The transport asks for a command after a login only.
         let files = self.0.files().map_err(|_| "not logged in\n")?;
         Ok(Box::new(OldScp(Scp::new(line, channel, files, &self.1)?)))
     }

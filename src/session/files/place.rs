@@ -324,7 +324,7 @@ impl Files {
         }
     }
 
-    /// The same for what is not open.
+    /// The session has made what is at a place now and is not open.
     pub(super) fn has_made_at(&self, place: &mut Place, by: Right) {
         if self.0.maker.is_some()
             && let Ok(there) = self.file_system().metadata(&place.path, Follow::No)

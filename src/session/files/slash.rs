@@ -10,7 +10,8 @@ use crate::storage::{FileKind, Follow, VirtualPath};
 pub enum Slash {
     /// A directory, if something is there; for what follows links.
     Directory,
-    /// The same, and the path of what a link leads to; for what does not.
+    /// A directory, or the path of what a link leads to; for what does not
+    /// follow links.
     Through,
     /// A directory itself that is removed or renamed, never a link to one.
     Entry,
@@ -47,7 +48,7 @@ impl Files {
         }
     }
 
-    /// The same for the new name of `from`: only a directory gets one with a slash.
+    /// The path of a new name of `from`: only a directory gets one with a slash.
     ///
     /// # Errors
     /// As for [`Files::named`].

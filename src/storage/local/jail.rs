@@ -49,7 +49,7 @@ impl Jail {
         Ok(Self::at(root, resolver))
     }
 
-    /// The same for a root that is open.
+    /// A jail whose root is open already.
     pub(super) fn at(root: OwnedFd, resolver: Option<Resolver>) -> Self {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // ENOSYS before Linux 5.6; EPERM, EACCES or EINVAL from sandboxes
@@ -180,7 +180,8 @@ impl Jail {
         Ok(NameAt::new(directory, path.name()))
     }
 
-    /// The same, with links in the last component followed if `follow` says so.
+    /// The place of `path`, with a link in its last component followed if `follow`
+    /// says so.
     pub(super) fn place_of<'a>(
         &'a self,
         path: &'a VirtualPath,

@@ -46,7 +46,7 @@ impl MessageSocket {
         self.send_with(message, descriptor, SendFlags::NOSIGNAL)
     }
 
-    /// The same, where nothing may wait: an answer has room in a channel that
+    /// Sends a message where nothing may wait: an answer has room in a socket that
     /// is new. The socket's own mode stays, since the other process shares it.
     ///
     /// # Errors

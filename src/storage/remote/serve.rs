@@ -49,7 +49,7 @@ pub fn serve(channel: &MessageSocket, files: &LocalFs) {
 
 struct Server<'a> {
     files: &'a LocalFs,
-    /// The same without links.
+    /// The files without links.
     strict: LocalFs,
     directories: HashMap<u32, Listing>,
     next: u32,

@@ -241,7 +241,7 @@ impl<'a> Parts<'a> {
     /// One byte.
     ///
     /// # Errors
-    /// Of this and all others: the message is cut short.
+    /// The message is cut short, as for all methods that take a part.
     pub fn u8(&mut self) -> Result<u8> {
         self.array::<1>().map(|[byte]| byte)
     }
