@@ -13,6 +13,8 @@ use crate::config::{Config, PortRange};
 use crate::storage::LocalFs;
 use crate::{auth, error};
 
+pub use crate::child_group::ChildGroup;
+
 // Users.
 pub use crate::auth::grant::{Unopened, make_home};
 pub use crate::auth::helper::Starter;

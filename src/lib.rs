@@ -164,6 +164,7 @@
 mod address;
 pub mod auth;
 mod base64;
+mod child_group;
 pub mod config;
 pub mod daemon;
 mod digest;

@@ -1,7 +1,10 @@
 //! What threads share: a value that is replaced whole while others read it,
-//! and locks whose holder has panicked.
+//! locks whose holder has panicked, and turns.
 
-use std::sync::{Arc, LockResult, PoisonError, RwLock, TryLockError, TryLockResult};
+use std::sync::{
+    Arc, Condvar, LockResult, Mutex, PoisonError, RwLock, TryLockError, TryLockResult,
+};
+use std::time::Instant;
 
 /// A value that is replaced as a whole: whoever has loaded it keeps what it
 /// was, and nobody waits for longer than copying a pointer takes.
@@ -61,10 +64,84 @@ pub fn try_unpoisoned<G>(locked: TryLockResult<G>) -> Option<G> {
     }
 }
 
+/// Turns at work that few may do at the same time.
+pub struct Turns {
+    taken: Mutex<usize>,
+    free: Condvar,
+}
+
+impl Turns {
+    /// None are taken.
+    pub const fn new() -> Self {
+        Turns {
+            taken: Mutex::new(0),
+            free: Condvar::new(),
+        }
+    }
+
+    /// Waits until fewer than `most` are taken. Dropping the turn ends it.
+    pub fn take(&self, most: usize) -> Turn<'_> {
+        let taken = unpoisoned(self.taken.lock());
+        let taken = self.free.wait_while(taken, |taken| *taken >= most);
+        *unpoisoned(taken) += 1;
+        Turn(self)
+    }
+
+    /// As [`Turns::take`], but waits until then at the longest.
+    pub fn take_until(&self, most: usize, until: Instant) -> Option<Turn<'_>> {
+        let taken = unpoisoned(self.taken.lock());
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self
+            .free
+            .wait_timeout_while(taken, left, |taken| *taken >= most);
+        let (mut taken, waited) = unpoisoned(waited);
+        if waited.timed_out() {
+            return None;
+        }
+        *taken += 1;
+        Some(Turn(self))
+    }
+}
+
+/// One of [`Turns`].
+pub struct Turn<'a>(&'a Turns);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        *unpoisoned(self.0.taken.lock()) -= 1;
+        self.0.free.notify_one();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
+
+    #[test]
+    fn no_more_turns_are_taken_than_are_allowed() {
+        let (turns, now, most) = (Turns::new(), AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let _turn = turns.take(2);
+                        most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                        std::thread::yield_now();
+                        now.fetch_sub(1, SeqCst);
+                    }
+                });
+            }
+        });
+        assert!(most.into_inner() <= 2);
+        assert_eq!(*turns.taken.lock().unwrap(), 0);
+        let soon = || Instant::now() + Duration::from_millis(10);
+        let first = turns.take_until(1, soon());
+        assert!(first.is_some() && turns.take_until(1, soon()).is_none());
+        drop(first);
+        assert!(turns.take_until(1, soon()).is_some());
+    }
 
     #[test]
     fn a_loaded_value_stays_what_it_was() {

@@ -27,21 +27,20 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::grant::UserDefaults;
 use super::user_file::{Entry, parse_options};
 use super::{Authenticator, Credentials, Homes, Perms, Secret, User, grant, refused};
+use crate::child_group::ChildGroup;
 use crate::error::{Doing, Error, ErrorKind, Result};
-use crate::sync::unpoisoned;
+use crate::sync::Turns;
 use crate::text::Escaped;
 
 /// Where the program reads, by the interface.
@@ -62,8 +61,8 @@ pub struct Helper {
     printer: Vec<OsString>,
     defaults: UserDefaults,
     timeout: Duration,
-    free: Mutex<usize>,
-    freed: Condvar,
+    turns: Turns,
+    at_once: usize,
     starter: Option<Box<Starter>>,
 }
 
@@ -80,8 +79,8 @@ impl Helper {
             printer: ["/usr/bin/env", "-0"].map(OsString::from).to_vec(),
             defaults,
             timeout: TIMEOUT,
-            free: Mutex::new(AT_ONCE),
-            freed: Condvar::new(),
+            turns: Turns::new(),
+            at_once: AT_ONCE,
             starter: None,
         }
     }
@@ -101,7 +100,7 @@ impl Helper {
     /// Bounds the time of one login, and how many programs run at once.
     pub fn with_bounds(mut self, timeout: Duration, at_once: usize) -> Self {
         self.timeout = timeout;
-        self.free = Mutex::new(at_once.max(1));
+        self.at_once = at_once.max(1);
         self
     }
 
@@ -117,11 +116,17 @@ impl Helper {
     /// [`ErrorKind::LoginRefused`], or any other kind when it can't tell.
     pub fn ask(&self, name: &str, password: &[u8], peer: IpAddr) -> Result<Vec<u8>> {
         let deadline = Instant::now() + self.timeout;
-        let _turn = self.turn(deadline)?;
+        let turn = self.turns.take_until(self.at_once, deadline);
+        let _turn =
+            turn.ok_or_else(|| self.trouble(ErrorKind::Busy, "too many logins wait for it"))?;
         let given = given(name, password)?;
-        let mut running = Running::start(self, peer, &given)?;
-        let (answer, complaints) = running.read(deadline)?;
-        let status = running.wait(deadline)?;
+        let mut running = self.start(peer, &given)?;
+        let (answer, complaints) = read(running.child(), deadline)?;
+        // It has closed its output, so it is about to end.
+        let status = running
+            .wait(deadline)
+            .doing("waiting for the auth helper")?;
+        let status = status.ok_or_else(late)?;
         if !complaints.is_empty() {
             log::warn!("{}: {}", self.program.display(), Escaped(&complaints));
         }
@@ -132,23 +137,6 @@ impl Helper {
             Verdict::Broken => {
                 Err(self.trouble(ErrorKind::Internal, &format!("ended with {status}")))
             }
-        }
-    }
-
-    /// Waits until one more program may run.
-    fn turn(&self, deadline: Instant) -> Result<Turn<'_>> {
-        let mut free = unpoisoned(self.free.lock());
-        loop {
-            if *free > 0 {
-                *free -= 1;
-                return Ok(Turn(self));
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(self.trouble(ErrorKind::Busy, "too many logins wait for it"));
-            }
-            let waited = self.freed.wait_timeout(free, left);
-            free = unpoisoned(waited).0;
         }
     }
 
@@ -232,16 +220,6 @@ impl Authenticator for Helper {
     }
 }
 
-/// Leave to run one program; gives it back when dropped.
-struct Turn<'a>(&'a Helper);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        *unpoisoned(self.0.free.lock()) += 1;
-        self.0.freed.notify_one();
-    }
-}
-
 /// What goes to descriptor 3.
 fn given(name: &str, password: &[u8]) -> Result<Vec<u8>> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -288,128 +266,83 @@ fn verdict(status: ExitStatus) -> Verdict {
     }
 }
 
-/// The program while it runs; killed with all it started, and waited for, when
-/// dropped early.
-struct Running {
-    child: Child,
-    ended: bool,
-}
-
-impl Running {
-    fn start(helper: &Helper, peer: IpAddr, given: &[u8]) -> Result<Self> {
-        let doing = || format!("starting the auth helper '{}'", helper.program.display());
+impl Helper {
+    fn start(&self, peer: IpAddr, given: &[u8]) -> Result<ChildGroup> {
+        let doing = || format!("starting the auth helper '{}'", self.program.display());
         let (input, output) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).doing(doing())?;
         // At most 512 bytes, which a pipe always holds: no reader is needed yet.
         std::fs::File::from(output)
             .write_all(given)
             .doing(doing())?;
-        let mut command = Command::new(&helper.program);
+        let mut command = Command::new(&self.program);
         command
-            .args(&helper.arguments)
-            .args(&helper.printer)
+            .args(&self.arguments)
+            .args(&self.printer)
             .env_clear()
             .env("TCPREMOTEIP", peer.to_canonical().to_string())
             .env("PROTO", "TCP")
             // Under inetd, our own are the client's connection.
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            // A group of its own, so that what it starts is killed with it.
-            .process_group(0);
+            .stderr(Stdio::piped());
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }
         crate::sys::pass_descriptor(&mut command, input, DESCRIPTOR);
-        let child = command.spawn().doing(doing())?;
-        Ok(Running {
-            child,
-            ended: false,
-        })
-    }
-
-    /// What it writes to standard output and standard error, to their ends.
-    fn read(&mut self, deadline: Instant) -> Result<(Vec<u8>, Vec<u8>)> {
-        let mut streams = [
-            self.child.stdout.take().map(OwnedFd::from),
-            self.child.stderr.take().map(OwnedFd::from),
-        ];
-        let mut texts = [Vec::new(), Vec::new()];
-        let mut buffer = [0; 4096];
-        while streams.iter().any(Option::is_some) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(late());
-            }
-            let open: Vec<usize> = (0..2).filter(|at| streams[*at].is_some()).collect();
-            let mut waits: Vec<_> = streams
-                .iter()
-                .flatten()
-                .map(|stream| PollFd::new(stream, PollFlags::IN))
-                .collect();
-            let timeout = Timespec {
-                tv_sec: left.as_secs() as _,
-                tv_nsec: left.subsec_nanos() as _,
-            };
-            match poll(&mut waits, Some(&timeout)) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            let ready: Vec<bool> = waits
-                .iter()
-                .map(|wait| !wait.revents().is_empty())
-                .collect();
-            for (at, _) in open.into_iter().zip(ready).filter(|(_, ready)| *ready) {
-                let Some(stream) = &streams[at] else { continue };
-                let count = match rustix::io::read(stream.as_fd(), &mut buffer) {
-                    Ok(count) => count,
-                    Err(Errno::INTR) => continue,
-                    Err(error) => return Err(error.into()),
-                };
-                if count == 0 {
-                    streams[at] = None;
-                }
-                texts[at].extend_from_slice(&buffer[..count]);
-                if texts[at].len() > ANSWER_MAX {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        "the auth helper writes more than 64 KiB",
-                    ));
-                }
-            }
-        }
-        let [answer, complaints] = texts;
-        Ok((answer, complaints))
-    }
-
-    /// How it ended. It has closed its output, so it is about to end.
-    fn wait(&mut self, deadline: Instant) -> Result<ExitStatus> {
-        let mut pause = Duration::from_micros(200);
-        loop {
-            if let Some(status) = self.child.try_wait().doing("waiting for the auth helper")? {
-                self.ended = true;
-                return Ok(status);
-            }
-            if Instant::now() >= deadline {
-                return Err(late());
-            }
-            std::thread::sleep(pause);
-            pause = (pause * 2).min(Duration::from_millis(50));
-        }
+        ChildGroup::start(&mut command).doing(doing())
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
+/// What a program writes to standard output and standard error, to their ends.
+fn read(child: &mut Child, deadline: Instant) -> Result<(Vec<u8>, Vec<u8>)> {
+    let mut streams = [
+        child.stdout.take().map(OwnedFd::from),
+        child.stderr.take().map(OwnedFd::from),
+    ];
+    let mut texts = [Vec::new(), Vec::new()];
+    let mut buffer = [0; 4096];
+    while streams.iter().any(Option::is_some) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
         }
-        // Not yet waited for, so the number is still its own.
-        if let Ok(Some(group)) = i32::try_from(self.child.id()).map(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::KILL);
+        let open: Vec<usize> = (0..2).filter(|at| streams[*at].is_some()).collect();
+        let mut waits: Vec<_> = streams
+            .iter()
+            .flatten()
+            .map(|stream| PollFd::new(stream, PollFlags::IN))
+            .collect();
+        let timeout = Timespec::try_from(left).ok();
+        match poll(&mut waits, timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
-        let _ = self.child.wait();
+        let ready: Vec<bool> = waits
+            .iter()
+            .map(|wait| !wait.revents().is_empty())
+            .collect();
+        for (at, _) in open.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+            let Some(stream) = &streams[at] else { continue };
+            let count = match rustix::io::read(stream.as_fd(), &mut buffer) {
+                Ok(count) => count,
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            if count == 0 {
+                streams[at] = None;
+            }
+            texts[at].extend_from_slice(&buffer[..count]);
+            if texts[at].len() > ANSWER_MAX {
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    "the auth helper writes more than 64 KiB",
+                ));
+            }
+        }
     }
+    let [answer, complaints] = texts;
+    Ok((answer, complaints))
 }
 
 fn late() -> Error {

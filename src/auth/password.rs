@@ -12,9 +12,8 @@ mod pi;
 mod sha_crypt;
 mod yescrypt;
 
-use std::sync::{Condvar, Mutex, PoisonError};
-
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::Turns;
 
 /// Rounds of a new `$6$` hash: ten times those of crypt(3) from 2008, about
 /// 20 to 40 ms on a server and under a second on a router of 500 MHz. An
@@ -97,6 +96,8 @@ pub fn verify(hash: &str, password: &[u8]) -> Result<bool> {
         Some(scheme) => {
             #[cfg(test)]
             tests::WORK.with_borrow_mut(|work| work.push(cost_class(hash).to_owned()));
+            // More at once than there are cores would only take more memory, and
+            // the time of those who are logged in.
             static TURNS: Turns = Turns::new();
             let _turn = TURNS.take(cores());
             on_a_stack_of_its_own(|| scheme.verify(password))
@@ -107,40 +108,6 @@ pub fn verify(hash: &str, password: &[u8]) -> Result<bool> {
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// Hashes that are computed at the same time. More than there are cores would
-/// only take more memory, and the time of those who are logged in.
-struct Turns {
-    taken: Mutex<usize>,
-    free: Condvar,
-}
-
-impl Turns {
-    const fn new() -> Self {
-        Turns {
-            taken: Mutex::new(0),
-            free: Condvar::new(),
-        }
-    }
-
-    /// Waits until less than `most` are taken. Dropping the turn ends it.
-    fn take(&self, most: usize) -> Turn<'_> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = self.free.wait_while(taken, |taken| *taken >= most);
-        *taken.unwrap_or_else(PoisonError::into_inner) += 1;
-        Turn(self)
-    }
-}
-
-struct Turn<'a>(&'a Turns);
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        let taken = self.0.taken.lock();
-        *taken.unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.free.notify_one();
-    }
 }
 
 /// Enough for every scheme, in unoptimised builds, too.

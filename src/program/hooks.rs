@@ -5,18 +5,17 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use wharf::ErrorKind;
 use wharf::daemon::Settings;
 use wharf::daemon::log_context::LogContext;
 use wharf::daemon::remote::{Message, Parts};
-use wharf::daemon::{Swap, unpoisoned};
+use wharf::daemon::{ChildGroup, Swap, unpoisoned};
 use wharf::events::{Event, Events, Who};
 use wharf::storage::VirtualPath;
 
@@ -33,7 +32,7 @@ const LAST: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(20);
 
 /// One program to run.
-struct Job {
+struct HookCall {
     program: PathBuf,
     timeout: Duration,
     event: &'static str,
@@ -48,9 +47,9 @@ struct Job {
 /// The hooks of a server.
 pub struct Hooks {
     programs: Swap<Programs>,
-    queue: Mutex<Option<SyncSender<Job>>>,
+    queue: Mutex<Option<SyncSender<HookCall>>>,
     workers: Mutex<Vec<JoinHandle<()>>>,
-    waiting: Arc<Mutex<Receiver<Job>>>,
+    waiting: Arc<Mutex<Receiver<HookCall>>>,
     /// Who starts the programs; `None`: this process.
     monitor: Option<Arc<Monitor>>,
 }
@@ -157,7 +156,7 @@ impl Events for Hooks {
         };
         let Some(program) = program else { return };
         let bytes_of = |path: &VirtualPath| OsStringExt::from_vec(path.as_bytes().to_vec());
-        let job = Job {
+        let job = HookCall {
             program: program.clone(),
             timeout: programs.timeout,
             event: word,
@@ -185,7 +184,7 @@ impl Events for Hooks {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, monitor: Option<&Monitor>) {
+fn work(waiting: &Mutex<Receiver<HookCall>>, monitor: Option<&Monitor>) {
     loop {
         let job = unpoisoned(waiting.lock()).recv();
         let Ok(job) = job else { return };
@@ -203,7 +202,7 @@ fn work(waiting: &Mutex<Receiver<Job>>, monitor: Option<&Monitor>) {
     }
 }
 
-impl Job {
+impl HookCall {
     /// Everything but the program and its time, which are the settings'.
     fn message(&self) -> Message {
         let bytes_of = |path: &Option<OsString>| {
@@ -266,7 +265,7 @@ pub fn carry_out(
     let named = parts.text()?;
     let mut protocols = ["ftp", "ftps", "sftp"].into_iter();
     let protocol = protocols.find(|word| *word == named).ok_or_else(wrong)?;
-    let job = Job {
+    let job = HookCall {
         program: program.clone(),
         timeout: programs.timeout,
         event,
@@ -290,7 +289,7 @@ fn optional<T>(there: u8, value: T) -> Option<T> {
 
 /// What is wrong with how the program has ended, if anything. It runs as
 /// `account`, if there is one.
-fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> {
+fn run(job: &HookCall, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> {
     let mut command = Command::new(&job.program);
     if let Some((uid, gid)) = account {
         command.uid(uid).gid(gid);
@@ -319,29 +318,10 @@ fn run(job: &Job, account: Option<(u32, u32)>) -> wharf::Result<Option<String>> 
     if let Some(sum) = &job.sha256 {
         command.env("WHARF_SHA256", sum);
     }
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .process_group(0)
-        .spawn()?;
-    let until = Instant::now() + job.timeout;
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok((!status.success()).then(|| status.to_string()));
-        }
-        if Instant::now() > until {
-            kill(&mut child);
-            let seconds = job.timeout.as_secs();
-            return Ok(Some(format!("ended after {seconds} seconds")));
-        }
-        std::thread::sleep(LOOK);
-    }
-}
-
-/// Ends a program and what it has started.
-fn kill(child: &mut Child) {
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let _ = child.wait();
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let ended = ChildGroup::start(&mut command)?.wait(Instant::now() + job.timeout)?;
+    Ok(match ended {
+        Some(status) => (!status.success()).then(|| status.to_string()),
+        None => Some(format!("ended after {} seconds", job.timeout.as_secs())),
+    })
 }

@@ -409,27 +409,6 @@ fn the_dummy_is_a_hash_of_the_default_cost() {
     dummy_verify(b"x", "*");
 }
 
-/// However many log in at once, no more hashes are computed than are allowed.
-#[test]
-fn hashes_take_turns() {
-    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    let (turns, now, most) = (Turns::new(), AtomicUsize::new(0), AtomicUsize::new(0));
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| {
-                for _ in 0..50 {
-                    let _turn = turns.take(2);
-                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                    std::thread::yield_now();
-                    now.fetch_sub(1, SeqCst);
-                }
-            });
-        }
-    });
-    assert!(most.into_inner() <= 2);
-    assert_eq!(*turns.taken.lock().unwrap(), 0);
-}
-
 /// The time of an answer is that of the hashes: it must not tell names apart.
 #[test]
 fn every_refused_name_costs_the_same_hashes() {

@@ -7,13 +7,10 @@
 //! it; Salsa20 sees its 32-bit words in the order that the specification
 //! calls the SIMD shuffle.
 
-use std::sync::{Condvar, Mutex};
-
 use hmac_sha256::{HMAC, Hash};
 
 use super::base64;
 use crate::error::{Error, ErrorKind, Result};
-use crate::sync::unpoisoned;
 
 /// Most memory that a hash may take; the default takes 16 MiB.
 const MEMORY_MAX: u64 = 256 << 20;
@@ -102,7 +99,6 @@ impl<'a> Setting<'a> {
     /// # Errors
     /// [`ErrorKind::Busy`]: there is no memory.
     pub(super) fn verify(&self, password: &[u8]) -> Result<bool> {
-        let _turn = Turn::wait();
         let first;
         let mut password = password;
         // A cheap pass before a dear one.
@@ -396,36 +392,4 @@ fn encoded(sum: &[u8; 32]) -> String {
         base64::push(&mut text, word, group.len() + 1);
     }
     text
-}
-
-/// Leave to use the memory of one hash. As many as there are processors get it
-/// at once: more would not be faster, and a thousand logins at the same time
-/// would take 16 GiB.
-struct Turn;
-
-static TURNS: Mutex<Option<usize>> = Mutex::new(None);
-static TURN_FREE: Condvar = Condvar::new();
-
-impl Turn {
-    fn wait() -> Self {
-        let mut free = unpoisoned(TURNS.lock());
-        loop {
-            let left = free.get_or_insert_with(|| {
-                std::thread::available_parallelism().map_or(1, |count| count.get())
-            });
-            if *left > 0 {
-                *left -= 1;
-                return Turn;
-            }
-            free = unpoisoned(TURN_FREE.wait(free));
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut free = unpoisoned(TURNS.lock());
-        *free = free.map(|left| left + 1);
-        TURN_FREE.notify_one();
-    }
 }
