@@ -12,7 +12,7 @@ mod sockets;
 mod wipe;
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -58,6 +58,13 @@ pub fn open_setting(path: &Path) -> io::Result<File> {
         }
         (opened, _) => opened,
     }
+}
+
+/// What a file holds, but no more than so many bytes.
+pub(crate) fn read_at_most(file: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Opens a log for writing at its end, and makes it if there is none, through

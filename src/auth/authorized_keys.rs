@@ -10,7 +10,7 @@
 //! `restrict` among them, are accepted: there is nothing of that to limit.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -22,6 +22,7 @@ use super::{Credentials, PublicKey};
 use crate::address::{Network, canonical};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::ssh_data::Reader;
+use crate::sys::read_at_most;
 use crate::text::{self, Escaped, Quoted};
 use crate::time::Utc;
 
@@ -31,7 +32,7 @@ pub(super) const LARGEST: usize = 1 << 20;
 /// The keys of one user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuthorizedKeys {
-    entries: Vec<Entry>,
+    entries: Vec<KeyEntry>,
 }
 
 /// What this process may not open is opened by whoever may.
@@ -64,7 +65,7 @@ fn open_again(place: &File, path: &Path) -> io::Result<File> {
 
 /// One line: a key and its conditions.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
+struct KeyEntry {
     key: PublicKey,
     /// Whether it is an authority's (`cert-authority`): certificates log in by
     /// it, and not the key.
@@ -142,13 +143,10 @@ impl AuthorizedKeys {
         } else if metadata.len() > LARGEST as u64 {
             "it is larger than 1 MiB"
         } else {
-            let mut text = Vec::new();
             let file = open_again(&place, path)
                 .or_else(|error| through_others(path, error))
                 .doing(doing())?;
-            file.take(LARGEST as u64)
-                .read_to_end(&mut text)
-                .doing(doing())?;
+            let text = read_at_most(file, LARGEST as u64).doing(doing())?;
             return Ok(Self::parse(&text, &path.to_string_lossy()));
         };
         Err(Error::new(
@@ -202,7 +200,7 @@ impl AuthorizedKeys {
     }
 }
 
-impl Entry {
+impl KeyEntry {
     /// Whether a certificate by this authority is for the user.
     fn trusts(
         &self,
@@ -275,7 +273,7 @@ fn like(pattern: &[u8], address: &[u8]) -> bool {
 }
 
 /// `[options] type base64 [comment]`.
-fn entry(line: &[u8]) -> Result<Entry, String> {
+fn entry(line: &[u8]) -> Result<KeyEntry, String> {
     let (first, rest) = word(line);
     let (options, key_type, rest) = if is_key_type(first) {
         (&b""[..], first, rest)
@@ -296,7 +294,7 @@ fn entry(line: &[u8]) -> Result<Entry, String> {
         return Err("the key is not of the type it says".into());
     }
     let key_type = String::from_utf8_lossy(key_type).into_owned();
-    let mut entry = Entry {
+    let mut entry = KeyEntry {
         key: PublicKey::new(key_type, blob),
         is_authority: false,
         principals: None,
@@ -367,7 +365,7 @@ fn unquote(value: &[u8]) -> Option<String> {
     Some(text.replace("\\\"", "\""))
 }
 
-fn apply(entry: &mut Entry, option: &[u8]) -> Result<(), String> {
+fn apply(entry: &mut KeyEntry, option: &[u8]) -> Result<(), String> {
     let (name, value) = match option.iter().position(|byte| *byte == b'=') {
         Some(at) => (&option[..at], Some(&option[at + 1..])),
         None => (option, None),

@@ -14,7 +14,6 @@ mod keys;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +24,7 @@ use super::{Authenticator, AuthorizedKeys, Credentials, Identity, PublicKey, Sec
 use super::{grant, home, password, refused};
 use crate::error::{Doing, Error, ErrorKind, Result};
 use crate::storage::{FileSystem, Follow, VirtualPath};
+use crate::sys::read_at_most;
 use files::Shadow;
 
 /// Largest account file.
@@ -326,11 +326,8 @@ fn key_fits(
 
 fn read(path: &Path) -> Result<Vec<u8>> {
     let doing = || format!("reading {}", path.display());
-    let mut text = Vec::new();
-    let file = File::open(path).doing(doing())?;
-    file.take(FILE_MAX + 1)
-        .read_to_end(&mut text)
-        .doing(doing())?;
+    let text = File::open(path).and_then(|file| read_at_most(file, FILE_MAX + 1));
+    let text = text.doing(doing())?;
     if text.len() as u64 > FILE_MAX {
         return Err(Error::new(
             ErrorKind::Internal,

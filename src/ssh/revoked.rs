@@ -1,12 +1,12 @@
 //! Users' keys that do not count any more, from a file: public keys as in
 //! `authorized_keys`, and SHA-256 fingerprints as `ssh-keygen -l` shows them.
 
-use std::io::Read;
 use std::path::Path;
 
 use super::host_key::fingerprint;
 use crate::auth::{AuthorizedKeys, Certificate, PublicKey};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::sys::{open_setting, read_at_most};
 
 /// Largest file.
 const LARGEST: u64 = 1 << 20;
@@ -25,11 +25,8 @@ impl RevokedKeys {
     pub fn read(path: &Path) -> Result<RevokedKeys> {
         let doing = || format!("reading the revoked keys in {}", path.display());
         let broken = |what: String| Error::new(ErrorKind::Invalid, format!("{}: {what}", doing()));
-        let mut text = Vec::new();
-        let file = crate::sys::open_setting(path).doing(doing())?;
-        file.take(LARGEST + 1)
-            .read_to_end(&mut text)
-            .doing(doing())?;
+        let text = open_setting(path).and_then(|file| read_at_most(file, LARGEST + 1));
+        let text = text.doing(doing())?;
         if text.starts_with(b"SSHKRL\n\0") {
             let what = "a KRL is not read here: give a list of public keys or SHA256: fingerprints";
             return Err(broken(what.into()));

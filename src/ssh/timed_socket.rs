@@ -184,10 +184,7 @@ impl<'a> TimedSocket<'a> {
                 earlier(&mut until, now + STEP);
             }
             let left = until.map(|until| until.saturating_duration_since(now));
-            let timeout = left.map(|left| Timespec {
-                tv_sec: left.as_secs() as _,
-                tv_nsec: left.subsec_nanos().into(),
-            });
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
             let mut ready = [PollFd::new(&self.socket, interest)];
             let outcome = poll(&mut ready, timeout.as_ref());
             if let (Some((end, _)), Some(left)) = (&mut self.deadline, left) {

@@ -9,7 +9,7 @@ mod serve;
 mod wire;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::local::OpenFile;
 use super::{
@@ -17,6 +17,7 @@ use super::{
     OpenOptions, Resolved, Space, VirtualPath,
 };
 use crate::error::{Error, ErrorKind, Result};
+use crate::sync::unpoisoned;
 use wire::Operation;
 
 #[cfg(doc)]
@@ -61,7 +62,7 @@ impl RemoteFs {
             _ => error,
         };
         let mut buffer = [0; MESSAGE_MAX];
-        let channel = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        let channel = unpoisoned(self.channel.lock());
         channel.send(request.as_bytes(), descriptor).map_err(gone)?;
         let received = channel.receive(&mut buffer).map_err(gone)?;
         drop(channel);
@@ -349,11 +350,7 @@ impl Directory for RemoteDirectory {
 impl Drop for RemoteDirectory {
     fn drop(&mut self) {
         let request = self.files.request(Operation::CloseDir).u32(self.number);
-        let channel = self
-            .files
-            .channel
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let channel = unpoisoned(self.files.channel.lock());
         // Whoever is gone has closed it.
         let _ = channel.send(request.as_bytes(), None);
     }

@@ -2,7 +2,6 @@
 //! line of a users' file without the name. It is read when somebody logs in,
 //! so a million users cost nothing at the start.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -170,10 +169,8 @@ fn line(directory: &Path, name: &str) -> Result<Option<(Vec<u8>, usize)>> {
         if !file.metadata()?.is_file() {
             return Err(std::io::ErrorKind::NotFound.into());
         }
-        let mut text = Vec::new();
         // Comments may stand beside the line.
-        file.take(4 * LINE_MAX as u64).read_to_end(&mut text)?;
-        Ok(text)
+        crate::sys::read_at_most(file, 4 * LINE_MAX as u64)
     });
     match text.map_err(Error::from) {
         Ok(text) => match line_of(name, &text) {

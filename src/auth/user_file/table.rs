@@ -3,7 +3,7 @@
 //! thousand users take little more memory than their file.
 
 use std::collections::HashMap;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -200,8 +200,7 @@ fn read_once(path: &Path) -> io::Result<(Vec<u8>, Stamp, u32)> {
             "not a regular file",
         ));
     }
-    let mut text = Vec::new();
     // One byte more, so that a file past the bound is seen as one.
-    file.take(FILE_MAX as u64 + 1).read_to_end(&mut text)?;
+    let text = crate::sys::read_at_most(file, FILE_MAX as u64 + 1)?;
     Ok((text, Stamp::of(&metadata), metadata.mode()))
 }

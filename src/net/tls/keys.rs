@@ -5,7 +5,6 @@
 //! refused with what to do about it.
 
 use std::fs;
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -149,9 +148,7 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>> {
         if !file.metadata()?.is_file() {
             return Err(std::io::Error::other("not a plain file"));
         }
-        let mut bytes = Vec::new();
-        file.take(LONGEST_FILE).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        crate::sys::read_at_most(file, LONGEST_FILE)
     };
     read().map_err(|error: std::io::Error| {
         let hint = match error.kind() {
