@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::settings::Settings;
-use super::value::Setting;
+use super::value::ConfigField;
 use super::{Config, Mode};
 
 /// One row.
@@ -33,7 +33,7 @@ pub struct Key {
     reload: Reload,
     /// Whether it is fixed at the start where all sessions share data ports.
     of_shared_ports: bool,
-    field: fn(&mut Settings) -> &mut dyn Setting,
+    field: fn(&mut Settings) -> &mut dyn ConfigField,
 }
 
 /// When a changed value is in force after a reload.

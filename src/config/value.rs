@@ -15,24 +15,24 @@ use crate::auth::{Perms, QuotaFull};
 use crate::error::{Error, ErrorKind};
 
 /// A field of the configuration that text can be read into.
-pub trait Setting: Any {
+pub trait ConfigField: Any {
     /// Takes one value; a list takes it as one more.
     ///
     /// # Errors
     /// What was expected, as one sentence.
     fn accept(&mut self, text: &str) -> Result<(), String>;
 
-    /// The value or values as text that [`Setting::accept`] reads.
+    /// The value or values as text that [`ConfigField::accept`] reads.
     fn shown(&self) -> Vec<String>;
 
     /// Forgets the values of a list, or what may be unset.
     fn clear(&mut self) {}
 
     /// Takes the value or values of another field of the same type.
-    fn assign(&mut self, other: &dyn Setting);
+    fn assign(&mut self, other: &dyn ConfigField);
 }
 
-fn assign<T: Clone + 'static>(to: &mut T, from: &dyn Setting) {
+fn assign<T: Clone + 'static>(to: &mut T, from: &dyn ConfigField) {
     if let Some(from) = (from as &dyn Any).downcast_ref::<T>() {
         to.clone_from(from);
     }
@@ -44,7 +44,7 @@ pub(super) trait ConfigWord: Clone + 'static {
     fn show(&self) -> String;
 }
 
-impl<W: ConfigWord> Setting for W {
+impl<W: ConfigWord> ConfigField for W {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         *self = W::read(text)?;
         Ok(())
@@ -54,12 +54,12 @@ impl<W: ConfigWord> Setting for W {
         vec![self.show()]
     }
 
-    fn assign(&mut self, other: &dyn Setting) {
+    fn assign(&mut self, other: &dyn ConfigField) {
         assign(self, other);
     }
 }
 
-impl<W: ConfigWord> Setting for Option<W> {
+impl<W: ConfigWord> ConfigField for Option<W> {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         *self = Some(W::read(text)?);
         Ok(())
@@ -73,12 +73,12 @@ impl<W: ConfigWord> Setting for Option<W> {
         *self = None;
     }
 
-    fn assign(&mut self, other: &dyn Setting) {
+    fn assign(&mut self, other: &dyn ConfigField) {
         assign(self, other);
     }
 }
 
-impl<W: ConfigWord> Setting for Vec<W> {
+impl<W: ConfigWord> ConfigField for Vec<W> {
     fn accept(&mut self, text: &str) -> Result<(), String> {
         self.push(W::read(text)?);
         Ok(())
@@ -92,7 +92,7 @@ impl<W: ConfigWord> Setting for Vec<W> {
         Vec::clear(self);
     }
 
-    fn assign(&mut self, other: &dyn Setting) {
+    fn assign(&mut self, other: &dyn ConfigField) {
         assign(self, other);
     }
 }

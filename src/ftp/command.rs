@@ -25,11 +25,11 @@ pub struct Command {
     pub help: &'static str,
     /// The handler: everything the columns say is checked already. The final
     /// reply is its result.
-    pub run: Handler,
+    pub run: CommandHandler,
 }
 
 /// A command's handler.
-pub type Handler = fn(&mut Interpreter, &[u8]) -> Result<Reply>;
+pub type CommandHandler = fn(&mut Interpreter, &[u8]) -> Result<Reply>;
 
 /// Whether a command takes an argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Command {
         verb: &'static str,
         arity: Arity,
         access: Access,
-        run: Handler,
+        run: CommandHandler,
         help: &'static str,
     ) -> Self {
         Command {

@@ -48,7 +48,7 @@ pub struct Lister {
 }
 
 /// Where the lines go.
-pub enum Sink {
+pub enum ListSink {
     Data(Stream),
     /// STAT: between the lines of its reply.
     Control,
@@ -87,7 +87,7 @@ impl Lister {
     /// # Errors
     /// What sending said, or that something could not be listed: the listing
     /// must not look like a whole one.
-    pub fn finish(mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+    pub fn finish(mut self, state: &mut Interpreter, sink: &mut ListSink) -> Result<()> {
         self.send(state, sink)?;
         if self.incomplete {
             return Err(Error::new(
@@ -184,19 +184,19 @@ impl Lister {
         self.facts = facts;
     }
 
-    fn send(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+    fn send(&mut self, state: &mut Interpreter, sink: &mut ListSink) -> Result<()> {
         match sink {
-            Sink::Data(stream) => state.send_bytes(stream, &self.out)?,
-            Sink::Control => state.control.list(&self.out)?,
+            ListSink::Data(stream) => state.send_bytes(stream, &self.out)?,
+            ListSink::Control => state.control.list(&self.out)?,
         }
         self.out.clear();
         Ok(())
     }
 
-    fn after_entry(&mut self, state: &mut Interpreter, sink: &mut Sink) -> Result<()> {
+    fn after_entry(&mut self, state: &mut Interpreter, sink: &mut ListSink) -> Result<()> {
         if self.out.len() >= PIECE {
             self.send(state, sink)?;
-            if let Sink::Data(stream) = sink {
+            if let ListSink::Data(stream) = sink {
                 state.flush_data(stream)?;
             }
         }
@@ -209,7 +209,7 @@ impl Lister {
     pub fn directory(
         &mut self,
         state: &mut Interpreter,
-        sink: &mut Sink,
+        sink: &mut ListSink,
         mut directory: Box<dyn Directory>,
         prefix: &[u8],
         pattern: Option<&Pattern>,
@@ -292,7 +292,7 @@ impl Lister {
     fn recursive(
         &mut self,
         state: &mut Interpreter,
-        sink: &mut Sink,
+        sink: &mut ListSink,
         top: &VirtualPath,
     ) -> Result<()> {
         let files = state.files()?.clone();
@@ -361,13 +361,13 @@ pub fn owners(user: &User) -> Owners {
 }
 
 /// What an argument of LIST names.
-pub enum Target {
+pub enum ListTarget {
     Directory(VirtualPath, Box<dyn Directory>),
     File(Metadata),
     Matching(Box<dyn Directory>, Pattern),
 }
 
-pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Result<Target> {
+pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Result<ListTarget> {
     let files = state.files()?;
     let path = state.path(argument)?;
     let metadata = match files.metadata(&path, Follow::Yes) {
@@ -381,10 +381,10 @@ pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Re
     match metadata {
         Ok(metadata) if metadata.is_dir() && !options.itself => {
             let directory = files.list(&path)?;
-            Ok(Target::Directory(path, directory))
+            Ok(ListTarget::Directory(path, directory))
         }
-        Ok(metadata) => Ok(Target::File(metadata)),
-        Err(_) if Pattern::is_one(path.name()) => Ok(Target::Matching(
+        Ok(metadata) => Ok(ListTarget::File(metadata)),
+        Err(_) if Pattern::is_one(path.name()) => Ok(ListTarget::Matching(
             files.list(&path.parent())?,
             Pattern::new(path.name()),
         )),
@@ -393,11 +393,11 @@ pub fn target(state: &Interpreter, argument: &[u8], options: &ListOptions) -> Re
 }
 
 /// What stands before each name of NLST, so that the client can use it.
-fn prefix(argument: &[u8], target: &Target) -> Vec<u8> {
+fn prefix(argument: &[u8], target: &ListTarget) -> Vec<u8> {
     match target {
-        Target::Directory(..) if argument.is_empty() || argument == b"." => Vec::new(),
-        Target::Directory(..) if argument.ends_with(b"/") => argument.to_vec(),
-        Target::Directory(..) => [argument, b"/"].concat(),
+        ListTarget::Directory(..) if argument.is_empty() || argument == b"." => Vec::new(),
+        ListTarget::Directory(..) if argument.ends_with(b"/") => argument.to_vec(),
+        ListTarget::Directory(..) => [argument, b"/"].concat(),
         _ => {
             let end = argument
                 .iter()
@@ -411,21 +411,21 @@ fn prefix(argument: &[u8], target: &Target) -> Vec<u8> {
 /// The lines of LIST, NLST and STAT.
 pub fn write_listing(
     state: &mut Interpreter,
-    sink: &mut Sink,
+    sink: &mut ListSink,
     format: Format,
     options: ListOptions,
     argument: &[u8],
-    target: Target,
+    target: ListTarget,
 ) -> Result<()> {
     let path = state.path(argument)?;
     let (all, recursive) = (options.all, options.recursive);
     let mut lister = Lister::new(state, format, options, &path)?;
     let prefix = prefix(argument, &target);
     match target {
-        Target::Directory(path, _) if recursive && format == Format::Long => {
+        ListTarget::Directory(path, _) if recursive && format == Format::Long => {
             lister.recursive(state, sink, &path)?;
         }
-        Target::Directory(path, directory) => {
+        ListTarget::Directory(path, directory) => {
             if all && format == Format::Long {
                 let own = state.files()?.metadata(&path, Follow::Yes)?;
                 let above = state
@@ -438,9 +438,9 @@ pub fn write_listing(
             lister.directory(state, sink, directory, &prefix, None, None)?;
         }
         // LIST -d names no path.
-        Target::File(metadata) if argument.is_empty() => lister.line(b".", &metadata, None),
-        Target::File(metadata) => lister.line(argument, &metadata, None),
-        Target::Matching(directory, pattern) => {
+        ListTarget::File(metadata) if argument.is_empty() => lister.line(b".", &metadata, None),
+        ListTarget::File(metadata) => lister.line(argument, &metadata, None),
+        ListTarget::Matching(directory, pattern) => {
             lister.directory(state, sink, directory, &prefix, Some(&pattern), None)?;
         }
     }

@@ -13,7 +13,7 @@ use crate::net::congestion;
 use crate::net::patience::{STEP, late};
 use crate::net::socket::{Interest, Socket, wait};
 use crate::net::stream::Stream;
-use crate::net::tls::{DataHandshake, Direction, Step, TlsStream};
+use crate::net::tls::{DataHandshake, Direction, HandshakeStep, TlsStream};
 use crate::session::log_context::tell_once;
 use crate::session::registry::DataTls;
 
@@ -76,20 +76,20 @@ impl Interpreter {
                 return Err(self.not_protected(error));
             }
             match self.step(handshake)? {
-                Step::Done(stream) => return Ok(stream.into()),
-                Step::Wait(next) => handshake = next,
+                HandshakeStep::Done(stream) => return Ok(stream.into()),
+                HandshakeStep::Wait(next) => handshake = next,
             }
         }
     }
 
-    fn step(&self, handshake: DataHandshake) -> Result<Step<TlsStream, DataHandshake>> {
+    fn step(&self, handshake: DataHandshake) -> Result<HandshakeStep<TlsStream, DataHandshake>> {
         let Some(tls) = &self.tls else {
             return Err(ErrorKind::Internal.into());
         };
         let step = handshake
             .step(tls)
             .map_err(|error| self.not_protected(error))?;
-        let Step::Done(stream) = &step else {
+        let HandshakeStep::Done(stream) = &step else {
             return Ok(step);
         };
         if !stream.resumed() && self.parameters.data_proof == Proof::OwesTlsSession {
@@ -185,8 +185,8 @@ impl Interpreter {
             (data, _) => return Ok(data),
         };
         Ok(match self.step(handshake)? {
-            Step::Done(stream) => DataPort::Ready(Box::new(stream.into())),
-            Step::Wait(next) => DataPort::Handshake(Box::new(next)),
+            HandshakeStep::Done(stream) => DataPort::Ready(Box::new(stream.into())),
+            HandshakeStep::Wait(next) => DataPort::Handshake(Box::new(next)),
         })
     }
 }

@@ -175,11 +175,8 @@ impl HttpPort {
             polled.push(PollFd::from_borrowed_fd(listener.as_fd(), PollFlags::IN));
         }
         let left = until.saturating_duration_since(Instant::now());
-        let timeout = Timespec {
-            tv_sec: left.as_secs() as i64,
-            tv_nsec: i64::from(left.subsec_nanos()) as _,
-        };
-        if poll(&mut polled, Some(&timeout)).is_err() {
+        let timeout = Timespec::try_from(left).ok();
+        if poll(&mut polled, timeout.as_ref()).is_err() {
             return;
         }
         let ready: Vec<bool> = polled.iter().map(|one| !one.revents().is_empty()).collect();
@@ -187,7 +184,10 @@ impl HttpPort {
         let mut ready = ready.into_iter();
         self.clients.retain_mut(|client| {
             let is_ready = ready.next().unwrap_or(false);
-            let goes_on = !is_ready || client.go_on(answer).is_ok_and(|step| step == Step::Wait);
+            let goes_on = !is_ready
+                || client
+                    .go_on(answer)
+                    .is_ok_and(|step| step == Exchange::Wait);
             goes_on && now < client.until
         });
         if ready.next().unwrap_or(false) {
@@ -228,7 +228,7 @@ struct Client {
 }
 
 #[derive(PartialEq, Eq)]
-enum Step {
+enum Exchange {
     /// The client must do something first.
     Wait,
     /// The conversation is over.
@@ -246,22 +246,22 @@ impl Client {
         }
     }
 
-    fn go_on(&mut self, answer: &dyn Fn(&Request<'_>) -> Response) -> io::Result<Step> {
+    fn go_on(&mut self, answer: &dyn Fn(&Request<'_>) -> Response) -> io::Result<Exchange> {
         if self.answer.is_empty() {
             let mut piece = [0; 1024];
             match self.stream.read(&mut piece) {
-                Ok(0) => return Ok(Step::Done),
+                Ok(0) => return Ok(Exchange::Done),
                 // What comes behind the request is read and dropped: unread, it
                 // would turn our close into a reset that destroys the answer.
-                Ok(_) if self.is_answered => return Ok(Step::Wait),
+                Ok(_) if self.is_answered => return Ok(Exchange::Wait),
                 Ok(length) => self.request.extend_from_slice(&piece[..length]),
                 Err(error) => return wait_or(error),
             }
             if !ends(&self.request) {
                 return Ok(if self.request.len() < REQUEST_MAX {
-                    Step::Wait
+                    Exchange::Wait
                 } else {
-                    Step::Done
+                    Exchange::Done
                 });
             }
             let first = self.request.iter().position(|byte| *byte == b'\n');
@@ -282,13 +282,13 @@ impl Client {
         if self.answer.is_empty() {
             self.stream.shutdown(Shutdown::Write)?;
         }
-        Ok(Step::Wait)
+        Ok(Exchange::Wait)
     }
 }
 
-fn wait_or(error: io::Error) -> io::Result<Step> {
+fn wait_or(error: io::Error) -> io::Result<Exchange> {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Step::Wait),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(Exchange::Wait),
         _ => Err(error),
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 
-use super::secure_shell::{self, HostKeys};
+use super::secure_shell::{self, SshSetup};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ftp;
 use crate::net::proxy_protocol;
@@ -47,7 +47,7 @@ pub struct Host {
     /// What the sessions share.
     pub services: Arc<Services>,
     /// Keys of the SSH server, if there is one.
-    pub host_keys: Arc<Swap<Option<Arc<HostKeys>>>>,
+    pub host_keys: Arc<Swap<Option<Arc<SshSetup>>>>,
 }
 
 /// Asks for a place for a new connection; who gets none is told why, without

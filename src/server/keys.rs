@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::secure_shell::HostKeys;
+use super::secure_shell::SshSetup;
 use super::state_dir;
 use crate::config::{ClientCertificate, Config, TlsMin, TlsRequired, TlsReuse};
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +16,7 @@ pub struct Keys {
     /// Certificates for FTPS.
     pub tls: Option<Tls>,
     /// Host keys for SFTP.
-    pub host_keys: Option<Arc<HostKeys>>,
+    pub host_keys: Option<Arc<SshSetup>>,
 }
 
 impl Keys {
@@ -26,7 +26,7 @@ impl Keys {
     /// A file that can't be used, with what to do; TLS settings that contradict
     /// each other.
     pub fn load(config: &Config) -> Result<Keys> {
-        HostKeys::check(config)?;
+        SshSetup::check(config)?;
         Ok(Keys {
             host_keys: host_keys(config)?,
             tls: tls(config)?,
@@ -67,7 +67,7 @@ impl Keys {
                 "{path}: may not be read any more; what was read at the start stays in force"
             );
         };
-        HostKeys::check(config)?;
+        SshSetup::check(config)?;
         let host_keys = match out_of_reach(&host_files) {
             Some(path) if host_files == host_before => {
                 kept(&path);
@@ -86,11 +86,11 @@ impl Keys {
     }
 }
 
-fn host_keys(config: &Config) -> Result<Option<Arc<HostKeys>>> {
+fn host_keys(config: &Config) -> Result<Option<Arc<SshSetup>>> {
     if config.listen_sftp.is_empty() && config.host_key.is_empty() {
         Ok(None)
     } else {
-        HostKeys::load(config).map(|keys| Some(Arc::new(keys)))
+        SshSetup::load(config).map(|keys| Some(Arc::new(keys)))
     }
 }
 

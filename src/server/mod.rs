@@ -41,7 +41,7 @@ use connection::Host;
 pub use connection::Protocol;
 use keys::Keys;
 use pool::Pool;
-use secure_shell::HostKeys;
+use secure_shell::SshSetup;
 use shared::SharedDirectory;
 pub use state_dir::{own_pair, state_dir};
 
@@ -340,7 +340,7 @@ fn accept(listener: &TcpListener, stop: &Stop, host: &Host, pool: &Pool, protoco
 #[must_use = "nothing changes before apply()"]
 pub struct Prepared<'a> {
     host: &'a Host,
-    host_keys: Option<Arc<HostKeys>>,
+    host_keys: Option<Arc<SshSetup>>,
     in_force: InForce,
 }
 

@@ -15,19 +15,19 @@ use crate::session::Session;
 use crate::ssh::{self, Method, RevokedKeys, Settings};
 
 /// What the sessions of one server need for SSH.
-pub struct HostKeys {
+pub struct SshSetup {
     keys: ssh::HostKeys,
     algorithms: Arc<ssh::Algorithms>,
     /// The text of `ssh-banner-file`.
     banner_file: Option<String>,
 }
 
-impl HostKeys {
+impl SshSetup {
     /// Reads the configured keys; makes what does not exist.
     ///
     /// # Errors
     /// A key that can't be read, made or used; an algorithm that is unknown.
-    pub fn load(config: &Config) -> Result<HostKeys> {
+    pub fn load(config: &Config) -> Result<SshSetup> {
         let keys = if config.host_key.is_empty() {
             default_keys(&super::state_dir::open(config)?)
         } else {
@@ -38,7 +38,7 @@ impl HostKeys {
         let banner_file = banner_file(&config.ssh)?;
         let keys = ssh::HostKeys::load_or_create(&keys)?
             .with_certificates(&config.ssh.host_certificates)?;
-        Ok(HostKeys {
+        Ok(SshSetup {
             keys,
             algorithms,
             banner_file,
@@ -162,7 +162,7 @@ fn algorithms(wanted: &Ssh) -> Result<ssh::Algorithms> {
 /// What ended it.
 // Its frame is its own, or FTP sessions would hold it, too.
 #[inline(never)]
-pub fn run(socket: Socket, session: Session, keys: Arc<HostKeys>) -> Result<()> {
+pub fn run(socket: Socket, session: Session, keys: Arc<SshSetup>) -> Result<()> {
     let mut socket = quick_ack::QuickAckSocket::new(socket, Arc::clone(session.info()));
     let config = session.config();
     let login_deadline = match config.login_timeout {

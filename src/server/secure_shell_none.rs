@@ -9,11 +9,11 @@ use crate::net::socket::Socket;
 use crate::session::Session;
 
 /// There are none.
-pub enum HostKeys {}
+pub enum SshSetup {}
 
-impl HostKeys {
+impl SshSetup {
     /// Answers that this build has no SSH.
-    pub fn load(_: &Config) -> Result<HostKeys> {
+    pub fn load(_: &Config) -> Result<SshSetup> {
         Err(Error::new(
             ErrorKind::Unsupported,
             "this build has no SFTP server (feature sftp); its SFTP subsystem for sshd is there",
@@ -30,6 +30,6 @@ impl HostKeys {
     }
 }
 
-pub fn run(_: Socket, _: Session, keys: Arc<HostKeys>) -> Result<()> {
+pub fn run(_: Socket, _: Session, keys: Arc<SshSetup>) -> Result<()> {
     match *keys {}
 }

@@ -22,7 +22,7 @@ pub(super) trait Duplex: Read + Write {}
 impl<T: Read + Write> Duplex for T {}
 
 /// What a handler does: it reads its arguments and says how to answer.
-pub(super) type Handler = fn(&mut Interpreter<'_>, &mut Reader<'_>) -> Result<Answer>;
+pub(super) type RequestHandler = fn(&mut Interpreter<'_>, &mut Reader<'_>) -> Result<Answer>;
 
 /// The one answer to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! make the VERSION reply.
 
 use super::extensions;
-use super::interpreter::Handler;
+use super::interpreter::RequestHandler;
 use super::requests;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -21,7 +21,7 @@ pub struct Request {
     pub(super) wire: Wire,
     /// Whether it changes anything; `-R` refuses those.
     pub effect: Effect,
-    pub(super) run: Handler,
+    pub(super) run: RequestHandler,
 }
 
 /// How a request is recognized.

@@ -24,6 +24,7 @@ use super::signature;
 use super::wire::Put;
 use crate::auth::{Bearer, Certificate};
 use crate::error::{Doing, Error, ErrorKind, Result};
+use crate::sys::{open_setting, read_at_most};
 
 /// A key file is a few KiB; more is not read.
 const LARGEST_FILE: u64 = 64 << 10;
@@ -77,11 +78,8 @@ impl HostKeys {
             let doing = || format!("reading the host certificate {}", path.display());
             let broken =
                 |what: &str| Error::new(ErrorKind::Invalid, format!("{}: {what}", doing()));
-            let file = crate::sys::open_setting(path).doing(doing())?;
-            let mut text = Vec::new();
-            file.take(LARGEST_FILE)
-                .read_to_end(&mut text)
-                .doing(doing())?;
+            let text = open_setting(path).and_then(|file| read_at_most(file, LARGEST_FILE));
+            let text = text.doing(doing())?;
             let mut words = text.split(u8::is_ascii_whitespace);
             let blob = words.nth(1).and_then(crate::base64::decode);
             let blob = blob.ok_or_else(|| broken("it is not TYPE BASE64"))?;
@@ -147,7 +145,7 @@ fn load_or_create(path: &Path) -> Result<HostKey> {
 
 fn load(path: &Path) -> Result<HostKey> {
     let doing = || format!("reading the host key {}", path.display());
-    let file = crate::sys::open_setting(path).doing(doing())?;
+    let file = open_setting(path).doing(doing())?;
     let mode = file.metadata().doing(doing())?.mode();
     if mode & 0o022 != 0 {
         return Err(Error::new(

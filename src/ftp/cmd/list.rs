@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::ftp::arguments::{ListOptions, list_options};
-use crate::ftp::lister::{Format, Lister, Sink, Target, owners, target, write_listing};
+use crate::ftp::lister::{Format, ListSink, ListTarget, Lister, owners, target, write_listing};
 use crate::ftp::listing::{self, ListedAs};
 use crate::ftp::outcome::{no_data_connection, transfer_failed};
 use crate::ftp::reply::Reply;
@@ -17,7 +17,7 @@ use crate::text::Escaped;
 /// that could not be finished never looks like a whole one.
 fn over_data(
     state: &mut Interpreter,
-    write: impl FnOnce(&mut Interpreter, &mut Sink) -> Result<()>,
+    write: impl FnOnce(&mut Interpreter, &mut ListSink) -> Result<()>,
 ) -> Result<Reply> {
     let stream = match state.open_data(Direction::Send, || {
         Reply::new(150, "Here comes the listing.")
@@ -25,9 +25,9 @@ fn over_data(
         Ok(stream) => stream,
         Err(error) => return Ok(no_data_connection(state, &error)),
     };
-    let mut sink = Sink::Data(stream);
+    let mut sink = ListSink::Data(stream);
     let outcome = write(state, &mut sink);
-    if let (Ok(()), Sink::Data(mut stream)) = (&outcome, sink) {
+    if let (Ok(()), ListSink::Data(mut stream)) = (&outcome, sink) {
         match state.close_sent(&mut stream) {
             Ok(()) => return Ok(Reply::new(226, "The listing is complete.")),
             Err(error) => return Ok(transfer_failed(&error)),
@@ -71,13 +71,13 @@ fn stat_path(state: &mut Interpreter, argument: &[u8]) -> Result<Reply> {
     let (mut options, path) = parse(state, argument);
     options.recursive = false;
     let target = target(state, &path, &options)?;
-    let code = if matches!(target, Target::File(_)) {
+    let code = if matches!(target, ListTarget::File(_)) {
         213
     } else {
         212
     };
     state.control.begin_listing(code, b"Status:");
-    let mut sink = Sink::Control;
+    let mut sink = ListSink::Control;
     let outcome = write_listing(state, &mut sink, Format::Long, options, &path, target);
     let last = match outcome {
         Ok(()) => "End of status",

@@ -150,7 +150,7 @@ pub type ResumptionId = Vec<u8>;
 
 /// What came of a step of a handshake.
 #[derive(Debug)]
-pub enum Step<T, H> {
+pub enum HandshakeStep<T, H> {
     /// The handshake is done.
     Done(T),
     /// The peer must send more first.

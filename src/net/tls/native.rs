@@ -10,7 +10,7 @@ use native_tls::{HandshakeError, MidHandshakeTlsStream, Protocol, TlsAcceptor, T
 
 use super::keys::Identity;
 use super::wire::Wire;
-use super::{Purpose, ResumptionId, Rules, Step, TlsSettings};
+use super::{HandshakeStep, Purpose, ResumptionId, Rules, TlsSettings};
 use crate::config::{ClientCertificate, TlsMin};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -91,7 +91,7 @@ impl Context {
         &self,
         wire: Wire,
         _purpose: Purpose,
-    ) -> io::Result<Step<Connection, Handshake>> {
+    ) -> io::Result<HandshakeStep<Connection, Handshake>> {
         step(self.0.accept(wire))
     }
 }
@@ -101,18 +101,18 @@ pub(super) struct Handshake(MidHandshakeTlsStream<Wire>);
 
 impl Handshake {
     /// Goes on with what has come.
-    pub(super) fn step(self) -> io::Result<Step<Connection, Handshake>> {
+    pub(super) fn step(self) -> io::Result<HandshakeStep<Connection, Handshake>> {
         step(self.0.handshake())
     }
 }
 
 fn step(
     outcome: std::result::Result<TlsStream<Wire>, HandshakeError<Wire>>,
-) -> io::Result<Step<Connection, Handshake>> {
+) -> io::Result<HandshakeStep<Connection, Handshake>> {
     match outcome {
-        Ok(stream) => Ok(Step::Done(Connection(stream))),
+        Ok(stream) => Ok(HandshakeStep::Done(Connection(stream))),
         Err(HandshakeError::Failure(error)) => Err(cause(error)),
-        Err(HandshakeError::WouldBlock(handshake)) => Ok(Step::Wait(Handshake(handshake))),
+        Err(HandshakeError::WouldBlock(handshake)) => Ok(HandshakeStep::Wait(Handshake(handshake))),
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::time::Instant;
 
-use super::{CertificateFacts, Direction, ResumptionId, Step, TlsSettings};
+use super::{CertificateFacts, Direction, HandshakeStep, ResumptionId, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::closing::Incoming;
 use crate::net::socket::Socket;
@@ -74,7 +74,7 @@ methods! {
     resumption_ids(self: &Self) -> Vec<ResumptionId>;
     socket(self: &Self) -> &Socket;
     deadline(self: &Self) -> Instant;
-    step(self: Self, &SessionTls) -> Result<Step<TlsStream, DataHandshake>>;
+    step(self: Self, &SessionTls) -> Result<HandshakeStep<TlsStream, DataHandshake>>;
     resumed(self: &Self) -> bool;
     version_and_cipher(self: &Self) -> (&'static str, &'static str);
     peer_subject(self: &Self) -> Option<String>;

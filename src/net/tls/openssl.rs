@@ -17,7 +17,7 @@ use openssl::x509::{CrlStatus, X509, X509Crl, X509NameRef, X509Ref, X509VerifyRe
 use super::keys::{self, Identity};
 use super::stream::Peer;
 use super::wire::Wire;
-use super::{Purpose, ResumptionId, Rules, Step, TlsSettings};
+use super::{HandshakeStep, Purpose, ResumptionId, Rules, TlsSettings};
 use crate::config::{ClientCertificate, TlsMin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::text::Escaped;
@@ -123,7 +123,7 @@ impl Context {
         &self,
         wire: Wire,
         purpose: Purpose,
-    ) -> io::Result<Step<Connection, Handshake>> {
+    ) -> io::Result<HandshakeStep<Connection, Handshake>> {
         let mut ssl = Ssl::new(&self.0)?;
         ssl.set_num_tickets(match purpose {
             Purpose::Control => TICKETS,
@@ -138,11 +138,11 @@ pub(super) struct Handshake(SslStream<Wire>);
 
 impl Handshake {
     /// Goes on with what has come.
-    pub(super) fn step(mut self) -> io::Result<Step<Connection, Handshake>> {
+    pub(super) fn step(mut self) -> io::Result<HandshakeStep<Connection, Handshake>> {
         let error = match self.0.accept() {
-            Ok(()) => return Ok(Step::Done(Connection(self.0))),
+            Ok(()) => return Ok(HandshakeStep::Done(Connection(self.0))),
             Err(error) if error.code() == ErrorCode::WANT_READ => {
-                return Ok(Step::Wait(self));
+                return Ok(HandshakeStep::Wait(self));
             }
             Err(error) => error,
         };

@@ -11,7 +11,7 @@ use super::certificates::{Certificates, Loaded, Tls};
 use super::hello::ClientHello;
 use super::stream::TlsStream;
 use super::wire::{Reads, Wire};
-use super::{Direction, Purpose, ResumptionId, Rules, Step};
+use super::{Direction, HandshakeStep, Purpose, ResumptionId, Rules};
 use crate::error::{Error, ErrorKind, Result};
 use crate::net::socket::Socket;
 use crate::sync::unpoisoned;
@@ -192,9 +192,9 @@ impl SessionTls {
     fn negotiate(&self, mut wire: Wire) -> io::Result<Connection> {
         let hello = wire.client_hello()?;
         match self.negotiate_after(&hello, wire, Purpose::Control)? {
-            Step::Done(connection) => Ok(connection),
+            HandshakeStep::Done(connection) => Ok(connection),
             // The wire waits by itself; only its deadline ends it.
-            Step::Wait(_) => Err(io::ErrorKind::TimedOut.into()),
+            HandshakeStep::Wait(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
@@ -204,7 +204,7 @@ impl SessionTls {
         hello: &ClientHello,
         mut wire: Wire,
         purpose: Purpose,
-    ) -> io::Result<Step<Connection, Handshake>> {
+    ) -> io::Result<HandshakeStep<Connection, Handshake>> {
         if !speaks_ftp(hello, purpose) {
             wire.alert(NO_APPLICATION_PROTOCOL);
             return Err(io::Error::new(
@@ -243,10 +243,10 @@ pub struct DataHandshake {
     socket: Socket,
     direction: Direction,
     deadline: Instant,
-    progress: Progress,
+    progress: HandshakeStage,
 }
 
-enum Progress {
+enum HandshakeStage {
     /// The ClientHello has not come whole.
     Hello(Wire),
     /// The library has begun.
@@ -257,7 +257,7 @@ impl DataHandshake {
     fn new(socket: Socket, direction: Direction, deadline: Instant) -> Self {
         let purpose = Purpose::Data(direction);
         DataHandshake {
-            progress: Progress::Hello(Wire::new(
+            progress: HandshakeStage::Hello(Wire::new(
                 socket.clone(),
                 purpose,
                 deadline,
@@ -285,17 +285,17 @@ impl DataHandshake {
     /// `Disconnected`, `Protocol` with the reason for the log, or `Denied`
     /// when another certificate is shown than on the control connection. The
     /// connection is closed.
-    pub fn step(self, session: &SessionTls) -> Result<Step<TlsStream, DataHandshake>> {
+    pub fn step(self, session: &SessionTls) -> Result<HandshakeStep<TlsStream, DataHandshake>> {
         let DataHandshake {
             socket, direction, ..
         } = self;
         let step = match self.progress {
-            Progress::Begun(handshake) => handshake.step(),
-            Progress::Hello(mut wire) => match wire.client_hello() {
+            HandshakeStage::Begun(handshake) => handshake.step(),
+            HandshakeStage::Hello(mut wire) => match wire.client_hello() {
                 Ok(hello) => session.negotiate_after(&hello, wire, Purpose::Data(direction)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Step::Wait(DataHandshake {
-                        progress: Progress::Hello(wire),
+                    return Ok(HandshakeStep::Wait(DataHandshake {
+                        progress: HandshakeStage::Hello(wire),
                         socket,
                         ..self
                     }));
@@ -304,9 +304,11 @@ impl DataHandshake {
             },
         };
         match step {
-            Ok(Step::Done(connection)) => session.take_data(connection, socket).map(Step::Done),
-            Ok(Step::Wait(handshake)) => Ok(Step::Wait(DataHandshake {
-                progress: Progress::Begun(handshake),
+            Ok(HandshakeStep::Done(connection)) => session
+                .take_data(connection, socket)
+                .map(HandshakeStep::Done),
+            Ok(HandshakeStep::Wait(handshake)) => Ok(HandshakeStep::Wait(DataHandshake {
+                progress: HandshakeStage::Begun(handshake),
                 socket,
                 ..self
             })),

@@ -77,7 +77,7 @@ pub fn run(arguments: &[String]) -> i32 {
         arguments: arguments.to_vec(),
         account: identity::account(&given).unwrap_or((u32::MAX, u32::MAX)),
         privileged: identity::is_privileged(),
-        settings: Swap::new(Known::of(given)),
+        settings: Swap::new(MonitorSettings::of(given)),
         workers: Mutex::default(),
         nursery: Mutex::new(nursery.and_then(|(channel, process)| hear(channel, process).ok())),
         tries: Mutex::default(),
@@ -126,18 +126,18 @@ fn read(arguments: &[String]) -> Option<Settings> {
 }
 
 /// What the settings say, until they are read again.
-struct Known {
+struct MonitorSettings {
     given: Settings,
     users: Option<UserFile>,
     system: Option<SystemUsers>,
     helper: Option<Helper>,
 }
 
-impl Known {
+impl MonitorSettings {
     fn of(given: Settings) -> Self {
         let users = given.users.as_ref();
         let defaults = UserDefaults::default;
-        Known {
+        MonitorSettings {
             users: users.and_then(|path| UserFile::open(path, defaults()).ok()),
             system: (given.system_users)
                 .then(|| assemble::system_users(&given, defaults()).ok())
@@ -156,7 +156,7 @@ struct Monitor {
     /// Whom the server acts as.
     account: (u32, u32),
     privileged: bool,
-    settings: Swap<Known>,
+    settings: Swap<MonitorSettings>,
     /// Each with a lock of its own: a home on a disk that hangs holds up its
     /// own user.
     workers: Mutex<HashMap<(Identity, PathBuf), Worker>>,
@@ -179,7 +179,7 @@ impl Monitor {
         }
     }
 
-    fn settings(&self) -> Arc<Known> {
+    fn settings(&self) -> Arc<MonitorSettings> {
         self.settings.load()
     }
 
@@ -222,7 +222,7 @@ impl Monitor {
             }
             n if n == Question::Reload as u8 => {
                 if let Some(given) = read(&self.arguments) {
-                    self.settings.replace(Known::of(given));
+                    self.settings.replace(MonitorSettings::of(given));
                 }
                 Ok((done(), None))
             }

@@ -21,8 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    CertificatePair, Direction, SessionTls, Step, Tls, TlsSettings, TlsStream, make_self_signed,
-    retire_self_signed,
+    CertificatePair, Direction, HandshakeStep, SessionTls, Tls, TlsSettings, TlsStream,
+    make_self_signed, retire_self_signed,
 };
 use crate::error::{ErrorKind, Result};
 use crate::net::socket::{Interest, Socket, wait};
@@ -100,8 +100,8 @@ fn accept_data(session: &SessionTls, socket: Socket, direction: Direction) -> Re
     let until = handshake.deadline();
     loop {
         match handshake.step(session)? {
-            Step::Done(stream) => return Ok(stream),
-            Step::Wait(next) => handshake = next,
+            HandshakeStep::Done(stream) => return Ok(stream),
+            HandshakeStep::Wait(next) => handshake = next,
         }
         let socket = handshake.socket().as_fd();
         if !wait([(socket, Interest::Read)], Some(until))?[0] {
