@@ -5,6 +5,7 @@
 
 #[cfg(all(feature = "ftps", feature = "sftp", feature = "import"))]
 mod examples;
+mod links;
 mod words;
 
 use std::collections::BTreeSet;
